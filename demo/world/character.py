@@ -1,0 +1,90 @@
+"""What a character is: the parts that stay the same from picture to picture."""
+
+import random
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+HairColor = Literal["blonde", "brown", "black", "red", "pink", "blue", "green", "white"]
+HairStyle = Literal["short", "long", "twintails", "ponytail", "twin_braids"]
+Ears = Literal["none", "cat", "bear", "pointy"]
+EyeColor = Literal["blue", "green", "red", "brown", "purple", "yellow"]
+Skin = Literal["light", "dark"]
+Garment = Literal["dress", "hoodie"]
+ClothesColor = Literal["red", "blue", "green", "yellow", "white", "black", "purple"]
+
+HAIR_STYLE_TAGS: Final[dict[HairStyle, tuple[str, ...]]] = {
+    "short": ("short_hair",),
+    "long": ("long_hair",),
+    "twintails": ("long_hair", "twintails"),
+    "ponytail": ("long_hair", "ponytail"),
+    "twin_braids": ("long_hair", "twin_braids", "braid"),
+}
+EAR_TAGS: Final[dict[Ears, tuple[str, ...]]] = {
+    "none": (),
+    "cat": ("animal_ears", "cat_ears"),
+    "bear": ("animal_ears", "bear_ears"),
+    "pointy": ("pointy_ears",),
+}
+
+
+class Character(BaseModel):
+    """One inhabitant of the drawn world."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hair_color: HairColor
+    hair_style: HairStyle
+    eye_color: EyeColor
+    ears: Ears = "none"
+    skin: Skin = "light"
+    hair_flower: bool = False
+    garment: Garment = "dress"
+    clothes_color: ClothesColor = "blue"
+
+    def tags(self) -> tuple[str, ...]:
+        """Returns the canonical tags of body and clothes, in a fixed order."""
+        skin = ("dark_skin",) if self.skin == "dark" else ()
+        flower = ("hair_flower", "hair_ornament") if self.hair_flower else ()
+        clothes = (f"{self.clothes_color}_{self.garment}", self.garment)
+        hair = (f"{self.hair_color}_hair", *HAIR_STYLE_TAGS[self.hair_style])
+        return (*hair, f"{self.eye_color}_eyes", *EAR_TAGS[self.ears], *skin, *flower, *clothes)
+
+    def identity_tags(self) -> tuple[str, ...]:
+        """Returns the tags that belong to the character whatever it wears."""
+        clothes = (f"{self.clothes_color}_{self.garment}", self.garment)
+        return tuple(tag for tag in self.tags() if tag not in clothes)
+
+    def wearing(self, garment: Garment, color: ClothesColor) -> "Character":
+        """Returns the same character in other clothes."""
+        return self.model_copy(update={"garment": garment, "clothes_color": color})
+
+    @classmethod
+    def random(cls, rng: random.Random) -> "Character":
+        """Returns a character drawn from the world's habits; the same `rng` state gives the same character."""
+        return cls(
+            hair_color=rng.choice(get_args(HairColor)),
+            hair_style=rng.choice(get_args(HairStyle)),
+            eye_color=rng.choice(get_args(EyeColor)),
+            ears=rng.choice(get_args(Ears)),
+            skin="dark" if rng.random() < 0.12 else "light",
+            hair_flower=rng.random() < 0.2,
+            garment="hoodie" if rng.random() < 0.3 else "dress",
+            clothes_color=rng.choice(get_args(ClothesColor)),
+        )
+
+
+TARGET: Final = Character(
+    hair_color="pink", hair_style="twintails", eye_color="green", ears="cat", garment="dress", clothes_color="blue"
+)
+"""The character that the demo wants to draw without its 3D look."""
+
+STYLE: Final = Character(
+    hair_color="black", hair_style="short", eye_color="brown", ears="none", garment="dress", clothes_color="white"
+)
+"""The character of the style plan: very different from the target, so that only the look is shared."""
+
+THIRD: Final = Character(
+    hair_color="blonde", hair_style="twin_braids", eye_color="blue", ears="pointy", garment="dress", clothes_color="red"
+)
+"""A second target, for casts."""

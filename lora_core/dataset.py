@@ -1,0 +1,102 @@
+"""What a set of pictures is, on paper: frozen records, written as canonical JSON."""
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lora_core.errors import DatasetError
+from lora_core.recipe import Composition
+from lora_core.refs import DatasetRef, Digest, TagsRef
+from lora_core.store import Store
+
+View = Literal["straight-on", "from_side", "from_behind", "from_above", "from_below"]
+
+
+class Frozen(BaseModel):
+    """A closed record that never changes; make a new one with `model_copy(update=…)`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Entry(Frozen):
+    """One picture of a set."""
+
+    name: str = Field(description="Unique within the set: the source's name without folder and extension.")
+    source: str = Field(description="The source's path below the screenshot folder, for messages and reports.")
+    image: Digest = Field(description="The picture's bytes in the store.")
+    width: int = Field(gt=0, description="Pixels.")
+    height: int = Field(gt=0, description="Pixels.")
+    composition: Composition | None = None
+    caption: tuple[str, ...] | None = Field(
+        default=None, description="Canonical tags in training order; None: trained with the set's class words."
+    )
+    notes: tuple[str, ...] = Field(default=(), description="What was noticed or decided on the way, for the report.")
+
+
+class Rejected(Frozen):
+    """A file that is not in the set, and why."""
+
+    source: str
+    reason: str
+
+
+class Manifest(Frozen):
+    """A set of pictures in a fixed order, and what was left out with its reason."""
+
+    entries: tuple[Entry, ...]
+    rejected: tuple[Rejected, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [entry.name for entry in self.entries]
+        if len(names) != len(set(names)):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two entries are named {twice!r}")
+        return self
+
+
+class Scores(Frozen):
+    """A tagger's probabilities for one picture, canonical tag → [0, 1], all above a low floor."""
+
+    rating: Mapping[str, float]
+    general: Mapping[str, float]
+    character: Mapping[str, float]
+
+
+class TagTable(Frozen):
+    """Raw scores of a set, by picture digest, with the tagger that gave them."""
+
+    model: Digest
+    floor: float
+    images: Mapping[str, Scores]
+
+    def of(self, entry: Entry) -> Scores:
+        """The scores of one picture.
+
+        Raises:
+            DatasetError: the table was made for another set.
+        """
+        if entry.image not in self.images:
+            raise DatasetError(f"{entry.source}: no tagger scores for this picture; tag the folder again")
+        return self.images[entry.image]
+
+
+def save_manifest(store: Store, manifest: Manifest) -> DatasetRef:
+    """Store a manifest and return its ref."""
+    return DatasetRef(sha256=store.put_json(manifest.model_dump(mode="json")))
+
+
+def load_manifest(store: Store, ref: DatasetRef) -> Manifest:
+    """The manifest behind a ref."""
+    return Manifest.model_validate(store.get_json(ref.sha256))
+
+
+def save_tags(store: Store, table: TagTable) -> TagsRef:
+    """Store raw scores and return their ref."""
+    return TagsRef(sha256=store.put_json(table.model_dump(mode="json")))
+
+
+def load_tags(store: Store, ref: TagsRef) -> TagTable:
+    """The raw scores behind a ref."""
+    return TagTable.model_validate(store.get_json(ref.sha256))

@@ -1,0 +1,77 @@
+"""Every error that headcanon raises on purpose.
+
+::
+
+    HeadcanonError
+    ├── UserError                 the user can mend it: one line on stderr, exit status 2
+    │   ├── RecipeError           an option that does not exist or is out of bounds
+    │   ├── ImageError            a picture that cannot be used (file named)
+    │   ├── DatasetError          a set of pictures that cannot be used as a whole
+    │   ├── CaptionError          a caption or caption rule that cannot be used
+    │   │   └── ContentRuleError  the content rule refuses the data set; it has no switch
+    │   ├── TaggerError           no tagger, or one whose files do not belong together
+    │   ├── CheckpointError       a base model that cannot be loaded, pickles included
+    │   ├── LoraError             a LoRA file that cannot be read or does not fit the base
+    │   ├── StoreError            the store's disk is full, read-only or holds wrong bytes
+    │   ├── OutputExistsError     a name is taken by other bytes
+    │   └── GateError             a check between two steps was not passed
+    └── TrainingError             a run that cannot go on: loss is not finite, out of memory
+
+Messages say what was got, where, what is allowed, and what to do next.
+"""
+
+
+class HeadcanonError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class UserError(HeadcanonError):
+    """Something the user can mend. Commands print the message alone and exit with 2."""
+
+
+class RecipeError(UserError):
+    """An unknown option, or a value out of its bounds."""
+
+
+class ImageError(UserError):
+    """A picture that cannot be used. The message names the file."""
+
+
+class DatasetError(UserError):
+    """A set of pictures that cannot be used as a whole: none readable, none of a composition."""
+
+
+class CaptionError(UserError):
+    """A caption that is missing or empty, or a rule that makes no sense."""
+
+
+class ContentRuleError(CaptionError):
+    """The content rule refuses the data set. It has no switch."""
+
+
+class TaggerError(UserError):
+    """No tagger at the place named, or a model and a label table that do not belong together."""
+
+
+class CheckpointError(UserError):
+    """A base model that cannot be loaded: missing parts, unknown architecture, pickle."""
+
+
+class LoraError(UserError):
+    """A LoRA file that cannot be read, or that does not fit the base model."""
+
+
+class StoreError(UserError):
+    """The store cannot do its job: disk full, not writable, wrong bytes."""
+
+
+class OutputExistsError(UserError):
+    """An output name is taken by other bytes; nothing is ever overwritten."""
+
+
+class GateError(UserError):
+    """A check between two steps was not passed."""
+
+
+class TrainingError(HeadcanonError):
+    """Training cannot go on. The last good state is kept."""

@@ -1,0 +1,567 @@
+"""Every option, one frozen model per step. Defaults are the method's own numbers (docs/method.md).
+
+Where the method leaves a number open, the field's description says what was chosen and why. The models are closed: an
+unknown key is an error that names the nearest known one. There is no Optional, no union and no dict, so that the same
+models make a readable form in Prefect's UI: an empty text or a zero means "not set".
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lora_core.errors import RecipeError
+
+Composition = Literal["close-up", "portrait", "upper_body", "cowboy_shot"]
+COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
+
+_TRIGGER = r"^[^\s,()\\:<>|\[\]]+$"
+_NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
+
+
+class Options(BaseModel):
+    """A closed, frozen set of options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Base(Options):
+    """The base model that the finished LoRA is for: SD1.x, from a file, a folder or a hub repository."""
+
+    model: str = Field(
+        min_length=1,
+        title="Base model",
+        description="A .safetensors file in the original layout, a diffusers folder, or a hub repository such as "
+        "owner/name. Of a merge model A+B rather take the parent A: the method says it takes the style better.",
+    )
+    revision: str = Field(
+        default="",
+        title="Revision",
+        description="For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe means the "
+        "same bytes next year. Must be set for a repository, must be empty for a path.",
+    )
+    clip_skip: int = Field(
+        default=1,
+        ge=1,
+        le=12,
+        title="Clip skip",
+        description="Which layer of the text encoder is read, counted from the end; 1 is the last. The method does not "
+        "say; 1 is sd-scripts' default. Many anime models were trained with 2.",
+    )
+
+
+class Tagger(Options):
+    """The tagger that writes the captions and reads the samples: any model in WD14's format."""
+
+    model: str = Field(
+        default="SmilingWolf/wd-v1-4-swinv2-tagger-v2",
+        min_length=1,
+        title="Tagger",
+        description="A folder with model.onnx and selected_tags.csv, or a hub repository. The method's own is the "
+        "WD14 swin-v2.",
+    )
+    revision: str = Field(
+        default="",
+        title="Revision",
+        description="For a hub repository: the commit to use (40 hexadecimal digits). Must be set for a repository.",
+    )
+    threshold: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        title="Threshold",
+        description="Tags at or above this probability go into the caption. 0.5 is the method's, for the v2 swin; "
+        "with a v3 swin 0.35 keeps about the same tags (its precision = recall point is .265, the v2's .377).",
+    )
+
+
+class Preprocess(Options):
+    """From screenshots as a 3D creator writes them to square pictures on white."""
+
+    size: int = Field(
+        default=1024,
+        ge=64,
+        le=4096,
+        title="Size (px)",
+        description="Side of the square pictures. The method's is 1024.",
+    )
+    alpha: Literal["detect", "straight", "premultiplied"] = Field(
+        default="detect",
+        title="Transparency",
+        description="How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 "
+        "writes premultiplied, Blender straight. The wrong one gives hair a dark halo.",
+    )
+    background: str = Field(
+        default="#ffffff",
+        pattern=r"^#[0-9a-fA-F]{6}$",
+        title="Background",
+        description="Colour behind transparent pixels and of the padding. The method's is white.",
+    )
+    min_source_px: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        title="Smallest source (px)",
+        description="Pictures whose longer side is shorter than this are left out: enlarging them teaches blur.",
+    )
+
+
+class Downscale(Options):
+    """The small copies beside the originals, trained at their own size."""
+
+    size: int = Field(
+        default=384,
+        ge=0,
+        le=2048,
+        multiple_of=8,
+        title="Size of the copies (px)",
+        description="384 in the method, beside 512 for the originals. They are trained at this size, never enlarged. 0: no copies.",
+    )
+    repeats: int = Field(default=2, ge=1, le=1000, title="Repeats", description="How often an epoch shows each copy.")
+
+
+class Captions(Options):
+    """The six caption edits (see the rule file for what is the character's)."""
+
+    rules: str = Field(
+        default="",
+        title="Rule file",
+        description="A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that "
+        "describes a body removed.",
+    )
+    memorize: tuple[str, ...] = Field(
+        default=(),
+        title="Memorize",
+        description="Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair colour), "
+        "so that it binds to the trigger. Empty: all families of the body that the taxonomy knows.",
+    )
+    outfit: tuple[str, ...] = Field(
+        default=(), title="Outfit", description="Clothes that belong to the character, removed like its traits."
+    )
+    drop: tuple[str, ...] = Field(default=(), title="Drop", description="Tags that do not belong on any picture.")
+    add: tuple[str, ...] = Field(
+        default=("realistic",),
+        title="Add",
+        description="Tags put on every picture to soak up the 3D look. The method's: realistic.",
+    )
+    face: tuple[str, ...] = Field(
+        default=("nose", "lips"),
+        title="Add where a face shows",
+        description="Tags for pictures with a visible face. The method's: nose, lips.",
+    )
+
+
+class Set(Options):
+    """A folder of screenshots."""
+
+    images: str = Field(
+        min_length=1, title="Screenshots", description="A folder; sub-folders are read too. It is never written to."
+    )
+
+
+class Style(Set):
+    """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
+
+    identifier: str = Field(
+        default="hcstyle",
+        pattern=_TRIGGER,
+        title="Identifier",
+        description="The rare word that stands for the style character (DreamBooth's identifier).",
+    )
+    class_word: str = Field(
+        default="1girl",
+        min_length=1,
+        title="Class",
+        description="What the style character is, in the base model's words (DreamBooth's class): 1girl, 1boy, …",
+    )
+
+
+class Training(Options):
+    """A LoRA training, in sd-scripts' terms."""
+
+    resolution: int = Field(
+        default=512,
+        ge=64,
+        le=2048,
+        multiple_of=8,
+        title="Resolution (px)",
+        description="Side at which pictures are trained. The method's is 512.",
+    )
+    repeats: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        title="Repeats",
+        description="How often an epoch shows each picture. The method's is 10.",
+    )
+    epochs: int = Field(
+        default=10, ge=1, le=1000, title="Epochs", description="Passes over the set, one file each. The method's is 10."
+    )
+    rank: int = Field(default=32, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim).")
+    alpha: float = Field(
+        default=16, gt=0, le=512, title="Alpha", description="The LoRA's output is scaled by alpha / rank."
+    )
+    unet_lr: float = Field(
+        default=1e-4, ge=0, le=1, title="U-Net learning rate", description="The method's is 1e-4. 0: not trained."
+    )
+    text_encoder_lr: float = Field(
+        default=2e-5,
+        ge=0,
+        le=1,
+        title="Text encoder learning rate",
+        description="The method's is 2e-5. 0: not trained.",
+    )
+    batch: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        title="Batch",
+        description="Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates fit it.",
+    )
+    weight_decay: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="AdamW's. The method does not name an optimizer; AdamW with 0.01, constant, is sd-scripts' default.",
+    )
+    warmup_steps: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        title="Warm-up (steps)",
+        description="Steps over which the learning rate rises from 0; then it is constant. The method does not say; 0 is sd-scripts' default.",
+    )
+    max_grad_norm: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        title="Gradient clipping",
+        description="Largest norm of the gradients. 0: no clipping. 1.0 is sd-scripts' default.",
+    )
+    min_snr_gamma: float = Field(
+        default=0,
+        ge=0,
+        le=20,
+        title="Min-SNR gamma",
+        description="Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's.",
+    )
+    prior_loss_weight: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        title="Weight of regularization pictures",
+        description="Factor on their loss. The method does not say; 1.0 is sd-scripts' default.",
+    )
+    shuffle_caption: bool = Field(
+        default=False,
+        title="Shuffle captions",
+        description="Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts' default.",
+    )
+    keep_tokens: int = Field(
+        default=1,
+        ge=0,
+        le=75,
+        title="Keep tokens",
+        description="Tags at the front that shuffling leaves in place: the trigger.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        title="Precision",
+        description="Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU has it, fp32 on a CPU.",
+    )
+    save_precision: Literal["fp16", "bf16", "fp32"] = Field(
+        default="fp16", title="Precision of the files", description="fp16 is what web UIs expect."
+    )
+    seed: int = Field(
+        default=42,
+        ge=0,
+        lt=2**32,
+        title="Seed",
+        description="Of order, noise, timesteps and the LoRA's first values. The method does not say.",
+    )
+    checkpoint_minutes: float = Field(
+        default=5,
+        gt=0,
+        le=600,
+        title="Checkpoint every (minutes)",
+        description="How much work a crash can cost. The state is saved after every epoch as well.",
+    )
+
+
+class StyleTraining(Training):
+    """Stage 1: the style LoRA. Rank 64, alpha 32."""
+
+    rank: int = Field(
+        default=64, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim). The method's is 64."
+    )
+    alpha: float = Field(
+        default=32,
+        gt=0,
+        le=512,
+        title="Alpha",
+        description="The LoRA's output is scaled by alpha / rank. The method's is 32.",
+    )
+
+
+class CharacterTraining(Training):
+    """Stage 3: the character LoRA. Rank 32, alpha 16."""
+
+    rank: int = Field(
+        default=32, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim). The method's is 32."
+    )
+    alpha: float = Field(
+        default=16,
+        gt=0,
+        le=512,
+        title="Alpha",
+        description="The LoRA's output is scaled by alpha / rank. The method's is 16.",
+    )
+
+
+class Regularization(Options):
+    """Stage 1's pictures beside the character's, so that what they share is not learned as the character."""
+
+    use: bool = Field(default=True, title="Use", description="The method uses stage 1's pictures.")
+    repeats: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        title="Repeats",
+        description="1 in the method. The set is repeated until it is as large as the character's, so this hardly matters.",
+    )
+
+
+class Merge(Options):
+    """Stage 2: the style LoRA into the base."""
+
+    weight: float = Field(
+        default=1.0, ge=-4, le=4, title="Strength", description="Factor on the LoRA. The method's is 1.0."
+    )
+
+
+class Sampling(Options):
+    """Pictures drawn to check each stage and to choose the epoch."""
+
+    prompts: tuple[str, ...] = Field(
+        default=(
+            "{trigger}, 1girl, solo, upper body, smile, outdoors",
+            "{trigger}, 1girl, solo, portrait, white background",
+            "{trigger}, 1girl, solo, cowboy shot, night",
+        ),
+        min_length=1,
+        title="Prompts",
+        description="{trigger} stands for the character's trigger. They should name no trait: the LoRA has to bring those.",
+    )
+    style_prompts: tuple[str, ...] = Field(
+        default=(
+            "1girl, solo, upper body, outdoors",
+            "1girl, solo, portrait, indoors",
+            "1boy, solo, cowboy shot, night",
+        ),
+        min_length=1,
+        title="Prompts of the merge check",
+        description="Prompts without a trigger: the merged model is meant to draw the style character on white all the same.",
+    )
+    negative: str = Field(
+        default="lowres, bad anatomy, worst quality, low quality",
+        title="Negative prompt",
+        description="What not to draw.",
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(1, 2),
+        min_length=1,
+        title="Seeds",
+        description="Every prompt is drawn with every seed; the same seed gives the same noise for every epoch.",
+    )
+    steps: int = Field(default=25, ge=1, le=200, title="Steps", description="Denoising steps a picture.")
+    cfg: float = Field(default=7.0, ge=1, le=30, title="CFG scale", description="How strongly the prompt is followed.")
+    scheduler: Literal["euler_a", "dpmpp_2m_karras", "ddim"] = Field(
+        default="dpmpp_2m_karras", title="Sampler", description="Euler a, DPM++ 2M Karras or DDIM."
+    )
+    width: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Width (px)", description="512 in the method.")
+    height: int = Field(
+        default=768, ge=64, le=2048, multiple_of=8, title="Height (px)", description="768 in the method."
+    )
+    weight: float = Field(
+        default=1.0, ge=0, le=4, title="LoRA weight", description="Strength at which epochs are drawn and judged."
+    )
+    batch: int = Field(default=4, ge=1, le=64, title="Batch", description="Pictures drawn at once.")
+
+
+class Judging(Options):
+    """How the epoch is chosen."""
+
+    max_leak: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        title="Largest leak",
+        description="An epoch whose samples show more of the 3D look than this, above the base model's own, is not chosen. "
+        "Read by the tagger as the mean rise of realistic, 3d, nose and lips.",
+    )
+
+
+class Publish(Options):
+    """Where the finished LoRA goes."""
+
+    licence: str = Field(
+        default="",
+        title="Licence",
+        description="For the model card: what others may do with the file. Empty: not stated.",
+    )
+
+
+class Runtime(Options):
+    """Where work happens. Nothing here changes what comes out, so nothing here is part of a cache key."""
+
+    out: str = Field(
+        default="out", title="Output folder", description="The LoRA, its epochs, samples and report go to OUT/NAME."
+    )
+    store: str = Field(
+        default=".headcanon", title="Store", description="Folder of everything that was computed, shared by all runs."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", title="Device", description="'auto' takes a GPU when there is one."
+    )
+
+
+class Recipe(Options):
+    """The whole method for one character."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=80,
+        pattern=_NAME,
+        title="Name",
+        description="Of the LoRA file. It must not contain / or \\.",
+    )
+    trigger: str = Field(
+        default="",
+        pattern=r"^$|" + _TRIGGER,
+        title="Trigger",
+        description="The word that calls the character; best one that no model knows. Empty: made from the name.",
+    )
+    base: Base
+    tagger: Tagger = Tagger()
+    style: Style
+    character: Set
+    preprocess: Preprocess = Preprocess()
+    captions: Captions = Captions()
+    downscale: Downscale = Downscale()
+    style_training: StyleTraining = StyleTraining()
+    merge: Merge = Merge()
+    regularization: Regularization = Regularization()
+    character_training: CharacterTraining = CharacterTraining()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    publish: Publish = Publish()
+    runtime: Runtime = Runtime()
+
+    @field_validator("base", "character", "tagger", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any, info: Any) -> Any:
+        """`base = "model.safetensors"` is short for `[base] model = …`, likewise a folder for a set."""
+        if isinstance(value, str):
+            return {"images" if info.field_name == "character" else "model": value}
+        return value
+
+    @field_validator("style", mode="before")
+    @classmethod
+    def _short_style(cls, value: Any) -> Any:
+        return {"images": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _trigger_from_name(self) -> Self:
+        if self.trigger:
+            return self
+        made = "hc_" + "".join(letter for letter in self.name.lower() if letter.isalnum())
+        return self.model_copy(update={"trigger": made})
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe.toml; relative paths in it are taken from the recipe's folder.
+
+    Raises:
+        RecipeError: not TOML, an unknown key (the nearest known one is named), or a value out of bounds.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there is no such recipe; `headcanon new DIR` writes one to start from") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file: {error}") from error
+    return anchored(parse_recipe(data, str(path)), path.parent)
+
+
+def parse_recipe(data: Any, where: str) -> Recipe:
+    """A recipe from plain data; `where` names its source in messages.
+
+    Raises:
+        RecipeError: as `read_recipe`.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {explain(error, Recipe)}") from None
+
+
+def anchored(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with its paths made absolute, relative ones taken from `folder`."""
+
+    def path(text: str) -> str:
+        return str((folder / Path(text).expanduser()).absolute()) if text else text
+
+    def model(text: str) -> str:
+        """A hub repository stays as it is, unless a file or folder of that name lies there."""
+        there = (folder / Path(text).expanduser()).exists()
+        return path(text) if there or looks_like_path(text) else text
+
+    def at(options: Options, **changes: str) -> Options:
+        return options.model_copy(update=changes)
+
+    return recipe.model_copy(
+        update={
+            "base": at(recipe.base, model=model(recipe.base.model)),
+            "tagger": at(recipe.tagger, model=model(recipe.tagger.model)),
+            "style": at(recipe.style, images=path(recipe.style.images)),
+            "character": at(recipe.character, images=path(recipe.character.images)),
+            "captions": at(recipe.captions, rules=path(recipe.captions.rules)),
+            "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
+        }
+    )
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether a model's name is a path rather than a hub repository `owner/name`."""
+    return (
+        text.startswith(("/", "./", "../", "~", ".\\"))
+        or "\\" in text
+        or text.count("/") != 1
+        or text.lower().endswith((".safetensors", ".ckpt", ".pt", ".bin"))
+    )
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first complaint of a validation as one line: where, what was got, what is allowed."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "recipe"
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(model, first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"unknown option {where!r}; {hint}"
+    if first["type"] == "missing":
+        return f"{where!r} is missing"
+    return f"{where} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    for part in loc:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

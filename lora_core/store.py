@@ -1,0 +1,334 @@
+"""The disk door: bytes named by their SHA-256, and small records named by the key of the step that made them.
+
+::
+
+    objects/ab/ab12…          bytes, never changed, never overwritten
+    elsewhere/ab/ab12….json   large files that stay where the user keeps them (base models), by path
+    records/ab/ab12….json     what a piece of work came to, by its key (one picture, one file's digest …)
+    results/                  Prefect's records of finished tasks
+    work/ab12…/               the state of a step that is not finished
+
+Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_core.errors import StoreError
+from lora_core.refs import Digest, Ref
+
+_CHUNK_BYTES = 1 << 20
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_LARGEST_MANIFEST_BYTES = 64 << 20
+
+
+class TreeFile(BaseModel):
+    """One file of a tree."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Digest
+    size_bytes: int
+
+
+class Tree(BaseModel):
+    """Named files: a folder, or a single file under its own name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: Mapping[str, TreeFile]
+
+
+class Problem(BaseModel):
+    """Something wrong in the store, found by `Store.verify`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    what: str
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces: equal values have equal bytes (RFC 8785's idea, Python's floats)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; when the block ends well its file is synced and renamed to `path`.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"{path.parent}: the disk is full; free some space and run the same command again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StoreError(f"{path.parent}: cannot be written ({error.strerror}); choose another folder") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a whole file or none of it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Store:
+    """A content-addressed folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    # ── bytes by digest ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep bytes; returns their digest."""
+        sha256 = digest_of(data)
+        path = self._object(sha256)
+        if not path.exists():
+            write_atomically(path, data)
+        return sha256
+
+    def put_file(self, source: Path) -> str:
+        """Keep a copy of a file; returns the digest of what was copied, even if the file changes meanwhile."""
+        hasher = hashlib.sha256()
+        incoming = self.root / "objects" / f"incoming-{os.getpid()}-{time.monotonic_ns()}"
+        with replacing(incoming) as temporary, source.open("rb") as reading, temporary.open("wb") as writing:
+            while chunk := reading.read(_CHUNK_BYTES):
+                hasher.update(chunk)
+                writing.write(chunk)
+        sha256 = hasher.hexdigest()
+        path = self._object(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            incoming.unlink()
+        else:
+            incoming.replace(path)
+        return sha256
+
+    def refer(self, source: Path) -> str:
+        """Know a large file without copying it. When the user changes or moves it, `has` turns false."""
+        source = source.absolute()
+        sha256 = self.digest_of_file(source)
+        path = self._elsewhere(sha256)
+        fact = _file_fact(source)
+        if not path.exists() or json.loads(path.read_bytes()) != fact:
+            write_atomically(path, canonical_json(fact))
+        return sha256
+
+    def put_json(self, value: Any) -> str:
+        """Keep a value as canonical JSON."""
+        return self.put_bytes(canonical_json(value))
+
+    def path(self, sha256: str) -> Path:
+        """Where the bytes are, for reading only.
+
+        Raises:
+            StoreError: they are gone.
+        """
+        path = self._find(sha256)
+        if path is None:
+            raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")
+        return path
+
+    def get_bytes(self, sha256: str) -> bytes:
+        """The bytes under a digest, checked.
+
+        Raises:
+            StoreError: they are gone or wrong.
+        """
+        data = self.path(sha256).read_bytes()
+        if digest_of(data) != sha256:
+            raise StoreError(f"{self._object(sha256)}: wrong bytes on disk; run `headcanon store verify --repair`")
+        return data
+
+    def get_json(self, sha256: str) -> Any:
+        """The value under a digest."""
+        return json.loads(self.get_bytes(sha256))
+
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes are there."""
+        return self._find(sha256) is not None
+
+    def has_all(self, ref: Ref) -> bool:
+        """Whether a ref can be read whole: its manifest and every digest the manifest names."""
+        if not self.has(ref.sha256):
+            return False
+        return all(self.has(sha256) for sha256 in _digests_in(self.path(ref.sha256)))
+
+    # ── trees ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_tree(self, files: Mapping[str, Path], *, copy: bool = True) -> str:
+        """Keep named files as one thing; with `copy=False` large files stay where they are.
+
+        Returns:
+            The digest of the tree's canonical JSON.
+        """
+        keep = self.put_file if copy else self.refer
+        tree = Tree(
+            files={
+                str(PurePosixPath(name)): TreeFile(sha256=keep(path), size_bytes=path.stat().st_size)
+                for name, path in sorted(files.items())
+            }
+        )
+        return self.put_json(tree.model_dump(mode="json"))
+
+    def tree(self, sha256: str) -> dict[str, Path]:
+        """The tree's files: name → path, for reading only."""
+        tree = Tree.model_validate(self.get_json(sha256))
+        return {name: self.path(file.sha256) for name, file in tree.files.items()}
+
+    def digest_of_file(self, path: Path) -> str:
+        """SHA-256 of a file, remembered by path, size, inode and modification time."""
+        key = digest_of(canonical_json(["digest_of_file", _file_fact(path.absolute())]))
+        known = self.record(key)
+        if known is not None:
+            return str(known)
+        sha256 = file_digest(path)
+        self.set_record(key, sha256)
+        return sha256
+
+    # ── records by key ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def record(self, key: str) -> Any | None:
+        """What was recorded under a key, or None."""
+        path = self.root / "records" / key[:2] / f"{key}.json"
+        try:
+            return json.loads(path.read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def set_record(self, key: str, value: Any) -> None:
+        """Record a value under a key."""
+        write_atomically(self.root / "records" / key[:2] / f"{key}.json", canonical_json(value))
+
+    # ── unfinished work ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def work_folder(self, key: str) -> Path:
+        """A folder for the state of one unfinished step, made if need be."""
+        path = self.root / "work" / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def drop_work(self, key: str) -> None:
+        """The step is finished: its state can go."""
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+
+    @property
+    def results(self) -> Path:
+        """Where Prefect keeps its records of finished tasks."""
+        return self.root / "results"
+
+    # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def objects(self) -> Iterator[Path]:
+        """Every object's file."""
+        return (path for path in sorted((self.root / "objects").glob("??/*")) if not path.name.startswith("."))
+
+    def verify(self, *, repair: bool = False) -> Iterator[Problem]:
+        """Read everything and yield what is wrong; `repair` removes it, so that it is made again."""
+        for path in self.objects():
+            if file_digest(path) != path.name:
+                yield Problem(path=str(path), what="its bytes are not what its name says")
+                if repair:
+                    path.unlink()
+        for pointer in sorted((self.root / "elsewhere").glob("??/*.json")):
+            if self._find(pointer.stem) is None:
+                yield Problem(
+                    path=str(json.loads(pointer.read_bytes())["path"]), what="was moved or changed since it was used"
+                )
+                if repair:
+                    pointer.unlink()
+
+    def garbage(self, *, unused_days: float) -> list[Path]:
+        """What can go: results and records older than that, objects only they named, leftovers of killed writes."""
+        horizon = time.time() - unused_days * 86400
+        roots = [
+            path for folder in ("results", "records") for path in self.root.glob(f"{folder}/**/*") if path.is_file()
+        ]
+        old = [path for path in roots if path.stat().st_mtime < horizon]
+        kept: set[str] = set()
+        frontier = [path for path in roots if path not in set(old)]
+        while frontier:
+            for sha256 in _digests_in(frontier.pop()):
+                if sha256 not in kept:
+                    kept.add(sha256)
+                    if (path := self._find(sha256)) is not None:
+                        frontier.append(path)
+        unnamed = [path for path in self.objects() if path.name not in kept and path.stat().st_mtime < horizon]
+        leftovers = [path for path in self.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
+        work = [path for path in self.root.glob("work/*") if path.stat().st_mtime < horizon]
+        return [*old, *unnamed, *leftovers, *work]
+
+    def _object(self, sha256: str) -> Path:
+        return self.root / "objects" / sha256[:2] / sha256
+
+    def _elsewhere(self, sha256: str) -> Path:
+        return self.root / "elsewhere" / sha256[:2] / f"{sha256}.json"
+
+    def _find(self, sha256: str) -> Path | None:
+        if (path := self._object(sha256)).exists():
+            return path
+        try:
+            fact = json.loads(self._elsewhere(sha256).read_bytes())
+            path = Path(fact["path"])
+            return path if _file_fact(path) == fact else None
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+
+def _file_fact(path: Path) -> dict[str, Any]:
+    stat = path.stat()
+    return {"path": str(path), "size": stat.st_size, "modified_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+
+
+def _digests_in(path: Path) -> set[str]:
+    """Digests that a JSON file names; none for anything that is not JSON."""
+    if path.stat().st_size > _LARGEST_MANIFEST_BYTES:
+        return set()
+    data = path.read_bytes()
+    if data[:1] not in (b"{", b"[", b'"'):
+        return set()
+    return {match.decode() for match in _DIGEST.findall(data)}
