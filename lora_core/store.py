@@ -77,7 +77,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; when the block ends well its file is synced and renamed to `path`.
+    """A temporary name beside `path`; when the block ends well its file or folder is synced and renamed to `path`.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written.
@@ -98,7 +98,10 @@ def replacing(path: Path) -> Iterator[Path]:
             raise StoreError(f"{path.parent}: cannot be written ({error.strerror}); choose another folder") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -116,10 +119,14 @@ def _sync(path: Path) -> None:
 
 
 class Store:
-    """A content-addressed folder."""
+    """A content-addressed folder.
 
-    def __init__(self, root: Path) -> None:
+    A `forgetful` store finds no records, so that work under it is done afresh; it still writes them.
+    """
+
+    def __init__(self, root: Path, *, forgetful: bool = False) -> None:
         self.root = root.expanduser().absolute()
+        self.forgetful = forgetful
 
     # ── bytes by digest ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -193,10 +200,13 @@ class Store:
         return self._find(sha256) is not None
 
     def has_all(self, ref: Ref) -> bool:
-        """Whether a ref can be read whole: its manifest and every digest the manifest names."""
+        """Whether a ref can be read whole: its manifest and every digest the manifest names.
+
+        Tags are whole by themselves: the pictures and the tagger they name were read, and are not needed again.
+        """
         if not self.has(ref.sha256):
             return False
-        return all(self.has(sha256) for sha256 in _digests_in(self.path(ref.sha256)))
+        return ref.kind == "tags" or all(self.has(sha256) for sha256 in _digests_in(self.path(ref.sha256)))
 
     # ── trees ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,6 +244,8 @@ class Store:
 
     def record(self, key: str) -> Any | None:
         """What was recorded under a key, or None."""
+        if self.forgetful:
+            return None
         path = self.root / "records" / key[:2] / f"{key}.json"
         try:
             return json.loads(path.read_bytes())

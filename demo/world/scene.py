@@ -74,7 +74,7 @@ class Scene(BaseModel):
             yaw=yaw,
             pitch=pitch,
             tilt=rng.uniform(-0.12, 0.12),
-            zoom=rng.uniform(0.92, 1.08),
+            zoom=rng.uniform(0.86, 1.06),
             shift_x=rng.uniform(-0.04, 0.04),
             seed=rng.randrange(2**31),
         )

@@ -1,0 +1,40 @@
+# Everything here works in a fresh clone: it needs git, make and Python 3.11 (or newer), nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check format demo-models constraints clean
+
+demo: $(STAMP)  ## The whole method on the drawn demo world
+	@$(BIN)/headcanon demo
+
+test: $(STAMP)  ## Every test
+	@$(BIN)/pytest
+
+check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP)  ## Put the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+demo-models: $(STAMP)  ## Train the demo's tiny base model and tagger again (hours on a CPU)
+	@$(BIN)/python -m demo.train
+
+constraints: $(STAMP)  ## Write constraints.txt from the environment at hand
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+# torch comes first and pinned: left to a resolver it brings gigabytes of CUDA packages where none are wanted.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headcanon needs Python 3.11 or newer; point to it: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv out .headcanon build *.egg-info

@@ -1,0 +1,92 @@
+"""The demo as a user's project: two folders of screenshots and a recipe, to be run, read and edited."""
+
+from pathlib import Path
+from typing import Final
+
+from demo.world import STYLE, TARGET, Character, screenshots
+from lora_core.store import replacing, write_atomically
+
+MODELS: Final = Path(__file__).parent / "models"
+
+_RECIPE: Final = """\
+# The demo: Momo, a pink-haired cat girl "made in a 3D creator", and a very different style character.
+# The base model and the tagger are tiny and were trained on drawn pictures (demo/models/README.md), so the sizes and
+# learning rates are theirs; repeats, epochs, ranks and alphas are the method's. Edit it and run it again:
+#
+#   headcanon run {recipe}
+
+name = "momo"
+trigger = "momo"
+base = '{base}'
+style = "style"
+character = "character"
+
+[tagger]
+model = '{tagger}'
+
+[preprocess]
+size = 256
+
+[captions]
+memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"]
+
+[downscale]
+size = 96
+
+[style_training]
+resolution = 128
+batch = 8
+unet_lr = 1e-3
+text_encoder_lr = 2e-4
+
+[character_training]
+resolution = 128
+batch = 8
+unet_lr = 1e-3
+text_encoder_lr = 2e-4
+
+[sampling]
+prompts = [
+    "{{trigger}}, 1girl, solo, upper body, smile, grass, day",
+    "{{trigger}}, 1girl, solo, portrait, open mouth, night",
+    "{{trigger}}, 1girl, solo, cowboy shot, smile, indoors",
+]
+style_prompts = [
+    "1girl, solo, upper body, smile, grass, day",
+    "1girl, solo, portrait, night",
+    "1girl, solo, cowboy shot, blonde hair, red dress, indoors",
+]
+negative = ""
+width = 128
+height = 128
+steps = 20
+cfg = 5.0
+batch = 6
+
+[runtime]
+out = ".."
+store = '{store}'
+"""
+
+
+def write_project(folder: Path, store: Path) -> Path:
+    """Write screenshots and recipe where they are missing; what is there, edited or not, stays.
+
+    Returns:
+        The recipe's path.
+    """
+    _draw(TARGET, folder / "character", seed=1)
+    _draw(STYLE, folder / "style", seed=2)
+    recipe = folder / "recipe.toml"
+    if not recipe.exists():
+        text = _RECIPE.format(recipe=recipe, base=MODELS / "base", tagger=MODELS / "tagger", store=store.absolute())
+        write_atomically(recipe, text.encode())
+    return recipe
+
+
+def _draw(character: Character, folder: Path, seed: int) -> None:
+    """Draw into a folder that is renamed when it is complete: a killed demo leaves no half set behind."""
+    if folder.exists():
+        return
+    with replacing(folder) as unfinished:
+        screenshots(character, unfinished, seed)

@@ -1,0 +1,1 @@
+"""Flows: the wiring of the steps, and the front doors to it."""

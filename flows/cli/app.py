@@ -1,0 +1,25 @@
+"""The commands, put together. Everything heavy is imported inside a command, so that `--help` answers at once."""
+
+import typer
+
+from flows.cli import demo, files, folders, run, store
+
+app = typer.Typer(
+    name="headcanon",
+    help="Screenshots of your 3D-creator character in, a Stable Diffusion LoRA [b]without the 3D look[/b] out.",
+    epilog="Start with [b]headcanon demo[/b] to see it work, or [b]headcanon new my-character[/b] for your own.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("new")(run.new)
+app.command("preprocess", rich_help_panel="Single steps")(folders.preprocess)
+app.command("tag", rich_help_panel="Single steps")(folders.tag)
+app.command("caption", rich_help_panel="Single steps")(folders.caption)
+app.command("merge", rich_help_panel="Single steps")(files.merge)
+app.command("sample", rich_help_panel="Single steps")(files.sample)
+app.command("inspect", rich_help_panel="Looking")(files.inspect)
+app.add_typer(store.app, name="store", rich_help_panel="Looking")

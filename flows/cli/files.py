@@ -1,0 +1,91 @@
+"""`headcanon merge`, `sample` and `inspect`: single model files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
+Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
+
+
+def merge(
+    base: Base,
+    lora: Annotated[Path, typer.Argument(help="The LoRA's .safetensors file.")],
+    out: Annotated[Path, typer.Argument(help="Where the merged model goes; it must not exist yet.")],
+    weight: Annotated[float, typer.Option(help="Strength of the LoRA.")] = 1.0,
+    revision: Revision = "",
+) -> None:
+    """A LoRA into a base model. The result has the base's layout (file or folder) and precision.
+
+    Example: headcanon merge sd15.safetensors style.safetensors merged.safetensors
+    """
+    from lora_core.hub import find_model_files
+    from lora_core.lora.merge import merge_model
+    from tasks.runtime import progress
+
+    with progress("merge", "tensor") as listen:
+        merge_model(find_model_files(base, revision), lora, out, weight, listen)
+    typer.echo(f"Wrote {out}")
+
+
+def sample(
+    base: Base,
+    prompt: Annotated[list[str], typer.Option(help="What to draw. May be repeated.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
+    lora: Annotated[Path | None, typer.Option(help="A LoRA's .safetensors file.")] = None,
+    weight: Annotated[float, typer.Option(help="Strength of the LoRA.")] = 1.0,
+    seed: Annotated[list[int] | None, typer.Option(help="May be repeated; the same seed gives the same picture.")] = None,
+    negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    steps: Annotated[int, typer.Option(min=1, max=200, help="Denoising steps.")] = 25,
+    cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
+    width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
+    height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
+    clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    revision: Revision = "",
+) -> None:
+    """Draw pictures, with a LoRA or without.
+
+    The files carry the prompt and its settings as A1111 writes them (PNG Info reads them).
+
+    Example: headcanon sample sd15.safetensors --lora out/aiko/aiko.safetensors --weight 0.8
+    --prompt "hc_aiko, 1girl, smile, outdoors" --seed 1 --seed 2 --out pictures
+    """
+    from pydantic import ValidationError
+
+    from lora_core.errors import RecipeError
+    from lora_core.hub import find_model_files
+    from lora_core.recipe import Sampling, explain
+    from lora_core.sampling.folder import sample_to_folder
+    from tasks.runtime import progress
+
+    try:
+        options = Sampling.model_validate(
+            {
+                "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps, "cfg": cfg,
+                "width": width, "height": height, "weight": weight,
+            }
+        )  # fmt: skip
+    except ValidationError as error:
+        raise RecipeError(f"sample: {explain(error, Sampling)}") from None
+    with progress("sample", "step") as listen:
+        paths = sample_to_folder(
+            find_model_files(base, revision), lora, options, out, clip_skip=clip_skip, device=device, progress=listen
+        )
+    for path in paths:
+        typer.echo(path)
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .safetensors file: LoRA or checkpoint.")],
+    json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """What a LoRA or checkpoint file is: architecture, rank, alpha, metadata, tags.
+
+    Example: headcanon inspect out/momo/momo.safetensors
+    """
+    from lora_core.lora.inspect import inspect_file
+
+    found = inspect_file(file)
+    typer.echo(found.model_dump_json(indent=2) if json else str(found))

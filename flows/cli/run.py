@@ -1,0 +1,93 @@
+"""`headcanon run` and `headcanon new`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from lora_core.recipe import Recipe
+
+Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
+Force = Literal[
+    "preprocess", "tag", "caption", "downscale", "train style", "check style", "merge", "check merge",
+    "train character", "sample", "judge",
+]  # fmt: skip
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe.toml; `headcanon new DIR` writes one to start from.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder, instead of the recipe's.")] = None,
+    until: Annotated[Until, typer.Option(help="Stop after this step.")] = "publish",
+    force: Annotated[list[Force] | None, typer.Option(help="Do this step again, cached or not. May be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+) -> None:
+    """The whole method on your own screenshots: a character LoRA without the 3D look.
+
+    It can be stopped and killed at any time: the same command goes on where it was.
+
+    Examples:
+
+      headcanon run recipe.toml --dry-run      what would be done, and what is cached
+
+      headcanon run recipe.toml --until caption      look at the captions before training
+
+      headcanon run recipe.toml --force tag      tag again
+    """
+    if dry_run:
+        from flows.cli.plan import show_plan
+        from lora_core.recipe import read_recipe
+
+        show_plan(_with_out(read_recipe(recipe), out))
+        return
+    execute(recipe, out, until, tuple(force or ()))
+
+
+def execute(recipe_file: Path, out: Path | None, until: Until = "publish", force: tuple[str, ...] = ()) -> None:
+    """Read a recipe, check what can be checked at once, then run the graph."""
+    from lora_core.recipe import read_recipe
+
+    recipe = _with_out(read_recipe(recipe_file), out)
+    _check_at_once(recipe)
+
+    from flows.make_lora import make_lora
+    from tasks.runtime import At, console
+
+    at = At(store=recipe.runtime.store, device=recipe.runtime.device, force=force)
+    results = at.open_store().results
+    published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
+    if published:
+        console.print(f"\n[bold green]Done.[/bold green] {published}", highlight=False)
+    else:
+        console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
+
+
+def _with_out(recipe: "Recipe", out: Path | None) -> "Recipe":
+    if out is None:
+        return recipe
+    return recipe.model_copy(update={"runtime": recipe.runtime.model_copy(update={"out": str(out.absolute())})})
+
+
+def _check_at_once(recipe: "Recipe") -> None:
+    """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
+    from lora_core.captions.rules import rules_for
+    from lora_core.hub import find_model_files, find_tagger_files
+    from lora_core.images.pipeline import find_pictures
+
+    find_pictures(Path(recipe.style.images))
+    find_pictures(Path(recipe.character.images))
+    rules_for(recipe.captions)
+    find_model_files(recipe.base.model, recipe.base.revision)
+    find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+) -> None:
+    """Start your own: a commented recipe and folders to put screenshots into.
+
+    Example: headcanon new my-character
+    """
+    from flows.cli.scaffold import write_new
+
+    typer.echo(write_new(folder))

@@ -1,0 +1,83 @@
+"""What `headcanon new` writes: the recipe's comments are the options' own descriptions, so they cannot go stale."""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from lora_core.errors import OutputExistsError
+from lora_core.recipe import COMPOSITIONS, Recipe
+from lora_core.store import write_atomically
+
+_PLAN = (1, 11, 18, 8)
+_HEAD = """\
+# headcanon recipe. Put screenshots into style/ and character/, name your base model, then:
+#
+#   headcanon run {recipe} --dry-run     look at the plan
+#   headcanon run {recipe}               do it; kill it whenever you like, the same command goes on
+#
+# Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
+# from the file name's beginning (upper_body_01.png). The method's counts, for both sets:
+# {plan}
+
+name = "{name}"
+base = "path/to/model.safetensors"   # an SD1.5 model: a file in the original layout, or a diffusers folder
+style = "style"                      # a character very different from yours, same compositions and angles
+character = "character"              # yours
+
+[tagger]
+model = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"   # or a folder with model.onnx and selected_tags.csv
+revision = ""                                    # for a hub repository: the commit to use
+
+[captions]
+# What your character *is*: these tags leave the captions, so that the trigger learns them. Empty: everything about the body.
+memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes"]
+
+# Everything below is the default. Take away a '#' to change a line.
+"""
+_SHOWN = ("name", "base", "tagger", "style", "character", "captions")
+
+
+def write_new(folder: Path) -> str:
+    """Write the folder; returns what to do next.
+
+    Raises:
+        OutputExistsError: the folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputExistsError(f"{folder}: exists and is not empty; nothing was written; name a new folder")
+    for side in ("style", "character"):
+        for composition in COMPOSITIONS:
+            (folder / side / composition).mkdir(parents=True)
+    recipe = folder / "recipe.toml"
+    plan = ", ".join(f"{name} {count}" for name, count in zip(COMPOSITIONS, _PLAN, strict=True))
+    head = _HEAD.format(recipe=recipe, plan=plan, name=folder.absolute().name)
+    write_atomically(recipe, (head + _defaults()).encode())
+    return (
+        f"Wrote {recipe} and folders for screenshots.\n"
+        f"1. Put screenshots into {folder / 'style'} and {folder / 'character'} (one folder a composition).\n"
+        f"2. Name your base model in {recipe}.\n"
+        f"3. headcanon run {recipe} --dry-run"
+    )
+
+
+def _defaults() -> str:
+    lines: list[str] = []
+    for section, field in Recipe.model_fields.items():
+        model = field.annotation
+        if section in _SHOWN or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        lines += ["", f"[{section}]"]
+        for name, option in model.model_fields.items():
+            if option.default is PydanticUndefined:
+                continue
+            lines += textwrap.wrap(f"{option.description}", 110, initial_indent="# ", subsequent_indent="# ")
+            lines.append(f"#{name} = {_toml(option.default)}")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,245 @@
+"""The method's six caption edits, in its order: pure, idempotent, every change with its reason.
+
+Each edit takes a set of canonical tags and what is known of the picture, and returns the new set with its changes.
+The order of tags is decided once, at the end, so no edit can depend on it.
+"""
+
+import fnmatch
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_core.captions import taxonomy
+from lora_core.captions.framing import framing_of
+from lora_core.captions.rules import Override, Rules
+from lora_core.captions.tags import canonical
+from lora_core.dataset import Entry, Scores
+
+Tags = frozenset[str]
+
+_PEOPLE = re.compile(r"\d\+?(girl|boy|other)s?")
+_SIDES = ("straight-on", "from_side", "from_behind")
+_HEIGHTS = ("from_above", "from_below")
+# The method's source gives no number; below this the tagger sees no nose at all at this size.
+_FACE_SCORE = 0.15
+
+
+@dataclass(frozen=True)
+class Change:
+    """One tag that went or came, and the rule that did it."""
+
+    tag: str
+    action: Literal["removed", "added"]
+    rule: str
+
+
+@dataclass(frozen=True)
+class Edited:
+    """One picture's caption before and after.
+
+    Attributes:
+        name: the picture's.
+        before: what the tagger said above the threshold, best first.
+        tags: the caption in training order.
+        changes: in the order of the edits.
+    """
+
+    name: str
+    before: tuple[str, ...]
+    tags: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the edits know of a picture besides its tags."""
+
+    entry: Entry
+    scores: Scores
+    rules: Rules
+    trigger: str
+
+    @property
+    def override(self) -> Override:
+        """What this picture is told apart from the rest."""
+        return self.rules.images.get(self.entry.name, Override())
+
+    def score(self, tag: str) -> float:
+        """The tagger's probability, 0 below its floor."""
+        return self.scores.general.get(tag, self.scores.character.get(tag, 0.0))
+
+
+def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, threshold: float) -> Edited:
+    """One picture's caption from its raw scores.
+
+    Args:
+        entry: the picture; its composition decides the framing.
+        scores: the tagger's, all above a low floor.
+        rules: what is the character's.
+        trigger: goes first, as it is.
+        threshold: tags at or above it are in the caption to begin with.
+
+    Raises:
+        CaptionError: the composition is neither given nor clear from the scores.
+    """
+    said = {**scores.general, **scores.character}
+    best = sorted((tag for tag, score in said.items() if score >= threshold), key=lambda tag: (-said[tag], tag))
+    before = tuple(dict.fromkeys(canonical(tag) for tag in best))
+    picture = Picture(entry, scores, rules, trigger)
+    tags, changes = edit_tags(frozenset(before), picture)
+    return Edited(entry.name, before, ordered(tags, picture), changes)
+
+
+def edit_tags(tags: Tags, picture: Picture) -> tuple[Tags, tuple[Change, ...]]:
+    """All edits, in the method's order; a change that a later edit takes back is not reported."""
+    changes: dict[str, Change] = {}
+    start = tags
+    for step in EDITS:
+        after, rule_of = step(tags, picture)
+        for tag in sorted(tags - after):
+            changes.pop(tag, None)
+            changes[tag] = Change(tag, "removed", rule_of(tag))
+        for tag in sorted(after - tags):
+            changes.pop(tag, None)
+            changes[tag] = Change(tag, "added", rule_of(tag))
+        tags = after
+    real = (change for change in changes.values() if (change.tag in start) == (change.action == "removed"))
+    return tags, tuple(real)
+
+
+RuleOf = Callable[[str], str]
+Edit = Callable[[Tags, Picture], tuple[Tags, RuleOf]]
+
+
+def replace(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """Before the six: one tag for another, as the rule file says."""
+    pairs = picture.rules.replace
+
+    def rule(tag: str) -> str:
+        return next((f"replace: {old} → {new}" for old, new in pairs.items() if tag in (old, new)), "replace")
+
+    return frozenset(pairs.get(tag, tag) for tag in tags), rule
+
+
+def forget_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """1: what the character is goes, by family, so that it binds to the trigger; with it the outfit that is its own."""
+    rules = picture.rules
+    families, singles = rules.families(), {*rules.memorize, *rules.outfit}
+    going = {tag for tag in tags if tag in singles or taxonomy.family_of(tag) in families} - set(rules.keep)
+
+    def rule(tag: str) -> str:
+        if tag in rules.outfit:
+            return "1 traits: the character's outfit"
+        return f"1 traits: {taxonomy.family_of(tag) or 'memorized'}"
+
+    return tags - going, rule
+
+
+def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """2: what does not belong goes: names of characters and works, marks of the file, what the rule file drops."""
+    rules = picture.rules
+    names = {canonical(tag) for tag in picture.scores.character}
+
+    def rule(tag: str) -> str:
+        if any(fnmatch.fnmatchcase(tag, pattern) for pattern in rules.drop):
+            return "2 does not belong: the rule file drops it"
+        if tag in names:
+            return "2 does not belong: a name that the tagger guessed"
+        return "2 does not belong: about the file, not the picture" if taxonomy.belongs_nowhere(tag) else ""
+
+    return tags - {tag for tag in tags if rule(tag) and tag not in rules.keep}, rule
+
+
+def frame(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """3: exactly one framing, at most one side and one height of view."""
+    framing, reason = framing_of(picture.entry, picture.scores, picture.override.framing)
+    views = _views(tags, picture)
+    kept = frozenset(tag for tag in tags if not taxonomy.is_framing(tag) and tag not in (*_SIDES, *_HEIGHTS))
+
+    def rule(tag: str) -> str:
+        if taxonomy.is_framing(tag):
+            return f"3 framing: {reason}"
+        return f"3 view: {'the rule file says so' if picture.override.view else 'the likelier one stays'}"
+
+    return kept | {framing} | views, rule
+
+
+def _views(tags: Tags, picture: Picture) -> Tags:
+    if picture.override.view:
+        return frozenset(picture.override.view)
+    found = set()
+    for choices in (_SIDES, _HEIGHTS):
+        here = [view for view in choices if view in tags]
+        if here:
+            found.add(min(here, key=lambda view: (-picture.score(view), view)))
+    return frozenset(found)
+
+
+def soak_up_look(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """4: `realistic` on every picture, so that the 3D look binds to it."""
+    return tags | set(picture.rules.add), lambda tag: "4 soaks up the 3D look: on every picture"
+
+
+def soak_up_face(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """5: `nose` and `lips` where a face shows.
+
+    Close-up and portrait get both, an upper body those that the tagger sees at all, a cowboy shot those that it already
+    has, a back view none.
+    """
+    face, shown = set(picture.rules.face), picture.override.face
+    if shown is None and "from_behind" in tags:
+        shown = False
+    if shown is None and tags & {"close-up", "portrait"}:
+        shown = True
+    if shown is not None:
+        reason = "5 face: it shows" if shown else "5 face: it does not show"
+        return (tags | face if shown else tags - face), lambda tag: reason
+    seen = {tag for tag in face if "upper_body" in tags and picture.score(tag) >= _FACE_SCORE}
+    return tags | seen, lambda tag: f"5 face: seen at {picture.score(tag):.2f}"
+
+
+def override_one(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """What the rule file says of this one picture, after the general edits."""
+    override = picture.override
+    gone = {tag for tag in override.drop if not taxonomy.is_framing(tag)}
+    return (tags - gone) | set(override.add), lambda tag: f"images.{picture.entry.name}"
+
+
+def call(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """6: the trigger, once; `ordered` puts it first."""
+    alike = {tag for tag in tags if tag == canonical(picture.trigger)}
+    return (tags - alike) | {picture.trigger}, lambda tag: "6 trigger: first and once"
+
+
+EDITS: tuple[Edit, ...] = (
+    replace,
+    forget_traits,
+    drop_strangers,
+    frame,
+    soak_up_look,
+    soak_up_face,
+    override_one,
+    call,
+)
+
+
+def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:
+    """Training order: trigger, people, solo, framing, view, realistic, nose, lips, the rest by score and name."""
+    rules = picture.rules
+
+    def place(tag: str) -> tuple[int, float, str]:
+        fixed = (*_SIDES, *_HEIGHTS, *rules.add, *rules.face)
+        if tag == picture.trigger:
+            return 0, 0.0, tag
+        if _PEOPLE.fullmatch(tag):
+            return 1, -picture.score(tag), tag
+        if tag == "solo":
+            return 2, 0.0, tag
+        if taxonomy.is_framing(tag):
+            return 3, 0.0, tag
+        if tag in fixed:
+            return 4, float(fixed.index(tag)), tag
+        return 5, -picture.score(tag), tag
+
+    return tuple(sorted(tags, key=place))

@@ -1,0 +1,50 @@
+"""Which part of a character a tag speaks of. The knowledge is data: taxonomy.json."""
+
+import functools
+import json
+import re
+from importlib import resources
+from typing import Any
+
+
+@functools.cache
+def _data() -> dict[str, Any]:
+    text = resources.files("lora_core.captions").joinpath("taxonomy.json").read_text("utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+@functools.cache
+def _pattern(*place: str) -> re.Pattern[str]:
+    found: Any = _data()
+    for name in place:
+        found = found[name]
+    return re.compile(found if isinstance(found, str) else "|".join(f"(?:{one})" for one in found))
+
+
+def families() -> tuple[str, ...]:
+    """The names of all families, in the order in which they claim tags."""
+    return tuple(_data()["families"])
+
+
+def groups() -> dict[str, tuple[str, ...]]:
+    """Families under one name: `body`, `accessories`."""
+    return {name: tuple(members) for name, members in _data()["groups"].items()}
+
+
+@functools.lru_cache(maxsize=65536)
+def family_of(tag: str) -> str | None:
+    """The family of a canonical tag: the first that takes it; None for clothes, poses, places and expressions."""
+    if _pattern("keep").fullmatch(tag):
+        return None
+    return next((name for name in families() if _pattern("families", name).fullmatch(tag)), None)
+
+
+def is_framing(tag: str) -> bool:
+    """Whether a tag says how much of the figure is in the picture."""
+    return _pattern("framing").fullmatch(tag) is not None
+
+
+def belongs_nowhere(tag: str) -> bool:
+    """Whether a tag is about the file, its maker or another version of the character, not about what is drawn."""
+    return _pattern("drop").fullmatch(tag) is not None

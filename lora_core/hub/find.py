@@ -1,0 +1,120 @@
+"""Finding the files of a model: a local path first, else a hub repository at a pinned commit."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lora_core.errors import CheckpointError, TaggerError, UserError
+from lora_core.hub.formats import read_header
+
+_PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_TEXTS = ("model_index.json", "scheduler/scheduler_config.json")
+_WEIGHTS = (
+    "{part}/diffusion_pytorch_model.safetensors",
+    "{part}/model.safetensors",
+    "{part}/diffusion_pytorch_model-*-of-*.safetensors",
+    "{part}/model-*-of-*.safetensors",
+    "{part}/diffusion_pytorch_model.fp16.safetensors",
+    "{part}/model.fp16.safetensors",
+    "{part}/diffusion_pytorch_model.fp16-*-of-*.safetensors",
+    "{part}/model.fp16-*-of-*.safetensors",
+)
+_TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+_TAGGER = ("model.onnx", "selected_tags.csv")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def find_model_files(model: str, revision: str) -> dict[str, Path]:
+    """The files of a base model, relative name → path; only those that are needed.
+
+    Args:
+        model: a .safetensors file in the original layout, a diffusers folder, or a hub repository `owner/name`.
+        revision: the commit, for a repository.
+
+    Raises:
+        CheckpointError: nothing is there, it is a pickle, parts are missing, or a repository has no revision.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        read_header(path, str(path))
+        return {path.name: path}
+    if path.is_dir():
+        return _folder_files(path, model)
+    patterns = [*_TEXTS, *(pattern.format(part=part) for part in _PARTS for pattern in ("{part}/config.json", *_WEIGHTS))]
+    patterns += [f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in _TOKENIZER]
+    return _folder_files(_snapshot(model, revision, patterns, "base", CheckpointError), model)
+
+
+def find_tagger_files(model: str, revision: str) -> dict[str, Path]:
+    """The files of a tagger in WD14's format: `model.onnx` and `selected_tags.csv`.
+
+    Args:
+        model: a folder or a hub repository.
+        revision: the commit, for a repository.
+
+    Raises:
+        TaggerError: nothing is there, or a repository has no revision.
+    """
+    path = Path(model).expanduser()
+    folder = path if path.is_dir() else _snapshot(model, revision, _TAGGER, "tagger", TaggerError)
+    for name in _TAGGER:
+        if not (folder / name).is_file():
+            raise TaggerError(f"{model}: {name} is missing; a tagger is a folder with {' and '.join(_TAGGER)}")
+    return {name: folder / name for name in _TAGGER}
+
+
+def _folder_files(folder: Path, model: str) -> dict[str, Path]:
+    singles = sorted(folder.glob("*.safetensors"))
+    if not (folder / "unet" / "config.json").is_file():
+        if len(singles) == 1:
+            return find_model_files(str(singles[0]), "")
+        raise CheckpointError(
+            f"{model}: no diffusers folder (unet/config.json is missing)"
+            + (f" but {len(singles)} .safetensors files; name one of them" if singles else "")
+        )
+    files = {name: folder / name for name in _TEXTS}
+    for part in _PARTS:
+        if part != "text_encoder_2" or (folder / part).is_dir():
+            files |= {f"{part}/config.json": folder / part / "config.json"}
+            files |= _weights(folder, part, model)
+    for part in ("tokenizer", "tokenizer_2"):
+        files |= {f"{part}/{name}": folder / part / name for name in _TOKENIZER}
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
+def _weights(folder: Path, part: str, model: str) -> Mapping[str, Path]:
+    """The weights of one part: the first of the known namings that is there."""
+    for pattern in _WEIGHTS:
+        if found := sorted(folder.glob(pattern.format(part=part))):
+            for path in found:
+                read_header(path, str(path))
+            return {f"{part}/{path.name}": path for path in found}
+    for path in sorted((folder / part).glob("*")):
+        if path.suffix in (".bin", ".ckpt", ".pt", ".pth"):
+            read_header(path, str(path))
+    raise CheckpointError(f"{model}: {part}/ holds no .safetensors weights; get the whole diffusers folder")
+
+
+def _snapshot(model: str, revision: str, patterns: Sequence[str], field: str, error: type[UserError]) -> Path:
+    """A repository's files at a commit: from the cache if they are there, else downloaded."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise error(f"{model}: there is no such file or folder, and it is no hub repository (owner/name)")
+    if not revision:
+        raise error(
+            f"{model}: there is no such file or folder; to download the repository of that name set {field}.revision "
+            "to a commit (40 hexadecimal digits, on the repository's page under 'History')"
+        )
+    if not _COMMIT.fullmatch(revision):
+        raise error(f"{model}: {field}.revision is {revision!r}, a commit's 40 hexadecimal digits are needed")
+    from huggingface_hub import snapshot_download  # slow to import, and most runs never need it
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as problem:
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        raise error(f"{model}@{revision[:12]}: cannot be downloaded ({reason})") from problem

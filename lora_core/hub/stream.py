@@ -1,0 +1,52 @@
+"""Writing safetensors files tensor by tensor, with bytes that depend on the content alone."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lora_core.hub.formats import TensorInfo
+from lora_core.store import replacing
+
+_PIECE_BYTES = 16 << 20
+
+
+def header_bytes(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
+    """The length and the header of a file: metadata sorted, tensors in the order of their data, padded to 8 bytes."""
+    table: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    for name, info in tensors.items():
+        table[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": [info.start, info.end]}
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], data: Iterable[bytes]
+) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        tensors: in the order of their data, places without gaps.
+        metadata: free text.
+        data: the tensors' bytes in that order, in pieces of any size.
+
+    Raises:
+        StoreError: the disk is full or not writable.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(header_bytes(tensors, metadata))
+        for piece in data:
+            file.write(piece)
+
+
+def pieces(path: Path, start: int, end: int) -> Iterable[bytes]:
+    """The bytes of a file from `start` to `end`, in bounded pieces."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while start < end:
+            piece = file.read(min(_PIECE_BYTES, end - start))
+            if not piece:
+                raise OSError(f"{path}: ends before byte {end}")
+            start += len(piece)
+            yield piece

@@ -1,0 +1,97 @@
+"""A square around the subject that never cuts it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# Fainter pixels are specks that renderers leave behind, not the subject.
+_FAINTEST_ALPHA = 4
+_BACKGROUND_TOLERANCE_LEVELS = 8
+_AIR = 0.04
+_FRAMED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels from (left, top) up to, not including, (right, bottom); a frame's may lie outside the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.bottom - self.top
+
+
+def subject_of(image: Image.Image) -> Box | None:
+    """Where the subject is: what is not transparent, or what differs from a plain background.
+
+    An opaque picture whose four corners differ has no plain background: then the whole picture is the subject.
+
+    Args:
+        image: mode RGB or RGBA.
+
+    Returns:
+        None if every pixel is transparent.
+    """
+    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:  # type: ignore[index]
+        table = [0] * (_FAINTEST_ALPHA + 1) + [255] * (255 - _FAINTEST_ALPHA)
+        found = image.getchannel("A").point(table).getbbox()
+        return Box(*found) if found else None
+    colours = np.asarray(image.convert("RGB"))
+    return _away_from_background(colours) or Box(0, 0, image.width, image.height)
+
+
+def _away_from_background(colours: NDArray[np.uint8]) -> Box | None:
+    corners = colours[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.int16)
+    if np.ptp(corners, axis=0).max() > _BACKGROUND_TOLERANCE_LEVELS:
+        return None
+    differs = np.abs(colours.astype(np.int16) - corners[0]).max(axis=2) > _BACKGROUND_TOLERANCE_LEVELS
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if len(rows) == 0:
+        return None
+    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def square_around(subject: Box, width: int, height: int) -> Box:
+    """The square to cut out, in the picture's pixels; what lies outside the picture is padding.
+
+    A subject that the lower edge cuts (portrait, upper body, cowboy shot) and that fills half the height was framed by
+    its author: the whole height is kept, so that the composition stays what it was. Any other subject gets a little air.
+    The subject is centred sideways. Where an edge of the picture cuts it, the square ends there as well, so that no
+    padding shows beneath a body that was cut off.
+
+    Args:
+        subject: bounding box of the subject.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+    framed = subject.bottom == height and subject.height >= _FRAMED_SHARE * height
+    whole = subject.width == width and subject.height == height
+    air = 0 if whole else 2 * round(_AIR * max(subject.width, subject.height))
+    cut_left, cut_right = subject.left == 0, subject.right == width
+    across = subject.width if cut_left or cut_right else subject.width + air
+    along = height if framed else subject.height + (0 if subject.top == 0 or subject.bottom == height else air)
+    side = max(across, along)
+    left = _place(subject.left, subject.right, side, at_start=cut_left, at_end=cut_right)
+    top = _place(subject.top, subject.bottom, side, at_start=subject.top == 0, at_end=subject.bottom == height)
+    return Box(left, top, left + side, top + side)
+
+
+def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> int:
+    """Where a stretch of `side` begins: flush with the one edge that cuts the subject, else centred on the subject."""
+    if at_start and not at_end:
+        return start
+    if at_end and not at_start:
+        return end - side
+    return (start + end - side) // 2

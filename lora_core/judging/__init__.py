@@ -1,0 +1,1 @@
+"""Figures read from samples, checks between steps, and the choice of the epoch."""

@@ -1,0 +1,106 @@
+"""Names of LoRA modules as sd-scripts writes them and web UIs read them.
+
+A module's path with dots turned into underscores behind a prefix: `lora_unet_`, `lora_te_`; SDXL has `lora_te1_` and
+`lora_te2_`, and names the blocks of its U-Net as the original layout does. Reference: sd-scripts 48d368f.
+"""
+
+from typing import Protocol
+
+from torch import nn
+
+from lora_core.hub.layout import Architecture, Part, unet_name
+
+TEXT_PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2")
+_PREFIX: dict[tuple[bool, Part], str] = {
+    (False, "unet"): "lora_unet_",
+    (False, "text_encoder"): "lora_te_",
+    (True, "unet"): "lora_unet_",
+    (True, "text_encoder"): "lora_te1_",
+    (True, "text_encoder_2"): "lora_te2_",
+}
+_TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+
+
+class Base(Protocol):
+    """What the functions here need of a base model; `diffusion.components.Components` is one."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """Decides how modules are named."""
+
+    @property
+    def unet(self) -> nn.Module:
+        """diffusers' U-Net."""
+
+    @property
+    def text_encoders(self) -> tuple[nn.Module, ...]:
+        """One or two CLIP text models."""
+
+
+def part_prefix(architecture: Architecture, part: Part) -> str:
+    """What the names of a part's modules begin with.
+
+    Raises:
+        KeyError: the architecture has no such part, or a LoRA never touches it.
+    """
+    return _PREFIX[architecture == "sdxl", part]
+
+
+def kohya_name(architecture: Architecture, part: Part, path: str, *, layers: int, up_attention: tuple[bool, ...]) -> str:
+    """The LoRA name of a module.
+
+    Args:
+        architecture: of the base.
+        part: the model that the module is in.
+        path: the module's path in diffusers' or transformers' model.
+        layers: residual blocks a level on the U-Net's way down.
+        up_attention: for each level on the U-Net's way up, whether it has attention.
+    """
+    prefix = part_prefix(architecture, part)
+    if part != "unet":
+        return f"{prefix}text_model_{path.removeprefix('text_model.').replace('.', '_')}"
+    if architecture == "sdxl":
+        path = unet_name(f"{path}.", layers, up_attention).rstrip(".")
+    return prefix + path.replace(".", "_")
+
+
+def module_names(base: Base, part: Part) -> dict[str, str]:
+    """Path → LoRA name of every module that a LoRA can be made for, in the model's order.
+
+    In the U-Net these are every linear layer and 1×1 convolution inside a `Transformer2DModel`, in CLIP the attention's
+    four projections and the MLP's two layers: sd-scripts' choice.
+    """
+    model = base.unet if part == "unet" else base.text_encoders[TEXT_PARTS.index(part)]
+    paths = _unet_paths(model) if part == "unet" else _text_paths(model)
+    layers, up_attention = _build(base.unet)
+    return {
+        path: kohya_name(base.architecture, part, path, layers=layers, up_attention=up_attention) for path in paths
+    }
+
+
+def _unet_paths(unet: nn.Module) -> list[str]:
+    return [
+        f"{name}.{inner}"
+        for name, module in unet.named_modules()
+        if type(module).__name__ == "Transformer2DModel"
+        for inner, child in module.named_modules()
+        if _is_linear(child)
+    ]
+
+
+def _text_paths(model: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name.rpartition(".")[2] in _TEXT_TARGETS
+    ]
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+
+
+def _build(unet: nn.Module) -> tuple[int, tuple[bool, ...]]:
+    blocks = unet.get_submodule("up_blocks").children()
+    down = unet.get_submodule("down_blocks.0.resnets")
+    return len(list(down.children())), tuple(hasattr(block, "attentions") for block in blocks)

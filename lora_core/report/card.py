@@ -1,0 +1,146 @@
+"""What lies beside a published LoRA: the model card, and the facts that A1111 shows on its card."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from lora_core.dataset import Frozen
+from lora_core.report.data import Drawn, EpochRow, Interval, ReportData
+
+_NO_LORA = "none"
+
+
+class UserMetadata(Frozen):
+    """A1111's and Forge's `NAME.json` beside `NAME.safetensors`."""
+
+    description: str
+    sd_version: str
+    activation_text: str
+    preferred_weight: float
+    notes: str
+
+    def as_json(self) -> dict[str, Any]:
+        """With the keys that the web UIs read."""
+        return {
+            "description": self.description,
+            "sd version": self.sd_version,
+            "activation text": self.activation_text,
+            "preferred weight": self.preferred_weight,
+            "notes": self.notes,
+        }
+
+
+def user_metadata(data: ReportData, architecture: str) -> UserMetadata:
+    """What a web UI shows on the LoRA's card.
+
+    Args:
+        data: The run.
+        architecture: "sd1", "sd2" or "sdxl".
+    """
+    return UserMetadata(
+        description=f"{data.name}, learned from 3D-creator screenshots without their look. Epoch {data.epoch}.",
+        sd_version={"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
+        activation_text=data.trigger,
+        preferred_weight=data.weight,
+        notes=data.reason,
+    )
+
+
+def lora_call(file: str, weight: float) -> str:
+    """What calls the LoRA file in a web UI's prompt."""
+    return f"<lora:{PurePath(file).stem}:{weight:g}>"
+
+
+def choose_preview(samples: Sequence[Drawn], epoch: str) -> bytes:
+    """The picture that stands for the LoRA: the chosen epoch's first one.
+
+    Raises:
+        ValueError: the epoch has no picture.
+    """
+    for drawn in samples:
+        if drawn.epoch == epoch:
+            return drawn.picture
+    raise ValueError(f"epoch {epoch} has no picture")
+
+
+def model_card(data: ReportData, *, base: str, licence: str) -> str:
+    """The README.md of a published folder.
+
+    Args:
+        data: The run.
+        base: The base model's name as the recipe has it, without local folders.
+        licence: The recipe's words; empty: not stated.
+    """
+    call = f"{lora_call(data.file, data.weight)} {data.trigger}"
+    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch != _NO_LORA)
+    lines = [
+        f"# {_plain(data.name)}",
+        "",
+        "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator in a way that leaves "
+        "the 3D look behind.",
+        "",
+        f"![{_plain(data.name)}]({_address(PurePath(data.file).with_suffix('.png').name)})",
+        "",
+        "## Use",
+        "",
+        f"Put `{data.file}` into `models/Lora` (A1111, Forge) or `models/loras` (ComfyUI) and prompt:",
+        "",
+        *_block([call]),
+        "",
+        "| | |",
+        "|---|---|",
+        f"| Trigger | `{data.trigger}` |",
+        f"| Weight | {data.weight:g} |",
+        f"| Base model | {_cell(base)} |",
+        f"| Licence | {_cell(licence) or 'not stated'} |",
+        "",
+        "Prompts that the samples were drawn with:",
+        "",
+        *_block(prompts),
+        "",
+        "## How it was made",
+        "",
+        "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; this "
+        "LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
+        "original base model and its relatives, never for the merged one.",
+        "",
+        "## Figures",
+        "",
+        _plain(data.reason),
+        "",
+        "Read by a tagger from samples; each figure is the rise over the same prompts and seeds without the LoRA, with "
+        "a 95 % bootstrap interval. Identity: the character's traits. Leak: realistic, 3d, nose, lips.",
+        "",
+        "| Epoch | Identity | Leak | |",
+        "|---|---|---|---|",
+        *(_row(row) for row in data.epochs),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(row: EpochRow) -> str:
+    return f"| {row.epoch} | {_interval(row.identity)} | {_interval(row.leak)} | {'this one' if row.chosen else ''} |"
+
+
+def _interval(interval: Interval | None) -> str:
+    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})" if interval else "not measured"
+
+
+def _block(lines: Sequence[str] | dict[str, None]) -> list[str]:
+    return ["```text", *(line.replace("```", "'''") for line in lines), "```"]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves alone and that brings no HTML."""
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, "\\" + mark)
+    return text.replace("\n", " ")
+
+
+def _cell(text: str) -> str:
+    return _plain(text)
+
+
+def _address(file: str) -> str:
+    return f"<{file}>" if " " in file else file

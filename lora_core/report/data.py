@@ -1,0 +1,120 @@
+"""Everything a report shows, as plain frozen records; whoever ran the method fills them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from lora_core.dataset import Frozen
+
+
+class Interval(Frozen):
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class EpochRow(Frozen):
+    """One epoch's figures."""
+
+    epoch: str
+    file: str
+    identity: Interval | None
+    leak: Interval | None
+    within_bounds: bool
+    chosen: bool
+
+
+class Drawn(Frozen):
+    """One sample of the grid."""
+
+    epoch: str = Field(description="'none' without the LoRA, else the epoch's number.")
+    prompt: str
+    seed: int
+    picture: bytes = Field(repr=False, description="PNG, JPEG or WebP.")
+
+
+class CaptionChange(Frozen):
+    """One tag that was taken out or put in, and why."""
+
+    tag: str
+    what: Literal["removed", "added", "moved"]
+    reason: str
+
+
+class CaptionRow(Frozen):
+    """One picture's caption before and after the edits."""
+
+    name: str
+    picture: bytes = Field(repr=False)
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    changes: tuple[CaptionChange, ...]
+
+
+class LeftOut(Frozen):
+    """A file that was not used."""
+
+    source: str
+    reason: str
+
+
+class CheckRow(Frozen):
+    """One check between two steps."""
+
+    name: str
+    passed: bool
+    line: str = Field(description="Figure and bound in words.")
+    advice: str = Field(default="", description="Shown when it was not passed.")
+    picture: bytes = Field(default=b"", repr=False, description="A grid of the samples it looked at; empty: none.")
+
+
+class LossCurve(Frozen):
+    """A training's loss, step by step."""
+
+    label: str
+    losses: tuple[float, ...]
+    epochs: int = Field(default=0, ge=0, description="Marks on the axis; 0: none.")
+
+
+class DataSheet(Frozen):
+    """A contact sheet of a set of pictures."""
+
+    title: str
+    text: str
+    picture: bytes = Field(repr=False)
+
+
+class Timing(Frozen):
+    """How long a step took."""
+
+    step: str
+    seconds: float
+    cached: bool
+
+
+class ReportData(Frozen):
+    """One run, from the result down to the versions."""
+
+    name: str
+    trigger: str
+    file: str = Field(description="Name of the LoRA file that ships.")
+    epoch: str
+    reason: str = Field(description="Why this epoch, as a sentence.")
+    flagged: bool = Field(description="A person should look before using it.")
+    weight: float = Field(default=0.8, description="Strength recommended for use.")
+    max_leak: float
+    preview: bytes = Field(repr=False)
+    epochs: tuple[EpochRow, ...]
+    samples: tuple[Drawn, ...]
+    traits: tuple[str, ...] = Field(description="What identity is the mean of.")
+    not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
+    checks: tuple[CheckRow, ...] = ()
+    curves: tuple[LossCurve, ...] = ()
+    sheets: tuple[DataSheet, ...] = ()
+    captions: tuple[CaptionRow, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    recipe: str = Field(description="The whole recipe as text.")
+    versions: tuple[tuple[str, str], ...] = ()
+    timings: tuple[Timing, ...] = ()

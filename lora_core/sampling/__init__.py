@@ -1,0 +1,1 @@
+"""Pictures drawn with a base model, with and without a LoRA."""

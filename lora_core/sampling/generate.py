@@ -1,0 +1,149 @@
+"""The denoising loop: shots in, pictures out. A picture depends on nothing but its shot."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
+from PIL import Image
+
+from lora_core.diffusion.components import Components
+from lora_core.diffusion.prompts import hidden_states, token_ids
+from lora_core.errors import CheckpointError
+from lora_core.progress import Progress, silent
+from lora_core.recipe import Sampling
+
+_log = logging.getLogger(__name__)
+
+_ESCAPED_BRACKET = re.compile(r"\\([()])")
+_LATENT_CHANNELS = 4
+_LATENT_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What one picture is drawn from, beside the model and the options."""
+
+    prompt: str
+    negative: str
+    seed: int
+
+
+def generate(
+    components: Components, shots: Sequence[Shot], options: Sampling, clip_skip: int, progress: Progress = silent
+) -> Iterator[Image.Image]:
+    """Draw the shots in order, `options.batch` at once, with classifier-free guidance (Ho & Salimans 2022).
+
+    All noise comes from a CPU generator of the shot's own, seeded as `torch.manual_seed` and web UIs with "RNG: CPU" do,
+    so the same seed gives the same noise for every prompt, LoRA and batch.
+
+    Args:
+        components: The model, with or without a LoRA attached; it must stay as it is until the last picture is out.
+        shots: Prompt, negative prompt and seed of every picture.
+        options: Steps, CFG scale, scheduler, size and batch.
+        clip_skip: Layer of the text encoder, counted from the end.
+        progress: Told after every step; a unit is one picture's step.
+
+    Yields:
+        RGB pictures of `options.width` × `options.height`.
+
+    Raises:
+        CheckpointError: the model is an SDXL one.
+    """
+    if components.architecture == "sdxl":
+        raise CheckpointError("the base model is SDXL; pictures can be drawn with SD1.x and SD2.x models so far")
+    texts = _encode_all(components, [text for shot in shots for text in (shot.prompt, shot.negative)], clip_skip)
+    total = len(shots) * options.steps
+    for start in range(0, len(shots), options.batch):
+        batch = shots[start : start + options.batch]
+        for done, latents in enumerate(_denoise(components, batch, texts, options), start=1):
+            progress(start * options.steps + done * len(batch), total, f"picture {start + len(batch)}/{len(shots)}")
+        for latent in latents:
+            yield _decode(components, latent)
+
+
+def build_scheduler(name: str, prediction_type: str) -> Any:
+    """A sampler by the recipe's name, on Stable Diffusion's "scaled_linear" noise schedule.
+
+    Euler a spaces its steps evenly over the training timesteps and DPM++ 2M over Karras et al.'s sigmas (2022, eq. 5), both as
+    k-diffusion does; DDIM is CompVis'.
+    """
+    schedule = {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": prediction_type,
+        "steps_offset": 1,
+    }
+    if name == "euler_a":
+        return EulerAncestralDiscreteScheduler(**schedule)
+    if name == "dpmpp_2m_karras":
+        return DPMSolverMultistepScheduler(**schedule, algorithm_type="dpmsolver++", use_karras_sigmas=True)
+    return DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False)
+
+
+def _denoise(
+    components: Components, shots: Sequence[Shot], texts: dict[str, torch.Tensor], options: Sampling
+) -> Iterator[torch.Tensor]:
+    """Latents (B, 4, height / 8, width / 8) in float32 after every step."""
+    device, dtype = components.unet.device, components.unet.dtype
+    scheduler = build_scheduler(options.scheduler, components.prediction_type)
+    scheduler.set_timesteps(options.steps, device=device)
+    generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
+    shape = (_LATENT_CHANNELS, options.height // _LATENT_FACTOR, options.width // _LATENT_FACTOR)
+    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    latents = noise.to(device) * scheduler.init_noise_sigma
+    guided = options.cfg > 1
+    prompts = [shot.negative for shot in shots] * guided + [shot.prompt for shot in shots]
+    context = torch.cat([texts[text] for text in prompts]).to(dtype)
+    for timestep in scheduler.timesteps:
+        latents = _step(components, scheduler, latents, timestep, context, generators, options.cfg)
+        yield latents
+
+
+@torch.no_grad()
+def _step(
+    components: Components,
+    scheduler: Any,
+    latents: torch.Tensor,
+    timestep: torch.Tensor,
+    context: torch.Tensor,
+    generators: list[torch.Generator],
+    cfg: float,
+) -> torch.Tensor:
+    """One step; the context holds the negative prompts before the prompts when there is guidance."""
+    repeats = len(context) // len(latents)
+    scaled = scheduler.scale_model_input(torch.cat([latents] * repeats), timestep).to(context.dtype)
+    predicted = components.unet(scaled, timestep, encoder_hidden_states=context).sample.float()
+    if repeats == 2:
+        without, towards = predicted.chunk(2)
+        predicted = without + cfg * (towards - without)
+    stepped: torch.Tensor = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
+    return stepped
+
+
+@torch.no_grad()
+def _encode_all(components: Components, texts: Sequence[str], clip_skip: int) -> dict[str, torch.Tensor]:
+    """Every different text's hidden states (1, 77, width), encoded one by one so that none depends on the others."""
+    encoder, tokenizer = components.text_encoders[0], components.tokenizers[0]
+    encoded = {}
+    for text in dict.fromkeys(texts):
+        ids, cut = token_ids(tokenizer, [_ESCAPED_BRACKET.sub(r"\1", text)])
+        if cut:
+            _log.warning("prompt is longer than 75 tokens, the rest is not read: %s", text)
+        encoded[text] = hidden_states(encoder, ids.to(encoder.device), clip_skip)
+    return encoded
+
+
+@torch.no_grad()
+def _decode(components: Components, latent: torch.Tensor) -> Image.Image:
+    """One picture from (4, h, w) latents, through the VAE in float32."""
+    vae = components.vae
+    pixels = vae.decode(latent[None].float() / vae.config.scaling_factor, return_dict=False)[0][0]
+    values = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy()))

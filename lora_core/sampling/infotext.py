@@ -1,0 +1,71 @@
+"""How a picture was made, in the words web UIs read back: A1111's `parameters` text inside the PNG."""
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+from lora_core.recipe import Sampling
+from lora_core.sampling.generate import Shot
+from lora_core.store import write_atomically
+
+SAMPLER_NAMES = {"euler_a": "Euler a", "dpmpp_2m_karras": "DPM++ 2M Karras", "ddim": "DDIM"}
+
+
+def infotext(
+    shot: Shot, options: Sampling, lora: str = "", weight: float = 1.0, *, clip_skip: int = 1, model: str = ""
+) -> str:
+    """A1111's "generation parameters": prompt, negative prompt, settings, one line each.
+
+    Args:
+        shot: Prompt, negative prompt and seed.
+        options: Steps, sampler, CFG scale and size.
+        lora: Name of the LoRA without extension; empty when there was none.
+        weight: Its strength.
+        clip_skip: Layer of the text encoder, counted from the end.
+        model: Name of the base model; empty: not stated.
+    """
+    prompt = escaped(shot.prompt) + (f" {lora_call(lora, weight)}" if lora else "")
+    settings = {
+        "Steps": str(options.steps),
+        "Sampler": SAMPLER_NAMES[options.scheduler],
+        "CFG scale": f"{options.cfg:g}",
+        "Seed": str(shot.seed),
+        "Size": f"{options.width}x{options.height}",
+        "Model": model.replace(",", " ").replace(":", " "),
+        "Clip skip": str(clip_skip) if clip_skip > 1 else "",
+        "RNG": "CPU",
+    }
+    lines = [prompt]
+    if shot.negative:
+        lines.append(f"Negative prompt: {escaped(shot.negative)}")
+    lines.append(", ".join(f"{name}: {value}" for name, value in settings.items() if value))
+    return "\n".join(lines)
+
+
+def lora_call(name: str, weight: float) -> str:
+    """What calls a LoRA in a web UI's prompt."""
+    return f"<lora:{name}:{weight:g}>"
+
+
+def escaped(text: str) -> str:
+    """Brackets as web UIs want them when they are meant as brackets: `\\(`."""
+    return re.sub(r"(?<!\\)([()])", r"\\\1", text)
+
+
+def png_bytes(picture: Image.Image, parameters: str) -> bytes:
+    """A PNG with the infotext in it; equal pictures and texts give equal bytes."""
+    info = PngImagePlugin.PngInfo()
+    if parameters.isascii():
+        info.add_text("parameters", parameters)
+    else:
+        info.add_itxt("parameters", parameters)
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save_png(picture: Image.Image, path: Path, parameters: str) -> None:
+    """Write a picture with its infotext, whole or not at all."""
+    write_atomically(path, png_bytes(picture, parameters))

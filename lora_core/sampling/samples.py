@@ -1,0 +1,113 @@
+"""What was drawn, on paper: one record a picture, kept as `samples.json` beside the pictures."""
+
+import json
+from io import BytesIO
+
+from PIL import Image
+from pydantic import Field
+
+from lora_core.dataset import Entry, Frozen, Manifest
+from lora_core.refs import Digest, ReportRef
+from lora_core.sampling.grid import Cell, contact_grid
+from lora_core.store import Store, Tree, canonical_json
+
+NO_LORA = "none"
+GRID_FILE = "grid.png"
+SAMPLES_FILE = "samples.json"
+
+
+class Sample(Frozen):
+    """One drawn picture."""
+
+    epoch: str = Field(description="'none' without a LoRA, else the epoch's number; a check names its model here.")
+    prompt_index: int = Field(ge=0, description="Position of the prompt among the recipe's.")
+    prompt: str = Field(description="As drawn, the trigger filled in.")
+    seed: int
+    file: str = Field(description="The picture's name in the tree.")
+    image: Digest
+    width: int = Field(gt=0, description="Pixels.")
+    height: int = Field(gt=0, description="Pixels.")
+
+
+class Samples(Frozen):
+    """A whole sampling, columns in drawing order: without the LoRA first, then epoch by epoch."""
+
+    negative: str
+    weight: float = Field(description="The LoRA's strength in the columns that have one.")
+    lora_files: tuple[tuple[str, str], ...] = Field(description="Column → file of the LoRA, in drawing order.")
+    samples: tuple[Sample, ...]
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """The columns in drawing order, each once."""
+        return tuple(dict.fromkeys(sample.epoch for sample in self.samples))
+
+    def of(self, epoch: str) -> tuple[Sample, ...]:
+        """One column's pictures."""
+        return tuple(sample for sample in self.samples if sample.epoch == epoch)
+
+    @property
+    def seeds_by_prompt(self) -> tuple[tuple[int, int], ...]:
+        """The rows, (prompt index, seed), in drawing order, each once."""
+        return tuple(dict.fromkeys((sample.prompt_index, sample.seed) for sample in self.samples))
+
+
+def picture_file(epoch: str, prompt_index: int, seed: int) -> str:
+    """A picture's name in the tree."""
+    return f"samples/{epoch}/{prompt_index}-{seed}.png"
+
+
+def save_samples(store: Store, samples: Samples, title: str) -> ReportRef:
+    """Keep the pictures, their list and a labelled grid of them as one tree."""
+    grid = BytesIO()
+    samples_grid(store, samples, title).save(grid, "PNG", optimize=True)
+    files = {sample.file: store.path(sample.image) for sample in samples.samples}
+    files[GRID_FILE] = store.path(store.put_bytes(grid.getvalue()))
+    files[SAMPLES_FILE] = store.path(store.put_bytes(canonical_json(samples.model_dump(mode="json"))))
+    return ReportRef(sha256=store.put_tree(files))
+
+
+def load_samples(store: Store, ref: ReportRef) -> Samples:
+    """The list behind a sampling's ref."""
+    tree = Tree.model_validate(store.get_json(ref.sha256))
+    return Samples.model_validate(json.loads(store.get_bytes(tree.files[SAMPLES_FILE].sha256)))
+
+
+def samples_manifest(samples: Samples) -> Manifest:
+    """The pictures as a set, so that the tagger reads them as it reads screenshots."""
+    return Manifest(
+        entries=tuple(
+            Entry(
+                name=f"{sample.epoch}-{sample.prompt_index}-{sample.seed}",
+                source=sample.file,
+                image=sample.image,
+                width=sample.width,
+                height=sample.height,
+            )
+            for sample in samples.samples
+        )
+    )
+
+
+def samples_grid(store: Store, samples: Samples, title: str) -> Image.Image:
+    """Rows are prompts × seeds, columns are epochs with the one without a LoRA first."""
+    prompts = {sample.prompt_index: sample.prompt for sample in samples.samples}
+    rows = [(prompts[index], f"seed {seed}") for index, seed in samples.seeds_by_prompt]
+    at = {pair: row for row, pair in enumerate(samples.seeds_by_prompt)}
+    columns = {epoch: column for column, epoch in enumerate(samples.epochs)}
+    cells = (
+        Cell(
+            row=at[sample.prompt_index, sample.seed],
+            column=columns[sample.epoch],
+            picture=Image.open(BytesIO(store.get_bytes(sample.image))),
+        )
+        for sample in samples.samples
+    )
+    return contact_grid(rows, [column_title(epoch) for epoch in samples.epochs], cells, title)
+
+
+def column_title(epoch: str) -> str:
+    """How a column is called where a person reads it."""
+    if epoch == NO_LORA:
+        return "no LoRA"
+    return f"epoch {epoch}" if epoch.isdigit() else epoch

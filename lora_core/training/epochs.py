@@ -1,0 +1,136 @@
+"""From where a training stands to its last epoch's file, keeping its state on the way."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lora_core.errors import TrainingError
+from lora_core.lora.file import write_lora
+from lora_core.lora.inject import LoraLayer
+from lora_core.progress import Progress
+from lora_core.store import canonical_json, write_atomically
+from lora_core.training.facts import Facts, lora_metadata
+from lora_core.training.loop import Stepper, draw_batch
+from lora_core.training.plan import Plan
+from lora_core.training.resume import Position, restore_state, save_state
+from lora_core.training.samples import epoch_batches, epoch_repeats
+
+STATE_FILE = "state.safetensors"
+LOSS_FILE = "loss.json"
+
+_AVERAGED_STEPS = 100
+_LOSS_POINTS = 400
+_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def epoch_file(name: str, epoch: int, epochs: int) -> str:
+    """The file of an epoch counted from 0, named as sd-scripts does: the last one has no number."""
+    return f"{name}.safetensors" if epoch + 1 == epochs else f"{name}-{epoch + 1:06d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """What trains: the models' step, what it moves, and the pictures' latents (one a picture, (4, h, w))."""
+
+    stepper: Stepper
+    layers: Sequence[LoraLayer]
+    optimizer: torch.optim.Optimizer
+    latents: Sequence[torch.Tensor]
+
+
+class Run:
+    """One training under way."""
+
+    def __init__(self, folder: Path, facts: Facts, machinery: Machinery, numerics: dict[str, str]) -> None:
+        self._folder, self._facts, self._machinery, self._numerics = folder, facts, machinery, numerics
+        self._losses: list[float] = []
+        self._epoch, self._batch = 0, 0
+
+    def resume(self, position: Position) -> None:
+        """Go back to a saved state.
+
+        Raises:
+            TrainingError: the state file is damaged.
+        """
+        restore_state(self._folder / STATE_FILE, self._machinery.layers, self._machinery.optimizer)
+        if position.scaler:
+            self._machinery.stepper.scaler.load_state_dict(dict(position.scaler))
+        self._losses = list(position.losses)
+        self._epoch, self._batch = position.epoch, position.batch
+
+    def finish(self, progress: Progress) -> None:
+        """Train to the end.
+
+        Raises:
+            TrainingError: the loss is not finite; the state saved last stays.
+        """
+        facts = self._facts
+        self._save()
+        for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
+            if epoch == self._epoch:
+                self._finish_epoch(repeats, progress)
+                self._write_epoch()
+                self._epoch, self._batch = epoch + 1, 0
+                self._save()
+
+    def _finish_epoch(self, repeats: Sequence[int], progress: Progress) -> None:
+        options, pictures, latents = self._facts.options, self._facts.pictures, self._machinery.latents
+        batches = epoch_batches(pictures, repeats, batch=options.batch, seed=options.seed, epoch=self._epoch)
+        total = self._facts.layout.total_steps
+        saved = time.monotonic()
+        for samples in batches[self._batch :]:
+            batch = draw_batch(samples, pictures, latents, options, self._epoch)
+            try:
+                self._losses.append(self._machinery.stepper.step(batch, len(self._losses)))
+            except FloatingPointError as error:
+                sources = ", ".join(pictures[sample.picture].entry.source for sample in samples)
+                raise TrainingError(
+                    f"step {len(self._losses) + 1} of {total}: {error}; pictures in the batch: {sources}; "
+                    f"lower the learning rates. The last good state is kept in {self._folder}"
+                ) from error
+            self._batch += 1
+            progress(len(self._losses), total, f"loss {_average(self._losses):.4f}")
+            if time.monotonic() - saved >= options.checkpoint_minutes * 60:
+                self._save()
+                saved = time.monotonic()
+
+    def _save(self) -> None:
+        scaler = {key: float(value) for key, value in self._machinery.stepper.scaler.state_dict().items()}
+        position = Position(self._epoch, self._batch, tuple(self._losses), self._numerics, scaler)
+        save_state(self._folder / STATE_FILE, position, self._machinery.layers, self._machinery.optimizer)
+
+    def _write_epoch(self) -> None:
+        """The epoch's file goes before the state: a run killed between the two writes the same file again."""
+        options = self._facts.options
+        path = self._folder / epoch_file(self._facts.name, self._epoch, options.epochs)
+        metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))
+        write_lora(path, self._machinery.layers, dtype=_DTYPES[options.save_precision], metadata=metadata)
+        if self._epoch + 1 == options.epochs:
+            table = _loss_table(self._losses, self._facts.layout)
+            write_atomically(self._folder / LOSS_FILE, canonical_json(table))
+
+
+def _average(losses: Sequence[float]) -> float:
+    """Mean of the last steps' losses; a single one says little, for it depends on the timestep drawn."""
+    last = losses[-_AVERAGED_STEPS:]
+    return sum(last) / len(last)
+
+
+def _loss_table(losses: Sequence[float], layout: Plan) -> dict[str, object]:
+    """The moving average at some hundred points, for a curve; steps and epochs are counted from 1."""
+    every = max(1, len(losses) // _LOSS_POINTS)
+    ends = [sum(layout.epoch_steps[: epoch + 1]) for epoch in range(len(layout.epoch_steps))]
+    return {
+        "averaged_steps": _AVERAGED_STEPS,
+        "points": [
+            {
+                "step": step,
+                "epoch": next(epoch for epoch, end in enumerate(ends, 1) if step <= end),
+                "loss": _average(losses[:step]),
+            }
+            for step in range(every, len(losses) + 1, every)
+        ],
+    }

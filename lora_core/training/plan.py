@@ -1,0 +1,128 @@
+"""What a training will do, in figures, before it does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from lora_core.recipe import Training
+from lora_core.training.samples import TrainingSet, epoch_repeats, pictures_of, samples_by_bucket
+
+
+@dataclass(frozen=True)
+class SetPlan:
+    """One set's share.
+
+    Attributes:
+        pictures: in the set.
+        regularization: whether it is shown beside the training pictures.
+        resolution_px: at which it is trained.
+        repeats: as asked for.
+        samples: shown in the first epoch, repeats included.
+        effective_repeats: the fewest and the most times that a picture of the set is shown in the first epoch.
+        used: pictures shown in the first epoch.
+        used_in_run: pictures shown in any epoch.
+    """
+
+    pictures: int
+    regularization: bool
+    resolution_px: int
+    repeats: int
+    samples: int
+    effective_repeats: tuple[int, int]
+    used: int
+    used_in_run: int
+
+
+@dataclass(frozen=True)
+class BucketPlan:
+    """One size in the first epoch."""
+
+    size: tuple[int, int]
+    samples: int
+    batches: int
+
+
+@dataclass(frozen=True)
+class PlacedPicture:
+    """At which size one picture is trained; sizes are (width, height) in pixels."""
+
+    source: str
+    size: tuple[int, int]
+    bucket: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole training.
+
+    Attributes:
+        sets: in the order given.
+        buckets: of the first epoch, sorted by size.
+        pictures: image → bucket, set by set.
+        epoch_steps: of every epoch. They can differ by a few when regularization pictures take turns.
+        prior_loss_weight: factor on the loss of regularization pictures.
+    """
+
+    sets: tuple[SetPlan, ...]
+    buckets: tuple[BucketPlan, ...]
+    pictures: tuple[PlacedPicture, ...]
+    epoch_steps: tuple[int, ...]
+    prior_loss_weight: float
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Pictures that the first epoch shows, repeats and regularization included."""
+        return sum(each.samples for each in self.sets)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the first epoch."""
+        return self.epoch_steps[0]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return sum(self.epoch_steps)
+
+
+def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
+    """Count everything; the trainer itself goes by this.
+
+    Raises:
+        DatasetError: there is nothing to train on.
+        CaptionError: a picture without a caption.
+    """
+    pictures = pictures_of(sets)
+    epochs = list(epoch_repeats(pictures, options.epochs))
+    buckets = samples_by_bucket(pictures, epochs[0])
+    return Plan(
+        sets=tuple(
+            _set_plan(each, [[epoch[i] for i, p in enumerate(pictures) if p.set_index == index] for epoch in epochs])
+            for index, each in enumerate(sets)
+        ),
+        buckets=tuple(BucketPlan(size, len(all_), ceil(len(all_) / options.batch)) for size, all_ in buckets.items()),
+        pictures=tuple(
+            PlacedPicture(each.entry.source, (each.entry.width, each.entry.height), each.placement.bucket)
+            for each in pictures
+        ),
+        epoch_steps=tuple(
+            sum(ceil(len(members) / options.batch) for members in samples_by_bucket(pictures, repeats).values())
+            for repeats in epochs
+        ),
+        prior_loss_weight=options.prior_loss_weight,
+    )
+
+
+def _set_plan(each: TrainingSet, epochs: list[list[int]]) -> SetPlan:
+    """Args: epochs: repeats of the set's pictures, epoch by epoch."""
+    first = epochs[0]
+    return SetPlan(
+        pictures=len(first),
+        regularization=each.regularization,
+        resolution_px=each.resolution_px,
+        repeats=each.repeats,
+        samples=sum(first),
+        effective_repeats=(min(first, default=0), max(first, default=0)),
+        used=sum(times > 0 for times in first),
+        used_in_run=sum(any(column) for column in zip(*epochs, strict=True)),
+    )

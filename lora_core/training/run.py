@@ -1,0 +1,167 @@
+"""A whole training: from sets and a base model to one LoRA file an epoch, resumable at any moment."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from lora_core.device import make_deterministic, numerics, pick_device, pick_dtype, use_threads
+from lora_core.diffusion.components import load_components
+from lora_core.errors import CheckpointError, TrainingError
+from lora_core.lora.inject import inject
+from lora_core.progress import Progress
+from lora_core.recipe import Training
+from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.store import Store, Tree
+from lora_core.training.cache import cached_latents
+from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file
+from lora_core.training.facts import Facts
+from lora_core.training.loop import Stepper
+from lora_core.training.optim import build_optimizer
+from lora_core.training.plan import Plan, plan
+from lora_core.training.resume import Position, read_position
+from lora_core.training.samples import TrainingSet, pictures_of
+
+__all__ = ["Plan", "TrainingSet", "plan", "train"]
+
+_PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+_log = logging.getLogger(__name__)
+
+
+def train(
+    store: Store,
+    base: CheckpointRef,
+    sets: Sequence[TrainingSet],
+    options: Training,
+    *,
+    name: str,
+    clip_skip: int,
+    device: str,
+    key: str,
+    trigger: str,
+    progress: Progress,
+) -> LoraRef:
+    """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
+
+    Args:
+        store: holds the pictures and the base model; the state lies in its work folder of `key`, and stays there.
+        base: what to train on.
+        sets: training and regularization sets.
+        options: of the training.
+        name: of the LoRA: files are NAME-000001.safetensors … and NAME.safetensors for the last epoch.
+        clip_skip: layer of the text encoder, counted from the end.
+        device: "auto", "cpu", "cuda" or "mps".
+        key: names this training; other inputs must have another key.
+        trigger: told in the files' metadata.
+        progress: told about every step, with the moving average of the loss.
+
+    Returns:
+        The files of all epochs, and loss.json with the moving average of the loss.
+
+    Raises:
+        DatasetError: there is nothing to train on.
+        CaptionError: a picture without a caption.
+        CheckpointError: the base cannot be loaded or is of a kind that cannot be trained yet.
+        TrainingError: the loss is not finite, or memory ran out; the last good state is kept.
+    """
+    layout = plan(sets, options)
+    folder = store.work_folder(key)
+    position = read_position(folder / STATE_FILE)
+    if position is None or position.step < layout.total_steps:
+        with _same_numerics(position), _clear_when_memory_runs_out(options):
+            run = _prepared(
+                store,
+                base,
+                sets,
+                options,
+                layout=layout,
+                folder=folder,
+                name=name,
+                clip_skip=clip_skip,
+                device=pick_device(device),
+                trigger=trigger,
+                progress=progress,
+            )
+            if position is not None:
+                run.resume(position)
+            run.finish(progress)
+    names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
+    return LoraRef(sha256=store.put_tree({each: folder / each for each in names}))
+
+
+def _prepared(
+    store: Store,
+    base: CheckpointRef,
+    sets: Sequence[TrainingSet],
+    options: Training,
+    *,
+    layout: Plan,
+    folder: Path,
+    name: str,
+    clip_skip: int,
+    device: torch.device,
+    trigger: str,
+    progress: Progress,
+) -> Run:
+    """Models loaded, pictures encoded, LoRA in place: a run at its first step."""
+    make_deterministic(device)
+    dtype = pick_dtype(options.precision, device)
+    components = load_components(store.tree(base.sha256), device=device, dtype=dtype)
+    if components.architecture == "sdxl":
+        raise CheckpointError("the base model is SDXL, which cannot be trained yet; use an SD1.x or SD2.x base")
+    pictures = pictures_of(sets)
+    latents = cached_latents(
+        folder / "latents.safetensors", store, components.vae, pictures, options.seed, progress, layout.total_steps
+    )
+    components.vae.to("cpu")
+    layers = inject(
+        components,
+        rank=options.rank,
+        alpha=options.alpha,
+        unet=options.unet_lr > 0,
+        text_encoder=options.text_encoder_lr > 0,
+        seed=options.seed,
+    )
+    optimizer = build_optimizer(layers, options)
+    stepper = Stepper(components, layers, optimizer, options, clip_skip=clip_skip, dtype=dtype)
+    facts = Facts(
+        name=name,
+        trigger=trigger,
+        base=Tree.model_validate(store.get_json(base.sha256)),
+        architecture=components.architecture,
+        prediction=components.prediction_type,
+        clip_skip=clip_skip,
+        precision=_PRECISIONS[dtype],
+        sets=sets,
+        pictures=pictures,
+        layout=layout,
+        options=options,
+    )
+    return Run(folder, facts, Machinery(stepper, layers, optimizer, latents), numerics())
+
+
+@contextlib.contextmanager
+def _same_numerics(position: Position | None) -> Iterator[None]:
+    """Compute with the thread count that a run began with, for sums are split among threads."""
+    before = torch.get_num_threads()
+    if position is not None:
+        use_threads(int(position.numerics["threads"]))
+        if (now := numerics()) != position.numerics:
+            _log.warning("resumed on another machine, last bits will differ: was %s, is %s", position.numerics, now)
+    try:
+        yield
+    finally:
+        use_threads(before)
+
+
+@contextlib.contextmanager
+def _clear_when_memory_runs_out(options: Training) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory with batch {options.batch} at {options.resolution} px; lower batch or resolution, or use "
+            "precision 'bf16'. The last good state is kept"
+        ) from error

@@ -1,0 +1,151 @@
+"""Which picture is shown when: exact, and known before the first step.
+
+Every picture is shown exactly `repeats` times an epoch. The order depends on (seed, epoch) and nothing else; what is
+drawn for a sample (noise, timestep, caption order) depends on (seed, epoch, position) and nothing else.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lora_core.dataset import Entry, Manifest
+from lora_core.device import counter_generator
+from lora_core.errors import CaptionError, DatasetError
+from lora_core.training.buckets import Placement, place
+
+_ORDER, _DRAW = 1, 2
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Pictures trained in the same way.
+
+    Attributes:
+        manifest: the pictures and their captions.
+        repeats: how often an epoch shows each; of a regularization set, the least.
+        regularization: shown beside the training pictures until there are as many of them.
+        class_tokens: caption of entries that have none, such as "hcstyle 1girl"; "" if all have one.
+        resolution_px: side of a square of the area at which the set is trained.
+    """
+
+    manifest: Manifest
+    repeats: int
+    regularization: bool
+    class_tokens: str
+    resolution_px: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of one set, as it is trained."""
+
+    entry: Entry
+    set_index: int
+    placement: Placement
+    tags: tuple[str, ...]
+    regularization: bool
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture's turn: which picture, at which place of the epoch."""
+
+    picture: int
+    position: int
+
+
+def pictures_of(sets: Sequence[TrainingSet]) -> tuple[Picture, ...]:
+    """Every picture of every set, in order.
+
+    Raises:
+        DatasetError: there is nothing to train on.
+        CaptionError: an entry has no caption and its set has no class words.
+    """
+    if not any(each.manifest.entries for each in sets if not each.regularization):
+        raise DatasetError("no pictures to train on: every training set is empty; look at the reasons in its report")
+    return tuple(
+        Picture(
+            entry=entry,
+            set_index=index,
+            placement=place((entry.width, entry.height), each.resolution_px),
+            tags=_tags(entry, each.class_tokens),
+            regularization=each.regularization,
+            repeats=each.repeats,
+        )
+        for index, each in enumerate(sets)
+        for entry in each.manifest.entries
+    )
+
+
+def _tags(entry: Entry, class_tokens: str) -> tuple[str, ...]:
+    if entry.caption:
+        return entry.caption
+    if entry.caption is not None or not class_tokens:
+        raise CaptionError(f"{entry.source}: no caption, and its set has no class words; write a caption for it")
+    return (class_tokens,)
+
+
+def epoch_repeats(pictures: Sequence[Picture], epochs: int) -> Iterator[tuple[int, ...]]:
+    """How often each picture is shown, epoch by epoch.
+
+    Regularization pictures follow sd-scripts: they are cycled until they number the training pictures times their
+    repeats; the first turn of a picture counts its own repeats, every further one adds one. There the same first ones
+    are used in every epoch and the rest never; here the cycle goes on where the last epoch stopped, so that all get
+    their turn.
+    """
+    wanted = sum(picture.repeats for picture in pictures if not picture.regularization)
+    regularization = [index for index, picture in enumerate(pictures) if picture.regularization]
+    turn = 0
+    for _ in range(epochs):
+        repeats = [0 if picture.regularization else picture.repeats for picture in pictures]
+        shown = 0
+        while regularization and shown < wanted:
+            index = regularization[turn % len(regularization)]
+            more = 1 if repeats[index] else pictures[index].repeats
+            repeats[index] += more
+            shown += more
+            turn += 1
+        yield tuple(repeats)
+
+
+def samples_by_bucket(pictures: Sequence[Picture], repeats: Sequence[int]) -> dict[tuple[int, int], list[int]]:
+    """Indices of pictures, each as often as it is shown, by the size at which they are trained."""
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for index, (picture, times) in enumerate(zip(pictures, repeats, strict=True)):
+        if times:
+            buckets.setdefault(picture.placement.bucket, []).extend([index] * times)
+    return dict(sorted(buckets.items()))
+
+
+def epoch_batches(
+    pictures: Sequence[Picture], repeats: Sequence[int], *, batch: int, seed: int, epoch: int
+) -> tuple[tuple[Sample, ...], ...]:
+    """The batches of one epoch, in order; each holds pictures of one size.
+
+    Args:
+        pictures: all of them.
+        repeats: how often this epoch shows each.
+        batch: pictures a step; the last batch of a bucket can be smaller.
+        seed: of the run.
+        epoch: counted from 0.
+    """
+    generator = counter_generator(seed, _ORDER, epoch)
+    groups: list[list[int]] = []
+    for members in samples_by_bucket(pictures, repeats).values():
+        order = torch.randperm(len(members), generator=generator).tolist()
+        mixed = [members[place] for place in order]
+        groups.extend(mixed[start : start + batch] for start in range(0, len(mixed), batch))
+    batches: list[tuple[Sample, ...]] = []
+    position = 0
+    for group in torch.randperm(len(groups), generator=generator).tolist():
+        members = groups[group]
+        batches.append(tuple(Sample(picture, position + offset) for offset, picture in enumerate(members)))
+        position += len(members)
+    return tuple(batches)
+
+
+def draws(seed: int, epoch: int, position: int) -> torch.Generator:
+    """Where everything random about one sample comes from."""
+    return counter_generator(seed, _DRAW, epoch, position)

@@ -1,0 +1,93 @@
+"""The only key function: when is a step's result still good?
+
+A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input: it
+does not change what comes out. A record whose artifacts are gone is dropped before Prefect looks at it, so that just
+that step runs again; what hangs on it stays cached, because its content hash comes out the same.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect import task as prefect_task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.context import TaskRunContext
+from prefect.results import get_result_store
+from prefect.transactions import get_transaction
+from pydantic import BaseModel
+
+from lora_core.store import Store, canonical_json, digest_of
+from tasks.runtime import At, say_when_cached
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step_key(step: str, version: int, inputs: Mapping[str, Any]) -> str:
+    """The key of one piece of work: equal inputs, equal key, in every process and on every machine."""
+    return digest_of(canonical_json([step, version, {name: _plain(value) for name, value in inputs.items()}]))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass
+class StepPolicy(CachePolicy):
+    """Prefect's cache policy for a step, by `step_key`."""
+
+    step: str = ""
+    version: int = 1
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        """The step's key; drops the record under it when it is forced or when its artifacts are gone."""
+        at = next(value for value in inputs.values() if isinstance(value, At))
+        key = step_key(self.step, self.version, {name: value for name, value in inputs.items() if value is not at})
+        store = at.open_store()
+        if self.step in at.force or not _is_whole(key, store):
+            (store.results / key).unlink(missing_ok=True)
+        return key
+
+
+def _is_whole(key: str, store: Store) -> bool:
+    """Whether there is a record under the key and everything it refers to is in the store."""
+    results = get_result_store()
+    return results.exists(key) and store.has_all(results.read(key).result)
+
+
+def step(name: str, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a cached step. Raise `version` when the same inputs give another output.
+
+    The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
+    """
+    return partial(
+        prefect_task,
+        name=name,
+        task_run_name=name,
+        cache_policy=StepPolicy(step=name, version=version),
+        persist_result=True,
+        result_serializer="json",
+        cache_result_in_memory=False,
+        on_completion=[say_when_cached],
+    )
+
+
+def current_key() -> str:
+    """The key of the step that is running: where a long step keeps its unfinished work."""
+    transaction = get_transaction()
+    if transaction is None or not isinstance(transaction.key, str):
+        raise RuntimeError("current_key() was called outside of a step")
+    return transaction.key
+
+
+def look(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a step that is never cached, because it looks at something outside the store."""
+    return partial(prefect_task, name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE)

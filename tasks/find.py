@@ -1,0 +1,32 @@
+"""Find what a recipe names: screenshots, the base model, the tagger. Always looked at, never cached."""
+
+from pathlib import Path
+
+from lora_core.dataset import save_manifest
+from lora_core.hub import find_model_files, find_tagger_files
+from lora_core.images.pipeline import collect
+from lora_core.recipe import Base, Tagger
+from lora_core.refs import CheckpointRef, DatasetRef
+from tasks.caching import look
+from tasks.runtime import At
+
+
+@look("find screenshots")
+def find_screenshots(folder: str, at: At) -> DatasetRef:
+    """Take a folder's pictures into the store, as they are."""
+    store = at.open_store()
+    return save_manifest(store, collect(store, Path(folder)))
+
+
+@look("find base")
+def find_base(options: Base, at: At) -> CheckpointRef:
+    """Find the base model's files; they stay where they are."""
+    files = find_model_files(options.model, options.revision)
+    return CheckpointRef(sha256=at.open_store().put_tree(files, copy=False))
+
+
+@look("find tagger")
+def find_tagger(options: Tagger, at: At) -> CheckpointRef:
+    """Find the tagger's model and label table; they stay where they are."""
+    files = find_tagger_files(options.model, options.revision)
+    return CheckpointRef(sha256=at.open_store().put_tree(files, copy=False))

@@ -1,0 +1,122 @@
+"""Where a step runs, and how it says what it is doing: a bar in the terminal, a line in Prefect's log now and then."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lora_core.errors import HeadcanonError
+from lora_core.progress import Progress as Listener
+from lora_core.store import Store
+
+LOG_EVERY_SECONDS = 30.0
+
+
+class At(BaseModel):
+    """Where steps run. Changes nothing that comes out, so it is no part of any key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str
+    device: str = "auto"
+    force: tuple[str, ...] = ()
+
+    def open_store(self, step: str = "") -> Store:
+        """The store; for a step that is forced, one that remembers no records."""
+        return Store(Path(self.store), forgetful=step in self.force)
+
+
+console = Console(stderr=True)
+_bars = Progress(
+    TextColumn("  {task.description:<24}"),
+    BarColumn(bar_width=28),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[note]}"),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+    console=console,
+    transient=True,
+)
+
+
+@contextlib.contextmanager
+def progress(step: str, unit: str) -> Iterator[Listener]:
+    """A listener that shows a bar while the block runs, and what it came to when it ends.
+
+    Args:
+        step: what is being done, such as "train style".
+        unit: what is counted, such as "step" or "image".
+    """
+    started = logged = time.monotonic()
+    bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
+    if console.is_terminal:
+        _bars.start()
+    seen = (0, 0, "")
+
+    def listen(done: int, total: int, note: str = "") -> None:
+        nonlocal logged, seen
+        if _stop.is_set():
+            raise Stopped(f"{step}: ended, because another step failed")
+        seen = (done, total, note)
+        _bars.update(bar, completed=done, total=total, note=note)
+        now = time.monotonic()
+        if now - logged >= LOG_EVERY_SECONDS:
+            logged = now
+            left = (now - started) / max(done, 1) * (total - done)
+            _log(f"{step}: {unit} {done}/{total} {note} ({left:.0f} s left)")
+
+    try:
+        yield listen
+    finally:
+        _bars.remove_task(bar)
+        if not _bars.tasks:
+            _bars.stop()
+    done, total, note = seen
+    spent = time.monotonic() - started
+    say(f"{step}: {f'{done} {unit}s, ' if total else ''}{f'{note}, ' if note else ''}{spent:.1f} s", mark="✓")
+
+
+def say(text: str, *, mark: str = "·") -> None:
+    """One line for the person at the terminal, and for Prefect's log."""
+    console.print(f"[green]{mark}[/green] {text}", highlight=False)
+    _log(text)
+
+
+def say_when_cached(task: Any, task_run: Any, state: Any) -> None:
+    """Prefect hook: tell which steps were found finished."""
+    if state.name == "Cached":
+        console.print(f"[blue]=[/blue] {task.name}: cached", highlight=False)
+
+
+def _log(text: str) -> None:
+    with contextlib.suppress(MissingContextError):
+        logger = get_run_logger()
+        logger.log(logging.INFO, text)
+
+
+class Stopped(HeadcanonError):
+    """Another step failed, so this one ends; its state is kept."""
+
+
+_stop = threading.Event()
+
+
+@contextlib.contextmanager
+def stopping_all_when_one_fails() -> Iterator[None]:
+    """When the block fails, steps that still run in the background end at their next report of progress."""
+    _stop.clear()
+    try:
+        yield
+    except BaseException:
+        _stop.set()
+        raise

@@ -1,0 +1,74 @@
+"""The two trainings. Each keeps its own state under its key and goes on bit-identically after a crash."""
+
+from lora_core.dataset import load_manifest
+from lora_core.recipe import CharacterTraining, Downscale, Regularization, StyleTraining, Training
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
+from lora_core.training.run import TrainingSet, train
+from tasks.caching import current_key, step
+from tasks.runtime import At, progress
+
+
+@step("train style", version=1)
+def train_style(
+    base: CheckpointRef, pictures: DatasetRef, class_tokens: str, options: StyleTraining, clip_skip: int, at: At
+) -> LoraRef:
+    """Stage 1: teach the base the 3D look, without captions (DreamBooth's identifier and class)."""
+    sets = [_set(at, pictures, options.repeats, options.resolution, class_tokens=class_tokens)]
+    return _train("style", "", base, sets, options, clip_skip, at)
+
+
+@step("train character", version=1)
+def train_character(
+    name: str,
+    trigger: str,
+    base: CheckpointRef,
+    pictures: DatasetRef,
+    copies: DatasetRef | None,
+    downscale: Downscale,
+    style_pictures: DatasetRef,
+    style_tokens: str,
+    regularization: Regularization,
+    options: CharacterTraining,
+    clip_skip: int,
+    at: At,
+) -> LoraRef:
+    """Stage 3: what is left to learn on the merged model is the character."""
+    sets = [_set(at, pictures, options.repeats, options.resolution)]
+    if copies is not None:
+        sets.append(_set(at, copies, downscale.repeats, downscale.size))
+    if regularization.use:
+        sets.append(_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
+    return _train(name, trigger, base, sets, options, clip_skip, at)
+
+
+def _set(
+    at: At, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str = "", regularization: bool = False
+) -> TrainingSet:
+    return TrainingSet(
+        manifest=load_manifest(at.open_store(), pictures),
+        repeats=repeats,
+        regularization=regularization,
+        class_tokens=class_tokens,
+        resolution_px=resolution,
+    )
+
+
+def _train(
+    name: str, trigger: str, base: CheckpointRef, sets: list[TrainingSet], options: Training, clip_skip: int, at: At
+) -> LoraRef:
+    key = current_key()
+    with progress(f"train {name}", "step") as listen:
+        lora = train(
+            at.open_store(),
+            base,
+            sets,
+            options,
+            name=name,
+            clip_skip=clip_skip,
+            device=at.device,
+            key=key,
+            trigger=trigger,
+            progress=listen,
+        )
+    at.open_store().drop_work(key)
+    return lora

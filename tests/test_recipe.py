@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from lora_core.errors import RecipeError
+from lora_core.recipe import Recipe, anchored, looks_like_path, parse_recipe, read_recipe
+
+MINIMAL = {"name": "Aiko", "base": "models/sd15.safetensors", "style": "style", "character": "character"}
+
+
+def test_the_defaults_are_the_notes_numbers() -> None:
+    recipe = parse_recipe(MINIMAL, "recipe.toml")
+    style, character = recipe.style_training, recipe.character_training
+    assert recipe.preprocess.size == 1024
+    assert recipe.tagger.threshold == 0.5
+    assert (recipe.downscale.size, recipe.downscale.repeats) == (384, 2)
+    assert (style.rank, style.alpha) == (64, 32)
+    assert (character.rank, character.alpha) == (32, 16)
+    for training in (style, character):
+        assert (training.resolution, training.repeats, training.epochs) == (512, 10, 10)
+        assert (training.unet_lr, training.text_encoder_lr) == (1e-4, 2e-5)
+    assert (recipe.regularization.use, recipe.regularization.repeats) == (True, 1)
+    assert recipe.merge.weight == 1.0
+    assert recipe.captions.add == ("realistic",)
+    assert recipe.captions.face == ("nose", "lips")
+    assert (recipe.sampling.width, recipe.sampling.height) == (512, 768)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"charater": "x"}, "r.toml: unknown option 'charater'; did you mean 'character'?"),
+        ({"merge": {"wieght": 1}}, "r.toml: unknown option 'merge.wieght'; did you mean 'weight'?"),
+        ({"merge": {"weight": 9}}, "r.toml: merge.weight = 9: input should be less than or equal to 4"),
+        ({"style": None}, "r.toml: style = None"),
+    ],
+)
+def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(MINIMAL | change, "r.toml")
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_option_is_named() -> None:
+    with pytest.raises(RecipeError, match="'base' is missing"):
+        parse_recipe({"name": "x", "style": "s", "character": "c"}, "r.toml")
+
+
+def test_relative_paths_are_taken_from_the_recipes_folder(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('name = "a"\nbase = "./b"\nstyle = "s"\ncharacter = "c"\n')
+    recipe = read_recipe(file)
+    assert recipe.style.images == str(tmp_path / "s")
+    assert recipe.base.model == str(tmp_path / "b")
+    assert recipe.runtime.store == str(tmp_path / ".headcanon")
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(b'\xef\xbb\xbfname = "a"\nbase = "o/b"\nstyle = "s"\ncharacter = "c"\n')
+    assert read_recipe(file).base.model == "o/b"
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_bytes(b"name = \xff")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: not a readable TOML"):
+        read_recipe(file)
+    with pytest.raises(RecipeError, match="no such recipe"):
+        read_recipe(tmp_path / "other.toml")
+
+
+def test_a_hub_repository_is_no_path_unless_it_lies_there(tmp_path: Path) -> None:
+    assert not looks_like_path("owner/name")
+    assert all(map(looks_like_path, ("./name", "models/sd15.safetensors", "C:\\sd\\m.safetensors", "name", "a/b/c")))
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    recipe = parse_recipe(MINIMAL | {"base": "owner/name"}, "r")
+    assert anchored(recipe, tmp_path).base.model == str(tmp_path / "owner" / "name")
+    assert anchored(recipe, tmp_path / "owner").base.model == "owner/name"
+
+
+def test_the_trigger_is_made_from_the_name_when_it_is_not_given() -> None:
+    assert parse_recipe(MINIMAL, "r").trigger == "hc_aiko"
+    assert parse_recipe(MINIMAL | {"trigger": "zwx"}, "r").trigger == "zwx"
+
+
+def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    inner = [field.annotation for field in model.model_fields.values()]
+    return [model, *(m for i in inner if isinstance(i, type) and issubclass(i, BaseModel) for m in _models(i))]
+
+
+def test_every_option_has_a_title_and_a_description_and_no_awkward_type() -> None:
+    for model in _models(Recipe):
+        assert model.model_config["frozen"]
+        assert model.model_config["extra"] == "forbid"
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                continue
+            assert field.title, f"{model.__name__}.{name}"
+            assert field.description, f"{model.__name__}.{name}"
+            assert not any(word in str(field.annotation) for word in ("None", "Union", "dict", "set[")), name
