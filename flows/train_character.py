@@ -1,22 +1,16 @@
 """The everyday front door in Prefect's UI: a short form for one character."""
 
 from pathlib import Path
-from typing import Literal
 
 from prefect import flow
 
 from flows.make_lora import make_lora
 from lora_core.recipe import read_recipe
-from tasks.runtime import At
-
-Force = Literal[
-    "preprocess", "tag", "caption", "downscale", "train style", "check style", "merge", "check merge",
-    "train character", "sample", "judge",
-]  # fmt: skip
+from tasks.runtime import At, Step
 
 
 @flow(name="train-character")
-def train_character(recipe: str, force: list[Force] | None = None) -> str:
+def train_character(recipe: str, force: list[Step] | None = None) -> str:
     """Make a character's LoRA from its recipe. What is finished is found in the store, so a retry goes on.
 
     Args:

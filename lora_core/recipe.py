@@ -477,7 +477,7 @@ class Recipe(Options):
     def _trigger_from_name(self) -> Self:
         if self.trigger:
             return self
-        made = "hc_" + "".join(letter for letter in self.name.lower() if letter.isalnum())
+        made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
         return self.model_copy(update={"trigger": made})
 
 

@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -155,6 +155,15 @@ class Store:
             incoming.replace(path)
         return sha256
 
+    def take_file(self, source: Path) -> str:
+        """Move a file of ours into the store, on the same disk: large results are not written twice."""
+        sha256 = file_digest(source)
+        _sync(source)
+        path = self._object(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(path)
+        return sha256
+
     def refer(self, source: Path) -> str:
         """Know a large file without copying it. When the user changes or moves it, `has` turns false."""
         source = source.absolute()
@@ -210,16 +219,17 @@ class Store:
 
     # ── trees ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def put_tree(self, files: Mapping[str, Path], *, copy: bool = True) -> str:
-        """Keep named files as one thing; with `copy=False` large files stay where they are.
+    def put_tree(self, files: Mapping[str, Path], *, how: Literal["copy", "move", "refer"] = "copy") -> str:
+        """Keep named files as one thing: copied, moved into the store, or left where the user keeps them.
 
         Returns:
             The digest of the tree's canonical JSON.
         """
-        keep = self.put_file if copy else self.refer
+        keep = {"copy": self.put_file, "move": self.take_file, "refer": self.refer}[how]
+        sizes = {name: path.stat().st_size for name, path in files.items()}
         tree = Tree(
             files={
-                str(PurePosixPath(name)): TreeFile(sha256=keep(path), size_bytes=path.stat().st_size)
+                str(PurePosixPath(name)): TreeFile(sha256=keep(path), size_bytes=sizes[name])
                 for name, path in sorted(files.items())
             }
         )

@@ -5,21 +5,22 @@ does not change what comes out. A record whose artifacts are gone is dropped bef
 that step runs again; what hangs on it stays cached, because its content hash comes out the same.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.context import TaskRunContext
-from prefect.results import get_result_store
+from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.transactions import get_transaction
 from pydantic import BaseModel
 
+from lora_core.refs import Ref
 from lora_core.store import Store, canonical_json, digest_of
-from tasks.runtime import At, say_when_cached
+from tasks.runtime import At, Step, say_when_cached
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,32 +53,60 @@ class StepPolicy(CachePolicy):
         at = next(value for value in inputs.values() if isinstance(value, At))
         key = step_key(self.step, self.version, {name: value for name, value in inputs.items() if value is not at})
         store = at.open_store()
-        if self.step in at.force or not _is_whole(key, store):
+        if self.step in at.force or recorded(store, key) is None:
             (store.results / key).unlink(missing_ok=True)
         return key
 
 
-def _is_whole(key: str, store: Store) -> bool:
-    """Whether there is a record under the key and everything it refers to is in the store."""
-    results = get_result_store()
-    return results.exists(key) and store.has_all(results.read(key).result)
+def recorded(store: Store, key: str) -> Ref | None:
+    """What a step under this key came to, if everything it refers to is still in the store."""
+    try:
+        result = ResultRecord[Any].deserialize((store.results / key).read_bytes()).result
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, Ref) and store.has_all(result) else None
 
 
-def step(name: str, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
+def found_finished(task: Task[..., R], *inputs: object) -> R | None:
+    """What a step with these inputs came to, without running anything; None if it would have to run."""
+    policy = task.cache_policy
+    if not isinstance(policy, StepPolicy):
+        raise TypeError(f"{task.name} is no cached step")
+    bound = inspect.signature(task.fn).bind(*inputs).arguments
+    at = next(value for value in bound.values() if isinstance(value, At))
+    if policy.step in at.force:
+        return None
+    key = step_key(policy.step, policy.version, {name: value for name, value in bound.items() if value is not at})
+    return cast(R | None, recorded(at.open_store(), key))
+
+
+def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a cached step. Raise `version` when the same inputs give another output.
 
     The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
     """
-    return partial(
-        prefect_task,
-        name=name,
-        task_run_name=name,
-        cache_policy=StepPolicy(step=name, version=version),
-        persist_result=True,
-        result_serializer="json",
-        cache_result_in_memory=False,
-        on_completion=[say_when_cached],
-    )
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return prefect_task(
+            name=name,
+            task_run_name=name,
+            cache_policy=StepPolicy(step=name, version=version),
+            persist_result=True,
+            result_serializer="json",
+            cache_result_in_memory=False,
+            on_completion=[say_when_cached],
+        )(function)
+
+    return make
+
+
+def look(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a step that is never cached, because it looks at something outside the store."""
+
+    def make(function: Callable[P, R]) -> Task[P, R]:
+        return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE)(function)
+
+    return make
 
 
 def current_key() -> str:
@@ -86,8 +115,3 @@ def current_key() -> str:
     if transaction is None or not isinstance(transaction.key, str):
         raise RuntimeError("current_key() was called outside of a step")
     return transaction.key
-
-
-def look(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a step that is never cached, because it looks at something outside the store."""
-    return partial(prefect_task, name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE)

@@ -3,6 +3,7 @@
 from lora_core.judging import gates
 from lora_core.recipe import Merge, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
+from lora_core.report.assemble import with_gate
 from lora_core.sampling.epochs import sample_check
 from tasks.caching import step
 from tasks.runtime import At, progress, say
@@ -36,7 +37,7 @@ def check_merge(
     gate = gates.merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
     say(gates.require(gate).line)
     with progress("check merge", "step") as listen:
-        return sample_check(
+        drawn = sample_check(
             store,
             merged,
             None,
@@ -47,3 +48,4 @@ def check_merge(
             device=at.device,
             progress=listen,
         )
+    return with_gate(store, drawn, gate)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lora_core.dataset import save_manifest
 from lora_core.hub import find_model_files, find_tagger_files
-from lora_core.images.pipeline import collect
+from lora_core.images.collect import collect
 from lora_core.recipe import Base, Tagger
 from lora_core.refs import CheckpointRef, DatasetRef
 from tasks.caching import look
@@ -22,11 +22,11 @@ def find_screenshots(folder: str, at: At) -> DatasetRef:
 def find_base(options: Base, at: At) -> CheckpointRef:
     """Find the base model's files; they stay where they are."""
     files = find_model_files(options.model, options.revision)
-    return CheckpointRef(sha256=at.open_store().put_tree(files, copy=False))
+    return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
 @look("find tagger")
 def find_tagger(options: Tagger, at: At) -> CheckpointRef:
     """Find the tagger's model and label table; they stay where they are."""
     files = find_tagger_files(options.model, options.revision)
-    return CheckpointRef(sha256=at.open_store().put_tree(files, copy=False))
+    return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))

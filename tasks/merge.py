@@ -1,8 +1,9 @@
 """The style LoRA into the base."""
 
-import lora_core.lora.merge as algebra
+from lora_core.lora.merge import merge_file
 from lora_core.recipe import Merge
 from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.sampling.epochs import epoch_files
 from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
@@ -11,10 +12,13 @@ from tasks.runtime import At, progress
 def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
     store, key = at.open_store(), current_key()
+    store.drop_work(key)  # a merge has no state worth keeping: what a killed one left is half a model
+    files = store.tree(base.sha256)
+    name = "merged.safetensors" if len(files) == 1 else "merged"
+    out = store.work_folder(key) / name
     with progress("merge", "tensor") as listen:
-        files = algebra.merge_into(
-            store.tree(base.sha256), last_file(store.tree(lora.sha256)), store.work_folder(key), options.weight, listen
-        )
-        merged = CheckpointRef(sha256=store.put_tree(files))
+        merge_file(files, store.path(epoch_files(store, lora)[-1].sha256), out, options.weight, listen)
+    parts = {name: out} if out.is_file() else {file: out / file for file in files}
+    merged = CheckpointRef(sha256=store.put_tree(parts, how="move"))
     store.drop_work(key)
     return merged

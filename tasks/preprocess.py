@@ -4,7 +4,7 @@ from lora_core.dataset import load_manifest, save_manifest
 from lora_core.images import pipeline
 from lora_core.recipe import Preprocess
 from lora_core.refs import DatasetRef
-from tasks.caching import step
+from tasks.caching import look, step
 from tasks.runtime import At, progress
 
 
@@ -14,6 +14,15 @@ def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetR
     store = at.open_store("preprocess")
     with progress("preprocess", "image") as listen:
         return save_manifest(store, pipeline.preprocess(store, load_manifest(store, screenshots), options, listen))
+
+
+@look("pictures")
+def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
+    """The pictures alone: what was left out, and why, is for the report and must not make a training run again."""
+    store = at.open_store()
+    manifest = load_manifest(store, pictures)
+    bare = tuple(entry.model_copy(update={"notes": ()}) for entry in manifest.entries)
+    return save_manifest(store, manifest.model_copy(update={"entries": bare, "rejected": ()}))
 
 
 @step("downscale", version=1)

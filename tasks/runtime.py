@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import get_run_logger
 from prefect.exceptions import MissingContextError
@@ -20,6 +20,22 @@ from lora_core.store import Store
 
 LOG_EVERY_SECONDS = 30.0
 
+Step = Literal[
+    "preprocess",
+    "tag",
+    "caption",
+    "downscale",
+    "train style",
+    "check style",
+    "merge",
+    "check merge",
+    "train character",
+    "sample",
+    "judge",
+    "report",
+]
+"""The cached steps, by name."""
+
 
 class At(BaseModel):
     """Where steps run. Changes nothing that comes out, so it is no part of any key."""
@@ -28,9 +44,9 @@ class At(BaseModel):
 
     store: str
     device: str = "auto"
-    force: tuple[str, ...] = ()
+    force: tuple[Step, ...] = ()
 
-    def open_store(self, step: str = "") -> Store:
+    def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""
         return Store(Path(self.store), forgetful=step in self.force)
 
@@ -66,7 +82,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
     def listen(done: int, total: int, note: str = "") -> None:
         nonlocal logged, seen
         if _stop.is_set():
-            raise Stopped(f"{step}: ended, because another step failed")
+            raise StoppedError(f"{step}: ended, because another step failed")
         seen = (done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
@@ -104,7 +120,7 @@ def _log(text: str) -> None:
         logger.log(logging.INFO, text)
 
 
-class Stopped(HeadcanonError):
+class StoppedError(HeadcanonError):
     """Another step failed, so this one ends; its state is kept."""
 
 

@@ -82,7 +82,7 @@ def test_a_hub_repository_is_no_path_unless_it_lies_there(tmp_path: Path) -> Non
 
 
 def test_the_trigger_is_made_from_the_name_when_it_is_not_given() -> None:
-    assert parse_recipe(MINIMAL, "r").trigger == "hc_aiko"
+    assert parse_recipe(MINIMAL, "r").trigger == "hcaiko"
     assert parse_recipe(MINIMAL | {"trigger": "zwx"}, "r").trigger == "zwx"
 
 

@@ -3,20 +3,19 @@
 import argparse
 import ctypes
 import logging
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import torch
 
-LOG = logging.getLogger("demo.train")
+from demo.train import export, latents, render, tagger, text, unet, vae
 
 STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "export")
+MODELS: Final = Path(__file__).resolve().parents[1] / "models"
 # glibc's malloc.h
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_MAX: Final = -4
-MODELS: Final = Path(__file__).resolve().parents[1] / "models"
 
 
 def main() -> None:
@@ -46,15 +45,23 @@ def keep_freed_memory() -> None:
 
 def run_step(step: str, work: Path, minutes: float | None) -> None:
     """Runs one named step."""
-    LOG.info("step %s", step)
-    if step == "render":
-        import_module("demo.train.render").render(work)
-    elif step == "latents":
-        import_module("demo.train.latents").encode_pictures(work)
-    elif step == "export":
-        import_module("demo.train.export").export(work, MODELS)
-    else:
-        import_module(f"demo.train.{step}").train(work, minutes)
+    match step:
+        case "render":
+            render.render(work)
+        case "vae":
+            vae.train(work, minutes)
+        case "latents":
+            latents.encode_pictures(work)
+        case "text":
+            text.train(work, minutes)
+        case "unet":
+            unet.train(work, minutes)
+        case "tagger":
+            tagger.train(work, minutes)
+        case "export":
+            export.export(work, MODELS)
+        case _:
+            raise ValueError(f"step is {step!r}; allowed: {', '.join(STEPS)}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def sample(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
     lora: Annotated[Path | None, typer.Option(help="A LoRA's .safetensors file.")] = None,
     weight: Annotated[float, typer.Option(help="Strength of the LoRA.")] = 1.0,
-    seed: Annotated[list[int] | None, typer.Option(help="May be repeated; the same seed gives the same picture.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="May be repeated; the same seed gives the same picture.")
+    ] = None,
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     steps: Annotated[int, typer.Option(min=1, max=200, help="Denoising steps.")] = 25,
     cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
@@ -50,7 +52,7 @@ def sample(
     The files carry the prompt and its settings as A1111 writes them (PNG Info reads them).
 
     Example: headcanon sample sd15.safetensors --lora out/aiko/aiko.safetensors --weight 0.8
-    --prompt "hc_aiko, 1girl, smile, outdoors" --seed 1 --seed 2 --out pictures
+    --prompt "hcaiko, 1girl, smile, outdoors" --seed 1 --seed 2 --out pictures
     """
     from pydantic import ValidationError
 

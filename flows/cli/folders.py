@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from lora_core.store import Store
 
 Source = Annotated[Path, typer.Argument(help="A folder of pictures. It is never written to.")]
-StoreFolder = Annotated[Path, typer.Option("--store", help="Folder of what was computed before, so that it is not done twice.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", help="Folder of what was computed before, so that it is not done twice.")
+]
 
 
 def preprocess(
@@ -91,13 +93,16 @@ def caption(
     rules: Annotated[Path, typer.Option(help="A captions.toml.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures and .txt files.")],
     threshold: Annotated[float, typer.Option(min=0.01, max=0.99, help="Least probability of a tag.")] = 0.5,
-    explain: Annotated[bool, typer.Option("--explain", help="Say for every tag that went or came which rule did it.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say for every tag that went or came which rule did it.")
+    ] = False,
 ) -> None:
     """The six caption edits: a folder of pictures with .txt files that leave out what the character is.
 
     Example: headcanon caption pictures/ --tags tags.json --rules captions.toml --out dataset/
     """
-    from lora_core.captions.edit import caption as edit
+    from lora_core.captions.caption import caption as edit
+    from lora_core.captions.explain import lines
     from lora_core.captions.exchange import write_folder
     from lora_core.captions.rules import read_rules
     from lora_core.images.collect import collect
@@ -106,7 +111,7 @@ def caption(
     edits = read_rules(rules)
     with _passing_store() as kept:
         captioned, edited = edit(collect(kept, src), read_tags(tags), edits, edits.trigger, threshold)
-        write_folder(kept, captioned, out)
+        write_folder(kept, captioned, out, trigger=edits.trigger)
     for one in edited if explain else ():
-        typer.echo(str(one))
+        typer.echo("\n".join(lines(one)))
     typer.echo(f"{len(captioned.entries)} pictures with captions in {out}")

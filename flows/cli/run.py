@@ -7,19 +7,19 @@ import typer
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
+    from tasks.runtime import At
 
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
-Force = Literal[
-    "preprocess", "tag", "caption", "downscale", "train style", "check style", "merge", "check merge",
-    "train character", "sample", "judge",
-]  # fmt: skip
 
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe.toml; `headcanon new DIR` writes one to start from.")],
     out: Annotated[Path | None, typer.Option(help="Output folder, instead of the recipe's.")] = None,
     until: Annotated[Until, typer.Option(help="Stop after this step.")] = "publish",
-    force: Annotated[list[Force] | None, typer.Option(help="Do this step again, cached or not. May be repeated.")] = None,
+    force: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP", help="Do this step again (a name as in --dry-run). May be repeated."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """The whole method on your own screenshots: a character LoRA without the 3D look.
@@ -51,15 +51,28 @@ def execute(recipe_file: Path, out: Path | None, until: Until = "publish", force
     _check_at_once(recipe)
 
     from flows.make_lora import make_lora
-    from tasks.runtime import At, console
+    from tasks.runtime import console
 
-    at = At(store=recipe.runtime.store, device=recipe.runtime.device, force=force)
+    at = _at(recipe, force)
     results = at.open_store().results
     published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
     if published:
         console.print(f"\n[bold green]Done.[/bold green] {published}", highlight=False)
     else:
         console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
+
+
+def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
+    from pydantic import ValidationError
+
+    from lora_core.errors import RecipeError
+    from tasks.runtime import At
+
+    try:
+        return At.model_validate({"store": recipe.runtime.store, "device": recipe.runtime.device, "force": force})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"--force {first['input']}: {first['msg'].lower()}") from None
 
 
 def _with_out(recipe: "Recipe", out: Path | None) -> "Recipe":
@@ -72,10 +85,10 @@ def _check_at_once(recipe: "Recipe") -> None:
     """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
     from lora_core.captions.rules import rules_for
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.images.pipeline import find_pictures
+    from lora_core.images.collect import list_pictures
 
-    find_pictures(Path(recipe.style.images))
-    find_pictures(Path(recipe.character.images))
+    for folder in (recipe.style.images, recipe.character.images):
+        list_pictures(Path(folder))
     rules_for(recipe.captions)
     find_model_files(recipe.base.model, recipe.base.revision)
     find_tagger_files(recipe.tagger.model, recipe.tagger.revision)

@@ -12,15 +12,13 @@ from typing import Literal
 
 from lora_core.captions import taxonomy
 from lora_core.captions.framing import framing_of
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import HEIGHTS, SIDES, Override, Rules
 from lora_core.captions.tags import canonical
 from lora_core.dataset import Entry, Scores
 
 Tags = frozenset[str]
 
 _PEOPLE = re.compile(r"\d\+?(girl|boy|other)s?")
-_SIDES = ("straight-on", "from_side", "from_behind")
-_HEIGHTS = ("from_above", "from_below")
 # The method's source gives no number; below this the tagger sees no nose at all at this size.
 _FACE_SCORE = 0.15
 
@@ -155,7 +153,7 @@ def frame(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """3: exactly one framing, at most one side and one height of view."""
     framing, reason = framing_of(picture.entry, picture.scores, picture.override.framing)
     views = _views(tags, picture)
-    kept = frozenset(tag for tag in tags if not taxonomy.is_framing(tag) and tag not in (*_SIDES, *_HEIGHTS))
+    kept = frozenset(tag for tag in tags if not taxonomy.is_framing(tag) and tag not in (*SIDES, *HEIGHTS))
 
     def rule(tag: str) -> str:
         if taxonomy.is_framing(tag):
@@ -169,7 +167,7 @@ def _views(tags: Tags, picture: Picture) -> Tags:
     if picture.override.view:
         return frozenset(picture.override.view)
     found = set()
-    for choices in (_SIDES, _HEIGHTS):
+    for choices in (SIDES, HEIGHTS):
         here = [view for view in choices if view in tags]
         if here:
             found.add(min(here, key=lambda view: (-picture.score(view), view)))
@@ -229,7 +227,7 @@ def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:
     rules = picture.rules
 
     def place(tag: str) -> tuple[int, float, str]:
-        fixed = (*_SIDES, *_HEIGHTS, *rules.add, *rules.face)
+        fixed = (*SIDES, *HEIGHTS, *rules.add, *rules.face)
         if tag == picture.trigger:
             return 0, 0.0, tag
         if _PEOPLE.fullmatch(tag):

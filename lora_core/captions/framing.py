@@ -24,7 +24,7 @@ def framing_of(entry: Entry, scores: Scores, override: Composition | None) -> tu
     if best < _LEAST_SCORE or best - second < _LEAST_MARGIN:
         raise CaptionError(
             f"{entry.source}: its composition is unknown, and the tagger is not sure "
-            f"({ranking[0]} {best:.2f}, {ranking[1]} {second:.2f}); say it in composition.csv, by a sub-folder or at the "
-            f"start of the file name: {', '.join(COMPOSITIONS)}"
+            f"({ranking[0]} {best:.2f}, {ranking[1]} {second:.2f}); say it in composition.csv, by a sub-folder or at "
+            f"the start of the file name: {', '.join(COMPOSITIONS)}"
         )
     return ranking[0], f"{ranking[0]}, as the tagger sees it ({best:.2f}, next {ranking[1]} {second:.2f})"

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -12,9 +12,10 @@ from lora_core.captions import taxonomy
 from lora_core.captions.tags import canonical
 from lora_core.dataset import View
 from lora_core.errors import CaptionError
-from lora_core.recipe import Captions, Composition, explain
+from lora_core.recipe import COMPOSITIONS, Captions, Composition, explain
 
-VIEWS: tuple[View, ...] = get_args(View)
+SIDES: tuple[View, ...] = ("straight-on", "from_side", "from_behind")
+HEIGHTS: tuple[View, ...] = ("from_above", "from_below")
 
 
 class Override(BaseModel):
@@ -33,6 +34,14 @@ class Override(BaseModel):
     def _canonical(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(canonical(tag) for tag in tags)
 
+    @field_validator("view")
+    @classmethod
+    def _one_of_each(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        for choices in (SIDES, HEIGHTS):
+            if len(set(views) & set(choices)) > 1:
+                raise ValueError(f"at most one of {', '.join(choices)}")
+        return views
+
 
 class Rules(BaseModel):
     """The six edits' material. Tags may be written with spaces or underscores."""
@@ -42,8 +51,8 @@ class Rules(BaseModel):
     trigger: str = Field(default="", description="The word that calls the character. Empty: the recipe's.")
     memorize: tuple[str, ...] = Field(
         default=(),
-        description="What the character is: tags (the whole family goes), families, or the groups body and accessories. "
-        "Empty: body.",
+        description="What the character is: tags (the whole family goes), families, or the groups body and "
+        "accessories. Empty: body.",
     )
     outfit: tuple[str, ...] = Field(default=(), description="Clothes that belong to the character.")
     keep: tuple[str, ...] = Field(default=(), description="Tags that stay although a rule would take them.")
@@ -72,6 +81,12 @@ class Rules(BaseModel):
         framing = next((tag for tag in added if taxonomy.is_framing(tag)), None)
         if framing is not None:
             raise ValueError(f"{framing!r} is a framing, and each picture has exactly one; set images.NAME.framing")
+        view = next((tag for tag in added if tag in (*SIDES, *HEIGHTS)), None)
+        if view is not None:
+            raise ValueError(f"{view!r} is a view; set images.NAME.view")
+        undone = next((tag for tag in (*added, *COMPOSITIONS, *SIDES, *HEIGHTS) if tag in self.replace), None)
+        if undone is not None:
+            raise ValueError(f"replace takes away {undone!r}, which another rule puts on; name one of the two")
         return self
 
     def families(self) -> frozenset[str]:

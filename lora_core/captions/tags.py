@@ -1,11 +1,11 @@
-"""The forms a tag comes in: canonical with underscores here, spaced for people and text encoders, escaped for web UIs."""
+"""The forms of a tag: canonical with underscores here, spaced for people and text encoders, escaped for web UIs."""
 
 import re
 from collections.abc import Iterable
 
 # Underscores are part of these faces.
-KAOMOJI = frozenset(
-    "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||".split()
+KAOMOJI = frozenset(("0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3")) | frozenset(
+    ("6_9", ">_o", "@_@", "^_^", "o_o", "u_u", "x_x", "|_|", "||_||")
 )
 _ESCAPED = re.compile(r"\\+([()])")
 
@@ -34,7 +34,7 @@ def unescaped(text: str) -> str:
 
 
 def caption_text(tags: Iterable[str], trigger: str) -> str:
-    """A caption as the text encoder reads it: spaces, no escapes, comma and blank between; the trigger stays as it is."""
+    """A caption as the text encoder reads it: spaces, no escapes, joined by ", "; the trigger stays as it is."""
     return ", ".join(tag if tag == trigger else spaced(tag) for tag in tags)
 
 

@@ -69,7 +69,9 @@ def single_file(files: Mapping[str, Path]) -> str | None:
         CheckpointError: there are no files.
     """
     if not files:
-        raise CheckpointError("the base model has no files; name a .safetensors file, a diffusers folder or a repository")
+        raise CheckpointError(
+            "the base model has no files; name a .safetensors file, a diffusers folder or a repository"
+        )
     name = next(iter(files))
     return name if len(files) == 1 and "/" not in name and not name.endswith(".json") else None
 
@@ -165,7 +167,7 @@ def weight_names(files: Mapping[str, Path], part: str) -> tuple[str, ...]:
 
 
 def _bare_key(key: str) -> str:
-    """A tensor's name less what versions differ in: older VAEs call their attention otherwise, CLIP is wrapped or not."""
+    """A tensor's name less what versions differ in: the VAE's attention has old names, CLIP may be wrapped."""
     for old, new in _VAE_OLD_ATTENTION:
         key = key.replace(f".attentions.0.{old}.", f".attentions.0.{new}.")
     return key.removeprefix("text_model.")
@@ -188,7 +190,7 @@ def _json(files: Mapping[str, Path], name: str) -> dict[str, Any]:
 
 def _assemble(
     architecture: Architecture,
-    sources: Mapping[str, _Source],
+    sources: Mapping[Part, _Source],
     tokenizers: tuple[CLIPTokenizer, ...],
     prediction_type: str,
     name: str,
@@ -205,7 +207,9 @@ def _assemble(
     def filled(part: Part) -> Any:
         source = sources[part]
         kind = torch.float32 if part == "vae" else dtype
-        return build(lambda: _make(part, source.config), source.places, part=f"{name}: {part}", device=device, dtype=kind)
+        return build(
+            lambda: _make(part, source.config), source.places, part=f"{name}: {part}", device=device, dtype=kind
+        )
 
     texts: tuple[Part, ...] = ("text_encoder", "text_encoder_2")
     return Components(

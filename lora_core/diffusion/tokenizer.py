@@ -49,7 +49,8 @@ def folder_tokenizer(files: Mapping[str, Path], part: str) -> CLIPTokenizer:
         CheckpointError: vocab.json or merges.txt is missing or broken.
     """
     names = [name for name in files if name.startswith(f"{part}/")]
-    for name in (f"{part}/vocab.json", f"{part}/merges.txt"):
+    needed = () if f"{part}/tokenizer.json" in names else (f"{part}/vocab.json", f"{part}/merges.txt")
+    for name in needed:
         if name not in names:
             raise CheckpointError(f"base model: {name} is missing; it is no whole diffusers folder")
     with tempfile.TemporaryDirectory(prefix="headcanon-") as folder:
@@ -72,8 +73,8 @@ def _open(folder: Path) -> CLIPTokenizer:
 def clip_vocabulary() -> tuple[dict[str, int], tuple[str, ...]]:
     """Token → id, and the merges in order, from open_clip's file (MIT; see the licence beside it).
 
-    The order of ids is that of CLIP's `SimpleTokenizer`: the 256 bytes, the 256 bytes that end a word, one token a merge,
-    the two marks.
+    The order of ids is that of CLIP's `SimpleTokenizer`: the 256 bytes, the 256 bytes that end a word, one token a
+    merge, the two marks.
     """
     with gzip.open(_BPE, "rt", encoding="utf-8") as file:
         merges = tuple(line.strip() for line in file.read().split("\n")[1 : _MERGES + 1])
@@ -83,7 +84,7 @@ def clip_vocabulary() -> tuple[dict[str, int], tuple[str, ...]]:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte, in CLIP's order: printable Latin-1 first, then the others from U+0100 on (GPT-2)."""
+    """A printable letter for each byte, in CLIP's order: printable Latin-1, then from U+0100 on (as GPT-2)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printable)
     return [chr(byte) for byte in printable] + [chr(256 + number) for number in range(others)]

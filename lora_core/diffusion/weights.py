@@ -11,7 +11,6 @@ from torch import nn
 from lora_core.errors import CheckpointError
 from lora_core.hub.layout import Place
 
-
 Model = TypeVar("Model", bound=nn.Module)
 
 

@@ -1,7 +1,8 @@
 """Finding the files of a model: a local path first, else a hub repository at a pinned commit."""
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lora_core.errors import CheckpointError, TaggerError, UserError
@@ -40,9 +41,10 @@ def find_model_files(model: str, revision: str) -> dict[str, Path]:
         return {path.name: path}
     if path.is_dir():
         return _folder_files(path, model)
-    patterns = [*_TEXTS, *(pattern.format(part=part) for part in _PARTS for pattern in ("{part}/config.json", *_WEIGHTS))]
+    patterns = [*_TEXTS, *(f"{part}/config.json" for part in _PARTS)]
+    patterns += [pattern.format(part=part) for part in _PARTS for pattern in _WEIGHTS]
     patterns += [f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in _TOKENIZER]
-    return _folder_files(_snapshot(model, revision, patterns, "base", CheckpointError), model)
+    return _from_hub(model, revision, patterns, lambda folder: _folder_files(folder, model), "base", CheckpointError)
 
 
 def find_tagger_files(model: str, revision: str) -> dict[str, Path]:
@@ -56,7 +58,12 @@ def find_tagger_files(model: str, revision: str) -> dict[str, Path]:
         TaggerError: nothing is there, or a repository has no revision.
     """
     path = Path(model).expanduser()
-    folder = path if path.is_dir() else _snapshot(model, revision, _TAGGER, "tagger", TaggerError)
+    if path.is_dir():
+        return _tagger_files(path, model)
+    return _from_hub(model, revision, _TAGGER, lambda folder: _tagger_files(folder, model), "tagger", TaggerError)
+
+
+def _tagger_files(folder: Path, model: str) -> dict[str, Path]:
     for name in _TAGGER:
         if not (folder / name).is_file():
             raise TaggerError(f"{model}: {name} is missing; a tagger is a folder with {' and '.join(_TAGGER)}")
@@ -95,26 +102,34 @@ def _weights(folder: Path, part: str, model: str) -> Mapping[str, Path]:
     raise CheckpointError(f"{model}: {part}/ holds no .safetensors weights; get the whole diffusers folder")
 
 
-def _snapshot(model: str, revision: str, patterns: Sequence[str], field: str, error: type[UserError]) -> Path:
-    """A repository's files at a commit: from the cache if they are there, else downloaded."""
+def _from_hub(
+    model: str,
+    revision: str,
+    patterns: Sequence[str],
+    files_in: Callable[[Path], dict[str, Path]],
+    field: str,
+    error: type[UserError],
+) -> dict[str, Path]:
+    """A repository's files at a commit: from the cache if all are there, else downloaded."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise error(f"{model}: there is no such file or folder, and it is no hub repository (owner/name)")
-    if not revision:
-        raise error(
-            f"{model}: there is no such file or folder; to download the repository of that name set {field}.revision "
-            "to a commit (40 hexadecimal digits, on the repository's page under 'History')"
-        )
     if not _COMMIT.fullmatch(revision):
-        raise error(f"{model}: {field}.revision is {revision!r}, a commit's 40 hexadecimal digits are needed")
+        got = f"{field}.revision is {revision!r}" if revision else f"{field}.revision is not set"
+        raise error(
+            f"{model}: there is no such file or folder; to take the hub repository of that name its commit must be "
+            f"named, and {got}: 40 hexadecimal digits, on the repository's page under 'History'"
+        )
     from huggingface_hub import snapshot_download  # slow to import, and most runs never need it
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    allowed = list(patterns)
+    with contextlib.suppress(LocalEntryNotFoundError, error):
+        return files_in(
+            Path(snapshot_download(model, revision=revision, allow_patterns=allowed, local_files_only=True))
+        )
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns), local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=allowed))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as problem:
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         raise error(f"{model}@{revision[:12]}: cannot be downloaded ({reason})") from problem
+    return files_in(folder)

@@ -195,7 +195,9 @@ def read_layout(keys: Collection[str], name: str) -> OriginalLayout:
         CheckpointError: it is no Stable Diffusion 1, 2 or XL checkpoint; the message says what it looks like.
     """
     architecture = detect_architecture(keys, name)
-    downsamplers = [key for key in keys if re.fullmatch(r"model\.diffusion_model\.input_blocks\.\d+\.0\.op\.weight", key)]
+    downsamplers = [
+        key for key in keys if re.fullmatch(r"model\.diffusion_model\.input_blocks\.\d+\.0\.op\.weight", key)
+    ]
     blocks = len({key.split(".")[3] for key in keys if key.startswith(f"{UNET_PREFIX}input_blocks.")})
     levels = len(downsamplers) + 1
     layers = blocks // levels - 1
@@ -205,7 +207,9 @@ def read_layout(keys: Collection[str], name: str) -> OriginalLayout:
     )
     vae_levels = len({key.split(".")[3] for key in keys if key.startswith(f"{VAE_PREFIX}encoder.down.")})
     if blocks % levels or layers < 1 or vae_levels < 1:
-        raise CheckpointError(f"{name}: tensors of the U-Net or the VAE are missing; the file is not a whole checkpoint")
+        raise CheckpointError(
+            f"{name}: tensors of the U-Net or the VAE are missing; the file is not a whole checkpoint"
+        )
     return OriginalLayout(architecture, layers, attention, vae_levels, _text_encoders(keys, architecture))
 
 

@@ -1,7 +1,7 @@
 """Half-transparent pixels: how a file stores them, and what they look like on a background.
 
-Straight: colour as it is, transparency beside it (Blender). Premultiplied: colour already multiplied by alpha, as if over
-black (Honey Select 2). Flattening one as the other gives every edge a dark or bright rim, which a LoRA learns.
+Straight: colour as it is, transparency beside it (Blender). Premultiplied: colour already multiplied by alpha, as if
+over black (Honey Select 2). Flattening one as the other gives every edge a dark or bright rim, which a LoRA learns.
 """
 
 from dataclasses import dataclass

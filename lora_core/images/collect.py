@@ -28,10 +28,8 @@ def collect(store: Store, folder: Path) -> Manifest:
     Raises:
         DatasetError: no such folder, no picture in it that can be read, or a composition.csv that makes no sense.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: there is no such folder; name a folder with screenshots")
+    paths, rejected = list_pictures(folder)
     listed = read_list(folder)
-    paths, rejected = _pictures(folder)
     entries: list[Entry] = []
     sources: dict[str, str] = {}
     taken: dict[str, str] = {}
@@ -55,6 +53,20 @@ def collect(store: Store, folder: Path) -> Manifest:
     if not entries:
         raise DatasetError(_nothing_in(folder, rejected))
     return Manifest(entries=tuple(entries), rejected=tuple(rejected))
+
+
+def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
+    """Paths below a folder that may be pictures, by their names alone, and the other files with a reason.
+
+    Raises:
+        DatasetError: no such folder, or no file in it that may be a picture.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: there is no such folder; name a folder with screenshots")
+    paths, rejected = _pictures(folder)
+    if not paths:
+        raise DatasetError(_nothing_in(folder, rejected))
+    return paths, rejected
 
 
 def nothing_left(where: str, rejected: tuple[Rejected, ...] | list[Rejected]) -> str:
@@ -117,9 +129,7 @@ def _why_not(folder: Path, path: PurePosixPath) -> str:
     return ""
 
 
-def _entry(
-    store: Store, folder: Path, source: str, name: str, listed: dict[str, Composition]
-) -> Entry | Rejected:
+def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str, Composition]) -> Entry | Rejected:
     path = folder / source
     try:
         sha256 = store.digest_of_file(path)

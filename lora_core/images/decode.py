@@ -6,11 +6,11 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from lora_core.errors import ImageError
 
-# What 3D creators, browsers and editors write. Everything else (PSD, EPS, ICO …) stays closed: fewer decoders, less to attack.
+# What 3D creators, browsers and editors write. The rest (PSD, EPS, ICO …) stays closed: fewer decoders to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LARGEST_PIXELS = 80_000_000
@@ -60,7 +60,7 @@ def decode(data: bytes, name: str) -> Decoded:
             notes.append(f"animated, {image.n_frames} frames: the first one is used")  # type: ignore[attr-defined]
         if image.mode == "F":
             raise ImageError(f"{name}: floating-point pixels (mode F); save it as an 8- or 16-bit PNG")
-        deep = "16" in str(image.tile[0].args) if isinstance(image, _tiled()) and image.tile else False
+        deep = "16" in str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else False
         try:
             image.load()
         except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -70,12 +70,6 @@ def decode(data: bytes, name: str) -> Decoded:
         if deep or shallow is not upright:
             notes.append("16 bits a channel reduced to 8")
         return Decoded(image=_plain(_in_srgb(shallow, notes)), notes=tuple(notes))
-
-
-def _tiled() -> type:
-    from PIL.ImageFile import ImageFile
-
-    return ImageFile
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
@@ -88,7 +82,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more than {LARGEST_PIXELS // 10**6} million pixels; make it smaller") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name}: not a picture, whatever its name says; allowed: {', '.join(FORMATS)}") from None
     except Exception as error:  # headers of damaged files lead decoders anywhere
         raise ImageError(f"{name}: not a readable picture ({_short(error)}); export it again") from error

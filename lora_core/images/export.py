@@ -16,7 +16,7 @@ from lora_core.store import Store, canonical_json, write_atomically
 
 def report(manifest: Manifest) -> dict[str, Any]:
     """What was accepted and what was left out, with every reason, as plain JSON data."""
-    counts = Counter(entry.composition or "unknown" for entry in manifest.entries)
+    counts: Counter[str] = Counter(entry.composition or "unknown" for entry in manifest.entries)
     return {
         "accepted": [entry.model_dump(mode="json", exclude={"caption"}) for entry in manifest.entries],
         "rejected": [one.model_dump(mode="json") for one in manifest.rejected],

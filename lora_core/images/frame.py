@@ -44,10 +44,10 @@ def subject_of(image: Image.Image) -> Box | None:
     Returns:
         None if every pixel is transparent.
     """
-    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:  # type: ignore[index]
-        table = [0] * (_FAINTEST_ALPHA + 1) + [255] * (255 - _FAINTEST_ALPHA)
-        found = image.getchannel("A").point(table).getbbox()
-        return Box(*found) if found else None
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        visible = alpha.point([0] * (_FAINTEST_ALPHA + 1) + [255] * (255 - _FAINTEST_ALPHA)).getbbox()
+        return Box(*visible) if visible else None
     colours = np.asarray(image.convert("RGB"))
     return _away_from_background(colours) or Box(0, 0, image.width, image.height)
 
@@ -67,7 +67,7 @@ def square_around(subject: Box, width: int, height: int) -> Box:
     """The square to cut out, in the picture's pixels; what lies outside the picture is padding.
 
     A subject that the lower edge cuts (portrait, upper body, cowboy shot) and that fills half the height was framed by
-    its author: the whole height is kept, so that the composition stays what it was. Any other subject gets a little air.
+    its author: the whole height is kept, so that the composition stays what it was. Any other subject gets some air.
     The subject is centred sideways. Where an edge of the picture cuts it, the square ends there as well, so that no
     padding shows beneath a body that was cut off.
 

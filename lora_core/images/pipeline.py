@@ -191,4 +191,3 @@ def _alpha_note(reading: AlphaReading, options: Preprocess) -> str:
     if options.alpha != "detect":
         return f"transparency: {options.alpha}, as the recipe says ({found})"
     return f"transparency: {reading.kind} ({found})"
-

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-# Fast rather than small: pictures are read back many times and never travel. Part of what comes out, so never an option.
+# Fast rather than small: pictures are read back many times and never travel.
 _PNG_LEVEL = 3
 
 

@@ -72,30 +72,29 @@ def choose_epoch(figures: Figures, options: Judging) -> Choice:
 def _pick(
     epochs: Sequence[EpochFigures], within: Sequence[EpochFigures], options: Judging
 ) -> tuple[EpochFigures, str, bool]:
-    """The epoch, the reason as a sentence, and whether a person should look. `max` and `min` keep the earlier of ties."""
+    """The epoch, why, and whether a person should look. `max` and `min` keep the earlier of equals."""
+    bound = f"{options.max_leak:.2f}"
     if not within:
         best = min(epochs, key=_leak)
-        return best, (
-            f"No epoch's leak is within {options.max_leak:.2f}; epoch {best.epoch} has the least, {_leak(best):.2f}. "
+        reason = (
+            f"No epoch's leak is within {bound}; epoch {best.epoch} has the least, {_leak(best):.2f}. "
             "Look at the grid: fewer epochs, a lower rank or more style screenshots usually help."
-        ), True
-    if all(epoch.identity is None for epoch in within):
+        )
+        return best, reason, True
+    measured = [(epoch, epoch.identity) for epoch in within if epoch.identity]
+    if not measured:
         best = within[-1]
-        return best, (
-            f"Identity could not be measured, because no trait was taken out of the captions that the tagger knows; "
-            f"epoch {best.epoch} is the last one whose leak is within {options.max_leak:.2f}."
-        ), True
-    best = max(within, key=lambda epoch: epoch.identity.low if epoch.identity else float("-inf"))
-    low = best.identity.low if best.identity else 0.0
-    return best, (
-        f"Epoch {best.epoch} has the highest lower bound of identity ({low:.2f}) among the {_count(within, epochs)} "
-        f"whose leak is within {options.max_leak:.2f}."
-    ), False
-
-
-def _count(within: Sequence[EpochFigures], epochs: Sequence[EpochFigures]) -> str:
-    """"3 of 10 epochs"."""
-    return f"{len(within)} of {len(epochs)} epochs"
+        reason = (
+            "Identity could not be measured: no trait that the tagger knows was taken out of the captions. "
+            f"Epoch {best.epoch} is the last one whose leak is within {bound}."
+        )
+        return best, reason, True
+    best, identity = max(measured, key=lambda pair: pair[1].low)
+    reason = (
+        f"Epoch {best.epoch} has the highest lower bound of identity ({identity.low:.2f}) among the "
+        f"{len(within)} of {len(epochs)} epochs whose leak is within {bound}."
+    )
+    return best, reason, False
 
 
 def _within(epoch: EpochFigures, options: Judging) -> bool:

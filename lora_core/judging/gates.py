@@ -12,7 +12,7 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import hidden_states, token_ids
 from lora_core.errors import GateError
 from lora_core.judging.scores import LEAK_TAGS, Figure, mean_of_tag
-from lora_core.lora.inject import attach
+from lora_core.lora.attach import attach
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files
 from lora_core.sampling.samples import Samples
@@ -44,7 +44,8 @@ class GateResult(Frozen):
         """The result in one line."""
         if self.figure is None:
             return f"{self.name}: not measured ({self.meaning})"
-        return f"{self.name}: {self.meaning} {self.figure:.3f}, {'at least' if self.at_least else 'at most'} {self.bound:g}"
+        side = "at least" if self.at_least else "at most"
+        return f"{self.name}: {self.meaning} {self.figure:.3f}, {side} {self.bound:g}"
 
 
 class Look(Frozen):
@@ -80,7 +81,14 @@ def require(result: GateResult) -> GateResult:
 
 
 def merge_gate(
-    store: Store, base: CheckpointRef, lora: LoraRef, merged: CheckpointRef, *, weight: float, clip_skip: int, device: str
+    store: Store,
+    base: CheckpointRef,
+    lora: LoraRef,
+    merged: CheckpointRef,
+    *,
+    weight: float,
+    clip_skip: int,
+    device: str,
 ) -> GateResult:
     """Whether the merged model predicts, on fixed noise, what the base with the LoRA attached predicts.
 
@@ -155,7 +163,9 @@ def look_gate(
         figure=figure,
         bound=least,
         at_least=True,
-        meaning=f"mean probability of {tag} in {column} samples" if tag in labels else f"the tagger does not know {tag}",
+        meaning=f"mean probability of {tag} in {column} samples"
+        if tag in labels
+        else f"the tagger does not know {tag}",
         advice="train the style longer, at a higher rank or learning rate, or with more screenshots on plain white",
     )
 

@@ -61,9 +61,7 @@ def inject(
         parts += [cast(LoraPart, part) for part in TEXT_PARTS[: len(components.text_encoders)]]
     if unet:
         parts.append("unet")
-    return tuple(
-        layer for part in parts for layer in _inject_part(components, part, rank=rank, alpha=alpha, seed=seed)
-    )
+    return tuple(layer for part in parts for layer in _inject_part(components, part, rank=rank, alpha=alpha, seed=seed))
 
 
 def _inject_part(components: Base, part: LoraPart, *, rank: int, alpha: float, seed: int) -> Iterator[LoraLayer]:

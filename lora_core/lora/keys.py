@@ -4,6 +4,7 @@ A module's path with dots turned into underscores behind a prefix: `lora_unet_`,
 `lora_te2_`, and names the blocks of its U-Net as the original layout does. Reference: sd-scripts 48d368f.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from torch import nn
@@ -46,7 +47,9 @@ def part_prefix(architecture: Architecture, part: Part) -> str:
     return _PREFIX[architecture == "sdxl", part]
 
 
-def kohya_name(architecture: Architecture, part: Part, path: str, *, layers: int, up_attention: tuple[bool, ...]) -> str:
+def kohya_name(
+    architecture: Architecture, part: Part, path: str, *, layers: int, up_attention: tuple[bool, ...]
+) -> str:
     """The LoRA name of a module.
 
     Args:
@@ -73,9 +76,22 @@ def module_names(base: Base, part: Part) -> dict[str, str]:
     model = base.unet if part == "unet" else base.text_encoders[TEXT_PARTS.index(part)]
     paths = _unet_paths(model) if part == "unet" else _text_paths(model)
     layers, up_attention = _build(base.unet)
-    return {
-        path: kohya_name(base.architecture, part, path, layers=layers, up_attention=up_attention) for path in paths
-    }
+    return {path: kohya_name(base.architecture, part, path, layers=layers, up_attention=up_attention) for path in paths}
+
+
+def attachable_names(base: Base, part: Part) -> dict[str, str]:
+    """LoRA name → path of every module that some trainer makes a LoRA for: `module_names` and all other convolutions.
+
+    SDXL's U-Net is known by both namings in use, the original layout's and diffusers'.
+    """
+    if part != "unet":
+        return {name: path for path, name in module_names(base, part).items()}
+    layers, up_attention = _build(base.unet)
+    paths = [path for path, module in base.unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    names = {f"lora_unet_{path.replace('.', '_')}": path for path in paths}
+    if base.architecture == "sdxl":
+        names |= {kohya_name("sdxl", "unet", path, layers=layers, up_attention=up_attention): path for path in paths}
+    return names
 
 
 def _unet_paths(unet: nn.Module) -> list[str]:
@@ -104,3 +120,33 @@ def _build(unet: nn.Module) -> tuple[int, tuple[bool, ...]]:
     blocks = unet.get_submodule("up_blocks").children()
     down = unet.get_submodule("down_blocks.0.resnets")
     return len(list(down.children())), tuple(hasattr(block, "attentions") for block in blocks)
+
+
+def lora_architecture(names: Iterable[str]) -> str:
+    """What a LoRA's module names say it was trained on: `sdxl`, `sd1 or sd2`, or `unknown`.
+
+    A LoRA of the U-Net alone in diffusers' block names fits several.
+    """
+    names = tuple(names)
+    if any(
+        name.startswith(("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_"))
+        for name in names
+    ):
+        return "sdxl"
+    if any(
+        name.startswith(("lora_te_", "lora_unet_down_blocks_", "lora_unet_up_blocks_", "lora_unet_mid_"))
+        for name in names
+    ):
+        return "sd1 or sd2"
+    return "unknown"
+
+
+def misfit(file: str, unknown: Sequence[str], total: int, architecture: Architecture) -> str:
+    """The message for a LoRA some of whose modules the base does not have."""
+    trained = lora_architecture(unknown)
+    if trained != "unknown" and architecture not in trained:
+        return f"{file}: this LoRA was trained on {trained}, the base is {architecture}; choose a base of its kind"
+    some = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+    return (
+        f"{file}: {len(unknown)} of its {total} modules match nothing in the {architecture} base ({some}); nothing done"
+    )

@@ -76,8 +76,8 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
     lines = [
         f"# {_plain(data.name)}",
         "",
-        "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator in a way that leaves "
-        "the 3D look behind.",
+        "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator in a way that "
+        "leaves the 3D look behind.",
         "",
         f"![{_plain(data.name)}]({_address(PurePath(data.file).with_suffix('.png').name)})",
         "",
@@ -91,8 +91,8 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "|---|---|",
         f"| Trigger | `{data.trigger}` |",
         f"| Weight | {data.weight:g} |",
-        f"| Base model | {_cell(base)} |",
-        f"| Licence | {_cell(licence) or 'not stated'} |",
+        f"| Base model | {_plain(base)} |",
+        f"| Licence | {_plain(licence) or 'not stated'} |",
         "",
         "Prompts that the samples were drawn with:",
         "",
@@ -100,8 +100,8 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "## How it was made",
         "",
-        "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; this "
-        "LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
+        "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; "
+        "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
         "original base model and its relatives, never for the merged one.",
         "",
         "## Figures",
@@ -136,10 +136,6 @@ def _plain(text: str) -> str:
     for mark in "\\`*_[]<>|#":
         text = text.replace(mark, "\\" + mark)
     return text.replace("\n", " ")
-
-
-def _cell(text: str) -> str:
-    return _plain(text)
 
 
 def _address(file: str) -> str:

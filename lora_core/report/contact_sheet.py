@@ -71,7 +71,9 @@ def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, 
     picture.thumbnail((_THUMB_PX, _THUMB_PX), Image.Resampling.LANCZOS)
     sheet.paste(picture, (left + (_THUMB_PX - picture.width) // 2, top + (_THUMB_PX - picture.height) // 2))
     edge = _FLAG if thumbnail.flags else _EDGE
-    draw.rectangle((left - 1, top - 1, left + _THUMB_PX, top + _THUMB_PX), outline=edge, width=2 if thumbnail.flags else 1)
+    draw.rectangle(
+        (left - 1, top - 1, left + _THUMB_PX, top + _THUMB_PX), outline=edge, width=2 if thumbnail.flags else 1
+    )
     lines = ((thumbnail.name, _INK), (thumbnail.composition, _FAINT), ("; ".join(thumbnail.flags), _FLAG))
     for number, (text, colour) in enumerate(lines):
         draw.text((left, top + _THUMB_PX + 5 + number * 18), _fitted(text), font=_font(), fill=colour)

@@ -65,12 +65,6 @@ def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[str, Drawn]]]:
     return [(prompt, seed, pictures) for (prompt, seed), pictures in rows.items()]
 
 
-def _figure(interval: Interval | None) -> str:
-    if interval is None:
-        return "not measured"
-    return f"{_signed(interval.mean)} ({_span(interval)})"
-
-
 def _span(interval: Interval) -> str:
     return f"{_signed(interval.low)} to {_signed(interval.high)}"
 
@@ -98,6 +92,6 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        uri=data_uri, figure=_figure, span=_span, signed=_signed, duration=_duration, reasons=reasons, column_title=column_title
+        uri=data_uri, span=_span, signed=_signed, duration=_duration, reasons=reasons, column_title=column_title
     )
     return environment.get_template("report.html.j2")

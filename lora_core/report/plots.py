@@ -1,5 +1,6 @@
-"""Two small plots as inline SVG. Colours come from the page's style sheet by class, so that they follow light and dark."""
+"""Two small plots as inline SVG. Colours come from the page's style sheet by class, so they follow light and dark."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from markupsafe import Markup, escape
 from lora_core.report.data import EpochRow, Interval, LossCurve
 
 _WIDTH, _HEIGHT = 640, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 18, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 28, 18, 56
 _MOST_POINTS = 240
 
 
@@ -88,18 +89,20 @@ def _svg(parts: Sequence[str], title: str) -> Markup:
 def _frame(across: _Axis, up: _Axis, x_label: str, y_label: str) -> str:
     """Grid lines, ticks and the two axes' names."""
     floor, middle = _HEIGHT - _BOTTOM, (_TOP + _HEIGHT - _BOTTOM) / 2
+    centre = (_LEFT + _WIDTH - _RIGHT) / 2
     parts = []
     for value in across.ticks():
         x = across.px(value)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_TOP}" y2="{floor}"/>')
-        parts.append(f'<text class="tick" x="{x}" y="{floor + 18}" text-anchor="middle">{value:g}</text>')
+        parts.append(f'<text class="tick" x="{x}" y="{floor + 20}" text-anchor="middle">{value:g}</text>')
     for value in up.ticks():
         y = up.px(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4}" text-anchor="end">{value:g}</text>')
     parts.append(
-        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 10}" text-anchor="middle">{x_label}</text>'
-        f'<text class="axis" x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">{y_label}</text>'
+        f'<text class="axis" x="{centre}" y="{_HEIGHT - 10}" text-anchor="middle">{x_label}</text>'
+        f'<text class="axis" x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">'
+        f"{y_label}</text>"
     )
     return "".join(parts)
 
@@ -148,7 +151,7 @@ def _binned(losses: Sequence[float]) -> list[float]:
     """At most 240 means of neighbouring steps."""
     count = min(len(losses), _MOST_POINTS)
     edges = [index * len(losses) // count for index in range(count + 1)] if count else [0]
-    return [sum(losses[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(losses[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:

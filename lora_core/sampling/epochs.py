@@ -8,7 +8,7 @@ from functools import cached_property
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import LoraError
-from lora_core.lora.inject import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
@@ -51,8 +51,8 @@ def epoch_files(store: Store, lora: LoraRef) -> tuple[EpochFile, ...]:
     numbers = {_number(name, last): name for name in names[1:]}
     if None in numbers:
         raise LoraError(
-            f"LoRA {lora.sha256[:12]}…: got {numbers[None]} beside {last}; allowed are {_stem(last)}-000001.safetensors "
-            "and so on, one an epoch"
+            f"LoRA {lora.sha256[:12]}…: got {numbers[None]} beside {last}; allowed are "
+            f"{_stem(last)}-000001.safetensors and so on, one an epoch"
         )
     epochs = {number: name for number, name in numbers.items() if number is not None}
     epochs[max(epochs, default=0) + 1] = last
@@ -130,7 +130,7 @@ def sample_check(
 
 
 class _Easel:
-    """One base model and how to draw with it. It is loaded when the first picture is missing; LoRAs are swapped in place."""
+    """A base model and how to draw with it: loaded when the first picture is missing, LoRAs swapped in place."""
 
     def __init__(
         self, store: Store, base: CheckpointRef, options: Sampling, weight: float, clip_skip: int, device: str
@@ -169,8 +169,11 @@ class _Easel:
         )
 
     def _column(self, column: _Column, shots: Sequence[Shot], progress: Progress) -> list[str]:
-        """Digests of a column's pictures. Batches are always cut from the whole list, so that a killed sampling that goes
-        on draws the same batches, to the last bit."""
+        """Digests of a column's pictures.
+
+        Batches are always cut from the whole list, so that a killed sampling goes on with the same batches and draws
+        the same pictures to the last bit.
+        """
         digests: list[str] = []
         total = len(shots) * self.options.steps
         for start in range(0, len(shots), self.options.batch):
@@ -206,9 +209,7 @@ class _Easel:
     def _key(self, column: _Column, shot: Shot) -> str:
         """The infotext names all options that change a picture, except the two files."""
         lora = column.lora.sha256 if column.lora else ""
-        return digest_of(
-            canonical_json(["sample", _VERSION, self.base.sha256, lora, self._infotext(column, shot)])
-        )
+        return digest_of(canonical_json(["sample", _VERSION, self.base.sha256, lora, self._infotext(column, shot)]))
 
     def _infotext(self, column: _Column, shot: Shot) -> str:
         name = _stem(column.lora.file) if column.lora else ""
@@ -237,10 +238,10 @@ def _number(file: str, last: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _part(progress: Progress, offset: int, total: int, note: str = "") -> Progress:
-    """The listener for a piece of the work that begins at `offset` of `total`."""
+def _part(progress: Progress, offset: int, whole: int, part_note: str = "") -> Progress:
+    """The listener for a piece of the work that begins at `offset` of `whole`."""
 
-    def listen(done: int, _total: int, inner: str = "") -> None:
-        progress(offset + done, total, note or inner)
+    def listen(done: int, total: int, note: str = "") -> None:
+        progress(offset + done, whole, part_note or note)
 
     return listen

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,8 @@ def generate(
 ) -> Iterator[Image.Image]:
     """Draw the shots in order, `options.batch` at once, with classifier-free guidance (Ho & Salimans 2022).
 
-    All noise comes from a CPU generator of the shot's own, seeded as `torch.manual_seed` and web UIs with "RNG: CPU" do,
-    so the same seed gives the same noise for every prompt, LoRA and batch.
+    All noise comes from a CPU generator of the shot's own, seeded as diffusers and web UIs with
+    "RNG: CPU" do, so the same seed gives the same noise for every prompt, LoRA and batch.
 
     Args:
         components: The model, with or without a LoRA attached; it must stay as it is until the last picture is out.
@@ -60,17 +60,20 @@ def generate(
     total = len(shots) * options.steps
     for start in range(0, len(shots), options.batch):
         batch = shots[start : start + options.batch]
-        for done, latents in enumerate(_denoise(components, batch, texts, options), start=1):
-            progress(start * options.steps + done * len(batch), total, f"picture {start + len(batch)}/{len(shots)}")
-        for latent in latents:
+        note = f"picture {start + len(batch)}/{len(shots)}"
+
+        def told(steps: int, start: int = start, size: int = len(batch), note: str = note) -> None:
+            progress(start * options.steps + steps * size, total, note)
+
+        for latent in _denoise(components, batch, texts, options, told):
             yield _decode(components, latent)
 
 
 def build_scheduler(name: str, prediction_type: str) -> Any:
     """A sampler by the recipe's name, on Stable Diffusion's "scaled_linear" noise schedule.
 
-    Euler a spaces its steps evenly over the training timesteps and DPM++ 2M over Karras et al.'s sigmas (2022, eq. 5), both as
-    k-diffusion does; DDIM is CompVis'.
+    Euler a spaces its steps evenly over the training timesteps and DPM++ 2M over the sigmas of Karras et al. 2022,
+    eq. 5, both as k-diffusion does; DDIM is CompVis'.
     """
     schedule = {
         "num_train_timesteps": 1000,
@@ -87,44 +90,52 @@ def build_scheduler(name: str, prediction_type: str) -> Any:
     return DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False)
 
 
+@torch.no_grad()
 def _denoise(
-    components: Components, shots: Sequence[Shot], texts: dict[str, torch.Tensor], options: Sampling
-) -> Iterator[torch.Tensor]:
-    """Latents (B, 4, height / 8, width / 8) in float32 after every step."""
-    device, dtype = components.unet.device, components.unet.dtype
+    components: Components,
+    shots: Sequence[Shot],
+    texts: Mapping[str, torch.Tensor],
+    options: Sampling,
+    told: Callable[[int], None],
+) -> torch.Tensor:
+    """Latents (B, 4, height / 8, width / 8) in float32 after the last step; `told` hears how many steps are done."""
+    device = components.unet.device
     scheduler = build_scheduler(options.scheduler, components.prediction_type)
     scheduler.set_timesteps(options.steps, device=device)
     generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
     shape = (_LATENT_CHANNELS, options.height // _LATENT_FACTOR, options.width // _LATENT_FACTOR)
     noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    latents = noise.to(device) * scheduler.init_noise_sigma
-    guided = options.cfg > 1
-    prompts = [shot.negative for shot in shots] * guided + [shot.prompt for shot in shots]
-    context = torch.cat([texts[text] for text in prompts]).to(dtype)
-    for timestep in scheduler.timesteps:
-        latents = _step(components, scheduler, latents, timestep, context, generators, options.cfg)
-        yield latents
+    latents: torch.Tensor = noise.to(device) * scheduler.init_noise_sigma
+    negatives = [shot.negative for shot in shots] if options.cfg > 1 else []
+    context = torch.cat([texts[text] for text in (*negatives, *(shot.prompt for shot in shots))])
+    for done, timestep in enumerate(scheduler.timesteps, start=1):
+        scaled = scheduler.scale_model_input(latents, timestep)
+        predicted = _guided(components, scaled, timestep, context, options.cfg)
+        latents = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
+        told(done)
+    return latents
 
 
-@torch.no_grad()
-def _step(
-    components: Components,
-    scheduler: Any,
-    latents: torch.Tensor,
-    timestep: torch.Tensor,
-    context: torch.Tensor,
-    generators: list[torch.Generator],
-    cfg: float,
+def _guided(
+    components: Components, latents: torch.Tensor, timestep: torch.Tensor, context: torch.Tensor, cfg: float
 ) -> torch.Tensor:
-    """One step; the context holds the negative prompts before the prompts when there is guidance."""
+    """The U-Net's prediction, pushed away from the negative prompt: negative + cfg · (prompt - negative).
+
+    Args:
+        components: The model.
+        latents: (B, 4, h, w).
+        timestep: One for all.
+        context: (B, 77, width) of the prompts, or (2 B, 77, width) with the negative prompts in front.
+        cfg: Guidance scale, called w + 1 in Ho & Salimans 2022, eq. 6.
+    """
+    dtype = components.unet.dtype
     repeats = len(context) // len(latents)
-    scaled = scheduler.scale_model_input(torch.cat([latents] * repeats), timestep).to(context.dtype)
-    predicted = components.unet(scaled, timestep, encoder_hidden_states=context).sample.float()
-    if repeats == 2:
-        without, towards = predicted.chunk(2)
-        predicted = without + cfg * (towards - without)
-    stepped: torch.Tensor = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
-    return stepped
+    inputs = torch.cat([latents] * repeats).to(dtype)
+    predicted: torch.Tensor = components.unet(inputs, timestep, encoder_hidden_states=context.to(dtype)).sample.float()
+    if repeats == 1:
+        return predicted
+    negative, prompt = predicted.chunk(2)
+    return negative + cfg * (prompt - negative)
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ class Tagger:
         return found
 
     def scores(self, images: Sequence[Image.Image], floor: float = FLOOR) -> tuple[Scores, ...]:
-        """Everything at or above `floor`, one record a picture: ratings, general tags, names of characters and works."""
+        """Everything at or above `floor`, one record a picture: ratings, general tags, names."""
         return tuple(self._record(row, floor) for row in self.probabilities(images))
 
     def _record(self, row: NDArray[np.float32], floor: float) -> Scores:
@@ -213,7 +213,9 @@ def _picture(store: Store, entry: Entry) -> Image.Image:
         image = Image.open(io.BytesIO(store.get_bytes(entry.image)))
         image.load()
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise TaggerError(f"{entry.source}: cannot be read ({_first_line(error)}); preprocess the folder first") from error
+        raise TaggerError(
+            f"{entry.source}: cannot be read ({_first_line(error)}); preprocess the folder first"
+        ) from error
     return image
 
 

@@ -14,7 +14,7 @@ from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
-from lora_core.training.run import TrainingSet
+from lora_core.training.samples import TrainingSet
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
@@ -121,4 +121,4 @@ def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
 
 @pytest.fixture()
 def options() -> Training:
-    return Training(resolution=32, epochs=3, rank=4, alpha=2, batch=2, unet_lr=1e-3, text_encoder_lr=1e-4, seed=7)
+    return Training(resolution=64, epochs=3, rank=4, alpha=2, batch=2, unet_lr=1e-3, text_encoder_lr=1e-4, seed=7)

@@ -64,6 +64,6 @@ def test_the_middle_is_cropped() -> None:
 
 
 def test_shrinking_averages_areas() -> None:
-    picture = Image.new("RGB", (2, 2), "white")
-    picture.putpixel((0, 0), (0, 0, 0))
-    assert fit(picture, Placement((1, 1), (1, 1))).getpixel((0, 0)) == (191, 191, 191)  # 255 · 3/4 = 191.25
+    picture = Image.new("RGB", (2, 1), "black")
+    picture.putpixel((1, 0), (200, 100, 50))
+    assert fit(picture, Placement((1, 1), (1, 1))).getpixel((0, 0)) == (100, 50, 25)

@@ -1,0 +1,78 @@
+"""Writes the trained models where others find them: a diffusers folder and a WD14 tagger, both in half precision where that is lossless enough."""
+
+import json
+import logging
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, PNDMScheduler
+
+from demo.train.render import FULL_PX
+from demo.train.latents import load_latents
+from demo.train.tagger import trained_tagger
+from demo.train.tagger_onnx import write_tagger
+from demo.train.unet import new_schedule, trained_denoiser
+
+LOG = logging.getLogger(__name__)
+
+_INDEX: Final[dict[str, Any]] = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": "0.30.0",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "PNDMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def export(work: Path, models: Path) -> None:
+    """Writes what is trained so far into `models/base` and `models/tagger`."""
+    _swap(models / "base", lambda folder: _write_base(work, folder))
+    if (work / "tagger.safetensors").exists():
+        counts = Counter(tag for tags in load_latents(work, FULL_PX)[1] for tag in tags)
+        _swap(models / "tagger", lambda folder: write_tagger(trained_tagger(work), folder, dict(counts)))
+
+
+def _write_base(work: Path, folder: Path) -> None:
+    model, step = trained_denoiser(work)
+    folder.mkdir(parents=True)
+    model.unet.half().save_pretrained(folder / "unet")
+    model.vae.half().save_pretrained(folder / "vae")
+    model.text.encoder.half().save_pretrained(folder / "text_encoder")
+    shutil.copytree(work / "tokenizer", folder / "tokenizer")
+    _scheduler().save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
+    LOG.info("export: base at step %d, %.1f MB", step, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)
+
+
+def _scheduler() -> PNDMScheduler:
+    settings = new_schedule().config
+    return PNDMScheduler(
+        num_train_timesteps=settings.num_train_timesteps,
+        beta_start=settings.beta_start,
+        beta_end=settings.beta_end,
+        beta_schedule=settings.beta_schedule,
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def _swap(folder: Path, write: Any) -> None:
+    """Writes into a folder beside `folder`, then puts it in its place."""
+    fresh, old = folder.with_name(f"partial-{folder.name}"), folder.with_name(f"old-{folder.name}")
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    write(fresh)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""A finished LoRA on a base model while it draws. The base's weights are never touched, so nothing is loaded anew."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+from lora_core.errors import LoraError
+from lora_core.lora.file import LoraFile, LoraModule, read_lora
+from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, misfit
+
+
+@dataclass
+class _Attached:
+    """What is attached to a base: the handles that undo it, and the weight that all its modules read."""
+
+    lora: LoraFile
+    weight: float
+    handles: list[RemovableHandle]
+
+
+_attached: WeakKeyDictionary[nn.Module, _Attached] = WeakKeyDictionary()
+
+
+def attach(components: Base, lora: LoraFile | Path, weight: float) -> None:
+    """Let a LoRA act on a base model until `detach`; one that was attached before is replaced.
+
+    Attaching the same `LoraFile` object again only changes the weight.
+
+    Args:
+        components: the base.
+        lora: the file, or its content as read.
+        weight: strength, 1 for as trained.
+
+    Raises:
+        LoraError: the file is not readable or does not fit the base; the former LoRA then stays.
+    """
+    now = _attached.get(components.unet)
+    if now is not None and now.lora is lora:
+        now.weight = weight
+        return
+    file = read_lora(lora) if isinstance(lora, Path) else lora
+    targets = _targets(components, file)
+    detach(components)
+    new = _Attached(file, weight, [])
+    for name, module in targets.items():
+        new.handles.append(module.register_forward_hook(_Addition(module, file.modules[name], new)))
+    _attached[components.unet] = new
+
+
+def detach(components: Base) -> None:
+    """Take the LoRA off; the base is exactly what it was."""
+    now = _attached.pop(components.unet, None)
+    for handle in now.handles if now else ():
+        handle.remove()
+
+
+def _targets(components: Base, file: LoraFile) -> dict[str, nn.Module]:
+    """LoRA name → the base's module.
+
+    Raises:
+        LoraError: a name or a shape does not fit.
+    """
+    modules: dict[str, nn.Module] = {}
+    models = [("unet", components.unet), *zip(TEXT_PARTS, components.text_encoders, strict=False)]
+    for part, model in models:
+        for name, path in attachable_names(components, part).items():
+            modules[name] = model.get_submodule(path)
+    unknown = [name for name in file.modules if name not in modules]
+    if unknown:
+        raise LoraError(misfit(file.name, unknown, len(file.modules), components.architecture))
+    for name, lora in file.modules.items():
+        shape = modules[name].get_parameter("weight").shape
+        if (lora.up.shape[0], lora.down.shape[1]) != tuple(shape[:2]):
+            raise LoraError(
+                f"{file.name}: {name} is made for a weight of {lora.up.shape[0]}×{lora.down.shape[1]}, the base's has "
+                f"{shape[0]}×{shape[1]}; it is for another architecture than this base ({components.architecture})"
+            )
+    return {name: modules[name] for name in file.modules}
+
+
+class _Addition:
+    """A forward hook that adds weight · alpha / rank · up(down(x))."""
+
+    def __init__(self, module: nn.Module, lora: LoraModule, attached: _Attached) -> None:
+        weight = module.get_parameter("weight")
+        self._attached = attached
+        self._scale = lora.scale
+
+        def matrix(tensor: torch.Tensor) -> torch.Tensor:
+            tensor = tensor.to(device=weight.device, dtype=weight.dtype)
+            if isinstance(module, nn.Conv2d):
+                return tensor if tensor.ndim == 4 else tensor[:, :, None, None]
+            return tensor.flatten(1)
+
+        self._down, self._up = matrix(lora.down), matrix(lora.up)
+        self._mid = None if lora.mid is None else matrix(lora.mid)
+
+    def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        change = self._convolved(module, args[0]) if isinstance(module, nn.Conv2d) else self._linear(args[0])
+        return output + change * (self._scale * self._attached.weight)
+
+    def _linear(self, inputs: torch.Tensor) -> torch.Tensor:
+        return functional.linear(functional.linear(inputs, self._down), self._up)
+
+    def _convolved(self, module: nn.Conv2d, inputs: torch.Tensor) -> torch.Tensor:
+        """The base's stride and padding belong to the one kernel that is larger than 1×1."""
+        if self._mid is not None:
+            inputs, kernel = functional.conv2d(inputs, self._down), self._mid
+        else:
+            kernel = self._down
+        hidden = functional.conv2d(inputs, kernel, None, module.stride, module.padding, module.dilation)
+        return functional.conv2d(hidden, self._up)

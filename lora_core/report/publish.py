@@ -1,0 +1,57 @@
+"""The finished files into the folder that people look into."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from lora_core.errors import OutputExistsError
+from lora_core.store import canonical_json, digest_of, file_digest, replacing, write_atomically
+
+INPUTS_FILE = ".inputs"
+
+
+def check_name(folder: Path, name: str, inputs: object) -> None:
+    """Before hours of work: is the output's name free, or was it made from these very inputs?
+
+    Raises:
+        OutputExistsError: the folder holds a LoRA that was made from other inputs, or by something else.
+    """
+    lora = folder / f"{name}.safetensors"
+    if lora.exists() and _inputs_of(folder) != _digest(inputs):
+        raise OutputExistsError(
+            f"{lora}: exists and was made from other inputs; it is not overwritten. Give another --out (everything that is "
+            "computed stays cached), another name, or move the folder away"
+        )
+
+
+def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: object) -> None:
+    """Copy a run's files; a LoRA that lies there is kept, or the run refused.
+
+    Reports and pictures of an earlier run on the same LoRA are replaced; files that are not ours stay.
+
+    Raises:
+        OutputExistsError: NAME.safetensors exists with other bytes. Nothing is written then.
+    """
+    lora = f"{name}.safetensors"
+    target = folder / lora
+    if target.exists() and file_digest(target) != file_digest(files[lora]):
+        raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; give another --out or name")
+    for file in sorted(files, key=lambda file: file == lora):  # the LoRA last: its presence means that all is there
+        if not _is_copy(folder / file, files[file]):
+            with replacing(folder / file) as temporary:
+                shutil.copyfile(files[file], temporary)
+    write_atomically(folder / INPUTS_FILE, _digest(inputs).encode())
+
+
+def _is_copy(path: Path, original: Path) -> bool:
+    same_size = path.is_file() and path.stat().st_size == original.stat().st_size
+    return same_size and file_digest(path) == file_digest(original)
+
+
+def _inputs_of(folder: Path) -> str:
+    path = folder / INPUTS_FILE
+    return path.read_text() if path.is_file() else ""
+
+
+def _digest(inputs: object) -> str:
+    return digest_of(canonical_json(inputs))

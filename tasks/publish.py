@@ -1,0 +1,53 @@
+"""The report, and the folder that people look into."""
+
+from pathlib import Path
+
+from lora_core.captions.caption import caption
+from lora_core.captions.rules import Rules
+from lora_core.dataset import load_manifest, load_tags
+from lora_core.recipe import Recipe, Runtime
+from lora_core.refs import Ref, ReportRef, TagsRef
+from lora_core.report import publish as folder
+from lora_core.report.assemble import Made, assemble
+from tasks.caching import look, step
+from tasks.runtime import At, progress
+
+
+@look("check name")
+def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
+    """Refuse an output name that is taken, before the work and not after it."""
+    folder.check_name(_target(recipe), recipe.name, _inputs(recipe, rules, found))
+
+
+@step("report", version=1)
+def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+    """Every file that is published, as one tree."""
+    store = at.open_store("report")
+    pictures = load_manifest(store, made.pictures)
+    _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, recipe.tagger.threshold)
+    with progress("report", "page"):
+        return assemble(store, recipe, made, edited)
+
+
+@look("publish")
+def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ...], at: At) -> str:
+    """Write OUT/NAME; returns the folder."""
+    target = _target(recipe)
+    folder.write_folder(at.open_store().tree(files.sha256), target, recipe.name, _inputs(recipe, rules, found))
+    return str(target)
+
+
+def _target(recipe: Recipe) -> Path:
+    return Path(recipe.runtime.out) / recipe.name
+
+
+def without_place(recipe: Recipe) -> Recipe:
+    """The recipe without where it runs, which changes nothing that comes out."""
+    return recipe.model_copy(update={"runtime": Runtime()})
+
+
+def _inputs(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> object:
+    plain = without_place(recipe).model_dump(mode="json")
+    for section in ("style", "character", "base", "tagger"):
+        plain[section] = {key: value for key, value in plain[section].items() if key not in ("images", "model")}
+    return [plain, rules.model_dump(mode="json"), [ref.sha256 for ref in found]]

@@ -1,0 +1,96 @@
+"""What the taxonomy takes and what it leaves."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_core.captions import taxonomy
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+
+TAKEN = {
+    "hair_color": "blonde_hair light_brown_hair platinum_blonde_hair two-tone_hair colored_tips",
+    "hair_length": "long_hair absurdly_long_hair short_hair_with_long_locks",
+    "hair_style": "twintails side_ponytail twin_braids hair_bun ahoge messy_hair hair_on_horn ringlets",
+    "bangs": "bangs blunt_bangs hair_between_eyes",
+    "body_hair": "chest_hair arm_hair",
+    "eye_color": "blue_eyes heterochromia black_sclera",
+    "pupils": "slit_pupils one-eyed",
+    "eye_shape": "tareme thick_eyebrows eyelashes",
+    "ears": "cat_ears animal_ears pointy_ears animal_ear_fluff fake_animal_ears ears_through_headwear",
+    "horns_tails_wings": "horns cat_tail halo feathered_wings head_fins",
+    "skin": "dark_skin dark-skinned_female tanlines bikini_tan",
+    "marks": "mole_under_eye freckles scar_on_cheek arm_tattoo",
+    "mouth_fixed": "fang fang_out",
+    "makeup": "lipstick red_lips black_nails long_fingernails toenail_polish",
+    "body": "muscular flat_chest large_breasts abs old_man",
+    "species": "elf cat_girl robot harpy",
+    "hair_ornaments": "hair_ornament hairclip black_hairband multiple_hair_bows",
+    "headpieces": "tiara tail_ribbon single_ear_cover",
+    "eyewear": "glasses eyepatch round_eyewear eyewear_on_head",
+    "jewelry": "earrings necklace pearl_bracelet jewelry",
+}
+
+LEFT = (
+    "closed_eyes half-closed_eyes empty_eyes one_eye_closed parted_lips lips nose nose_blush adjusting_hair wet_hair "
+    "ruffling_hair floating_hair hand_in_own_hair eyes_visible_through_hair v-shaped_eyebrows raised_eyebrow "
+    "constricted_pupils ear_blush looking_over_eyewear hat_with_ears animal_ear_headphones wing_collar tan_background "
+    "shiny_skin shiny_hair 1girl solo smile open_mouth looking_at_viewer red_dress school_uniform long_sleeves "
+    "white_background upper_body standing swing cattail playboy_bunny magical_girl tailcoat hairdressing tongue_out teeth crying"
+)
+
+
+FRAMINGS = "full_body portrait close-up head_out_of_frame feet_out_of_frame out_of_frame cropped_legs eye_focus"
+NO_FRAMINGS = "cropped_jacket picture_frame portrait_(object) framed foot_focus from_behind"
+ABOUT_THE_FILE = (
+    "hakurei_reimu_(cosplay) 1990s_(style) watercolor_(medium) signature sample_watermark twitter_username "
+    "english_text alternate_hair_color official_alternate_costume fake_screenshot artist_logo"
+)
+
+
+@pytest.mark.parametrize(("family", "tag"), [(family, tag) for family, tags in TAKEN.items() for tag in tags.split()])
+def test_a_trait_belongs_to_its_family(family, tag):
+    assert taxonomy.family_of(tag) == family
+
+
+@pytest.mark.parametrize("tag", LEFT.split())
+def test_expressions_actions_clothes_and_places_belong_to_none(tag):
+    assert taxonomy.family_of(tag) is None
+
+
+def test_every_family_is_in_exactly_one_group():
+    grouped = [family for members in taxonomy.groups().values() for family in members]
+    assert sorted(grouped) == sorted(taxonomy.families())
+
+
+@pytest.mark.parametrize("tag", FRAMINGS.split())
+def test_framing_tags_are_known(tag):
+    assert taxonomy.is_framing(tag)
+
+
+@pytest.mark.parametrize("tag", NO_FRAMINGS.split())
+def test_clothes_and_things_are_no_framing(tag):
+    assert not taxonomy.is_framing(tag)
+
+
+@pytest.mark.parametrize("tag", ABOUT_THE_FILE.split())
+def test_tags_about_the_file_belong_nowhere(tag):
+    assert taxonomy.belongs_nowhere(tag)
+
+
+def test_a_thing_with_brackets_is_not_taken_for_a_style():
+    assert not taxonomy.belongs_nowhere("star_(symbol)")
+
+
+def test_among_the_300_most_frequent_tags_it_takes_what_was_reviewed():
+    with (GOLDEN / "wd_labels_300.csv").open(newline="") as file:
+        tags = [row["name"] for row in csv.DictReader(file) if row["category"] == "0"]
+    taken: dict[str, list[str]] = {}
+    for tag in tags:
+        rule = "framing" if taxonomy.is_framing(tag) else "drop" if taxonomy.belongs_nowhere(tag) else None
+        if family := taxonomy.family_of(tag) or rule:
+            taken.setdefault(family, []).append(tag)
+    assert len(tags) == 300
+    assert taken == json.loads((GOLDEN / "taxonomy_300.json").read_text())

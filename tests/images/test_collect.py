@@ -1,0 +1,97 @@
+"""Every file of a folder is an entry or has a reason."""
+
+import os
+import shutil
+
+import pytest
+
+from lora_core.errors import DatasetError
+from lora_core.images.collect import collect
+
+
+def test_every_file_is_accounted_for(store, screenshots, shot, tmp_path):
+    good = shot("portrait/名前 with spaces.png")
+    shot("portrait/two.png", shift=3)
+    shutil.copy(good, screenshots / "copy.png")
+    (screenshots / ".DS_Store").write_bytes(b"x")
+    (screenshots / "Thumbs.db").write_bytes(b"x")
+    (screenshots / "notes.doc").write_bytes(b"x")
+    (screenshots / "empty.png").write_bytes(b"")
+    (screenshots / "text.png").write_text("not a picture")
+    outside = tmp_path / "outside.png"
+    shutil.copy(good, outside)
+    (screenshots / "link.png").symlink_to(outside)
+    (screenshots / "gone.png").symlink_to(screenshots / "nowhere.png")
+    manifest = collect(store, screenshots)
+    assert [entry.source for entry in manifest.entries] == ["copy.png", "portrait/two.png"]
+    reasons = {one.source: one.reason for one in manifest.rejected}
+    assert "byte for byte" in reasons["portrait/名前 with spaces.png"]
+    assert "hidden or system" in reasons[".DS_Store"]
+    assert "hidden or system" in reasons["Thumbs.db"]
+    assert "not a picture by its name" in reasons["notes.doc"]
+    assert "empty file" in reasons["empty.png"]
+    assert "not a picture" in reasons["text.png"]
+    assert "outside the folder" in reasons["link.png"]
+    assert "does not exist" in reasons["gone.png"]
+    files = sum(len(names) for _, _, names in os.walk(screenshots))
+    assert len(manifest.entries) + len(manifest.rejected) == files
+
+
+def test_an_entry_is_the_source_as_it_is(store, screenshots, shot):
+    path = shot("upper_body_1.png")
+    (entry,) = collect(store, screenshots).entries
+    assert store.get_bytes(entry.image) == path.read_bytes()
+    assert (entry.name, entry.width, entry.height, entry.composition) == ("upper_body_1", 480, 270, "upper_body")
+
+
+def test_equal_stems_in_two_folders_get_their_folder_in_front(store, screenshots, shot):
+    shot("portrait/001.png")
+    shot("upper_body/001.png", shift=5)
+    shot("upper_body/002.png", shift=9)
+    names = [entry.name for entry in collect(store, screenshots).entries]
+    assert names == ["portrait-001", "upper_body-001", "002"]
+
+
+def test_equal_stems_in_one_folder_cannot_both_be_taken(store, screenshots, shot):
+    shot("portrait.png")
+    shot("portrait.bmp", shift=5)
+    manifest = collect(store, screenshots)
+    assert [entry.source for entry in manifest.entries] == ["portrait.bmp"]
+    assert "has the same name as portrait.bmp" in manifest.rejected[0].reason
+
+
+def test_captions_and_our_own_files_beside_pictures_are_no_rejects(store, screenshots, shot):
+    shot("a.png")
+    (screenshots / "a.txt").write_text("1girl")
+    (screenshots / "composition.csv").write_text("a.png,portrait\n")
+    (screenshots / "report.json").write_text("{}")
+    manifest = collect(store, screenshots)
+    assert manifest.rejected == ()
+    assert manifest.entries[0].composition == "portrait"
+
+
+def test_a_listed_picture_that_is_not_there_is_told(store, screenshots, shot):
+    shot("a.png")
+    (screenshots / "composition.csv").write_text("b.png,portrait\n")
+    assert "no such picture" in collect(store, screenshots).rejected[0].reason
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: folder.rmdir(), "no such folder"),
+        (lambda folder: None, "an empty folder"),
+        (lambda folder: (folder / "a.png").write_bytes(b""), r"a\.png: an empty file"),
+    ],
+)
+def test_a_folder_without_a_picture_is_refused(store, screenshots, prepare, message):
+    prepare(screenshots)
+    with pytest.raises(DatasetError, match=message):
+        collect(store, screenshots)
+
+
+def test_the_folder_is_never_written_to(store, screenshots, shot):
+    shot("a.png")
+    before = sorted((path, path.stat().st_mtime_ns) for path in screenshots.rglob("*"))
+    collect(store, screenshots)
+    assert sorted((path, path.stat().st_mtime_ns) for path in screenshots.rglob("*")) == before

@@ -1,0 +1,135 @@
+"""Every odd kind of file either becomes a plain picture or says in one line why not."""
+
+import contextlib
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from lora_core.errors import ImageError
+from lora_core.images.decode import decode, size_of
+
+
+def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _drawn(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def _bomb(width: int, height: int) -> bytes:
+    """A PNG whose header promises that many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"this is a text\n" * 20, "not a picture"),
+        (_bytes(_drawn())[:200], "damaged or incomplete"),
+        (_bytes(_drawn(), "JPEG")[:300], "damaged or incomplete|not a readable picture"),
+        (_bomb(20_000, 20_000), "million pixels"),
+        (_bomb(10_000, 10_000), "10000×10000 pixels"),
+        (b"\x89PNG\r\n\x1a\n", "not a"),
+        (_bytes(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF"), "floating-point"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_that_names_it(data, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        decode(data, "my shot.png")
+    assert str(caught.value).startswith("my shot.png: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "mode"),
+    [
+        (_bytes(_drawn("L")), "RGB"),
+        (_bytes(_drawn("1")), "RGB"),
+        (_bytes(_drawn("LA")), "RGBA"),
+        (_bytes(_drawn("P")), "RGB"),
+        (_bytes(_drawn("P"), transparency=0), "RGBA"),
+        (_bytes(_drawn("CMYK"), "JPEG"), "RGB"),
+        (_bytes(_drawn("RGB"), "BMP"), "RGB"),
+        (_bytes(_drawn("RGB"), "WEBP", lossless=True), "RGB"),
+        (_bytes(_drawn("RGBA"), "TIFF"), "RGBA"),
+    ],
+)
+def test_every_kind_of_pixel_becomes_rgb_or_rgba(data, mode):
+    decoded = decode(data, "x")
+    assert decoded.image.mode == mode
+    assert decoded.image.size == (40, 30)
+
+
+def test_sixteen_bit_grey_keeps_its_brightness():
+    image = Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16))
+    decoded = decode(_bytes(image), "x")
+    assert np.asarray(decoded.image)[0, :, 0].tolist() == [0, 128, 255]
+    assert "16 bits a channel reduced to 8" in decoded.notes
+
+
+def test_an_animation_gives_its_first_frame_and_a_note():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", "#00ff00")]
+    decoded = decode(_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True), "x")
+    assert decoded.image.getpixel((4, 4))[:3] == (255, 0, 0)
+    assert decoded.notes == ("animated, 2 frames: the first one is used",)
+
+
+def test_exif_rotation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise
+    decoded = decode(_bytes(_drawn(), "JPEG", exif=exif), "x")
+    assert decoded.image.size == (30, 40)
+    assert "rotated as its EXIF data says" in decoded.notes
+
+
+def test_another_colour_space_is_converted_to_srgb():
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    data = bytearray(lab.tobytes())
+    # The red and green primaries change places: a space in which pure red means green.
+    table = {
+        data[at : at + 4].decode(): at + 4 for at in range(132, 132 + 12 * struct.unpack(">I", data[128:132])[0], 12)
+    }
+    red, green = table["rXYZ"], table["gXYZ"]
+    data[red : red + 8], data[green : green + 8] = data[green : green + 8], data[red : red + 8]
+    profile = bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")).replace(b"sRGB", b"swap")
+    decoded = decode(_bytes(Image.new("RGB", (4, 4), "#ff0000"), icc_profile=profile), "x")
+    red_level, green_level, _ = decoded.image.getpixel((0, 0))
+    assert green_level > 250
+    assert red_level < 5
+    assert "to sRGB" in decoded.notes[0]
+
+
+def test_an_unreadable_profile_is_noted_and_ignored():
+    decoded = decode(_bytes(_drawn(), icc_profile=b"nonsense"), "x")
+    assert decoded.image.tobytes() == _drawn().tobytes()
+    assert "cannot be read" in decoded.notes[0]
+
+
+def test_the_size_comes_from_the_header_alone():
+    assert size_of(_bytes(_drawn())[:60], "x") == (40, 30)
+
+
+def test_mutated_files_never_raise_anything_but_a_clean_error():
+    seeds = [_bytes(_drawn()), _bytes(_drawn(), "JPEG"), _bytes(_drawn("RGBA"), "WEBP"), _bytes(_drawn("P"), "GIF")]
+    chance = random.Random(0)
+    for number in range(300):
+        data = bytearray(seeds[number % len(seeds)])
+        for _ in range(chance.randint(1, 8)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        with contextlib.suppress(ImageError):
+            decode(bytes(data), "x")

@@ -1,0 +1,69 @@
+"""The square keeps the framing and never cuts the subject."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lora_core.images.frame import Box, square_around, subject_of
+
+
+@given(st.data())
+def test_the_square_contains_the_subject_and_is_square(data):
+    width, height = data.draw(st.integers(1, 4000)), data.draw(st.integers(1, 4000))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    subject = Box(left, top, data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height)))
+    box = square_around(subject, width, height)
+    assert box.width == box.height
+    assert box.left <= subject.left
+    assert box.top <= subject.top
+    assert box.right >= subject.right
+    assert box.bottom >= subject.bottom
+
+
+def test_an_upper_body_cut_by_the_lower_edge_keeps_the_whole_height():
+    box = square_around(Box(700, 200, 1220, 1080), 1920, 1080)
+    assert box == Box(420, 0, 1500, 1080)
+
+
+def test_a_small_subject_at_the_lower_edge_fills_the_square_and_stays_at_the_edge():
+    box = square_around(Box(1000, 1760, 1200, 2160), 3840, 2160)
+    assert box.bottom == 2160
+    assert box.height < 500
+
+
+def test_a_free_subject_gets_air_on_every_side():
+    assert square_around(Box(100, 100, 200, 200), 400, 400) == Box(96, 96, 204, 204)
+
+
+def test_a_subject_wider_than_the_picture_is_high_is_padded_above():
+    box = square_around(Box(200, 0, 1700, 1080), 1920, 1080)
+    assert box.width >= 1500
+    assert box.top < 0
+    assert box.bottom > 1080
+
+
+def test_a_whole_opaque_picture_is_padded_to_a_square():
+    assert square_around(Box(0, 0, 1920, 1080), 1920, 1080) == Box(0, -420, 1920, 1500)
+
+
+def test_the_subject_is_what_is_visible(straight):
+    box = subject_of(straight)
+    assert box is not None
+    assert (box.left, box.right, box.bottom) == (150, 331, 270)
+    assert box.top == 40
+
+
+def test_nothing_visible_is_no_subject():
+    assert subject_of(Image.new("RGBA", (8, 8))) is None
+
+
+def test_on_a_plain_opaque_background_the_subject_is_what_differs():
+    picture = np.full((100, 200, 3), 250, dtype=np.uint8)
+    picture[20:100, 50:90] = 0
+    assert subject_of(Image.fromarray(picture)) == Box(50, 20, 90, 100)
+
+
+def test_a_busy_opaque_picture_is_all_subject():
+    picture = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
+    assert subject_of(Image.fromarray(picture)) == Box(0, 0, 20, 10)

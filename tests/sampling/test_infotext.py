@@ -1,0 +1,31 @@
+"""The text web UIs read back from a picture."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from lora_core.recipe import Sampling
+from lora_core.sampling.generate import Shot
+from lora_core.sampling.infotext import infotext, save_png
+
+OPTIONS = Sampling(steps=20, cfg=7.5, width=512, height=768, scheduler="euler_a")
+
+
+def test_the_text_is_in_the_form_that_a1111_writes() -> None:
+    text = infotext(Shot("1girl", "lowres", 7), OPTIONS, "Mira", 0.8, clip_skip=2, model="animefull")
+    assert text == (
+        "1girl <lora:Mira:0.8>\n"
+        "Negative prompt: lowres\n"
+        "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 7, Size: 512x768, Model: animefull, Clip skip: 2, RNG: CPU"
+    )
+
+
+def test_brackets_are_escaped_once() -> None:
+    assert infotext(Shot(r"a (b) \(c\)", "", 1), OPTIONS).splitlines()[0] == r"a \(b\) \(c\)"
+
+
+def test_a_picture_keeps_its_text_in_any_script(tmp_path: Path) -> None:
+    for text in ("1girl", "脳内キャラ"):
+        save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", text)
+        with Image.open(tmp_path / "a.png") as picture:
+            assert picture.info["parameters"] == text

@@ -1,0 +1,196 @@
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from lora_core.dataset import Manifest
+from lora_core.errors import CheckpointError, ImageError, LoraError, TrainingError
+from lora_core.lora.file import read_lora
+from lora_core.progress import silent
+from lora_core.recipe import Training
+from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.store import Store
+from lora_core.training import loop
+from lora_core.training.run import TrainingSet, plan, train
+
+KEY = hashlib.sha256(b"a training").hexdigest()
+
+
+def trained(
+    store: Store, base: CheckpointRef, sets: tuple[TrainingSet, ...], options: Training, key: str = KEY
+) -> LoraRef:
+    return train(
+        store,
+        base,
+        sets,
+        options,
+        name="hero",
+        clip_skip=1,
+        device="cpu",
+        key=key,
+        trigger="hc_hero",
+        progress=silent,
+    )
+
+
+def test_every_epoch_is_a_lora_file_and_the_last_has_the_plain_name(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    files = store.tree(trained(store, base, drawn_sets, options).sha256)
+    assert list(files) == ["hero-000001.safetensors", "hero-000002.safetensors", "hero.safetensors", "loss.json"]
+    first, last = read_lora(files["hero-000001.safetensors"]), read_lora(files["hero.safetensors"])
+    assert {name.split("_")[1] for name in last.modules} == {"te", "unet"}
+    assert all(module.rank == 4 and module.alpha == 2 for module in last.modules.values())
+    assert all(module.up.abs().max() > 0 for module in last.modules.values())
+    assert any((first.modules[name].up != module.up).any() for name, module in last.modules.items())
+
+
+def test_the_header_tells_what_was_done(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    files = store.tree(trained(store, base, drawn_sets, options).sha256)
+    with safe_open(files["hero-000002.safetensors"], framework="pt") as file:
+        metadata = file.metadata()
+    steps = plan(drawn_sets, options).epoch_steps
+    assert metadata["ss_output_name"] == "hero"
+    assert (metadata["ss_epoch"], metadata["ss_steps"]) == ("2", str(sum(steps[:2])))
+    assert (metadata["ss_max_train_steps"], metadata["ss_num_epochs"]) == (str(sum(steps)), "3")
+    assert metadata["modelspec.trigger_phrase"] == "hc_hero"
+    assert metadata["ss_base_model_version"] == "sd_v1"
+    assert json.loads(metadata["ss_tag_frequency"])["2_hc_hero 32px"]["cat ears"] == 3
+    assert {"sshs_model_hash", "sshs_legacy_hash"} <= metadata.keys()
+
+
+def test_the_golden_header_keys_are_the_ones_written(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    """Every key is one that sd-scripts writes too, except for the trigger, which the model spec names."""
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "metadata_keys.json").read_bytes())
+    files = store.tree(trained(store, base, drawn_sets, options).sha256)
+    with safe_open(files["hero.safetensors"], framework="pt") as file:
+        written = set(file.metadata())
+    assert written - set(golden["stage3_reg_bucket"]) <= {"modelspec.trigger_phrase", "ss_optimizer_args"}
+
+
+def test_progress_counts_steps_and_tells_the_loss(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    heard: list[tuple[int, int, str]] = []
+
+    def listen(done: int, total: int, note: str = "") -> None:
+        heard.append((done, total, note))
+
+    train(
+        store,
+        base,
+        drawn_sets,
+        options,
+        name="hero",
+        clip_skip=1,
+        device="cpu",
+        key=KEY,
+        trigger="",
+        progress=listen,
+    )
+    total = plan(drawn_sets, options).total_steps
+    steps = [(done, note) for done, _, note in heard if note.startswith("loss ")]
+    assert [done for done, _ in steps] == list(range(1, total + 1))
+    assert {each for _, each, _ in heard} == {total}
+
+
+def test_only_the_parts_with_a_learning_rate_are_in_the_file(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    unet_only = options.model_copy(update={"text_encoder_lr": 0.0, "epochs": 1})
+    files = store.tree(trained(store, base, drawn_sets, unet_only).sha256)
+    assert {name.split("_")[1] for name in read_lora(files["hero.safetensors"]).modules} == {"unet"}
+
+
+def test_training_nothing_is_refused(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    with pytest.raises(LoraError, match="learning rate"):
+        trained(store, base, drawn_sets, options.model_copy(update={"text_encoder_lr": 0.0, "unet_lr": 0.0}))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
+    store: Store,
+    base: CheckpointRef,
+    drawn_sets: tuple[TrainingSet, ...],
+    options: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = plan(drawn_sets, options).steps_per_epoch
+    whole = loop.Stepper.loss
+    calls: list[int] = []
+
+    def breaking(self: loop.Stepper, batch: loop.Batch) -> torch.Tensor:
+        calls.append(1)
+        loss = whole(self, batch)
+        return loss * float("nan") if len(calls) == first + 2 else loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Stepper, "loss", breaking)
+        with pytest.raises(TrainingError, match=rf"step {first + 2} of .*loss nan.*pictures in the batch: .*\.png"):
+            trained(store, base, drawn_sets, options)
+    resumed = trained(store, base, drawn_sets, options)
+    other = hashlib.sha256(b"undisturbed").hexdigest()
+    assert resumed == trained(store, base, drawn_sets, options, key=other)
+
+
+def test_a_finished_training_is_answered_from_its_folder(
+    store: Store,
+    base: CheckpointRef,
+    drawn_sets: tuple[TrainingSet, ...],
+    options: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = trained(store, base, drawn_sets, options)
+    monkeypatch.setattr(loop.Stepper, "step", None)
+    assert trained(store, base, drawn_sets, options) == first
+
+
+def test_a_damaged_state_is_named(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    (store.work_folder(KEY) / "state.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(TrainingError, match=r"state\.safetensors.*damaged"):
+        trained(store, base, drawn_sets, options)
+
+
+def test_a_picture_that_is_none_is_named(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    entry = drawn_sets[0].manifest.entries[0].model_copy(update={"image": store.put_bytes(b"no picture")})
+    broken = dataclasses.replace(drawn_sets[0], manifest=Manifest(entries=(entry,)))
+    with pytest.raises(ImageError, match=r"hero_0\.png"):
+        trained(store, base, (broken,), options)
+
+
+@pytest.mark.parametrize("changes", [{"shuffle_caption": True}, {"min_snr_gamma": 5.0}, {"warmup_steps": 4}], ids=str)
+def test_an_option_changes_what_is_learned(
+    store: Store,
+    base: CheckpointRef,
+    drawn_sets: tuple[TrainingSet, ...],
+    options: Training,
+    changes: dict[str, float | bool],
+) -> None:
+    short = options.model_copy(update={"epochs": 1})
+    other = hashlib.sha256(b"other").hexdigest()
+    plain = trained(store, base, drawn_sets, short)
+    changed = trained(store, base, drawn_sets, short.model_copy(update=changes), key=other)
+    weights = [read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules for ref in (plain, changed)]
+    assert any((weights[0][name].up != weights[1][name].up).any() for name in weights[0])
+
+
+def test_a_base_whose_files_are_missing_is_refused(
+    store: Store, drawn_sets: tuple[TrainingSet, ...], options: Training, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    base = CheckpointRef(sha256=store.put_tree({"unet/config.json": tmp_path / "config.json"}))
+    with pytest.raises(CheckpointError):
+        trained(store, base, drawn_sets, options)
