@@ -17,7 +17,9 @@ def tile(pictures: list[Image.Image], columns: int) -> Image.Image:
     """Returns the pictures, all of one size, side by side on grey."""
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
-    sheet = Image.new("RGB", (columns * (width + _GAP_PX) + _GAP_PX, rows * (height + _GAP_PX) + _GAP_PX), (128, 128, 128))
+    sheet = Image.new(
+        "RGB", (columns * (width + _GAP_PX) + _GAP_PX, rows * (height + _GAP_PX) + _GAP_PX), (128, 128, 128)
+    )
     for k, picture in enumerate(pictures):
         sheet.paste(picture, (_GAP_PX + k % columns * (width + _GAP_PX), _GAP_PX + k // columns * (height + _GAP_PX)))
     return sheet

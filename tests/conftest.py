@@ -1,6 +1,7 @@
 """A workshop for tiny Stable Diffusion models with random weights, as diffusers folders and as single files."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,13 @@ _LAYOUTS: dict[Architecture, OriginalLayout] = {
 
 
 class Workshop:
-    """Makes tiny models. The same architecture always has the same weights."""
+    """Makes tiny models. The same architecture always has the same weights; nobody may change `models`."""
 
     layouts = _LAYOUTS
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._made: dict[Architecture, dict[Part, nn.Module]] = {}
 
     def configs(self, architecture: Architecture) -> dict[str, dict[str, Any]]:
         """The architecture's own configs, with few channels and layers."""
@@ -65,6 +70,8 @@ class Workshop:
 
     def models(self, architecture: Architecture) -> dict[Part, nn.Module]:
         """The models, with random weights."""
+        if architecture in self._made:
+            return self._made[architecture]
         configs = self.configs(architecture)
         torch.manual_seed(0)
         models: dict[Part, nn.Module] = {
@@ -74,7 +81,8 @@ class Workshop:
         }
         if "text_encoder_2" in configs:
             models["text_encoder_2"] = CLIPTextModelWithProjection(CLIPTextConfig(**configs["text_encoder_2"]))
-        return {part: model.eval().requires_grad_(False) for part, model in models.items()}
+        self._made[architecture] = {part: model.eval().requires_grad_(False) for part, model in models.items()}
+        return self._made[architecture]
 
     def single_file(
         self,
@@ -94,6 +102,12 @@ class Workshop:
 
     def folder(self, folder: Path, architecture: Architecture, variant: str | None = None) -> Path:
         """Write the models as a diffusers folder."""
+        master = self._root / f"{architecture}-{variant}"
+        if not master.exists():
+            self._write_folder(master, architecture, variant)
+        return Path(shutil.copytree(master, folder))
+
+    def _write_folder(self, folder: Path, architecture: Architecture, variant: str | None) -> None:
         for part, model in self.models(architecture).items():
             model.save_pretrained(folder / part, variant=variant)  # type: ignore[operator]
         vocabulary, merges = clip_vocabulary()
@@ -104,7 +118,6 @@ class Workshop:
         (folder / "scheduler").mkdir()
         (folder / "scheduler/scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
         (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-        return folder
 
     def load(self, path: Path) -> Components:
         """Load what `single_file` or `folder` wrote, as the project does."""
@@ -161,6 +174,6 @@ def original_tensors(models: Mapping[Part, nn.Module], layout: OriginalLayout) -
 
 
 @pytest.fixture(scope="session")
-def workshop() -> Workshop:
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Tiny models on demand."""
-    return Workshop()
+    return Workshop(tmp_path_factory.mktemp("workshop"))

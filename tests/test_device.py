@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from lora_core.device import counter_generator, numerics, pick_device, pick_dtype, size_bytes, use_threads
+from lora_core.device import (
+    counter_generator,
+    numerics,
+    pick_device,
+    pick_dtype,
+    size_bytes,
+    training_memory_bytes,
+    use_threads,
+)
 from lora_core.errors import RecipeError
 
 
@@ -53,3 +61,10 @@ def test_numerics_tell_the_thread_count() -> None:
 
 def test_sizes_are_counted_in_bytes() -> None:
     assert size_bytes([torch.zeros(3, 4), torch.zeros(2, dtype=torch.float16, device="meta")]) == 52
+
+
+def test_the_memory_of_a_training_is_its_weights_its_lora_and_what_the_backward_pass_needs() -> None:
+    frozen = torch.nn.Linear(10, 10, bias=False, device="meta")
+    few, many = (training_memory_bytes([frozen], 5, pixels=64, batch=batch, width=2) for batch in (1, 3))
+    assert few == 10 * 10 * 4 + 5 * 16 + 2 * 300 * 4
+    assert many - few == 2 * 2 * 300 * 4

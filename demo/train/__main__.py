@@ -1,21 +1,14 @@
 """Trains the demo's models: `python -m demo.train [--step STEP] [--work DIR] [--minutes N]`."""
 
 import argparse
-import ctypes
-import logging
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from demo.train import export, latents, render, tagger, text, unet, vae
+from demo.train.loop import prepare_process
 
-STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "export")
+STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "export")
 MODELS: Final = Path(__file__).resolve().parents[1] / "models"
-# glibc's malloc.h
-_M_TRIM_THRESHOLD: Final = -1
-_M_TOP_PAD: Final = -2
-_M_MMAP_MAX: Final = -4
 
 
 def main() -> None:
@@ -27,20 +20,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="processor threads")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    prepare_process(options.threads)
     for step in STEPS if options.step is None else (options.step,):
         run_step(step, options.work, options.minutes)
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed blocks: without it every activation is mapped and zeroed anew, which took five sixths of the time."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(_M_TOP_PAD, 2**28)
 
 
 def run_step(step: str, work: Path, minutes: float | None) -> None:
@@ -58,6 +40,8 @@ def run_step(step: str, work: Path, minutes: float | None) -> None:
             unet.train(work, minutes)
         case "tagger":
             tagger.train(work, minutes)
+        case "decoder":
+            vae.train_decoder(work, minutes)
         case "export":
             export.export(work, MODELS)
         case _:

@@ -1,4 +1,4 @@
-"""Writes the trained models where others find them: a diffusers folder and a WD14 tagger, both in half precision where that is lossless enough."""
+"""Writes the trained models where others find them: a diffusers folder in half precision and a WD14 tagger."""
 
 import json
 import logging
@@ -7,11 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-from diffusers import AutoencoderKL, PNDMScheduler
+from diffusers import PNDMScheduler
 
-from demo.train.render import FULL_PX
 from demo.train.latents import load_latents
+from demo.train.render import FULL_PX
 from demo.train.tagger import trained_tagger
 from demo.train.tagger_onnx import write_tagger
 from demo.train.unet import new_schedule, trained_denoiser
@@ -50,7 +49,9 @@ def _write_base(work: Path, folder: Path) -> None:
     shutil.copytree(work / "tokenizer", folder / "tokenizer")
     _scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
-    LOG.info("export: base at step %d, %.1f MB", step, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)
+    LOG.info(
+        "export: base at step %d, %.1f MB", step, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
+    )
 
 
 def _scheduler() -> PNDMScheduler:

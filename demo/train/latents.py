@@ -22,18 +22,26 @@ _BATCH = 50
 def encode_pictures(work: Path) -> None:
     """Writes `work/latents-SIZE.safetensors` for both picture sizes: scaled posterior means, (N, 4, side/8, side/8)."""
     vae = trained_vae(work)
-    for size_px in (FULL_PX, SMALL_PX):
-        pictures = load_pictures(work, size_px)
+    for size_px, count in ((SMALL_PX, 5_000), (FULL_PX, 20_000)):
+        pictures = load_pictures(work, size_px, count)
         latents = []
-        for start in range(0, len(pictures.pixels), _BATCH):
+        for start in range(0, count, _BATCH):
             with torch.autocast("cpu", torch.bfloat16):
                 mean = vae.encode(to_tensor(pictures.pixels[start : start + _BATCH])).latent_dist.mean
-            latents.append((mean.float() * SCALING).half())
+            latents.append((mean.float() * SCALING).half().contiguous())
             if start % 4000 == 0:
                 LOG.info("latents %d px: %d", size_px, start)
-        whole, tags = torch.cat(latents), json.dumps(pictures.tags)
-        LOG.info("latents %d px: mean %s deviation %s", size_px, whole.float().mean((0, 2, 3)).tolist(), whole.float().std((0, 2, 3)).tolist())
-        replace_file(work / f"latents-{size_px}.safetensors", lambda path, whole=whole, tags=tags: save_file({"latents": whole}, str(path), metadata={"tags": tags}))  # type: ignore[misc]
+        whole, tags = torch.cat(latents).contiguous(), json.dumps(pictures.tags[:count])
+        LOG.info(
+            "latents %d px: mean %s deviation %s",
+            size_px,
+            whole.float().mean((0, 2, 3)).tolist(),
+            whole.float().std((0, 2, 3)).tolist(),
+        )
+        replace_file(
+            work / f"latents-{size_px}.safetensors",
+            lambda path, whole=whole, tags=tags: save_file({"latents": whole}, str(path), metadata={"tags": tags}),
+        )  # type: ignore[misc]
 
 
 def load_latents(work: Path, size_px: int) -> tuple[Tensor, list[list[str]]]:

@@ -82,7 +82,13 @@ def _draw_shard(job: tuple[Path, int, int]) -> Path:
         pixels[k] = np.asarray(draw(character, scene, look, size_px))
         tags.append(picture_tags(character, scene, look))
         frame = square_frame(scene, size_px)
-        faces.append((frame.offset_x_px + 0.2 * scene.yaw * frame.unit_px, frame.offset_y_px + 0.15 * frame.unit_px, 0.95 * frame.unit_px))
+        faces.append(
+            (
+                frame.offset_x_px + 0.2 * scene.yaw * frame.unit_px,
+                frame.offset_y_px + 0.15 * frame.unit_px,
+                0.95 * frame.unit_px,
+            )
+        )
     path = _path(folder, size_px, shard)
     path.with_suffix(".json").write_text(json.dumps({"tags": tags, "faces": faces}))
     replace_file(path, lambda temporary: np.save(temporary, pixels))

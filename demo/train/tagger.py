@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-from demo.train.loop import Budget, fit, load_average, replace_file
+from demo.train.loop import Budget, fit, load_average
 from demo.train.render import FULL_PX, SMALL_PX, Pictures, load_pictures
 from demo.train.vae import to_tensor, trained_vae
 from demo.world.tags import VOCABULARY
@@ -27,7 +27,7 @@ LABELS: Final = (*RATINGS, *VOCABULARY, CHARACTER)
 _CHANNELS: Final = (24, 48, 48, 96, 96, 160, 160)
 _STRIDES: Final = (2, 2, 1, 2, 1, 2, 1)
 _BATCH: Final = 48
-_THROUGH_VAE: Final = 6000
+_THROUGH_VAE: Final = 2500
 _HELD_OUT: Final = 600
 _SEED: Final = 404
 
@@ -39,7 +39,9 @@ class Tagger(nn.Module):
         super().__init__()
         torch.manual_seed(_SEED)
         inputs = (3, *_CHANNELS[:-1])
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, stride, 1) for i, o, stride in zip(inputs, _CHANNELS, _STRIDES, strict=True))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, 3, stride, 1) for i, o, stride in zip(inputs, _CHANNELS, _STRIDES, strict=True)
+        )
         self.norms = nn.ModuleList(nn.GroupNorm(8, channels) for channels in _CHANNELS)
         self.head = nn.Linear(2 * _CHANNELS[-1], len(LABELS))
 
@@ -47,7 +49,7 @@ class Tagger(nn.Module):
         """Returns logits (B, labels)."""
         x = images
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
+            x = functional.relu(norm(conv(x)))
         return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
 
 
@@ -83,7 +85,7 @@ def train(work: Path, minutes: float | None) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = tagger(to_tensor(pixels)).float()
         wrong = float(((logits > 0) != (truth > 0.5)).float().mean())
-        return F.binary_cross_entropy_with_logits(logits, truth) * 10, {"wrong": wrong}
+        return functional.binary_cross_entropy_with_logits(logits, truth) * 10, {"wrong": wrong}
 
     fit("tagger", work, {"tagger": tagger}, loss_of, Budget(steps=6000, minutes=minutes or 7, lr=2e-3, ema=0.99))
     best = trained_tagger(work)
@@ -94,7 +96,9 @@ def train(work: Path, minutes: float | None) -> None:
 @torch.no_grad()
 def report(tagger: Tagger, examples: Examples, name: str) -> dict[str, float]:
     """Logs and returns the accuracy of each label over the examples, at threshold one half."""
-    logits = torch.cat([tagger(to_tensor(examples.pixels[k : k + 50])) for k in range(0, len(examples.pixels), 50)]).numpy()
+    logits = torch.cat(
+        [tagger(to_tensor(examples.pixels[k : k + 50])) for k in range(0, len(examples.pixels), 50)]
+    ).numpy()
     right = ((logits > 0) == (examples.truth > 0.5)).mean(0)
     scores = dict(zip(LABELS, right.tolist(), strict=True))
     weak = {label: round(score, 3) for label, score in sorted(scores.items(), key=lambda item: item[1])[:12]}
@@ -110,7 +114,12 @@ def through_vae(work: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for start in range(0, len(pixels), 40):
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(to_tensor(pixels[start : start + 40])).latent_dist.mean.float()
-            latents += 0.12 / 0.18215 * torch.rand(len(latents), 1, 1, 1, generator=noise) * torch.randn(latents.shape, generator=noise)
+            latents += (
+                0.12
+                / 0.18215
+                * torch.rand(len(latents), 1, 1, 1, generator=noise)
+                * torch.randn(latents.shape, generator=noise)
+            )
             decoded = vae.decode(latents).sample.float()
         out.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(out)
@@ -127,7 +136,9 @@ def _truth(pictures: Pictures) -> NDArray[np.float32]:
 
 
 def _enlarged(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.stack([np.asarray(Image.fromarray(p).resize((FULL_PX, FULL_PX), Image.Resampling.BICUBIC)) for p in pixels])
+    return np.stack(
+        [np.asarray(Image.fromarray(p).resize((FULL_PX, FULL_PX), Image.Resampling.BICUBIC)) for p in pixels]
+    )
 
 
 def _pick(examples: Examples, count: int, rng: np.random.Generator) -> Examples:
@@ -143,11 +154,14 @@ def _augmented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
             out[k] = out[k, :, ::-1]
         picture = Image.fromarray(out[k])
         if dice[1] < 0.25:
-            picture = picture.filter(ImageFilter.GaussianBlur(0.4 + 2.0 * dice[1]))
+            picture = picture.filter(ImageFilter.GaussianBlur(0.4 + 2.0 * float(dice[1])))
         if dice[2] < 0.3:
             side = int(FULL_PX * (0.72 + 0.9 * dice[2]))
             canvas = Image.new("RGB", (FULL_PX, FULL_PX), (255, 255, 255))
-            canvas.paste(picture.resize((side, side), Image.Resampling.BILINEAR), ((FULL_PX - side) // 2, (FULL_PX - side) // (1 if dice[1] < 0.5 else 2)))
+            canvas.paste(
+                picture.resize((side, side), Image.Resampling.BILINEAR),
+                ((FULL_PX - side) // 2, (FULL_PX - side) // (1 if dice[1] < 0.5 else 2)),
+            )
             picture = canvas
         out[k] = np.asarray(picture)
     return out

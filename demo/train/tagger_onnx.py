@@ -25,7 +25,10 @@ def write_tagger(tagger: Tagger, folder: Path, counts: dict[str, int]) -> None:
     onnx.checker.check_model(model)
     replace_file(folder / "model.onnx", lambda path: onnx.save(model, str(path)))
     category = dict.fromkeys(RATINGS, _RATING_CATEGORY) | {CHARACTER: _CHARACTER_CATEGORY}
-    rows = [f"{900_000 + k},{label},{category.get(label, _GENERAL_CATEGORY)},{counts.get(label, 0)}" for k, label in enumerate(LABELS)]
+    rows = [
+        f"{900_000 + k},{label},{category.get(label, _GENERAL_CATEGORY)},{counts.get(label, 0)}"
+        for k, label in enumerate(LABELS)
+    ]
     text = "\n".join(["tag_id,name,category,count", *rows]) + "\n"
     replace_file(folder / "selected_tags.csv", lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -54,7 +57,10 @@ def _graph(tagger: Tagger) -> onnx.ModelProto:
         # GroupNorm, which opset 17 lacks: instance norm over groups, then the channels' own scale.
         channels = conv.out_channels
         x = node("Reshape", [x, constant(f"grouped{k}", np.array([0, _GROUPS, -1], np.int64))], f"rows{k}")
-        plain = [constant(f"unit{k}", np.ones(_GROUPS, np.float32)), constant(f"zero{k}", np.zeros(_GROUPS, np.float32))]
+        plain = [
+            constant(f"unit{k}", np.ones(_GROUPS, np.float32)),
+            constant(f"zero{k}", np.zeros(_GROUPS, np.float32)),
+        ]
         x = node("InstanceNormalization", [x, *plain], f"normal{k}", epsilon=float(norm.eps))
         x = node("Reshape", [x, node("Shape", [f"conv{k}"], f"shape{k}")], f"whole{k}")
         x = node("Mul", [x, constant(f"scale{k}", norm.weight.reshape(1, channels, 1, 1))], f"scaled{k}")
@@ -62,7 +68,12 @@ def _graph(tagger: Tagger) -> onnx.ModelProto:
         x = node("Relu", [x], f"relu{k}")
     pooled = [node("GlobalAveragePool", [x], "mean"), node("GlobalMaxPool", [x], "most")]
     x = node("Flatten", [node("Concat", pooled, "pooled", axis=1)], "flat")
-    x = node("Gemm", [x, constant("head.weight", tagger.head.weight), constant("head.bias", tagger.head.bias)], "logits", transB=1)
+    x = node(
+        "Gemm",
+        [x, constant("head.weight", tagger.head.weight), constant("head.bias", tagger.head.bias)],
+        "logits",
+        transB=1,
+    )
     node("Sigmoid", [x], "output")
     picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", FULL_PX, FULL_PX, 3])
     scores = helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", len(LABELS)])

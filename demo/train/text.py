@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from demo.train.loop import Budget, fit, load_average
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 WIDTH: Final = 128
 _BATCH: Final = 64
-_STEPS: Final = 4000
+_STEPS: Final = 1500
 _SEED: Final = 202
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _INDEX: Final = {tag: k for k, tag in enumerate(VOCABULARY)}
@@ -105,7 +105,9 @@ def caption(tags: Sequence[str], rng: random.Random) -> str:
 
 def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """Returns padded ids (B, 77)."""
-    return tokenizer(list(texts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt").input_ids
+    return tokenizer(
+        list(texts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+    ).input_ids
 
 
 def tag_vector(captions: Sequence[Sequence[str]]) -> Tensor:
@@ -118,7 +120,7 @@ def tag_vector(captions: Sequence[Sequence[str]]) -> Tensor:
 
 def tag_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Returns the mean binary cross entropy of tag logits (B, tags)."""
-    return F.binary_cross_entropy_with_logits(logits.float(), truth)
+    return functional.binary_cross_entropy_with_logits(logits.float(), truth)
 
 
 def _imagined(rng: random.Random) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +23,19 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
     """Writes the four files of a CLIP tokenizer into `folder` and returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary, merges = _byte_pairs(_words())
-    (folder / "vocab.json").write_text(json.dumps({token: k for k, token in enumerate(vocabulary)}, ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.json").write_text(
+        json.dumps({token: k for k, token in enumerate(vocabulary)}, ensure_ascii=False), encoding="utf-8"
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
     special = {"bos_token": _BOS, "eos_token": _EOS, "unk_token": _EOS, "pad_token": _EOS}
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2))
-    settings = {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": MAX_TOKENS, "do_lower_case": True, "add_prefix_space": False}
+    settings = {
+        **special,
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": MAX_TOKENS,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
     return CLIPTokenizer.from_pretrained(folder)
 
@@ -43,7 +52,7 @@ def _byte_pairs(words: tuple[str, ...]) -> tuple[list[str], list[Pair]]:
     letters = list(bytes_to_unicode().values())
     split = [[*word[:-1], word[-1] + _END] for word in words]
     merges: list[Pair] = []
-    while pairs := Counter(pair for word in split for pair in zip(word, word[1:], strict=False)):
+    while pairs := Counter(pair for word in split for pair in pairwise(word)):
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         split = [_merged(word, best) for word in split]

@@ -10,7 +10,6 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from demo.sheet import tile
 from demo.train.loop import Budget, fit, load_average
@@ -53,6 +52,8 @@ def trained_vae(work: Path) -> AutoencoderKL:
     """Returns the averaged autoencoder with whitened latents, so that 0.18215 is its exact scaling factor."""
     vae = new_vae()
     load_average(work / "vae.safetensors", {"vae": vae})
+    if (work / "decoder.safetensors").exists():
+        load_average(work / "decoder.safetensors", {"vae": vae})
     vae.eval()
     _fold_whitening(vae, load_pictures(work, FULL_PX, 2000).pixels[:512])
     return vae
@@ -78,8 +79,43 @@ def train(work: Path, minutes: float | None) -> None:
             loss = loss + _edge_error(decoded, images, weight)
         return loss, {"psnr": _psnr(decoded.detach(), images)}
 
-    fit("vae", work, {"vae": vae}, loss_of, Budget(steps=30_000, minutes=minutes or 22, lr=1.5e-3, ema=0.998, weight_decay=0.0))
+    fit(
+        "vae",
+        work,
+        {"vae": vae},
+        loss_of,
+        Budget(steps=30_000, minutes=minutes or 22, lr=1.5e-3, ema=0.998, weight_decay=0.0),
+    )
     _report(trained_vae(work), held_out, work)
+
+
+def train_decoder(work: Path, minutes: float | None) -> None:
+    """Goes on with the decoder alone: pictures get sharper while cached latents and U-Net stay valid."""
+    pictures = load_pictures(work, FULL_PX)
+    vae = new_vae()
+    load_average(work / "vae.safetensors", {"vae": vae})
+    for frozen in (vae.encoder, vae.quant_conv):
+        frozen.requires_grad_(False)
+
+    def loss_of(step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+        images, weight = _batch(pictures, np.random.default_rng((_SEED + 1, step)), crops=False)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                latents = vae.encode(images).latent_dist.mean
+            decoded = vae.decode(latents).sample
+        decoded = decoded.float()
+        squared = ((decoded - images) ** 2 * weight).mean()
+        loss = squared * 4 + ((decoded - images).abs() * weight).mean() + _edge_error(decoded, images, weight)
+        return loss, {"psnr": _psnr(decoded.detach(), images)}
+
+    fit(
+        "decoder",
+        work,
+        {"vae": vae},
+        loss_of,
+        Budget(30_000, minutes=minutes or 12, lr=1e-3, ema=0.995, weight_decay=0),
+    )
+    _report(trained_vae(work), pictures.pixels[-_HELD_OUT:], work)
 
 
 def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
@@ -148,7 +184,7 @@ def _psnr(a: Tensor, b: Tensor) -> float:
 
 @torch.no_grad()
 def _fold_whitening(vae: AutoencoderKL, pixels: NDArray[np.uint8]) -> None:
-    """Folds shift and scale into the quant convolutions: latents get mean 0 and deviation 1/0.18215, all channels uncorrelated."""
+    """Folds whitening into the quant convolutions: latents get mean 0, deviation 1/0.18215, uncorrelated channels."""
     moments = torch.cat([vae.encode(to_tensor(pixels[k : k + 32])).latent_dist.mean for k in range(0, len(pixels), 32)])
     flat = moments.permute(1, 0, 2, 3).flatten(1).double()
     mean = flat.mean(1)
@@ -169,7 +205,11 @@ def _fold_whitening(vae: AutoencoderKL, pixels: NDArray[np.uint8]) -> None:
 @torch.no_grad()
 def _report(vae: AutoencoderKL, pixels: NDArray[np.uint8], work: Path) -> None:
     images = to_tensor(pixels)
-    decoded = torch.cat([vae.decode(vae.encode(images[k : k + 32]).latent_dist.mode()).sample for k in range(0, len(images), 32)])
+    decoded = torch.cat(
+        [vae.decode(vae.encode(images[k : k + 32]).latent_dist.mode()).sample for k in range(0, len(images), 32)]
+    )
     LOG.info("vae held-out PSNR %.2f dB on %d pictures", _psnr(decoded, images), len(images))
-    pairs = [picture for pair in zip(to_pictures(images[:40]), to_pictures(decoded[:40]), strict=True) for picture in pair]
+    pairs = [
+        picture for pair in zip(to_pictures(images[:40]), to_pictures(decoded[:40]), strict=True) for picture in pair
+    ]
     tile(pairs, 10).save(work / "vae.png")

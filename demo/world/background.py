@@ -57,7 +57,19 @@ def _night(pen: Pen, side: int, rng: random.Random) -> None:
     _bands(pen, side, (18, 18, 56), (58, 46, 116), 12)
     for _ in range(30):
         x, y, r = rng.uniform(0, side), rng.uniform(0, side), side * rng.uniform(0.006, 0.014)
-        pen.polygon([(x, y - 2 * r), (x + 0.5 * r, y - 0.5 * r), (x + 2 * r, y), (x + 0.5 * r, y + 0.5 * r), (x, y + 2 * r), (x - 0.5 * r, y + 0.5 * r), (x - 2 * r, y), (x - 0.5 * r, y - 0.5 * r)], fill=(255, 246, 190))  # fmt: skip
+        pen.polygon(
+            [
+                (x, y - 2 * r),
+                (x + 0.5 * r, y - 0.5 * r),
+                (x + 2 * r, y),
+                (x + 0.5 * r, y + 0.5 * r),
+                (x, y + 2 * r),
+                (x - 0.5 * r, y + 0.5 * r),
+                (x - 2 * r, y),
+                (x - 0.5 * r, y - 0.5 * r),
+            ],
+            fill=(255, 246, 190),
+        )
     x, y, r = rng.choice((0.13, 0.87)) * side, 0.13 * side, 0.085 * side
     pen.ellipse((x - r, y - r, x + r, y + r), fill=(255, 236, 150))
     pen.ellipse((x - 0.3 * r, y - 1.15 * r, x + 1.5 * r, y + 0.65 * r), fill=(22, 21, 62))
@@ -85,7 +97,9 @@ def _flowers(pen: Pen, side: int, rng: random.Random) -> None:
         for column in range(6):
             x = (column + 0.5 * (row % 2)) * step + rng.uniform(-0.12, 0.12) * step
             y = row * step + rng.uniform(-0.12, 0.12) * step
-            _blossom(pen, x, y, step * 0.3, rng.choice(((252, 130, 160), (255, 255, 255), (196, 140, 236), (250, 110, 96))))
+            _blossom(
+                pen, x, y, step * 0.3, rng.choice(((252, 130, 160), (255, 255, 255), (196, 140, 236), (250, 110, 96)))
+            )
 
 
 def _blossom(pen: Pen, x: float, y: float, r: float, colour: Rgb) -> None:

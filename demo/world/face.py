@@ -41,11 +41,17 @@ def pointy_ears(character: Character, scene: Scene) -> list[Shape]:
         grow = 1 - 0.35 * side * scene.yaw
         dx = 0.12 * scene.yaw
         outer = blob(
-            (side * 0.72 + dx, -0.05), (side * (0.8 + 0.45 * grow) + dx, -0.28), (side * (0.85 + 0.78 * grow) + dx, -0.42),
-            (side * (0.8 + 0.5 * grow) + dx, 0.08), (side * 0.75 + dx, 0.36),
-        )  # fmt: skip
+            (side * 0.72 + dx, -0.05),
+            (side * (0.8 + 0.45 * grow) + dx, -0.28),
+            (side * (0.85 + 0.78 * grow) + dx, -0.42),
+            (side * (0.8 + 0.5 * grow) + dx, 0.08),
+            (side * 0.75 + dx, 0.36),
+        )
         inner = blob(
-            (side * 0.85 + dx, 0.02), (side * (0.82 + 0.55 * grow) + dx, -0.26), (side * (0.8 + 0.38 * grow) + dx, 0.06), (side * 0.86 + dx, 0.2)
+            (side * 0.85 + dx, 0.02),
+            (side * (0.82 + 0.55 * grow) + dx, -0.26),
+            (side * (0.8 + 0.38 * grow) + dx, 0.06),
+            (side * 0.86 + dx, 0.2),
         )
         shapes.append(Shape(outer, skin, outline=LINE, round=0.1, gloss=0.1))
         shapes.append(Shape(inner, mix(skin, (220, 90, 90), 0.35), opacity=0.8))
@@ -54,13 +60,25 @@ def pointy_ears(character: Character, scene: Scene) -> list[Shape]:
 
 def _skull(skin: Rgb, scene: Scene) -> Shape:
     outline = blob(
-        (0, -0.9), (0.6, -0.72), (0.86, -0.2), (0.83, 0.28), (0.62, 0.66), (0.27, 0.88), (0, 0.94),
-        (-0.27, 0.88), (-0.62, 0.66), (-0.83, 0.28), (-0.86, -0.2), (-0.6, -0.72),
-    )  # fmt: skip
+        (0, -0.9),
+        (0.6, -0.72),
+        (0.86, -0.2),
+        (0.83, 0.28),
+        (0.62, 0.66),
+        (0.27, 0.88),
+        (0, 0.94),
+        (-0.27, 0.88),
+        (-0.62, 0.66),
+        (-0.83, 0.28),
+        (-0.86, -0.2),
+        (-0.6, -0.72),
+    )
     low = np.clip((outline[:, 1] + 0.3) / 1.2, 0, 1)
     outline[:, 0] += 0.3 * scene.yaw * low
     outline[:, 1] += 0.06 * scene.pitch * low
-    return Shape(outline, skin, outline=LINE, round=0.14, dome=(0.1 * scene.yaw, 0.05, 1.0, 1.15), gloss=0.22, shadow=0.5)
+    return Shape(
+        outline, skin, outline=LINE, round=0.14, dome=(0.1 * scene.yaw, 0.05, 1.0, 1.15), gloss=0.22, shadow=0.5
+    )
 
 
 def _blush(skin: Rgb, look: Look) -> list[Shape]:
@@ -119,10 +137,15 @@ def _nose(skin: Rgb, look: Look) -> list[Shape]:
         return []
     return [
         Shape(ellipse(0, 0.5, 0.125, 0.05), darker(skin, 0.4), opacity=0.75),
-        Shape(blob((0, 0.12), (0.07, 0.34), (0.125, 0.44), (0.07, 0.5), (-0.07, 0.5), (-0.125, 0.44), (-0.07, 0.34)), mix(skin, (255, 190, 170), 0.3), round=0.09, gloss=0.5),
+        Shape(
+            blob((0, 0.12), (0.07, 0.34), (0.125, 0.44), (0.07, 0.5), (-0.07, 0.5), (-0.125, 0.44), (-0.07, 0.34)),
+            mix(skin, (255, 190, 170), 0.3),
+            round=0.09,
+            gloss=0.5,
+        ),
         Shape(ellipse(-0.055, 0.485, 0.028, 0.016), darker(skin, 0.6)),
         Shape(ellipse(0.055, 0.485, 0.028, 0.016), darker(skin, 0.6)),
-    ]  # fmt: skip
+    ]
 
 
 def _mouth(expression: Expression, look: Look) -> list[Shape]:
@@ -139,20 +162,44 @@ def _cavity(y: float, half_width: float, depth: float, round_mouth: bool) -> lis
     if round_mouth:
         outer, tongue = ellipse(0, y + 0.06, half_width, depth), ellipse(0, y + 0.11, half_width * 0.6, depth * 0.4)
     else:
-        outer = blob((-half_width, y - 0.05), (0, y - 0.03), (half_width, y - 0.05), (half_width * 0.7, y + depth * 0.75), (0, y + depth), (-half_width * 0.7, y + depth * 0.75))
+        outer = blob(
+            (-half_width, y - 0.05),
+            (0, y - 0.03),
+            (half_width, y - 0.05),
+            (half_width * 0.7, y + depth * 0.75),
+            (0, y + depth),
+            (-half_width * 0.7, y + depth * 0.75),
+        )
         tongue = ellipse(0, y + depth * 0.66, half_width * 0.55, depth * 0.26)
-    return [Shape(outer, (130, 34, 46), outline=0.03), Shape(tongue, (240, 120, 124))]  # fmt: skip
+    return [Shape(outer, (130, 34, 46), outline=0.03), Shape(tongue, (240, 120, 124))]
 
 
 def _lips(expression: Expression, opened: tuple[float, float] | None) -> list[Shape]:
     if opened is not None:
         wide, depth = opened
         round_mouth = expression == "surprised"
-        rim = ellipse(0, 0.68, wide + 0.025, depth + 0.02) if round_mouth else ellipse(0, 0.645, wide + 0.025, depth * 0.6 + 0.045)
+        rim = (
+            ellipse(0, 0.68, wide + 0.025, depth + 0.02)
+            if round_mouth
+            else ellipse(0, 0.645, wide + 0.025, depth * 0.6 + 0.045)
+        )
         return [Shape(rim, _LIP, round=0.04, gloss=0.7), *_cavity(0.63, wide * 0.85, depth * 0.8, round_mouth)]
     curl = 0.05 if expression == "frown" else -0.06
     y = 0.68 + curl * 0.3
-    upper = blob((-0.16, y - curl * 0.4), (-0.05, y - 0.06), (0, y - 0.045), (0.05, y - 0.06), (0.16, y - curl * 0.4), (0, y - curl * 0.3))
-    lower = blob((-0.15, y - curl * 0.2), (0, y - curl * 0.2), (0.15, y - curl * 0.2), (0.07, y + 0.085), (-0.07, y + 0.085))
+    upper = blob(
+        (-0.16, y - curl * 0.4),
+        (-0.05, y - 0.06),
+        (0, y - 0.045),
+        (0.05, y - 0.06),
+        (0.16, y - curl * 0.4),
+        (0, y - curl * 0.3),
+    )
+    lower = blob(
+        (-0.15, y - curl * 0.2), (0, y - curl * 0.2), (0.15, y - curl * 0.2), (0.07, y + 0.085), (-0.07, y + 0.085)
+    )
     seam = arc(0, y, 0.16, curl, 0.025)
-    return [Shape(lower, _LIP, round=0.045, gloss=0.9), Shape(upper, darker(_LIP, 0.1), round=0.035, gloss=0.4), Shape(seam, (120, 40, 50))]
+    return [
+        Shape(lower, _LIP, round=0.045, gloss=0.9),
+        Shape(upper, darker(_LIP, 0.1), round=0.035, gloss=0.4),
+        Shape(seam, (120, 40, 50)),
+    ]

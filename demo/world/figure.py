@@ -33,7 +33,13 @@ class Frame:
 
     def scaled(self, times: int) -> "Frame":
         """Returns the same view with `times` as many pixels a side."""
-        return Frame(self.width_px * times, self.height_px * times, self.unit_px * times, self.offset_x_px * times, self.offset_y_px * times)
+        return Frame(
+            self.width_px * times,
+            self.height_px * times,
+            self.unit_px * times,
+            self.offset_x_px * times,
+            self.offset_y_px * times,
+        )
 
 
 def square_frame(scene: Scene, size_px: int) -> Frame:

@@ -18,7 +18,9 @@ def paint_flat(shapes: list[Shape], frame: Frame) -> Image.Image:
     picture = Image.new("RGBA", (fine.width_px, fine.height_px), (*INK, 0))
     pen = ImageDraw.Draw(picture)
     for shape in shapes:
-        xy = [(fine.offset_x_px + x * fine.unit_px, fine.offset_y_px + y * fine.unit_px) for x, y in shape.points.tolist()]
+        xy = [
+            (fine.offset_x_px + x * fine.unit_px, fine.offset_y_px + y * fine.unit_px) for x, y in shape.points.tolist()
+        ]
         if shape.outline > 0:
             width = max(2, round(shape.outline * fine.unit_px))
             pen.line([*xy, xy[0], xy[1]], fill=(*INK, 255), width=width, joint="curve")

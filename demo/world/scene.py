@@ -38,11 +38,18 @@ class Scene(BaseModel):
     composition: Composition
     expression: Expression = "smile"
     background: Background = "white"
-    yaw: float = Field(default=0.0, ge=-0.75, le=0.75, description="Turn of the head in radians; positive looks to the picture's right.")
+    yaw: float = Field(
+        default=0.0,
+        ge=-0.75,
+        le=0.75,
+        description="Turn of the head in radians; positive looks to the picture's right.",
+    )
     pitch: float = Field(default=0.0, ge=-1, le=1, description="Camera height: 1 from above, -1 from below.")
     tilt: float = Field(default=0.0, ge=-0.3, le=0.3, description="Lean of the head in radians.")
     zoom: float = Field(default=1.0, ge=0.7, le=1.4, description="Size of the character within its framing.")
-    shift_x: float = Field(default=0.0, ge=-0.3, le=0.3, description="Shift to the right, as a share of the picture's side.")
+    shift_x: float = Field(
+        default=0.0, ge=-0.3, le=0.3, description="Shift to the right, as a share of the picture's side."
+    )
     seed: int = Field(default=0, ge=0, description="Places clouds, flowers and stars.")
 
     @property
@@ -66,7 +73,9 @@ class Scene(BaseModel):
         """Returns a scene drawn from the world's habits."""
         view = rng.choices(get_args(View), weights=(5, 3, 1, 1))[0]
         yaw = rng.uniform(0.38, 0.72) * rng.choice((-1, 1)) if view == "from_side" else rng.uniform(-0.2, 0.2)
-        pitch = {"from_above": rng.uniform(0.7, 1), "from_below": rng.uniform(-1, -0.7)}.get(view, rng.uniform(-0.2, 0.2))
+        pitch = {"from_above": rng.uniform(0.7, 1), "from_below": rng.uniform(-1, -0.7)}.get(
+            view, rng.uniform(-0.2, 0.2)
+        )
         return cls(
             composition=rng.choices(get_args(Composition), weights=(2, 4, 5, 4))[0],
             expression=rng.choice(get_args(Expression)),

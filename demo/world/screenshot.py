@@ -1,6 +1,7 @@
 """The 38 screenshots of the note's plan, as a 3D creator would save them."""
 
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, get_args
 
@@ -27,18 +28,21 @@ _YAWS: Final = (0.0, 0.45, -0.45, 0.15, -0.15, 0.65, -0.65, 0.0, 0.3, -0.3)
 _CLOTHES_KEPT: Final = 0.6
 
 
-def screenshots(character: Character, out_dir: Path, seed: int = 0) -> list[Path]:
-    """Writes 38 RGBA PNGs, 1920×1080, with premultiplied alpha, and returns their paths in order.
+def screenshots(
+    character: Character, out_dir: Path, seed: int = 0, plan: Mapping[Composition, int] = PLAN
+) -> list[Path]:
+    """Writes the plan's RGBA PNGs, 1920×1080, with premultiplied alpha, and returns their paths in order.
 
     Args:
         character: who poses; clothes and expression change a little from picture to picture.
         out_dir: folder to write into, made if missing.
         seed: the same seed gives the same files.
+        plan: how many pictures of each composition; the note's 38 unless told.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     paths = []
-    for composition, count in PLAN.items():
+    for composition, count in plan.items():
         for k in range(count):
             path = out_dir / f"{composition}_{k + 1:03d}.png"
             pose = _pose(composition, k, rng)

@@ -24,7 +24,7 @@ class Shape:
         points: (N, 2) corners in head units.
         fill: colour.
         outline: width of the dark line in the flat look, in head units; 0 draws none.
-        round: radius of the rounded rim in the solid look, in head units; 0 paints a decal that keeps the surface below.
+        round: radius of the rounded rim in the solid look, in head units; 0 paints a decal on the surface below.
         dome: centre x, centre y, half width, half height of the ellipsoid that bends the surface in the solid look.
         gloss: 0..1 strength of the highlight in the solid look.
         strands: 0..1 depth of hair-like grooves in the solid look.

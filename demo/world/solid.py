@@ -38,7 +38,9 @@ def paint_solid(shapes: list[Shape], frame: Frame, oversampling: int = _OVERSAMP
     fine = frame.scaled(oversampling)
     size = (fine.height_px, fine.width_px)
     zeros = [np.zeros(size, np.float32) for _ in range(5)]
-    buffers = _Buffers(np.zeros((*size, 3), np.float32), zeros[0], zeros[1], zeros[2], np.ones(size, np.float32), zeros[3])
+    buffers = _Buffers(
+        np.zeros((*size, 3), np.float32), zeros[0], zeros[1], zeros[2], np.ones(size, np.float32), zeros[3]
+    )
     for shape in shapes:
         _add(shape, fine, buffers)
     rgba = np.concatenate([_lit(buffers), buffers.cover[..., None]], axis=2)
@@ -65,7 +67,12 @@ def _add(shape: Shape, frame: Frame, into: _Buffers) -> None:
     if shape.round == 0:
         return
     slope_x, slope_y = _slopes(shape, mask_picture, frame, int(left), int(top))
-    for plane, value in ((into.slope_x, slope_x), (into.slope_y, slope_y), (into.gloss, shape.gloss), (into.light, 1.0)):
+    for plane, value in (
+        (into.slope_x, slope_x),
+        (into.slope_y, slope_y),
+        (into.gloss, shape.gloss),
+        (into.light, 1.0),
+    ):
         plane[box] += (value - plane[box]) * mask
 
 
@@ -114,4 +121,6 @@ def _lit(buffers: _Buffers) -> NDArray[np.float32]:
     ambient = np.array([0.44, 0.39, 0.44], np.float32)
     lamp = ambient + diffuse[..., None] * np.array([0.66, 0.68, 0.62], np.float32)
     rim = (1 - nz) ** 3 * np.clip(nx - ny * 0.3, 0, 1) * 0.25
-    return np.clip(buffers.colour * lamp + shine[..., None] + rim[..., None] * np.array([0.7, 0.85, 1.0], np.float32), 0, 1)
+    return np.clip(
+        buffers.colour * lamp + shine[..., None] + rim[..., None] * np.array([0.7, 0.85, 1.0], np.float32), 0, 1
+    )

@@ -21,11 +21,11 @@ def merge(
     Example: headcanon merge sd15.safetensors style.safetensors merged.safetensors
     """
     from lora_core.hub import find_model_files
-    from lora_core.lora.merge import merge_model
+    from lora_core.lora.merge import merge_file
     from tasks.runtime import progress
 
     with progress("merge", "tensor") as listen:
-        merge_model(find_model_files(base, revision), lora, out, weight, listen)
+        merge_file(find_model_files(base, revision), lora, out, weight, listen)
     typer.echo(f"Wrote {out}")
 
 

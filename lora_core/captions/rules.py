@@ -14,6 +14,9 @@ from lora_core.dataset import View
 from lora_core.errors import CaptionError
 from lora_core.recipe import COMPOSITIONS, Captions, Composition, explain
 
+# As in the recipe: one word, without what web UIs read as weights or separators.
+_TRIGGER = r"^[^\s,()\\:<>|\[\]]*$"
+
 SIDES: tuple[View, ...] = ("straight-on", "from_side", "from_behind")
 HEIGHTS: tuple[View, ...] = ("from_above", "from_below")
 
@@ -48,7 +51,9 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trigger: str = Field(default="", description="The word that calls the character. Empty: the recipe's.")
+    trigger: str = Field(
+        default="", pattern=_TRIGGER, description="The word that calls the character. Empty: the recipe's."
+    )
     memorize: tuple[str, ...] = Field(
         default=(),
         description="What the character is: tags (the whole family goes), families, or the groups body and "
@@ -89,6 +94,17 @@ class Rules(BaseModel):
             raise ValueError(f"replace takes away {undone!r}, which another rule puts on; name one of the two")
         return self
 
+    @field_validator("memorize")
+    @classmethod
+    def _no_misspelt_family(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """A family that does not exist would silently take nothing."""
+        known = (*taxonomy.families(), *taxonomy.groups())
+        for name in names:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            if near and name not in known and taxonomy.family_of(name) is None:
+                raise ValueError(f"{name!r} is no family; did you mean {near[0]!r}?")
+        return names
+
     def families(self) -> frozenset[str]:
         """The families that go, whole."""
         groups = taxonomy.groups()
@@ -105,7 +121,7 @@ def rules_for(options: Captions) -> Rules:
     Raises:
         CaptionError: see `read_rules`.
     """
-    base = options.model_dump(exclude={"rules"})
+    base = options.model_dump(include=set(Rules.model_fields))
     if options.rules:
         return _parsed({**base, **_table(Path(options.rules))}, options.rules)
     return _parsed(base, "captions")

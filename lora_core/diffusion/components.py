@@ -1,8 +1,9 @@
 """A base model in memory: its U-Net, VAE, text encoders and tokenizers, from a single file or a diffusers folder."""
 
+import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,10 +39,10 @@ class Components:
 
 @dataclass(frozen=True)
 class _Source:
-    """One model of the base: its config, and by file where its tensors lie."""
+    """One model of the base: its config, and by file where in it a tensor lies."""
 
     config: Mapping[str, Any]
-    places: Mapping[Path, Mapping[str, Place]]
+    places: Mapping[Path, Callable[[str], Place | None]]
 
 
 def load_components(files: Mapping[str, Path], *, device: torch.device, dtype: torch.dtype) -> Components:
@@ -86,20 +87,13 @@ def _load_single(path: Path, name: str, device: torch.device, dtype: torch.dtype
     layout = read_layout(keys, name)
     configs = original_configs(header, layout, name)
 
-    def source(part: Part) -> _Source:
-        config = configs[part]
-        return _Source(config, {path: {key: layout.place(part, key) for key in _model_keys(part, config)}})
-
     parts: tuple[Part, ...] = ("unet", "vae", "text_encoder", "text_encoder_2")
-    sources = {part: source(part) for part in parts if part in configs}
+    sources = {
+        part: _Source(configs[part], {path: functools.partial(layout.place, part)}) for part in parts if part in configs
+    }
     tokenizers = tuple(shipped_tokenizer(pad_zero=at.style == "open_clip") for at in layout.text_encoders)
     prediction = configs.get("scheduler", {}).get("prediction_type", "epsilon")
     return _assemble(layout.architecture, sources, tokenizers, prediction, name, device, dtype)
-
-
-def _model_keys(part: Part, config: Mapping[str, Any]) -> list[str]:
-    with torch.device("meta"):
-        return list(_make(part, config).state_dict())
 
 
 # ── a diffusers folder ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,14 +132,16 @@ def folder_architecture(unet: Mapping[str, Any], *, two: bool) -> Architecture:
 
 def _folder_source(files: Mapping[str, Path], part: Part) -> _Source:
     config = _json(files, f"{part}/config.json")
-    wanted = {_bare_key(key): key for key in _model_keys(part, config)}
-    places: dict[Path, dict[str, Place]] = {}
+    places: dict[Path, Callable[[str], Place | None]] = {}
     for name in weight_names(files, part):
         header = read_header(files[name], name)
         _refuse_quantized(header, name)
-        there = {_bare_key(key): key for key in header.tensors}
-        places[files[name]] = {wanted[bare]: Place(key) for bare, key in there.items() if bare in wanted}
+        places[files[name]] = functools.partial(_place_in, {_bare_key(key): Place(key) for key in header.tensors})
     return _Source(config, places)
+
+
+def _place_in(there: Mapping[str, Place], key: str) -> Place | None:
+    return there.get(_bare_key(key))
 
 
 def weight_names(files: Mapping[str, Path], part: str) -> tuple[str, ...]:

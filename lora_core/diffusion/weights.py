@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def build(
     make: Callable[[], Model],
-    sources: Mapping[Path, Mapping[str, Place]],
+    sources: Mapping[Path, Callable[[str], Place | None]],
     *,
     part: str,
     device: torch.device,
@@ -26,7 +26,7 @@ def build(
 
     Args:
         make: builds the model; it runs on the meta device, so it costs neither time nor memory.
-        sources: by file, where each tensor of the model lies in it.
+        sources: by file, a function that tells where in it a tensor of the model lies; None: not in this one.
         part: the model's name in messages.
         device: where the weights go.
         dtype: the format they are held in.
@@ -38,15 +38,19 @@ def build(
         model = make()
     wanted = {key: tensor.shape for key, tensor in model.state_dict().items()}
     state: dict[str, torch.Tensor] = {}
-    for path, places in sources.items():
+    for path, place_of in sources.items():
         with safe_open(path, framework="pt", device="cpu") as file:
-            for key in [key for key in places if key in wanted]:
-                tensor = places[key].take(file.get_tensor(places[key].key))
-                if tensor.numel() != wanted[key].numel():
+            there = set(file.keys())
+            for key, shape in wanted.items():
+                place = place_of(key)
+                if place is None or place.key not in there:
+                    continue
+                tensor = place.take(file.get_tensor(place.key))
+                if tensor.numel() != shape.numel():
                     raise CheckpointError(
-                        f"{part}: {key} has shape {list(tensor.shape)} in the file, its config says {list(wanted[key])}"
+                        f"{part}: {key} has shape {list(tensor.shape)} in the file, its config says {list(shape)}"
                     )
-                state[key] = tensor.reshape(wanted[key]).to(device=device, dtype=dtype, copy=True)
+                state[key] = tensor.reshape(shape).to(device=device, dtype=dtype, copy=True)
     missing = [key for key in wanted if key not in state]
     if missing:
         raise CheckpointError(

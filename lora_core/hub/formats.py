@@ -92,6 +92,8 @@ def refuse_foreign(start: bytes, name: str, error: type[UserError] = CheckpointE
     Raises:
         UserError: (as `error`) with the reason and what to do.
     """
+    if start[4:9] == b"\0\0\0\0{":  # safetensors; the length before it can look like any of the marks below
+        return
     if start[:4] == b"PK\x03\x04" or start[:2] in _PICKLE_STARTS or start[2:14] == _LEGACY_TORCH:
         raise error(
             f"{name}: this is a pickle (.ckpt, .pt, .bin), which can run any code when it is read, so it is refused "

@@ -54,7 +54,7 @@ def read_alpha(rgba: NDArray[np.uint8]) -> AlphaReading:
 
 
 def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The picture on a background, computed in floating point and rounded once.
+    """The picture on a background; half-transparent pixels are computed in floating point and rounded once.
 
     Straight: c·a + b·(1 − a). Premultiplied: c + b·(1 − a) (Porter & Duff 1984, "over"). What is wholly transparent
     becomes the background, whatever colour a program left there.
@@ -69,12 +69,13 @@ def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int
     """
     if kind == "opaque":
         return np.ascontiguousarray(rgba[..., :3])
-    colour = rgba[..., :3].astype(np.float32)
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    behind = np.asarray(background, dtype=np.float32)
-    shown = colour if kind == "premultiplied" else colour * alpha
-    shown = np.where(alpha > 0, shown, 0) + behind * (1 - alpha)
-    return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    behind = np.asarray(background, dtype=np.uint8)
+    flat = np.where(rgba[..., 3:] == 255, rgba[..., :3], behind)
+    edge = (rgba[..., 3] > 0) & (rgba[..., 3] < 255)
+    colour, alpha = rgba[edge, :3].astype(np.float32), rgba[edge, 3:].astype(np.float32) / 255
+    shown = (colour if kind == "premultiplied" else colour * alpha) + behind * (1 - alpha)
+    flat[edge] = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    return flat
 
 
 def colour_of(text: str) -> tuple[int, int, int]:

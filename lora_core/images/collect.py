@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lora_core.dataset import Entry, Manifest, Rejected
-from lora_core.errors import DatasetError, HeadcanonError, ImageError, StoreError
+from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
 from lora_core.images.decode import EXTENSIONS, size_of
 from lora_core.recipe import Composition
-from lora_core.store import Store
+from lora_core.store import Store, canonical_json, digest_of
 
 REPORT_NAME = "report.json"
 # Written by this project's own commands into folders of pictures.
 _OURS = (LIST_NAME, REPORT_NAME)
+# Raised when another file counts as a picture.
+_SIZE_VERSION = 1
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
 
 
@@ -135,16 +137,29 @@ def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str,
         sha256 = store.digest_of_file(path)
         if not store.has(sha256):
             sha256 = store.put_file(path)
-        width, height = size_of(store.path(sha256).read_bytes(), source)
-    except StoreError:
-        raise
-    except (ImageError, OSError) as error:
-        text = str(error) if isinstance(error, HeadcanonError) else f"cannot be read ({error.strerror})"
-        return Rejected(source=source, reason=text.removeprefix(f"{source}: "))
+        size = _size(store, sha256, source)
+    except OSError as error:
+        return Rejected(source=source, reason=f"cannot be read ({error.strerror})")
+    if isinstance(size, str):
+        return Rejected(source=source, reason=size)
+    width, height = size
     composition, note = composition_of(source, listed)
     return Entry(
         name=name, source=source, image=sha256, width=width, height=height, composition=composition, notes=(note,)
     )
+
+
+def _size(store: Store, sha256: str, source: str) -> tuple[int, int] | str:
+    """Width and height in pixels, or why the bytes are no picture; remembered, so that no file is read twice."""
+    key = digest_of(canonical_json(["picture size", _SIZE_VERSION, sha256]))
+    known = store.record(key)
+    if known is None:
+        try:
+            known = size_of(store.get_bytes(sha256), source)
+        except ImageError as error:
+            known = str(error).removeprefix(f"{source}: ")
+        store.set_record(key, known)
+    return known if isinstance(known, str) else (int(known[0]), int(known[1]))
 
 
 def _names(sources: list[str]) -> dict[str, str]:

@@ -172,11 +172,12 @@ def _cut(image: Image.Image, box: Box, background: tuple[int, int, int]) -> Imag
 def _flat(image: Image.Image, options: Preprocess, notes: list[str]) -> Image.Image:
     """The picture on the background colour."""
     if image.mode != "RGBA":
+        notes.append("no transparency: what is behind the subject stays; export with a transparent background")
         return image
     rgba = np.asarray(image)
     reading = read_alpha(rgba)
     if reading.kind == "opaque":
-        return image.convert("RGB")
+        return _flat(image.convert("RGB"), options, notes)
     kind = reading.kind if options.alpha == "detect" else options.alpha
     notes.append(_alpha_note(reading, options))
     return Image.fromarray(flatten(rgba, kind, colour_of(options.background)))

@@ -13,6 +13,7 @@ from lora_core.diffusion.prompts import hidden_states, token_ids
 from lora_core.errors import GateError
 from lora_core.judging.scores import LEAK_TAGS, Figure, mean_of_tag
 from lora_core.lora.attach import attach
+from lora_core.lora.file import read_lora
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files
 from lora_core.sampling.samples import Samples
@@ -99,7 +100,8 @@ def merge_gate(
     where = pick_device(device)
     components = load_components(store.tree(base.sha256), device=where, dtype=torch.float32)
     plain = predictions(components, clip_skip)
-    attach(components, store.path(epoch_files(store, lora)[-1].sha256), weight)
+    last = epoch_files(store, lora)[-1]
+    attach(components, read_lora(store.path(last.sha256), last.file), weight)
     wanted = predictions(components, clip_skip)
     del components
     got = predictions(load_components(store.tree(merged.sha256), device=where, dtype=torch.float32), clip_skip)

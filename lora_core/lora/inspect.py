@@ -56,7 +56,9 @@ class Inspection(BaseModel):
             parts = ", ".join(f"{count} {part}" for part, count in self.parts.items())
             lines.append(f"modules       {self.modules} ({parts})")
             lines.append(f"rank          {', '.join(map(str, self.ranks))}")
-            lines.append(f"alpha         {', '.join(f'{alpha:g}' for alpha in self.alphas) or 'not stated: as the rank'}")
+            lines.append(
+                f"alpha         {', '.join(f'{alpha:g}' for alpha in self.alphas) or 'not stated: as the rank'}"
+            )
         if self.tags:
             lines.append("tags          " + ", ".join(f"{tag.name} ({tag.count})" for tag in self.tags))
         short = {key: value for key, value in self.metadata.items() if len(value) <= _SHORT}

@@ -7,6 +7,7 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont
 
 from lora_core.dataset import Manifest
+from lora_core.sampling.grid import shortened
 from lora_core.store import Store
 
 _THUMB_PX = 160
@@ -75,19 +76,6 @@ def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, 
         (left - 1, top - 1, left + _THUMB_PX, top + _THUMB_PX), outline=edge, width=2 if thumbnail.flags else 1
     )
     lines = ((thumbnail.name, _INK), (thumbnail.composition, _FAINT), ("; ".join(thumbnail.flags), _FLAG))
+    font = ImageFont.load_default(size=14)
     for number, (text, colour) in enumerate(lines):
-        draw.text((left, top + _THUMB_PX + 5 + number * 18), _fitted(text), font=_font(), fill=colour)
-
-
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=14)
-
-
-def _fitted(text: str) -> str:
-    """The text, cut so that it stays below its picture."""
-    font = _font()
-    if font.getlength(text) <= _THUMB_PX:
-        return text
-    while text and font.getlength(text + "…") > _THUMB_PX:
-        text = text[:-1]
-    return text + "…"
+        draw.text((left, top + _THUMB_PX + 5 + number * 18), shortened(text, _THUMB_PX, font), font=font, fill=colour)

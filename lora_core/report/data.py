@@ -64,7 +64,7 @@ class CheckRow(Frozen):
     """One check between two steps."""
 
     name: str
-    passed: bool
+    passed: bool | None = Field(description="None: nothing was measured, a person looks at the picture.")
     line: str = Field(description="Figure and bound in words.")
     advice: str = Field(default="", description="Shown when it was not passed.")
     picture: bytes = Field(default=b"", repr=False, description="A grid of the samples it looked at; empty: none.")

@@ -9,6 +9,7 @@ from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import LoraError
 from lora_core.lora.attach import attach, detach
+from lora_core.lora.file import read_lora
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
@@ -199,7 +200,7 @@ class _Easel:
         if lora is None:
             detach(self.components)
         else:
-            attach(self.components, self.store.path(lora.sha256), self.weight)
+            attach(self.components, read_lora(self.store.path(lora.sha256), lora.file), self.weight)
         self._attached = lora
 
     def _known(self, column: _Column, shot: Shot) -> str | None:

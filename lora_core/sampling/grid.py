@@ -1,9 +1,13 @@
 """Labelled contact sheets: rows are prompts and seeds, columns are epochs."""
 
+import bisect
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _LARGEST_WIDTH_PX = 2400
 _LARGEST_CELL_PX = 512
@@ -60,11 +64,11 @@ def contact_grid(
     width, height = layout.corner(len(rows), len(columns))
     sheet = Image.new("RGB", (width - _GAP_PX + _MARGIN_PX, height - _GAP_PX + _MARGIN_PX), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _text(draw, (_MARGIN_PX, 14), _shortened(title, sheet.width - 2 * _MARGIN_PX, _font(26)), 26, _INK)
+    _text(draw, (_MARGIN_PX, 14), shortened(title, sheet.width - 2 * _MARGIN_PX, _font(26)), 26, _INK)
     for number, heading in enumerate(columns):
         left, top = layout.corner(0, number)
         size = 20 if layout.cell_width >= 110 else 15
-        _text(draw, (left, top - size - 9), _shortened(heading, layout.cell_width, _font(size)), size, _INK)
+        _text(draw, (left, top - size - 9), shortened(heading, layout.cell_width, _font(size)), size, _INK)
     for number, (text, small) in enumerate(rows):
         _row_label(draw, layout, number, text, small)
         for column in range(len(columns)):
@@ -97,7 +101,7 @@ def _row_label(draw: ImageDraw.ImageDraw, layout: _Layout, row: int, text: str, 
     lines = _wrapped(text, room, font)
     kept = max(1, (layout.cell_height - 26) // 20)
     if len(lines) > kept:
-        lines = [*lines[: kept - 1], _shortened(" ".join(lines[kept - 1 :]), room, font)]
+        lines = [*lines[: kept - 1], shortened(" ".join(lines[kept - 1 :]), room, font)]
     for number, line in enumerate(lines):
         _text(draw, (_MARGIN_PX, top + number * 20), line, 16, _INK)
     _text(draw, (_MARGIN_PX, top + len(lines) * 20 + 4), small, 15, _FAINT)
@@ -112,7 +116,7 @@ def _paste(sheet: Image.Image, layout: _Layout, cell: Cell) -> None:
     )
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size=size)
 
 
@@ -120,7 +124,7 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, 
     draw.text(at, text, font=_font(size), fill=fill)
 
 
-def _wrapped(text: str, width_px: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _wrapped(text: str, width_px: int, font: Font) -> list[str]:
     """The text in lines that fit, broken at spaces; a longer word is cut."""
     lines: list[str] = []
     for word in text.split():
@@ -128,13 +132,17 @@ def _wrapped(text: str, width_px: int, font: ImageFont.FreeTypeFont | ImageFont.
         if lines and font.getlength(longer) <= width_px:
             lines[-1] = longer
         else:
-            lines.append(_shortened(word, width_px, font))
+            lines.append(shortened(word, width_px, font))
     return lines or [""]
 
 
-def _shortened(text: str, width_px: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def shortened(text: str, width_px: int, font: Font) -> str:
+    """The text, or as much of it as fits with an ellipsis."""
     if font.getlength(text) <= width_px:
         return text
-    while text and font.getlength(text + "…") > width_px:
-        text = text[:-1]
-    return text.rstrip(" ,") + "…"
+
+    def width(letters: int) -> int:
+        return math.ceil(font.getlength(text[:letters] + "…"))
+
+    kept = bisect.bisect_right(range(1, len(text)), width_px, key=width)
+    return text[:kept].rstrip(" ,") + "…"

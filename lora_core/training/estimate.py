@@ -26,8 +26,9 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str) 
         models.update(zip(TEXT_PARTS, components.text_encoders, strict=False))
     trained = 0
     for part, model in models.items():
-        weights = [model.get_submodule(path).weight for path in module_names(components, part).values()]
-        trained += sum(options.rank * (weight.shape[0] + weight.shape[1]) for weight in weights)
+        for path in module_names(components, part):
+            outputs, inputs = model.get_parameter(f"{path}.weight").shape[:2]
+            trained += options.rank * (outputs + inputs)
     return training_memory_bytes(
         (components.unet, components.vae, *components.text_encoders),
         trained,

@@ -14,11 +14,12 @@ from lora_core.captions.taxonomy import family_of, is_framing
 from lora_core.dataset import Entry, Scores
 from lora_core.errors import CaptionError
 
-TAGS = """
+TAG_NAMES = """
     1girl 2girls solo blonde_hair brown_hair long_hair twintails blue_eyes closed_eyes cat_ears tail glasses hairclip
     red_dress school_uniform smile upper_body portrait full_body cowboy_shot from_side from_behind straight-on
     from_above from_below realistic nose lips signature star_(symbol) adjusting_hair hakurei_reimu english_text hc_mina
-""".split()
+"""
+TAGS = TAG_NAMES.split()
 DIGEST = "0" * 64
 
 tag_scores = st.dictionaries(st.sampled_from(TAGS), st.floats(0.05, 1.0), max_size=len(TAGS))

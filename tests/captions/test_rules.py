@@ -56,6 +56,8 @@ def test_a_rule_file_goes_before_the_recipe_field_by_field(tmp_path):
         ('add = ["from behind"]', "is a view"),
         ('replace = {a = "b", b = "c"}', "both makes 'b' and replaces it"),
         ('replace = {realistic = "b"}', "takes away 'realistic'"),
+        ('trigger = "two words"', "trigger"),
+        ('memorize = ["hair colour"]', "'hair_colour' is no family; did you mean 'hair_color'"),
         ('memorize = "x"', "memorize"),
         ("memorize = [", "not a readable TOML"),
     ],

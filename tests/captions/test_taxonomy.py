@@ -38,7 +38,8 @@ LEFT = (
     "ruffling_hair floating_hair hand_in_own_hair eyes_visible_through_hair v-shaped_eyebrows raised_eyebrow "
     "constricted_pupils ear_blush looking_over_eyewear hat_with_ears animal_ear_headphones wing_collar tan_background "
     "shiny_skin shiny_hair 1girl solo smile open_mouth looking_at_viewer red_dress school_uniform long_sleeves "
-    "white_background upper_body standing swing cattail playboy_bunny magical_girl tailcoat hairdressing tongue_out teeth crying"
+    "white_background upper_body standing swing cattail playboy_bunny magical_girl tailcoat hairdressing tongue_out "
+    "teeth crying"
 )
 
 

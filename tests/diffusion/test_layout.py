@@ -65,7 +65,7 @@ def test_diffusers_takes_the_same_thirds_of_open_clips_fused_attention() -> None
         CLIPTextConfig(**config, projection_dim=8, vocab_size=10, bos_token_id=8, eos_token_id=9)
     )
     wanted = model.state_dict()
-    at = TextEncoderAt("cond_stage_model.model.", "open_clip")
+    at = TextEncoderAt("conditioner.embedders.1.model.", "open_clip")
     original: dict[str, torch.Tensor] = {}
     for key, tensor in wanted.items():
         place = text_place(key, at)
@@ -75,7 +75,7 @@ def test_diffusers_takes_the_same_thirds_of_open_clips_fused_attention() -> None
         else:
             original[place.key] = tensor.T if place.transposed else tensor
 
-    found = convert_open_clip_checkpoint(model, original)
+    found = convert_open_clip_checkpoint(model, original, prefix=at.prefix)
 
     assert found.keys() == wanted.keys()
     for key in wanted:

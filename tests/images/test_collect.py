@@ -44,6 +44,14 @@ def test_an_entry_is_the_source_as_it_is(store, screenshots, shot):
     assert (entry.name, entry.width, entry.height, entry.composition) == ("upper_body_1", 480, 270, "upper_body")
 
 
+def test_a_known_file_is_not_opened_again(store, screenshots, shot, monkeypatch):
+    shot("a.png")
+    (screenshots / "bad.png").write_text("x")
+    first = collect(store, screenshots)
+    monkeypatch.setattr(store, "get_bytes", lambda sha256: pytest.fail("opened"))
+    assert collect(store, screenshots) == first
+
+
 def test_equal_stems_in_two_folders_get_their_folder_in_front(store, screenshots, shot):
     shot("portrait/001.png")
     shot("upper_body/001.png", shift=5)

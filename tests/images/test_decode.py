@@ -25,14 +25,15 @@ def _drawn(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray(values).convert(mode)
 
 
-def _bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises that many pixels."""
+def _png(width: int, height: int, pixels: bytes, *, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG by hand: kinds that Pillow does not write, and headers that promise more than there is."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,8 @@ def _bomb(width: int, height: int) -> bytes:
         (b"this is a text\n" * 20, "not a picture"),
         (_bytes(_drawn())[:200], "damaged or incomplete"),
         (_bytes(_drawn(), "JPEG")[:300], "damaged or incomplete|not a readable picture"),
-        (_bomb(20_000, 20_000), "million pixels"),
-        (_bomb(10_000, 10_000), "10000×10000 pixels"),
+        (_png(20_000, 20_000, b""), "million pixels"),
+        (_png(10_000, 10_000, b""), "10000×10000 pixels"),
         (b"\x89PNG\r\n\x1a\n", "not a"),
         (_bytes(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF"), "floating-point"),
     ],
@@ -79,6 +80,15 @@ def test_sixteen_bit_grey_keeps_its_brightness():
     image = Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16))
     decoded = decode(_bytes(image), "x")
     assert np.asarray(decoded.image)[0, :, 0].tolist() == [0, 128, 255]
+    assert "16 bits a channel reduced to 8" in decoded.notes
+
+
+@pytest.mark.parametrize(("colour", "mode"), [(2, "RGB"), (6, "RGBA")])
+def test_sixteen_bit_colour_keeps_its_colours(colour, mode):
+    channels = len(mode)
+    row = b"\0" + struct.pack(f">{channels}H", *(0x1234, 0x8080, 0xFFFF, 0x4040)[:channels])
+    decoded = decode(_png(1, 1, row, bits=16, colour=colour), "x")
+    assert decoded.image.getpixel((0, 0)) == (0x12, 0x80, 0xFF, 0x40)[:channels]
     assert "16 bits a channel reduced to 8" in decoded.notes
 
 

@@ -15,6 +15,8 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store
 
+torch.set_num_threads(1)  # two threads wait for each other longer than such small sums take
+
 _LETTERS = (*string.ascii_lowercase, *string.digits, ",", "_", "{", "}", "(", ")", "\\")
 _ATTENTION = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 

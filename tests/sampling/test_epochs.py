@@ -130,7 +130,7 @@ def test_samples_can_be_tagged_like_screenshots(store: Store, base: CheckpointRe
 def lora_tree(store: Store, tmp_path: Path, *names: str) -> LoraRef:
     file = tmp_path / "file"
     file.write_bytes(b"x")
-    return LoraRef(sha256=store.put_tree({name: file for name in names}))
+    return LoraRef(sha256=store.put_tree(dict.fromkeys(names, file)))
 
 
 def test_the_file_without_a_number_is_the_last_epoch(store: Store, tmp_path: Path) -> None:
@@ -153,5 +153,5 @@ def test_files_of_two_loras_are_refused(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_lora_without_a_file_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(LoraError, match="no .safetensors file"):
+    with pytest.raises(LoraError, match=r"no \.safetensors file"):
         epoch_files(store, lora_tree(store, tmp_path, "loss.json"))

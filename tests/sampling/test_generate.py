@@ -1,7 +1,8 @@
 """The denoising loop, against diffusers' own pipeline and against itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from lora_core.diffusion.components import Components
+from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import CheckpointError
 from lora_core.recipe import Sampling
 from lora_core.sampling.generate import Shot, build_scheduler, generate
@@ -116,3 +117,8 @@ def test_progress_counts_steps_of_pictures(components: Components) -> None:
 def test_an_sdxl_base_is_refused_in_words(components: Components) -> None:
     with pytest.raises(CheckpointError, match=r"SDXL.*SD1"):
         next(generate(replace(components, architecture="sdxl"), SHOTS, OPTIONS, 1))
+
+
+def test_a_bfloat16_model_draws_nearly_the_same(components: Components, base_files: Mapping[str, Path]) -> None:
+    half = load_components(base_files, device=torch.device("cpu"), dtype=torch.bfloat16)
+    assert distance(draw(half, SHOTS[:1], OPTIONS)[0], draw(components, SHOTS[:1], OPTIONS)[0]) < 40

@@ -1,7 +1,6 @@
 """A tiny Stable Diffusion with random weights, in a store, and sets of small drawn pictures."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,9 @@ def _byte_letters() -> list[str]:
 
 def _write_tokenizer(folder: Path) -> int:
     letters = _byte_letters()
-    vocabulary = {word: index for index, word in enumerate([*letters, *(f"{each}</w>" for each in letters), _START, _END])}
+    vocabulary = {
+        word: index for index, word in enumerate([*letters, *(f"{each}</w>" for each in letters), _START, _END])
+    }
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("#version: 0.2\n")
@@ -83,12 +84,12 @@ def put_base(store: Store, folder: Path) -> CheckpointRef:
     return CheckpointRef(sha256=store.put_tree(files))
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-@pytest.fixture()
+@pytest.fixture
 def base(store: Store, tiny_base: Path) -> CheckpointRef:
     return put_base(store, tiny_base)
 
@@ -106,10 +107,12 @@ def drawn_entry(store: Store, name: str, size: tuple[int, int], caption: tuple[s
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
     """Three captioned pictures at 32 px × 2, two of them at 24 px × 1, two regularization pictures."""
-    trained = tuple(drawn_entry(store, f"hero_{i}", (40, 40), ("hc_hero", "1girl", "cat_ears", f"tag_{i}")) for i in range(3))
+    trained = tuple(
+        drawn_entry(store, f"hero_{i}", (40, 40), ("hc_hero", "1girl", "cat_ears", f"tag_{i}")) for i in range(3)
+    )
     small = tuple(drawn_entry(store, f"small_{i}", (24, 24), ("hc_hero", "1girl")) for i in range(2))
     style = tuple(drawn_entry(store, f"style_{i}", (40, 40), None) for i in range(2))
     return (
@@ -119,6 +122,6 @@ def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def options() -> Training:
     return Training(resolution=64, epochs=3, rank=4, alpha=2, batch=2, unet_lr=1e-3, text_encoder_lr=1e-4, seed=7)

@@ -2,9 +2,10 @@
 
     python killed_run.py JOB.json
 
-The job names the store, the base, the sets, the options and the kills. A kill is ["step", n]: behind the n-th step of that
-child; ["rename", n]: with its n-th file written but not yet renamed; or ["seconds", s]: whenever that is. The children are
-forked from a parent that has imported everything and computed nothing. The last line tells the digest of the result.
+The job names the store, the base, the sets, the options and the kills. A kill is ["step", n]: behind the n-th step of
+that child; ["rename", n]: with its n-th file written but not yet renamed; or ["seconds", s]: whenever that is. The
+children are forked from a parent that has imported everything and computed nothing. The last line is the result's
+digest.
 """
 
 import json

@@ -21,7 +21,9 @@ def load(folder: Path) -> Components:
     return load_components(files, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def with_lora(model: torch.nn.Module, prefix: str, pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def with_lora(
+    model: torch.nn.Module, prefix: str, pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
     """The model's weights with W + scale · up · down in the place of W."""
     weights = dict(model.named_parameters())
     found = {path: prefix + path.replace(".", "_") for path, _ in model.named_modules()}

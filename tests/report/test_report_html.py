@@ -1,0 +1,255 @@
+"""The report: one file, readable by a parser, with everything escaped."""
+
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from lora_core.report.card import choose_preview, model_card, user_metadata
+from lora_core.report.data import (
+    CaptionChange,
+    CaptionRow,
+    CheckRow,
+    DataSheet,
+    Drawn,
+    EpochRow,
+    Interval,
+    LeftOut,
+    LossCurve,
+    ReportData,
+    Timing,
+)
+from lora_core.report.html import reasons, render, write_report
+from lora_core.report.plots import identity_against_leak, loss_curve
+
+EVIL = "<script>alert('x')</script>"
+
+
+def png(colour: str, size: tuple[int, int] = (32, 48)) -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def interval(mean: float) -> Interval:
+    return Interval(mean=mean, low=mean - 0.1, high=mean + 0.1)
+
+
+def row(epoch: int, identity: float, leak: float, *, chosen: bool = False) -> EpochRow:
+    return EpochRow(
+        epoch=str(epoch),
+        file=f"Mira-{epoch:06d}.safetensors",
+        identity=interval(identity),
+        leak=interval(leak),
+        within_bounds=leak <= 0.25,
+        chosen=chosen,
+    )
+
+
+CAPTION = CaptionRow(
+    name="upper_01",
+    picture=png("white"),
+    before=("1girl", "blue_hair", "red_eyes"),
+    after=("hc_mira", "1girl"),
+    changes=(
+        CaptionChange(tag="blue_hair", what="removed", reason="is the character's"),
+        CaptionChange(tag="red_eyes", what="removed", reason="is the character's"),
+        CaptionChange(tag="hc_mira", what="added", reason="trigger"),
+    ),
+)
+DATA = ReportData(
+    name="Mira",
+    trigger="hc_mira",
+    file="Mira.safetensors",
+    epoch="2",
+    reason="Epoch 2 has the highest lower bound of identity.",
+    flagged=False,
+    max_leak=0.25,
+    preview=png("blue"),
+    epochs=(row(1, 0.2, 0.1), row(2, 0.5, 0.2, chosen=True), row(3, 0.6, 0.4)),
+    samples=tuple(
+        Drawn(epoch=epoch, prompt="hc_mira, smile", seed=1, picture=png(colour))
+        for epoch, colour in (("none", "red"), ("1", "green"), ("2", "blue"), ("3", "black"))
+    ),
+    traits=("blue_hair",),
+    not_measured=("3d",),
+    checks=(CheckRow(name="merge", passed=False, line="merge: 1.2, at most 0.25", advice="merge again"),),
+    curves=(LossCurve(label="Character LoRA", losses=(0.3, 0.2, 0.1, 0.1), epochs=2),),
+    sheets=(DataSheet(title="Character", text="1 picture", picture=png("white")),),
+    captions=(CAPTION,) * 8,
+    left_out=(LeftOut(source="b.txt", reason="not a picture"),),
+    recipe='name = "Mira"',
+    versions=(("torch", "2.13.0"),),
+    timings=(Timing(step="Tag", seconds=3725, cached=True),),
+)
+
+
+class Page(HTMLParser):
+    """Tags that are open, everything that was said, and addresses of pictures."""
+
+    VOID = ("meta", "img", "link", "br", "line", "circle", "rect", "polyline")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.text: list[str] = []
+        self.sources: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href") and value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_is_well_formed_and_needs_no_other_file() -> None:
+    html = render(DATA)
+    page = Page(html)
+    assert page.open == []
+    assert page.sources
+    assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_the_result_stands_first_with_the_line_to_paste() -> None:
+    html = render(DATA)
+    assert html.index("&lt;lora:Mira:0.8&gt; hc_mira") < html.index("Epoch by epoch") < html.index("Why this epoch")
+    assert "Look before you use it" not in html
+    assert "Look before you use it" in render(DATA.model_copy(update={"flagged": True}))
+
+
+def test_everything_that_a_user_wrote_is_escaped() -> None:
+    evil_caption = CAPTION.model_copy(update={"name": EVIL, "before": (EVIL,), "after": (EVIL,)})
+    data = DATA.model_copy(
+        update={
+            "name": EVIL,
+            "trigger": EVIL,
+            "reason": EVIL,
+            "recipe": EVIL,
+            "samples": tuple(drawn.model_copy(update={"prompt": EVIL}) for drawn in DATA.samples),
+            "captions": (evil_caption,),
+            "left_out": (LeftOut(source=EVIL, reason=EVIL),),
+            "curves": (DATA.curves[0].model_copy(update={"label": EVIL}),),
+            "epochs": tuple(row.model_copy(update={"epoch": EVIL}) for row in DATA.epochs),
+        }
+    )
+    html = render(data)
+    assert EVIL not in html
+    assert Page(html).seen.count("script") == 1
+
+
+def test_the_grid_has_the_column_without_the_lora_first() -> None:
+    html = render(DATA)
+    assert html.index(">no LoRA<") < html.index(">epoch 1<") < html.index(">epoch 3<")
+
+
+def test_captions_beyond_the_sixth_are_folded_away() -> None:
+    html = render(DATA)
+    assert "<summary>2 more</summary>" in html
+    assert "<del>blue_hair</del>" in html
+    assert "<ins>hc_mira</ins>" in html
+
+
+def test_changes_with_one_reason_are_told_together() -> None:
+    assert reasons(CAPTION) == [
+        ("removed", "is the character's", ("blue_hair", "red_eyes")),
+        ("added", "trigger", ("hc_mira",)),
+    ]
+
+
+def test_an_unmeasured_figure_is_called_so() -> None:
+    rows = tuple(row.model_copy(update={"identity": None, "leak": None}) for row in DATA.epochs)
+    page = "".join(Page(render(DATA.model_copy(update={"epochs": rows}))).text)
+    assert page.count("not measured") == 2 + 2 * 3
+
+
+def test_a_bare_report_renders() -> None:
+    bare = ReportData(
+        name="Mira", trigger="t", file="Mira.safetensors", epoch="1", reason="r", flagged=True, max_leak=0.25,
+        preview=png("red"), epochs=(), samples=(), traits=(), recipe="",
+    )  # fmt: skip
+    assert Page(render(bare)).open == []
+
+
+def test_durations_are_in_words() -> None:
+    assert "1 h 2 min" in render(DATA)
+
+
+def test_the_report_is_written_whole(tmp_path: Path) -> None:
+    write_report(DATA, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == render(DATA)
+
+
+def test_the_plot_puts_leak_right_and_identity_up() -> None:
+    svg = ElementTree.fromstring(identity_against_leak(DATA.epochs, 0.25))
+    points = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in svg.iter("circle")]
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)
+    labels = [text.text for text in svg.iter("text") if "label" in text.attrib["class"]]
+    assert labels == ["1", "2", "3"]
+    assert [circle.attrib["class"] for circle in svg.iter("circle")] == ["point", "point chosen", "point"]
+
+
+def test_epochs_at_one_place_have_labels_at_different_places() -> None:
+    svg = ElementTree.fromstring(identity_against_leak([row(n, 0.5, 0.1) for n in (1, 2, 3)], 0.25))
+    places = {(t.attrib["x"], t.attrib["y"]) for t in svg.iter("text") if "label" in t.attrib["class"]}
+    assert len(places) == 3
+
+
+def test_negative_and_zero_figures_can_be_plotted() -> None:
+    for value in (-0.4, 0.0):
+        flat = Interval(mean=value, low=value, high=value)
+        rows = [row(1, 0, 0).model_copy(update={"identity": flat, "leak": flat})]
+        assert identity_against_leak(rows, 0.0).startswith("<svg")
+
+
+def test_no_measured_epoch_gives_no_plot() -> None:
+    assert identity_against_leak([DATA.epochs[0].model_copy(update={"leak": None})], 0.25) == ""
+
+
+@pytest.mark.parametrize(("steps", "points"), [(2, 2), (240, 240), (8000, 240)])
+def test_a_loss_curve_has_at_most_240_points(steps: int, points: int) -> None:
+    curve = LossCurve(label="a", losses=tuple(0.1 + 0.001 * (n % 7) for n in range(steps)), epochs=10)
+    lines = list(ElementTree.fromstring(loss_curve(curve)).iter("polyline"))
+    assert [len(line.attrib["points"].split()) for line in lines] == [points, points]
+
+
+def test_a_training_of_one_step_has_no_curve() -> None:
+    assert loss_curve(LossCurve(label="a", losses=(0.1,))) == ""
+
+
+def test_the_card_says_how_to_use_it_and_escapes() -> None:
+    card = model_card(DATA.model_copy(update={"name": "<b>Mi|ra</b>"}), base="owner/name", licence="")
+    assert "<lora:Mira:0.8> hc_mira" in card
+    assert "<b>" not in card.replace("\\<b\\>", "")
+    assert "| Licence | not stated |" in card
+    assert "| 2 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | this one |" in card
+
+
+def test_web_uis_get_their_own_keys() -> None:
+    assert user_metadata(DATA, "sd1").as_json() == {
+        "description": "Mira, learned from 3D-creator screenshots without their look. Epoch 2.",
+        "sd version": "SD1",
+        "activation text": "hc_mira",
+        "preferred weight": 0.8,
+        "notes": DATA.reason,
+    }
+
+
+def test_the_preview_is_the_chosen_epochs_first_picture() -> None:
+    assert choose_preview(DATA.samples, "2") == png("blue")
+    with pytest.raises(ValueError, match="epoch 9"):
+        choose_preview(DATA.samples, "9")
