@@ -13,7 +13,7 @@ from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.judge import judge
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
-from tasks.publish import check_name, publish, report, without_place
+from tasks.publish import check_name, publish, report, tidy, without_place
 from tasks.runtime import At, stopping_all_when_one_fails
 from tasks.sample import sample_epochs
 from tasks.tag import tag
@@ -87,7 +87,9 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
             base=base, style_squares=squares[0], squares=squares[1], pictures=pictures, captioned=captioned, style_lora=styled.lora,
             style_check=styled.check, merge_check=styled.merge_check, lora=lora, samples=samples, verdict=verdict,
         )  # fmt: skip
-        return publish(recipe, report(without_place(recipe), made, tags, rules, at), rules, found, at)
+        folder = publish(recipe, report(without_place(recipe), made, tags, rules, at), rules, found, at)
+        tidy(at)
+        return folder
 
 
 def tagged_pictures(pictures: DatasetRef, tagger: CheckpointRef, word: str, at: At) -> Tagged:

@@ -39,6 +39,7 @@ class Rejected(Frozen):
 
     source: str
     reason: str
+    harmless: bool = Field(default=False, description="Nothing is lost without it: a system file, a text, a copy.")
 
 
 class Manifest(Frozen):

@@ -99,6 +99,12 @@ class Preprocess(Options):
         title="Background",
         description="Colour behind transparent pixels and of the padding. The method's is white.",
     )
+    bad_pictures: Literal["stop", "leave_out"] = Field(
+        default="stop",
+        title="Pictures that cannot be used",
+        description="'stop': end the run and name them, before anything is trained. 'leave_out': go on without them; the "
+        "report gives the reason for each.",
+    )
     min_source_px: int = Field(
         default=256,
         ge=16,

@@ -278,6 +278,10 @@ class Store:
         """The step is finished: its state can go."""
         shutil.rmtree(self.root / "work" / key, ignore_errors=True)
 
+    def unfinished(self) -> list[str]:
+        """Keys of steps that have a work folder."""
+        return [path.name for path in sorted((self.root / "work").glob("*"))]
+
     @property
     def results(self) -> Path:
         """Where Prefect keeps its records of finished tasks."""

@@ -2,6 +2,7 @@
 
 from lora_core.dataset import load_manifest, save_manifest
 from lora_core.images import pipeline
+from lora_core.images.collect import refuse_bad_pictures
 from lora_core.recipe import Preprocess
 from lora_core.refs import DatasetRef
 from tasks.caching import look, step
@@ -13,7 +14,10 @@ def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetR
     """Flatten, crop, resize; what cannot be used is kept with its reason."""
     store = at.open_store("preprocess")
     with progress("preprocess", "image") as listen:
-        return save_manifest(store, pipeline.preprocess(store, load_manifest(store, screenshots), options, listen))
+        manifest = pipeline.preprocess(store, load_manifest(store, screenshots), options, listen)
+    if options.bad_pictures == "stop":
+        refuse_bad_pictures(manifest)
+    return save_manifest(store, manifest)
 
 
 @look("pictures")

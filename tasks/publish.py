@@ -9,7 +9,7 @@ from lora_core.recipe import Recipe, Runtime
 from lora_core.refs import Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.assemble import Made, assemble
-from tasks.caching import look, step
+from tasks.caching import look, recorded, step
 from tasks.runtime import At, progress
 
 
@@ -35,6 +35,15 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
     target = _target(recipe)
     folder.write_folder(at.open_store().tree(files.sha256), target, recipe.name, _inputs(recipe, rules, found))
     return str(target)
+
+
+@look("tidy")
+def tidy(at: At) -> None:
+    """Steps that are finished, and whose result is recorded, need their unfinished work no more."""
+    store = at.open_store()
+    for key in store.unfinished():
+        if recorded(store, key) is not None:
+            store.drop_work(key)
 
 
 def _target(recipe: Recipe) -> Path:

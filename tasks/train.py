@@ -33,16 +33,22 @@ def train_character(
     at: At,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
-    sets = [_set(at, pictures, options.repeats, options.resolution)]
+    sets = [_set(at, pictures, options.repeats, options.resolution, trigger=trigger)]
     if copies is not None:
-        sets.append(_set(at, copies, downscale.repeats, downscale.size))
+        sets.append(_set(at, copies, downscale.repeats, downscale.size, trigger=trigger))
     if regularization.use:
         sets.append(_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
     return _train(name, trigger, base, sets, options, clip_skip, at)
 
 
 def _set(
-    at: At, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str = "", regularization: bool = False
+    at: At,
+    pictures: DatasetRef,
+    repeats: int,
+    resolution: int,
+    class_tokens: str = "",
+    regularization: bool = False,
+    trigger: str = "",
 ) -> TrainingSet:
     return TrainingSet(
         manifest=load_manifest(at.open_store(), pictures),
@@ -50,15 +56,15 @@ def _set(
         regularization=regularization,
         class_tokens=class_tokens,
         resolution_px=resolution,
+        trigger=trigger,
     )
 
 
 def _train(
     name: str, trigger: str, base: CheckpointRef, sets: list[TrainingSet], options: Training, clip_skip: int, at: At
 ) -> LoraRef:
-    key = current_key()
     with progress(f"train {name}", "step") as listen:
-        lora = train(
+        return train(
             at.open_store(),
             base,
             sets,
@@ -66,9 +72,7 @@ def _train(
             name=name,
             clip_skip=clip_skip,
             device=at.device,
-            key=key,
+            key=current_key(),
             trigger=trigger,
             progress=listen,
         )
-    at.open_store().drop_work(key)
-    return lora

@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from demo.train import export, latents, render, tagger, text, unet, vae
+from demo.train import export, latents, measure, render, tagger, text, unet, vae
 from demo.train.loop import prepare_process
 
-STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "export")
+STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "measure", "export")
 MODELS: Final = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -42,6 +42,8 @@ def run_step(step: str, work: Path, minutes: float | None) -> None:
             tagger.train(work, minutes)
         case "decoder":
             vae.train_decoder(work, minutes)
+        case "measure":
+            measure.measure(work)
         case "export":
             export.export(work, MODELS)
         case _:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from diffusers import PNDMScheduler
+from safetensors.torch import save_file
+from transformers import CLIPTextModel
 
 from demo.train.latents import load_latents
 from demo.train.render import FULL_PX
@@ -45,13 +47,20 @@ def _write_base(work: Path, folder: Path) -> None:
     folder.mkdir(parents=True)
     model.unet.half().save_pretrained(folder / "unet")
     model.vae.half().save_pretrained(folder / "vae")
-    model.text.encoder.half().save_pretrained(folder / "text_encoder")
+    _write_text_encoder(model.text.encoder.half(), folder / "text_encoder")
     shutil.copytree(work / "tokenizer", folder / "tokenizer")
     _scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
     LOG.info(
         "export: base at step %d, %.1f MB", step, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
     )
+
+
+def _write_text_encoder(encoder: CLIPTextModel, folder: Path) -> None:
+    """Writes the encoder under the names that Stable Diffusion 1 uses on disk, whatever transformers' version."""
+    encoder.save_pretrained(folder)
+    weights = {f"text_model.{key.removeprefix('text_model.')}": value for key, value in encoder.state_dict().items()}
+    save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _scheduler() -> PNDMScheduler:

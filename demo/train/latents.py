@@ -2,6 +2,7 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,10 +39,8 @@ def encode_pictures(work: Path) -> None:
             whole.float().mean((0, 2, 3)).tolist(),
             whole.float().std((0, 2, 3)).tolist(),
         )
-        replace_file(
-            work / f"latents-{size_px}.safetensors",
-            lambda path, whole=whole, tags=tags: save_file({"latents": whole}, str(path), metadata={"tags": tags}),
-        )  # type: ignore[misc]
+        save = partial(save_file, {"latents": whole}, metadata={"tags": tags})
+        replace_file(work / f"latents-{size_px}.safetensors", save)
 
 
 def load_latents(work: Path, size_px: int) -> tuple[Tensor, list[list[str]]]:

@@ -69,7 +69,7 @@ def fit(name: str, work: Path, models: Mapping[str, nn.Module], loss_of: BatchLo
             raise FloatingPointError(
                 f"{name}: the loss of step {step} is {loss.item()}; lower the learning rate ({budget.lr})"
             )
-        loss.backward()
+        torch.autograd.backward(loss)
         _share_gradients(list(weights.values()))
         torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
@@ -153,7 +153,7 @@ def _share_gradients(parameters: Sequence[Tensor]) -> None:
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, mean in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 

@@ -50,7 +50,8 @@ class Tagger(nn.Module):
         x = images
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = functional.relu(norm(conv(x)))
-        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        logits: Tensor = self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        return logits
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,10 @@ def caption(tags: Sequence[str], rng: random.Random) -> str:
 
 def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """Returns padded ids (B, 77)."""
-    return tokenizer(
+    ids: Tensor = tokenizer(
         list(texts), padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
     ).input_ids
+    return ids
 
 
 def tag_vector(captions: Sequence[Sequence[str]]) -> Tensor:

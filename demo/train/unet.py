@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from transformers import CLIPTokenizer
 
 from demo.sheet import tile
@@ -88,7 +89,7 @@ def train(work: Path, minutes: float | None) -> None:
     """Trains U-Net and text encoder and draws a sheet of samples at the end."""
     # Two processes of one thread each: threads of one process wait for each other dozens of times a step.
     with TemporaryDirectory() as meeting:
-        torch.multiprocessing.spawn(_train_rank, (work, minutes, f"{meeting}/meet"), nprocs=_RANKS)
+        spawn(_train_rank, (work, minutes, f"{meeting}/meet"), nprocs=_RANKS)  # type: ignore[no-untyped-call]
     preview(work)
 
 
@@ -154,7 +155,8 @@ def sample(
     for timestep in solver.timesteps:
         without, with_ = model.unet(torch.cat([latents, latents]), timestep, states).sample.chunk(2)
         latents = solver.step(without + cfg * (with_ - without), timestep, latents).prev_sample
-    return model.vae.decode(latents / SCALING).sample
+    pictures: Tensor = model.vae.decode(latents / SCALING).sample
+    return pictures
 
 
 def preview(work: Path) -> None:

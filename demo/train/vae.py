@@ -7,6 +7,9 @@ from typing import Final
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.downsampling import Downsample2D
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -130,16 +133,16 @@ def to_pictures(images: Tensor) -> list[Image.Image]:
 
 
 def _near_identity(module: nn.Module) -> None:
-    name = type(module).__name__
-    if name == "ResnetBlock2D":
+    if isinstance(module, ResnetBlock2D):
         with torch.no_grad():
             module.conv2.weight.mul_(0.2)
-    elif name in ("Downsample2D", "Upsample2D"):
-        with torch.no_grad():
-            module.conv.weight.mul_(0.1)
-            nn.init.dirac_(module.conv.weight[:]) if name == "Upsample2D" else _averaging(module.conv.weight)
+    elif isinstance(module, Upsample2D):
+        nn.init.dirac_(module.conv.weight)
+    elif isinstance(module, Downsample2D):
+        _averaging(module.conv.weight)
 
 
+@torch.no_grad()
 def _averaging(weight: Tensor) -> None:
     weight.zero_()
     for channel in range(weight.shape[0]):

@@ -94,7 +94,8 @@ def _slopes(shape: Shape, mask: Image.Image, frame: Frame, left: int, top: int) 
     """Returns the surface's slope to the right and downwards: rounded rim, ellipsoid and grooves."""
     radius_px = shape.round * frame.unit_px
     soft = np.asarray(mask.filter(ImageFilter.GaussianBlur(radius_px)), np.float32) / 255
-    slope_y, slope_x = (-3.6 * radius_px * g for g in np.gradient(soft))
+    slope_x: Plane = np.asarray(np.gradient(soft, axis=1), np.float32) * (-3.6 * radius_px)
+    slope_y: Plane = np.asarray(np.gradient(soft, axis=0), np.float32) * (-3.6 * radius_px)
     height, width = soft.shape
     x = ((np.arange(width, dtype=np.float32) + left - frame.offset_x_px) / frame.unit_px)[None, :]
     y = ((np.arange(height, dtype=np.float32) + top - frame.offset_y_px) / frame.unit_px)[:, None]
@@ -121,6 +122,6 @@ def _lit(buffers: _Buffers) -> NDArray[np.float32]:
     ambient = np.array([0.44, 0.39, 0.44], np.float32)
     lamp = ambient + diffuse[..., None] * np.array([0.66, 0.68, 0.62], np.float32)
     rim = (1 - nz) ** 3 * np.clip(nx - ny * 0.3, 0, 1) * 0.25
-    return np.clip(
-        buffers.colour * lamp + shine[..., None] + rim[..., None] * np.array([0.7, 0.85, 1.0], np.float32), 0, 1
-    )
+    back_light = rim[..., None] * np.array([0.7, 0.85, 1.0], np.float32)
+    lit: NDArray[np.float32] = np.clip(buffers.colour * lamp + shine[..., None] + back_light, 0, 1)
+    return lit

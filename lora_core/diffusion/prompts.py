@@ -1,20 +1,11 @@
-"""From tags to what the U-Net reads: caption text, token ids, hidden states of the text encoder."""
+"""From texts to what the U-Net reads: token ids, hidden states of the text encoder."""
 
 from collections.abc import Sequence
 
 import torch
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-KAOMOJI = (
-    "0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^",
-    "o_o", "u_u", "x_x", "|_|", "||_||",
-)  # fmt: skip
-"""Tags whose underscores are a mouth, not a space (the list of the WD14 web UI extension)."""
-
-
-def caption_text(tags: Sequence[str]) -> str:
-    """Canonical tags as a text encoder was taught them: spaces for underscores, brackets unescaped, joined by ", "."""
-    return ", ".join(tag if tag in KAOMOJI else tag.replace("_", " ") for tag in tags)
+from lora_core.errors import RecipeError
 
 
 def shuffled(tags: Sequence[str], keep: int, generator: torch.Generator) -> tuple[str, ...]:
@@ -52,11 +43,16 @@ def hidden_states(
 
     Returns:
         (B, T, width).
+
+    Raises:
+        RecipeError: the text encoder has fewer layers.
     """
     if clip_skip == 1:
         last: torch.Tensor = text_encoder(ids).last_hidden_state
         return last
     layers = text_encoder(ids, output_hidden_states=True).hidden_states
+    if clip_skip >= len(layers):
+        raise RecipeError(f"base.clip_skip = {clip_skip}: this text encoder has {len(layers) - 1} layers; lower it")
     norm = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
     skipped: torch.Tensor = norm(layers[-clip_skip])
     return skipped

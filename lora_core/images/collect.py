@@ -46,7 +46,8 @@ def collect(store: Store, folder: Path) -> Manifest:
             reason = f"has the same name as {taken[_folded(found.name)]}; rename one of them"
             rejected.append(Rejected(source=source, reason=reason))
         elif twin is not None:
-            rejected.append(Rejected(source=source, reason=f"the same file as {twin}, byte for byte"))
+            reason = f"the same file as {twin}, byte for byte"
+            rejected.append(Rejected(source=source, reason=reason, harmless=True))
         else:
             entries.append(found)
             sources[found.image] = taken[_folded(found.name)] = source
@@ -71,6 +72,20 @@ def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     return paths, rejected
 
 
+def refuse_bad_pictures(manifest: Manifest) -> None:
+    """Stop at files that should have been used and could not be.
+
+    Raises:
+        DatasetError: naming the first of them, and how many there are.
+    """
+    bad = [one for one in manifest.rejected if not one.harmless]
+    if bad:
+        more = f" ({len(bad)} such files)" if len(bad) > 1 else ""
+        raise DatasetError(
+            f"{bad[0].source}: {bad[0].reason}{more}; mend or remove it, or set preprocess.bad_pictures = 'leave_out'"
+        )
+
+
 def nothing_left(where: str, rejected: tuple[Rejected, ...] | list[Rejected]) -> str:
     """One line that says why a set is empty, with the first few reasons."""
     some = "; ".join(f"{one.source}: {one.reason}" for one in rejected[:3])
@@ -93,8 +108,9 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     for path in every:
         if str(path) in _OURS or (path.suffix.lower() == ".txt" and str(path.with_suffix("")) in stems):
             continue
-        reason = _why_not(folder, path)
-        if reason:
+        if reason := _why_not_meant(path):
+            rejected.append(Rejected(source=str(path), reason=reason, harmless=True))
+        elif reason := _why_not(folder, path):
             rejected.append(Rejected(source=str(path), reason=reason))
         else:
             found.append(path)
@@ -113,8 +129,17 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
         yield PurePosixPath(Path(error.filename).relative_to(folder).as_posix())
 
 
+def _why_not_meant(path: PurePosixPath) -> str:
+    """Why a file is not meant to be a picture, going by its name; empty if it may be."""
+    if path.name.lower() in _SYSTEM_FILES or any(part.startswith(".") for part in path.parts):
+        return "a hidden or system file, not a picture"
+    if path.suffix.lower() not in EXTENSIONS:
+        return f"not a picture by its name; pictures end in {', '.join(EXTENSIONS)}"
+    return ""
+
+
 def _why_not(folder: Path, path: PurePosixPath) -> str:
-    """Why a file is no candidate; empty if it is one."""
+    """Why a file that is called a picture is no candidate; empty if it is one."""
     whole = folder / path
     if whole.is_symlink() and not whole.resolve().is_relative_to(folder.resolve()):
         return "a link to a place outside the folder; copy the file here instead"
@@ -124,10 +149,6 @@ def _why_not(folder: Path, path: PurePosixPath) -> str:
         return "a folder that is a link, or one that may not be read"
     if not whole.is_file():
         return "not a regular file"
-    if path.name.lower() in _SYSTEM_FILES or any(part.startswith(".") for part in path.parts):
-        return "a hidden or system file, not a picture"
-    if path.suffix.lower() not in EXTENSIONS:
-        return f"not a picture by its name; pictures end in {', '.join(EXTENSIONS)}"
     return ""
 
 

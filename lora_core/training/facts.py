@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_core.diffusion.prompts import caption_text
 from lora_core.diffusion.schedule import Prediction
 from lora_core.recipe import Training
 from lora_core.store import Tree
@@ -141,9 +140,7 @@ def _folder(facts: Facts, index: int) -> str:
 def _tag_frequency(facts: Facts) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for picture in facts.pictures:
-        counts.setdefault(_folder(facts, picture.set_index), Counter()).update(
-            caption_text([tag]) for tag in picture.tags
-        )
+        counts.setdefault(_folder(facts, picture.set_index), Counter()).update(tag for tag in picture.tags)
     return {folder: dict(count.most_common()) for folder, count in counts.items()}
 
 

@@ -8,7 +8,7 @@ import torch
 
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.loss import min_snr_weight, weighted_mse
-from lora_core.diffusion.prompts import caption_text, hidden_states, shuffled, token_ids
+from lora_core.diffusion.prompts import hidden_states, shuffled, token_ids
 from lora_core.diffusion.schedule import TRAIN_STEPS, add_noise, alphas_cumprod, snr, target
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
@@ -59,7 +59,7 @@ def draw_batch(
         tags = pictures[sample.picture].tags
         if options.shuffle_caption:
             tags = shuffled(tags, options.keep_tokens, generator)
-        captions.append(caption_text(tags))
+        captions.append(", ".join(tags))
     weights = [options.prior_loss_weight if pictures[each.picture].regularization else 1.0 for each in samples]
     return Batch(
         latents=torch.stack([latents[sample.picture] for sample in samples]),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lora_core.captions.tags import spaced
 from lora_core.dataset import Entry, Manifest
 from lora_core.device import counter_generator
 from lora_core.errors import CaptionError, DatasetError
@@ -27,6 +28,7 @@ class TrainingSet:
         regularization: shown beside the training pictures until there are as many of them.
         class_tokens: caption of entries that have none, such as "hcstyle 1girl"; "" if all have one.
         resolution_px: side of a square of the area at which the set is trained.
+        trigger: the one tag that is no tag: its underscores stay.
     """
 
     manifest: Manifest
@@ -34,11 +36,12 @@ class TrainingSet:
     regularization: bool
     class_tokens: str
     resolution_px: int
+    trigger: str = ""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of one set, as it is trained."""
+    """One picture of one set, as it is trained; `tags` are as the text encoder reads them."""
 
     entry: Entry
     set_index: int
@@ -70,7 +73,7 @@ def pictures_of(sets: Sequence[TrainingSet]) -> tuple[Picture, ...]:
             entry=entry,
             set_index=index,
             placement=place((entry.width, entry.height), each.resolution_px),
-            tags=_tags(entry, each.class_tokens),
+            tags=_tags(entry, each),
             regularization=each.regularization,
             repeats=each.repeats,
         )
@@ -79,12 +82,12 @@ def pictures_of(sets: Sequence[TrainingSet]) -> tuple[Picture, ...]:
     )
 
 
-def _tags(entry: Entry, class_tokens: str) -> tuple[str, ...]:
+def _tags(entry: Entry, its_set: TrainingSet) -> tuple[str, ...]:
     if entry.caption:
-        return entry.caption
-    if entry.caption is not None or not class_tokens:
+        return tuple(tag if tag == its_set.trigger else spaced(tag) for tag in entry.caption)
+    if entry.caption is not None or not its_set.class_tokens:
         raise CaptionError(f"{entry.source}: no caption, and its set has no class words; write a caption for it")
-    return (class_tokens,)
+    return (its_set.class_tokens,)
 
 
 def epoch_repeats(pictures: Sequence[Picture], epochs: int) -> Iterator[tuple[int, ...]]:

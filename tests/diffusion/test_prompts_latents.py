@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from lora_core.device import counter_generator
 from lora_core.diffusion.latents import encode, picture_tensor
-from lora_core.diffusion.prompts import caption_text, hidden_states, shuffled, token_ids
+from lora_core.diffusion.prompts import hidden_states, shuffled, token_ids
 
 
 @pytest.fixture
@@ -20,18 +20,6 @@ def tokenizer(tmp_path: Path) -> CLIPTokenizer:
     (tmp_path / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer.from_pretrained(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("tags", "text"),
-    [
-        (("hc_hero", "cat_ears", "star_(symbol)"), "hc hero, cat ears, star (symbol)"),
-        (("^_^", "o_o", "(o)_(o)", "long_hair"), "^_^, o_o, (o)_(o), long hair"),
-        (("hcstyle 1girl",), "hcstyle 1girl"),
-    ],
-)
-def test_underscores_become_spaces_except_in_faces(tags: tuple[str, ...], text: str) -> None:
-    assert caption_text(tags) == text
 
 
 def test_shuffling_leaves_the_first_tags_in_place() -> None:

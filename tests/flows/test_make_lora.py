@@ -1,0 +1,108 @@
+"""The real flow on the demo world at a reduced size: what is cached, what is done again, what is refused."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from small_project import Project, new_project
+
+from lora_core.store import file_digest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_home: Path) -> Project:
+    """A project that was run once."""
+    project = new_project(tmp_path_factory.mktemp("finished") / "project", drawn, prefect_home)
+    done = project.run("run", "recipe.toml")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture
+def copied(tmp_path: Path, finished: Project) -> Project:
+    """That project with its store, to be changed; the published folder stays behind."""
+    shutil.copytree(finished.folder, tmp_path / "project", ignore=shutil.ignore_patterns("out"))
+    return Project(tmp_path / "project", finished.home)
+
+
+def steps_done(stderr: str) -> tuple[str, ...]:
+    """Steps that were not cached, by the line each prints at its end."""
+    return tuple(re.findall(r"^✓ ([a-z ]+):", stderr, re.MULTILINE))
+
+
+def test_a_run_leaves_the_lora_every_epoch_the_checks_and_a_report(finished: Project) -> None:
+    folder = finished.lora.parent
+    report = json.loads((folder / "report.json").read_text())
+    chosen = report["verdict"]["choice"]["file"]
+    assert file_digest(finished.lora) == file_digest(folder / "epochs" / chosen)
+    expected = {
+        "momo.safetensors", "momo.png", "momo.json", "README.md", "report.html", "report.json",
+        "epochs/momo-000001.safetensors", "epochs/momo.safetensors", "samples/grid.png", "samples/none/0-1.png",
+        "samples/1/0-1.png", "samples/2/1-1.png", "checks/style/grid.png", "checks/merge/grid.png",
+        "checks/merge/gate.json", "checks/style-lora/style.safetensors",
+    }  # fmt: skip
+    assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_a_second_run_finds_everything_finished(finished: Project) -> None:
+    again = finished.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    assert steps_done(again.stderr) == ()
+    assert again.stderr.count(": cached") == 14
+
+
+def test_the_dry_run_of_a_finished_project_says_that_all_is_cached(finished: Project) -> None:
+    plan = finished.run("run", "recipe.toml", "--dry-run")
+    assert plan.returncode == 0, plan.stderr
+    assert "to do" not in plan.stdout
+    assert plan.stdout.count("cached") == 13
+    assert re.search(r"regularization \(weight 1\) +4 +128 +1 → 3-3 +12 +4 of 4", plan.stdout)
+
+
+def test_touching_a_caption_rule_does_neither_tagging_nor_the_style_stage_again(copied: Project) -> None:
+    recipe = copied.recipe.read_text()
+    copied.recipe.write_text(recipe.replace('"green_eyes"]', '"green_eyes"]\ndrop = ["smile", "blush"]'))
+    again = copied.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    done = steps_done(again.stderr)
+    assert "caption" in done
+    assert not {"tag", "preprocess", "train style", "merge", "check style", "check merge"} & set(done)
+
+
+def test_adding_one_screenshot_processes_one_picture(copied: Project, drawn: Path) -> None:
+    records = copied.folder / "store" / "records"
+    before = set(records.rglob("*.json"))
+    shutil.copy(drawn / "more" / "portrait_005.png", copied.folder / "character")
+    again = copied.run("run", "recipe.toml", "--until", "preprocess")
+    assert again.returncode == 0, again.stderr
+    new = [path for path in set(records.rglob("*.json")) - before if b'"image"' in path.read_bytes()]
+    assert len(new) == 1
+
+
+def test_an_artifact_that_was_deleted_is_made_again_and_only_that(copied: Project) -> None:
+    merged = max((copied.folder / "store" / "objects").rglob("*"), key=lambda path: path.stat().st_size)
+    merged.unlink()
+    again = copied.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    assert steps_done(again.stderr) == ("merge",)
+
+
+def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
+    (copied.folder / "style" / "Thumbs.db").write_bytes(b"x")
+    again = copied.run("run", "recipe.toml", "--until", "train")
+    assert again.returncode == 0, again.stderr
+    assert not [step for step in steps_done(again.stderr) if step.startswith("train")]
+
+
+def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, tmp_path: Path) -> None:
+    before = file_digest(finished.lora)
+    other = finished.folder / "other.toml"
+    other.write_text(finished.recipe.read_text().replace("seeds = [1]", "seeds = [2]"))
+    refused = finished.run("run", "other.toml")
+    assert refused.returncode == 2
+    assert "momo.safetensors: exists and was made from other inputs" in refused.stderr.splitlines()[-1]
+    assert file_digest(finished.lora) == before

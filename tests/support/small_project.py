@@ -1,0 +1,112 @@
+"""A small project on the shipped demo models, and the real command line to run it with."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.project import MODELS
+
+_RECIPE = """
+name = "momo"
+trigger = "momo"
+base = '{models}/base'
+style = "style"
+character = "character"
+[tagger]
+model = '{models}/tagger'
+[preprocess]
+size = 128
+[captions]
+memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"]
+[downscale]
+size = 96
+[style_training]
+resolution = 128
+repeats = 1
+epochs = 2
+rank = 4
+alpha = 2
+batch = 4
+unet_lr = 1e-3
+checkpoint_minutes = 0.02
+[character_training]
+resolution = 128
+repeats = 1
+epochs = 2
+rank = 4
+alpha = 2
+batch = 4
+unet_lr = 1e-3
+checkpoint_minutes = 0.02
+[sampling]
+prompts = ["{{trigger}}, 1girl, solo, upper body, smile", "{{trigger}}, 1girl, solo, portrait"]
+style_prompts = ["1girl, solo, upper body"]
+negative = ""
+seeds = [1]
+steps = 2
+width = 128
+height = 128
+[runtime]
+out = "out"
+store = "store"
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a recipe, and a Prefect home of its own."""
+
+    folder: Path
+    home: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / "recipe.toml"
+
+    @property
+    def lora(self) -> Path:
+        return self.folder / "out" / "momo" / "momo.safetensors"
+
+    def environment(self, api: str = "") -> dict[str, str]:
+        """The command's own environment: one thread, so that neighbours don't slow it down, and no user settings."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OMP_"))}
+        return {**kept, "PREFECT_HOME": str(self.home), "OMP_NUM_THREADS": "1"} | (
+            {"PREFECT_API_URL": api} if api else {}
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+
+    def run(self, *arguments: str, api: str = "") -> subprocess.CompletedProcess[str]:
+        """`headcanon` with arguments, waited for."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(api),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """`headcanon` with arguments, in a process group of its own, so that all of it can be killed."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def new_project(folder: Path, drawn: Path, home: Path) -> Project:
+    folder.mkdir()
+    for side in ("style", "character"):
+        (folder / side).mkdir()
+        for file in (drawn / side).iterdir():
+            (folder / side / file.name).write_bytes(file.read_bytes())
+    (folder / "recipe.toml").write_text(_RECIPE.format(models=MODELS))
+    return Project(folder, home)
