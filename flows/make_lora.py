@@ -84,8 +84,9 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         if until == "judge":
             return ""
         made = Made(
-            base=base, style_squares=squares[0], squares=squares[1], pictures=pictures, captioned=captioned, style_lora=styled.lora,
-            style_check=styled.check, merge_check=styled.merge_check, lora=lora, samples=samples, verdict=verdict,
+            base=base, style_squares=squares[0], squares=squares[1], pictures=pictures, captioned=captioned,
+            style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check, lora=lora,
+            samples=samples, verdict=verdict,
         )  # fmt: skip
         folder = publish(recipe, report(without_place(recipe), made, tags, rules, at), rules, found, at)
         tidy(at)

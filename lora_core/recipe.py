@@ -39,7 +39,8 @@ class Base(Options):
     revision: str = Field(
         default="",
         title="Revision",
-        description="For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe means the "
+        description="For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe "
+        "means the "
         "same bytes next year. Must be set for a repository, must be empty for a path.",
     )
     clip_skip: int = Field(
@@ -102,7 +103,8 @@ class Preprocess(Options):
     bad_pictures: Literal["stop", "leave_out"] = Field(
         default="stop",
         title="Pictures that cannot be used",
-        description="'stop': end the run and name them, before anything is trained. 'leave_out': go on without them; the "
+        description="'stop': end the run and name them, before anything is trained. 'leave_out': go on without "
+        "them; the "
         "report gives the reason for each.",
     )
     min_source_px: int = Field(
@@ -123,7 +125,8 @@ class Downscale(Options):
         le=2048,
         multiple_of=8,
         title="Size of the copies (px)",
-        description="384 in the method, beside 512 for the originals. They are trained at this size, never enlarged. 0: no copies.",
+        description="384 in the method, beside 512 for the originals. They are trained at this size, never "
+        "enlarged. 0: no copies.",
     )
     repeats: int = Field(default=2, ge=1, le=1000, title="Repeats", description="How often an epoch shows each copy.")
 
@@ -140,7 +143,8 @@ class Captions(Options):
     memorize: tuple[str, ...] = Field(
         default=(),
         title="Memorize",
-        description="Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair colour), "
+        description="Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair "
+        "colour), "
         "so that it binds to the trigger. Empty: all families of the body that the taxonomy knows.",
     )
     outfit: tuple[str, ...] = Field(
@@ -224,21 +228,24 @@ class Training(Options):
         ge=1,
         le=256,
         title="Batch",
-        description="Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates fit it.",
+        description="Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates "
+        "fit it.",
     )
     weight_decay: float = Field(
         default=0.01,
         ge=0,
         le=1,
         title="Weight decay",
-        description="AdamW's. The method does not name an optimizer; AdamW with 0.01, constant, is sd-scripts' default.",
+        description="AdamW's. The method does not name an optimizer; AdamW with 0.01, constant, is sd-scripts' "
+        "default.",
     )
     warmup_steps: int = Field(
         default=0,
         ge=0,
         le=100_000,
         title="Warm-up (steps)",
-        description="Steps over which the learning rate rises from 0; then it is constant. The method does not say; 0 is sd-scripts' default.",
+        description="Steps over which the learning rate rises from 0; then it is constant. The method does not "
+        "say; 0 is sd-scripts' default.",
     )
     max_grad_norm: float = Field(
         default=1.0,
@@ -264,7 +271,8 @@ class Training(Options):
     shuffle_caption: bool = Field(
         default=False,
         title="Shuffle captions",
-        description="Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts' default.",
+        description="Put the tags behind the trigger in a new order at every step. The method does not say; off "
+        "is sd-scripts' default.",
     )
     keep_tokens: int = Field(
         default=1,
@@ -276,7 +284,8 @@ class Training(Options):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         title="Precision",
-        description="Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU has it, fp32 on a CPU.",
+        description="Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU "
+        "has it, fp32 on a CPU.",
     )
     save_precision: Literal["fp16", "bf16", "fp32"] = Field(
         default="fp16", title="Precision of the files", description="fp16 is what web UIs expect."
@@ -336,7 +345,8 @@ class Regularization(Options):
         ge=1,
         le=1000,
         title="Repeats",
-        description="1 in the method. The set is repeated until it is as large as the character's, so this hardly matters.",
+        description="1 in the method. The set is repeated until it is as large as the character's, so this "
+        "hardly matters.",
     )
 
 
@@ -359,7 +369,8 @@ class Sampling(Options):
         ),
         min_length=1,
         title="Prompts",
-        description="{trigger} stands for the character's trigger. They should name no trait: the LoRA has to bring those.",
+        description="{trigger} stands for the character's trigger. They should name no trait: the LoRA has to "
+        "bring those.",
     )
     style_prompts: tuple[str, ...] = Field(
         default=(
@@ -369,7 +380,8 @@ class Sampling(Options):
         ),
         min_length=1,
         title="Prompts of the merge check",
-        description="Prompts without a trigger: the merged model is meant to draw the style character on white all the same.",
+        description="Prompts without a trigger: the merged model is meant to draw the style character on white "
+        "all the same.",
     )
     negative: str = Field(
         default="lowres, bad anatomy, worst quality, low quality",
@@ -405,7 +417,8 @@ class Judging(Options):
         ge=0,
         le=1,
         title="Largest leak",
-        description="An epoch whose samples show more of the 3D look than this, above the base model's own, is not chosen. "
+        description="An epoch whose samples show more of the 3D look than this, above the base model's own, is "
+        "not chosen. "
         "Read by the tagger as the mean rise of realistic, 3d, nose and lips.",
     )
 

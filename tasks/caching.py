@@ -1,7 +1,7 @@
 """The only key function: when is a step's result still good?
 
-A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input: it
-does not change what comes out. A record whose artifacts are gone is dropped before Prefect looks at it, so that just
+A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input:
+it does not change what comes out. A record whose artifacts are gone is dropped before Prefect looks at it, so that just
 that step runs again; what hangs on it stays cached, because its content hash comes out the same.
 """
 

@@ -44,9 +44,13 @@ def test_verify_names_a_flipped_byte_and_repair_makes_it_a_miss(store: Store) ->
 
 
 def test_nothing_is_left_of_a_write_that_fails(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file") as temporary:
-        temporary.write_bytes(b"half")
-        raise ZeroDivisionError
+    def half(path: Path) -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        half(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -65,8 +65,8 @@ def sample(
     try:
         options = Sampling.model_validate(
             {
-                "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps, "cfg": cfg,
-                "width": width, "height": height, "weight": weight,
+                "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
+                "cfg": cfg, "width": width, "height": height, "weight": weight,
             }
         )  # fmt: skip
     except ValidationError as error:

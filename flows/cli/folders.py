@@ -102,8 +102,8 @@ def caption(
     Example: headcanon caption pictures/ --tags tags.json --rules captions.toml --out dataset/
     """
     from lora_core.captions.caption import caption as edit
-    from lora_core.captions.explain import lines
     from lora_core.captions.exchange import write_folder
+    from lora_core.captions.explain import lines
     from lora_core.captions.rules import read_rules
     from lora_core.images.collect import collect
     from lora_core.tagging.files import read_tags

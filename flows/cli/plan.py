@@ -70,7 +70,8 @@ def _samples(title: str, plan: Plan) -> Table:
         shown = f"{each.repeats}" if (low, high) == (each.repeats,) * 2 else f"{each.repeats} → {low}-{high}"
         table.add_row(
             f"regularization (weight {plan.prior_loss_weight:g})" if each.regularization else "training",
-            str(each.pictures), str(each.resolution_px), shown, str(each.samples), f"{each.used_in_run} of {each.pictures}",
+            str(each.pictures), str(each.resolution_px), shown, str(each.samples),
+            f"{each.used_in_run} of {each.pictures}",
         )  # fmt: skip
     return table
 

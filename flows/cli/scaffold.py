@@ -33,7 +33,8 @@ model = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"   # or a folder with model.onnx a
 revision = ""                                    # for a hub repository: the commit to use
 
 [captions]
-# What your character *is*: these tags leave the captions, so that the trigger learns them. Empty: everything about the body.
+# What your character *is*: these tags leave the captions, so that the trigger learns them.
+# Empty: everything about the body.
 memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes"]
 
 # Everything below is the default. Take away a '#' to change a line.

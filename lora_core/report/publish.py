@@ -19,7 +19,8 @@ def check_name(folder: Path, name: str, inputs: object) -> None:
     lora = folder / f"{name}.safetensors"
     if lora.exists() and _inputs_of(folder) != _digest(inputs):
         raise OutputExistsError(
-            f"{lora}: exists and was made from other inputs; it is not overwritten. Give another --out (everything that is "
+            f"{lora}: exists and was made from other inputs; it is not overwritten. Give another --out "
+            "(everything that is "
             "computed stays cached), another name, or move the folder away"
         )
 
