@@ -6,6 +6,7 @@ models make a readable form in Prefect's UI: an empty text or a zero means "not 
 """
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -531,7 +532,7 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths made absolute, relative ones taken from `folder`."""
 
     def path(text: str) -> str:
-        return str((folder / Path(text).expanduser()).absolute()) if text else text
+        return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text else text
 
     def model(text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""

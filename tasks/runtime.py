@@ -95,11 +95,13 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
         yield listen
     finally:
         _bars.remove_task(bar)
-        if not _bars.tasks:
+        if not _bars.tasks and console.is_terminal:
             _bars.stop()
     done, total, note = seen
     spent = time.monotonic() - started
-    say(f"{step}: {f'{done} {unit}s, ' if total else ''}{f'{note}, ' if note else ''}{spent:.1f} s", mark="✓")
+    counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
+    figure = f"{note}, " if note.startswith("loss") else ""  # other notes are about the last piece only
+    say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 
 def say(text: str, *, mark: str = "·") -> None:

@@ -19,8 +19,20 @@ from demo.sheet import tile
 from demo.train.latents import load_latents
 from demo.train.loop import Budget, fit, load_average, prepare_process
 from demo.train.render import FULL_PX, SMALL_PX
-from demo.train.text import WIDTH, TextParts, caption, caption_tags, tag_loss, tag_vector, token_ids, trained_text
+from demo.train.text import (
+    WIDTH,
+    TextParts,
+    caption_tags,
+    caption_words,
+    tag_loss,
+    tag_vector,
+    token_ids,
+    trained_text,
+    word_lengths,
+    word_loss,
+)
 from demo.train.vae import SCALING, to_pictures, trained_vae
+from demo.world.tags import prompt_text
 
 LOG = logging.getLogger(__name__)
 
@@ -30,6 +42,7 @@ _RANKS: Final = 2
 _BATCH: Final = 32 // _RANKS
 _SMALL_EVERY: Final = 5
 _TAG_WEIGHT: Final = 0.3
+_WORD_WEIGHT: Final = 0.05
 _MIN_SNR: Final = 5.0
 _SEED: Final = 303
 PREVIEW_PROMPTS: Final = (
@@ -101,6 +114,7 @@ def _train_rank(place: int, work: Path, minutes: float | None, meeting: str) -> 
     # At these sizes plain attention took two thirds of the fused kernel's time.
     unet.set_attn_processor(AttnProcessor())
     sets = [load_latents(work, size_px) for size_px in (FULL_PX, SMALL_PX)]
+    lengths = word_lengths(tokenizer)
     schedule = new_schedule()
     cumulative = schedule.alphas_cumprod
     snr = cumulative / (1 - cumulative)
@@ -117,17 +131,20 @@ def _train_rank(place: int, work: Path, minutes: float | None, meeting: str) -> 
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         timesteps = _timesteps(rng)
         kept = [caption_tags(tags[k], dice) for k in chosen]
-        ids = token_ids(tokenizer, [caption(words, dice) for words in kept])
+        words = [caption_words(row, dice) for row in kept]
+        ids = token_ids(tokenizer, [prompt_text(row) for row in words])
         with torch.autocast("cpu", torch.bfloat16):
             states, logits = text(ids)
             predicted = unet(schedule.add_noise(clean, noise, timesteps), timesteps, states).sample
         error = ((predicted.float() - noise) ** 2).mean((1, 2, 3))
         drawing = (error * weights[timesteps]).mean()
         reading = tag_loss(logits, tag_vector(kept))
-        return drawing + _TAG_WEIGHT * reading, {
+        naming = word_loss(text.head(states), words, lengths)
+        return drawing + _TAG_WEIGHT * reading + _WORD_WEIGHT * naming, {
             "plain": float(error.detach().mean()),
             "drawing": drawing.item(),
             "reading": reading.item(),
+            "naming": naming.item(),
         }
 
     budget = Budget(steps=100_000, minutes=minutes or 45, lr=7e-4, ema=0.995)

@@ -57,7 +57,13 @@ def execute(recipe_file: Path, out: Path | None, until: Until = "publish", force
     results = at.open_store().results
     published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
     if published:
-        console.print(f"\n[bold green]Done.[/bold green] {published}", highlight=False)
+        folder = Path(published)
+        console.print(
+            f"\n[bold green]Done.[/bold green] Look at {folder / 'report.html'}\n"
+            f"{folder / f'{recipe.name}.safetensors'} goes into models/Lora; prompt: "
+            f"<lora:{recipe.name}:{recipe.sampling.weight:g}> {recipe.trigger}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     else:
         console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
 
