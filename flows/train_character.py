@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.make_lora import make_lora
-from lora_core.recipe import read_recipe
+from lora_core.recipe_file import read_recipe
 from tasks.runtime import At, Step
 
 

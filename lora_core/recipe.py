@@ -1,19 +1,13 @@
 """Every option, one frozen model per step. Defaults are the method's own numbers (docs/method.md).
 
 Where the method leaves a number open, the field's description says what was chosen and why. The models are closed: an
-unknown key is an error that names the nearest known one. There is no Optional, no union and no dict, so that the same
+unknown key is an error (`recipe_file.py`). There is no Optional, no union and no dict, so that the same
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
-import difflib
-import os
-import tomllib
-from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from lora_core.errors import RecipeError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Composition = Literal["close-up", "portrait", "upper_body", "cowboy_shot"]
 COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
@@ -499,89 +493,3 @@ class Recipe(Options):
             return self
         made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
         return self.model_copy(update={"trigger": made})
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe.toml; relative paths in it are taken from the recipe's folder.
-
-    Raises:
-        RecipeError: not TOML, an unknown key (the nearest known one is named), or a value out of bounds.
-    """
-    try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: there is no such recipe; `headcanon new DIR` writes one to start from") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: not a readable TOML file: {error}") from error
-    return anchored(parse_recipe(data, str(path)), path.parent)
-
-
-def parse_recipe(data: Any, where: str) -> Recipe:
-    """A recipe from plain data; `where` names its source in messages.
-
-    Raises:
-        RecipeError: as `read_recipe`.
-    """
-    try:
-        return Recipe.model_validate(data)
-    except ValidationError as error:
-        raise RecipeError(f"{where}: {explain(error, Recipe)}") from None
-
-
-def anchored(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with its paths made absolute, relative ones taken from `folder`."""
-
-    def path(text: str) -> str:
-        return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text else text
-
-    def model(text: str) -> str:
-        """A hub repository stays as it is, unless a file or folder of that name lies there."""
-        there = (folder / Path(text).expanduser()).exists()
-        return path(text) if there or looks_like_path(text) else text
-
-    def at(options: Options, **changes: str) -> Options:
-        return options.model_copy(update=changes)
-
-    return recipe.model_copy(
-        update={
-            "base": at(recipe.base, model=model(recipe.base.model)),
-            "tagger": at(recipe.tagger, model=model(recipe.tagger.model)),
-            "style": at(recipe.style, images=path(recipe.style.images)),
-            "character": at(recipe.character, images=path(recipe.character.images)),
-            "captions": at(recipe.captions, rules=path(recipe.captions.rules)),
-            "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
-        }
-    )
-
-
-def looks_like_path(text: str) -> bool:
-    """Whether a model's name is a path rather than a hub repository `owner/name`."""
-    return (
-        text.startswith(("/", "./", "../", "~", ".\\"))
-        or "\\" in text
-        or text.count("/") != 1
-        or text.lower().endswith((".safetensors", ".ckpt", ".pt", ".bin"))
-    )
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first complaint of a validation as one line: where, what was got, what is allowed."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "recipe"
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"unknown option {where!r}; {hint}"
-    if first["type"] == "missing":
-        return f"{where!r} is missing"
-    return f"{where} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-
-
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    for part in loc:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)

@@ -4,7 +4,8 @@ import pytest
 from pydantic import BaseModel
 
 from lora_core.errors import RecipeError
-from lora_core.recipe import Recipe, anchored, looks_like_path, parse_recipe, read_recipe
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
 
 MINIMAL = {"name": "Aiko", "base": "models/sd15.safetensors", "style": "style", "character": "character"}
 

@@ -58,7 +58,8 @@ def sample(
 
     from lora_core.errors import RecipeError
     from lora_core.hub import find_model_files
-    from lora_core.recipe import Sampling, explain
+    from lora_core.recipe import Sampling
+    from lora_core.recipe_file import explain
     from lora_core.sampling.folder import sample_to_folder
     from tasks.runtime import progress
 

@@ -35,7 +35,8 @@ def preprocess(
     from lora_core.images.collect import collect
     from lora_core.images.export import write_pictures
     from lora_core.images.pipeline import preprocess as process
-    from lora_core.recipe import Preprocess, explain
+    from lora_core.recipe import Preprocess
+    from lora_core.recipe_file import explain
     from lora_core.store import Store
     from tasks.runtime import progress
 

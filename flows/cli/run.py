@@ -36,7 +36,7 @@ def run(
     """
     if dry_run:
         from flows.cli.plan import show_plan
-        from lora_core.recipe import read_recipe
+        from lora_core.recipe_file import read_recipe
 
         show_plan(_with_out(read_recipe(recipe), out))
         return
@@ -45,7 +45,7 @@ def run(
 
 def execute(recipe_file: Path, out: Path | None, until: Until = "publish", force: tuple[str, ...] = ()) -> None:
     """Read a recipe, check what can be checked at once, then run the graph."""
-    from lora_core.recipe import read_recipe
+    from lora_core.recipe_file import read_recipe
 
     recipe = _with_out(read_recipe(recipe_file), out)
     _check_at_once(recipe)

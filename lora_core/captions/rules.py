@@ -12,7 +12,8 @@ from lora_core.captions import taxonomy
 from lora_core.captions.tags import canonical
 from lora_core.dataset import View
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Captions, Composition, explain
+from lora_core.recipe import COMPOSITIONS, Captions, Composition
+from lora_core.recipe_file import explain
 
 # As in the recipe: one word, without what web UIs read as weights or separators.
 _TRIGGER = r"^[^\s,()\\:<>|\[\]]*$"

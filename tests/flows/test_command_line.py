@@ -80,7 +80,7 @@ def test_a_truncated_lora_is_named(project: Project, tmp_path: Path) -> None:
 
 
 def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_in_it(project: Project) -> None:
-    from lora_core.recipe import read_recipe
+    from lora_core.recipe_file import read_recipe
 
     done = project.run("new", "mine")
     assert done.returncode == 0, done.stderr
@@ -91,7 +91,7 @@ def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_i
 
 
 def test_the_commented_defaults_of_a_new_recipe_are_the_defaults(project: Project) -> None:
-    from lora_core.recipe import read_recipe
+    from lora_core.recipe_file import read_recipe
 
     project.run("new", "mine")
     path = project.folder / "mine" / "recipe.toml"
