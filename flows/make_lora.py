@@ -6,7 +6,7 @@ from prefect import flow
 
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
-from lora_core.report.assemble import Made
+from lora_core.report.made import Made
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_merge, check_style
 from tasks.find import find_base, find_screenshots, find_tagger

@@ -3,7 +3,6 @@
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.judging.verdict import judge_epochs, read_verdict
 from lora_core.recipe import Judging
 from lora_core.refs import CheckpointRef, DatasetRef, ReportRef, TagsRef
 from tasks.caching import step
@@ -23,6 +22,8 @@ def judge(
     at: At,
 ) -> ReportRef:
     """Identity against leak, epoch by epoch, and the choice."""
+    from lora_core.judging.verdict import judge_epochs, read_verdict
+
     store = at.open_store("judge")
     _, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, threshold)
     with progress("judge", "sample") as listen:

@@ -1,9 +1,7 @@
 """The style LoRA into the base."""
 
-from lora_core.lora.merge import merge_file
 from lora_core.recipe import Merge
 from lora_core.refs import CheckpointRef, LoraRef
-from lora_core.sampling.epochs import epoch_files
 from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
@@ -11,6 +9,9 @@ from tasks.runtime import At, progress
 @step("merge", version=1)
 def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
+    from lora_core.lora.merge import merge_file
+    from lora_core.sampling.epochs import epoch_files
+
     store, key = at.open_store(), current_key()
     store.drop_work(key)  # a merge has no state worth keeping: what a killed one left is half a model
     files = store.tree(base.sha256)

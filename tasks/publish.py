@@ -8,7 +8,7 @@ from lora_core.dataset import load_manifest, load_tags
 from lora_core.recipe import Recipe, Runtime
 from lora_core.refs import Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
-from lora_core.report.assemble import Made, assemble
+from lora_core.report.made import Made
 from tasks.caching import look, recorded, step
 from tasks.runtime import At, progress
 
@@ -22,6 +22,8 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 @step("report", version=1)
 def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
+    from lora_core.report.assemble import assemble
+
     store = at.open_store("report")
     pictures = load_manifest(store, made.pictures)
     _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, recipe.tagger.threshold)

@@ -2,7 +2,6 @@
 
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling import epochs
 from tasks.caching import step
 from tasks.runtime import At, progress
 
@@ -12,6 +11,8 @@ def sample_epochs(
     base: CheckpointRef, lora: LoraRef, options: Sampling, trigger: str, clip_skip: int, at: At
 ) -> ReportRef:
     """Every prompt and seed, without the LoRA and with each epoch, on the original base."""
+    from lora_core.sampling import epochs
+
     with progress("sample epochs", "step") as listen:
         return epochs.sample_epochs(
             at.open_store("sample"),

@@ -1,11 +1,15 @@
 """The two trainings. Each keeps its own state under its key and goes on bit-identically after a crash."""
 
+from typing import TYPE_CHECKING
+
 from lora_core.dataset import load_manifest
 from lora_core.recipe import CharacterTraining, Downscale, Regularization, StyleTraining, Training
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
-from lora_core.training.run import TrainingSet, train
 from tasks.caching import current_key, step
 from tasks.runtime import At, progress
+
+if TYPE_CHECKING:
+    from lora_core.training.samples import TrainingSet
 
 
 @step("train style", version=1)
@@ -49,7 +53,9 @@ def _set(
     class_tokens: str = "",
     regularization: bool = False,
     trigger: str = "",
-) -> TrainingSet:
+) -> "TrainingSet":
+    from lora_core.training.samples import TrainingSet
+
     return TrainingSet(
         manifest=load_manifest(at.open_store(), pictures),
         repeats=repeats,
@@ -61,8 +67,10 @@ def _set(
 
 
 def _train(
-    name: str, trigger: str, base: CheckpointRef, sets: list[TrainingSet], options: Training, clip_skip: int, at: At
+    name: str, trigger: str, base: CheckpointRef, sets: "list[TrainingSet]", options: Training, clip_skip: int, at: At
 ) -> LoraRef:
+    from lora_core.training.run import train
+
     with progress(f"train {name}", "step") as listen:
         return train(
             at.open_store(),

@@ -9,17 +9,16 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from lora_core.captions.edit import Edited
 from lora_core.dataset import Manifest, load_manifest
 from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
-from lora_core.judging.gates import GateResult
+from lora_core.judging.checks import GATE_FILE
 from lora_core.judging.scores import Figure
 from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.recipe import Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.refs import LoraRef, ReportRef
 from lora_core.report.card import choose_preview, model_card, user_metadata
 from lora_core.report.contact_sheet import manifest_sheet
 from lora_core.report.data import (
@@ -35,29 +34,11 @@ from lora_core.report.data import (
     ReportData,
 )
 from lora_core.report.html import render
+from lora_core.report.made import Made
 from lora_core.sampling.samples import GRID_FILE, load_samples
 from lora_core.store import Store
 
-GATE_FILE = "gate.json"
 _PACKAGES = ("headcanon", "torch", "diffusers", "transformers", "peft", "onnxruntime", "pillow", "prefect")
-
-
-class Made(BaseModel):
-    """What a run made, step by step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    base: CheckpointRef
-    style_squares: DatasetRef
-    squares: DatasetRef
-    pictures: DatasetRef
-    captioned: DatasetRef
-    style_lora: LoraRef
-    style_check: ReportRef
-    merge_check: ReportRef
-    lora: LoraRef
-    samples: ReportRef
-    verdict: ReportRef
 
 
 @dataclass(frozen=True)
@@ -107,13 +88,6 @@ def assemble(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...
         for file in store.tree(ref.sha256):
             files.take(f"{folder}/{file.removeprefix('samples/')}", ref, file)
     return ReportRef(sha256=store.put_tree({each: store.path(digest) for each, digest in files.digests.items()}))
-
-
-def with_gate(store: Store, drawn: ReportRef, gate: GateResult) -> ReportRef:
-    """A check's pictures with what was measured beside them."""
-    files = store.tree(drawn.sha256)
-    found = {**gate.model_dump(mode="json"), "line": gate.line}
-    return ReportRef(sha256=store.put_tree({**files, GATE_FILE: store.path(store.put_json(found))}))
 
 
 def report_data(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...], verdict: Verdict) -> ReportData:

@@ -1,0 +1,23 @@
+"""What a report is made of."""
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+
+
+class Made(BaseModel):
+    """What a run made, step by step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: CheckpointRef
+    style_squares: DatasetRef
+    squares: DatasetRef
+    pictures: DatasetRef
+    captioned: DatasetRef
+    style_lora: LoraRef
+    style_check: ReportRef
+    merge_check: ReportRef
+    lora: LoraRef
+    samples: ReportRef
+    verdict: ReportRef
