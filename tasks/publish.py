@@ -5,7 +5,8 @@ from pathlib import Path
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.recipe import Recipe, Runtime
+from lora_core.recipe import Options, Recipe, Runtime
+from lora_core.recipe_file import looks_like_path
 from lora_core.refs import Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.made import Made
@@ -53,12 +54,23 @@ def _target(recipe: Recipe) -> Path:
 
 
 def without_place(recipe: Recipe) -> Recipe:
-    """The recipe without where it runs, which changes nothing that comes out."""
-    return recipe.model_copy(update={"runtime": Runtime()})
+    """The recipe without where things lie: it changes nothing that comes out, and is nobody's business in a report."""
+
+    def named(options: Options, field: str) -> Options:
+        text = getattr(options, field)
+        return options.model_copy(update={field: Path(text).name if looks_like_path(text) else text})
+
+    return recipe.model_copy(
+        update={
+            "runtime": Runtime(),
+            "base": named(recipe.base, "model"),
+            "tagger": named(recipe.tagger, "model"),
+            "style": named(recipe.style, "images"),
+            "character": named(recipe.character, "images"),
+            "captions": named(recipe.captions, "rules"),
+        }
+    )
 
 
 def _inputs(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> object:
-    plain = without_place(recipe).model_dump(mode="json")
-    for section in ("style", "character", "base", "tagger"):
-        plain[section] = {key: value for key, value in plain[section].items() if key not in ("images", "model")}
-    return [plain, rules.model_dump(mode="json"), [ref.sha256 for ref in found]]
+    return [without_place(recipe).model_dump(mode="json"), rules.model_dump(mode="json"), [ref.sha256 for ref in found]]
