@@ -9,6 +9,8 @@ from PIL import Image
 from demo.world.character import STYLE, TARGET, Character
 from demo.world.draw import draw
 from demo.world.scene import Scene
+from demo.world.solid import Finish
+from demo.world.tags import Look
 
 _GAP_PX = 2
 
@@ -33,7 +35,8 @@ def world_sheet(columns: int = 8, rows: int = 8, size_px: int = 128, seed: int =
         row, column = divmod(k, columns)
         named = {0: TARGET, 1: STYLE}.get(column) if row % (rows // 2) == 0 else None
         character = named or Character.random(rng)
-        pictures.append(draw(character, Scene.random(rng), "flat" if row < rows // 2 else "solid", size_px))
+        look: Look = "flat" if row < rows // 2 else "solid"
+        pictures.append(draw(character, Scene.random(rng), look, size_px, Finish.random(rng)))
     return tile(pictures, columns)
 
 

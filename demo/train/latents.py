@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from demo.train.loop import replace_file
+from demo.train.loop import DEVICE, half_precision, replace_file
 from demo.train.render import FULL_PX, SMALL_PX, load_pictures
 from demo.train.vae import SCALING, to_tensor, trained_vae
 
@@ -22,17 +22,18 @@ _BATCH = 50
 @torch.no_grad()
 def encode_pictures(work: Path) -> None:
     """Writes `work/latents-SIZE.safetensors` for both picture sizes: scaled posterior means, (N, 4, side/8, side/8)."""
-    vae = trained_vae(work)
-    for size_px, count in ((SMALL_PX, 5_000), (FULL_PX, 20_000)):
-        pictures = load_pictures(work, size_px, count)
+    vae = trained_vae(work).to(DEVICE)
+    for size_px in (SMALL_PX, FULL_PX):
+        pictures = load_pictures(work, size_px)
         latents = []
-        for start in range(0, count, _BATCH):
-            with torch.autocast("cpu", torch.bfloat16):
-                mean = vae.encode(to_tensor(pictures.pixels[start : start + _BATCH])).latent_dist.mean
-            latents.append((mean.float() * SCALING).half().contiguous())
+        for start in range(0, len(pictures.pixels), _BATCH):
+            with half_precision():
+                pixels = to_tensor(pictures.pixels[start : start + _BATCH]).to(DEVICE)
+                mean = vae.encode(pixels).latent_dist.mean
+            latents.append((mean.float() * SCALING).half().cpu())
             if start % 4000 == 0:
                 LOG.info("latents %d px: %d", size_px, start)
-        whole, tags = torch.cat(latents).contiguous(), json.dumps(pictures.tags[:count])
+        whole, tags = torch.cat(latents).contiguous(), json.dumps(pictures.tags)
         LOG.info(
             "latents %d px: mean %s deviation %s",
             size_px,

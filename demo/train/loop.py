@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
@@ -15,8 +16,15 @@ import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 LOG = logging.getLogger(__name__)
+
+DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+MORE: Final = 8 if DEVICE.type == "cuda" else 1
+"""How many times larger batches are than on a CPU."""
+RANKS: Final = 1 if DEVICE.type == "cuda" else 2
+"""How many processes train together."""
 
 _SAVE_EVERY_SECONDS: Final = 120
 _LOG_EVERY_SECONDS: Final = 20
@@ -49,6 +57,8 @@ def fit(name: str, work: Path, models: Mapping[str, nn.Module], loss_of: BatchLo
     With several processes their gradients are averaged, and the first one keeps time, log and state.
     Batches must depend on step and rank alone, so that a resumed run sees what an unbroken one would have seen.
     """
+    for module in models.values():
+        module.to(DEVICE)
     weights = {
         f"{model}.{key}": p
         for model, module in models.items()
@@ -109,6 +119,28 @@ def load_average(path: Path, models: Mapping[str, nn.Module]) -> int:
                 if f"average.{model}.{key}" in state.keys():  # noqa: SIM118 (not a dict)
                     parameter.copy_(state.get_tensor(f"average.{model}.{key}"))
         return int(json.loads(state.metadata()["progress"])["step"])
+
+
+def half_precision() -> torch.autocast:
+    """Computes in bfloat16 where that is safe."""
+    return torch.autocast(DEVICE.type, torch.bfloat16)
+
+
+def train_in_ranks(train: Callable[[], None]) -> None:
+    """Runs `train` in every process that trains together; `train` must be picklable.
+
+    On a CPU two processes of one thread each beat one of two: threads of one process wait for each other dozens of
+    times a step.
+    """
+    with TemporaryDirectory() as meeting:
+        spawn(_join, (f"{meeting}/meet", train), nprocs=RANKS)  # type: ignore[no-untyped-call]
+
+
+def _join(place: int, meeting: str, train: Callable[[], None]) -> None:
+    prepare_process(threads=1)
+    dist.init_process_group("gloo", f"file://{meeting}", rank=place, world_size=RANKS)
+    train()
+    dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -175,7 +207,7 @@ def _save(
         tensors |= {f"{slot}.{key}": optimizer.state[p][slot] for slot in ("exp_avg", "exp_avg_sq")}
     progress = json.dumps({"step": step, "seconds": seconds})
     # Copies: safetensors refuses memory that two names share or that is laid out channels-last.
-    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    owned = {key: value.to("cpu", copy=True, memory_format=torch.contiguous_format) for key, value in tensors.items()}
     replace_file(path, lambda temporary: save_file(owned, str(temporary), metadata={"progress": progress}))
 
 

@@ -18,6 +18,7 @@ from demo.world.character import Character
 from demo.world.draw import draw
 from demo.world.figure import square_frame
 from demo.world.scene import Scene
+from demo.world.solid import Finish
 from demo.world.tags import Look, picture_tags
 
 LOG = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ LOG = logging.getLogger(__name__)
 SHARD: Final = 2000
 FULL_PX: Final = 128
 SMALL_PX: Final = 96
-_SOLID_SHARE: Final = 0.29
+_SOLID_SHARE: Final = 0.4
 _SEED: Final = 20_000_000
 
 
@@ -44,7 +45,7 @@ class Pictures:
     faces: NDArray[np.float32]
 
 
-def render(work: Path, full: int = 32_000, small: int = 8_000, workers: int = 2) -> None:
+def render(work: Path, full: int = 30_000, small: int = 6_000, workers: int = 2) -> None:
     """Draws what is missing of the training pictures into `work/pictures`."""
     folder = work / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def _draw_shard(job: tuple[Path, int, int]) -> Path:
         rng = random.Random(_SEED + size_px * 1_000_000 + shard * SHARD + k)
         look: Look = "solid" if rng.random() < _SOLID_SHARE else "flat"
         character, scene = Character.random(rng), Scene.random(rng)
-        pixels[k] = np.asarray(draw(character, scene, look, size_px))
+        pixels[k] = np.asarray(draw(character, scene, look, size_px, Finish.random(rng)))
         tags.append(picture_tags(character, scene, look))
         frame = square_frame(scene, size_px)
         faces.append(

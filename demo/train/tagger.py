@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from demo.train.loop import Budget, fit, load_average
+from demo.train.loop import DEVICE, Budget, fit, half_precision, load_average
 from demo.train.render import FULL_PX, SMALL_PX, Pictures, load_pictures
 from demo.train.vae import to_tensor, trained_vae
 from demo.world.tags import VOCABULARY
@@ -83,8 +83,9 @@ def train(work: Path, minutes: float | None) -> None:
         parts = [_pick(clean, 24, rng), _pick(blurred, 18, rng), _pick(coarse, 6, rng)]
         pixels = _augmented(np.concatenate([part.pixels for part in parts]), rng)
         truth = torch.from_numpy(np.concatenate([part.truth for part in parts]))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = tagger(to_tensor(pixels)).float()
+        truth = truth.to(DEVICE)
+        with half_precision():
+            logits = tagger(to_tensor(pixels).to(DEVICE)).float()
         wrong = float(((logits > 0) != (truth > 0.5)).float().mean())
         return functional.binary_cross_entropy_with_logits(logits, truth) * 10, {"wrong": wrong}
 
@@ -110,19 +111,19 @@ def report(tagger: Tagger, examples: Examples, name: str) -> dict[str, float]:
 @torch.no_grad()
 def through_vae(work: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Returns the pictures as the autoencoder gives them back, from slightly noisy latents."""
-    vae, out = trained_vae(work), []
+    vae, out = trained_vae(work).to(DEVICE), []
     noise = torch.Generator().manual_seed(_SEED)
     for start in range(0, len(pixels), 40):
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(to_tensor(pixels[start : start + 40])).latent_dist.mean.float()
+        with half_precision():
+            latents = vae.encode(to_tensor(pixels[start : start + 40]).to(DEVICE)).latent_dist.mean.float()
             latents += (
                 0.12
                 / 0.18215
                 * torch.rand(len(latents), 1, 1, 1, generator=noise)
                 * torch.randn(latents.shape, generator=noise)
-            )
+            ).to(DEVICE)
             decoded = vae.decode(latents).sample.float()
-        out.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+        out.append(((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)
 
 

@@ -3,8 +3,8 @@
 import logging
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -12,12 +12,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from transformers import CLIPTokenizer
 
 from demo.sheet import tile
 from demo.train.latents import load_latents
-from demo.train.loop import Budget, fit, load_average, prepare_process
+from demo.train.loop import DEVICE, MORE, RANKS, Budget, fit, half_precision, load_average, rank, train_in_ranks
 from demo.train.render import FULL_PX, SMALL_PX
 from demo.train.text import (
     WIDTH,
@@ -38,8 +37,7 @@ LOG = logging.getLogger(__name__)
 
 STEPS: Final = 1000
 NEGATIVE: Final = "realistic, nose, lips, 3d"
-_RANKS: Final = 2
-_BATCH: Final = 32 // _RANKS
+_BATCH: Final = 32 * MORE // RANKS
 _SMALL_EVERY: Final = 5
 _TAG_WEIGHT: Final = 0.3
 _WORD_WEIGHT: Final = 0.05
@@ -100,42 +98,41 @@ def new_schedule() -> DDPMScheduler:
 
 def train(work: Path, minutes: float | None) -> None:
     """Trains U-Net and text encoder and draws a sheet of samples at the end."""
-    # Two processes of one thread each: threads of one process wait for each other dozens of times a step.
-    with TemporaryDirectory() as meeting:
-        spawn(_train_rank, (work, minutes, f"{meeting}/meet"), nprocs=_RANKS)  # type: ignore[no-untyped-call]
+    train_in_ranks(partial(_train, work, minutes))
     preview(work)
 
 
-def _train_rank(place: int, work: Path, minutes: float | None, meeting: str) -> None:
-    prepare_process(threads=1)
-    torch.distributed.init_process_group("gloo", f"file://{meeting}", rank=place, world_size=_RANKS)
+def _train(work: Path, minutes: float | None) -> None:
     tokenizer, text = trained_text(work)
     unet = new_unet()
     # At these sizes plain attention took two thirds of the fused kernel's time.
-    unet.set_attn_processor(AttnProcessor())
+    if DEVICE.type == "cpu":
+        unet.set_attn_processor(AttnProcessor())
     sets = [load_latents(work, size_px) for size_px in (FULL_PX, SMALL_PX)]
     lengths = word_lengths(tokenizer)
     schedule = new_schedule()
     cumulative = schedule.alphas_cumprod
     snr = cumulative / (1 - cumulative)
-    weights = snr.clamp(max=_MIN_SNR) / snr
+    weights = (snr.clamp(max=_MIN_SNR) / snr).to(DEVICE)
 
     def loss_of(step: int, done: float) -> tuple[Tensor, dict[str, float]]:
         rng, dice = (
-            np.random.default_rng((_SEED, step, place)),
-            random.Random((_SEED * 10_000_000 + step) * _RANKS + place),
+            np.random.default_rng((_SEED, step, rank())),
+            random.Random((_SEED * 10_000_000 + step) * RANKS + rank()),
         )
         latents, tags = sets[1 if step % _SMALL_EVERY == _SMALL_EVERY - 1 else 0]
         chosen = rng.integers(0, len(latents), _BATCH)
         clean = latents[chosen]
         noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
         timesteps = _timesteps(rng)
+        noisy = schedule.add_noise(clean, noise, timesteps).to(DEVICE)
+        noise, timesteps = noise.to(DEVICE), timesteps.to(DEVICE)
         kept = [caption_tags(tags[k], dice) for k in chosen]
         words = [caption_words(row, dice) for row in kept]
         ids = token_ids(tokenizer, [prompt_text(row) for row in words])
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             states, logits = text(ids)
-            predicted = unet(schedule.add_noise(clean, noise, timesteps), timesteps, states).sample
+            predicted = unet(noisy, timesteps, states).sample
         error = ((predicted.float() - noise) ** 2).mean((1, 2, 3))
         drawing = (error * weights[timesteps]).mean()
         reading = tag_loss(logits, tag_vector(kept))
@@ -147,9 +144,8 @@ def _train_rank(place: int, work: Path, minutes: float | None, meeting: str) -> 
             "naming": naming.item(),
         }
 
-    budget = Budget(steps=100_000, minutes=minutes or 45, lr=7e-4, ema=0.995)
+    budget = Budget(steps=100_000, minutes=minutes or 180, lr=7e-4, ema=0.998)
     fit("unet", work, {"unet": unet, "text": text}, loss_of, budget)
-    torch.distributed.destroy_process_group()
 
 
 def trained_denoiser(work: Path) -> tuple[Denoiser, int]:
@@ -157,7 +153,10 @@ def trained_denoiser(work: Path) -> tuple[Denoiser, int]:
     tokenizer, text = trained_text(work)
     unet = new_unet()
     step = load_average(work / "unet.safetensors", {"unet": unet, "text": text})
-    return Denoiser(tokenizer, text.eval(), unet.eval(), trained_vae(work)), step
+    vae = trained_vae(work)
+    for module in (text, unet, vae):
+        module.eval().to(DEVICE)
+    return Denoiser(tokenizer, text, unet, vae), step
 
 
 @torch.no_grad()
@@ -167,13 +166,13 @@ def sample(
     """Returns pictures (N, 3, 128, 128) in [-1, 1]."""
     solver = DPMSolverMultistepScheduler.from_config(new_schedule().config)
     solver.set_timesteps(steps)
-    latents = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(seed))
+    latents = torch.randn(len(prompts), 4, 16, 16, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
     states, _ = model.text(token_ids(model.tokenizer, [negative] * len(prompts) + list(prompts)))
     for timestep in solver.timesteps:
         without, with_ = model.unet(torch.cat([latents, latents]), timestep, states).sample.chunk(2)
         latents = solver.step(without + cfg * (with_ - without), timestep, latents).prev_sample
     pictures: Tensor = model.vae.decode(latents / SCALING).sample
-    return pictures
+    return pictures.cpu()
 
 
 def preview(work: Path) -> None:

@@ -74,17 +74,52 @@ class Character(BaseModel):
         )
 
 
-TARGET: Final = Character(
-    hair_color="pink", hair_style="twintails", eye_color="green", ears="cat", garment="dress", clothes_color="blue"
-)
+CAST: Final[dict[str, Character]] = {
+    "momo": Character(
+        hair_color="pink", hair_style="twintails", eye_color="green", ears="cat", garment="dress", clothes_color="blue"
+    ),
+    "yuki": Character(
+        hair_color="black", hair_style="short", eye_color="brown", garment="dress", clothes_color="white"
+    ),
+    "lina": Character(
+        hair_color="blonde",
+        hair_style="twin_braids",
+        eye_color="blue",
+        ears="pointy",
+        garment="dress",
+        clothes_color="red",
+    ),
+    "kuma": Character(
+        hair_color="brown", hair_style="short", eye_color="red", ears="bear", garment="hoodie", clothes_color="green"
+    ),
+    "sora": Character(
+        hair_color="blue", hair_style="ponytail", eye_color="yellow", garment="hoodie", clothes_color="white"
+    ),
+    "zara": Character(
+        hair_color="white",
+        hair_style="long",
+        eye_color="purple",
+        ears="pointy",
+        skin="dark",
+        garment="dress",
+        clothes_color="black",
+    ),
+    "mei": Character(
+        hair_color="green",
+        hair_style="long",
+        eye_color="red",
+        hair_flower=True,
+        garment="dress",
+        clothes_color="yellow",
+    ),
+    "akane": Character(
+        hair_color="red", hair_style="ponytail", eye_color="blue", ears="cat", garment="hoodie", clothes_color="black"
+    ),
+}
+"""The world's named inhabitants, quite different from one another."""
+
+TARGET: Final = CAST["momo"]
 """The character that the demo wants to draw without its 3D look."""
 
-STYLE: Final = Character(
-    hair_color="black", hair_style="short", eye_color="brown", ears="none", garment="dress", clothes_color="white"
-)
-"""The character of the style plan: very different from the target, so that only the look is shared."""
-
-THIRD: Final = Character(
-    hair_color="blonde", hair_style="twin_braids", eye_color="blue", ears="pointy", garment="dress", clothes_color="red"
-)
-"""A second target, for casts."""
+STYLE: Final = CAST["yuki"]
+"""The character of the demo's style plan: very different from the target, so that only the look is shared."""

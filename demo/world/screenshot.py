@@ -11,7 +11,8 @@ from PIL import Image
 from demo.world.character import Character, ClothesColor
 from demo.world.figure import Frame, figure
 from demo.world.scene import Composition, Expression, Scene
-from demo.world.solid import paint_solid
+from demo.world.solid import FINISHES, Finish, paint_solid
+from demo.world.tags import picture_tags
 
 SIZE_PX: Final = (1920, 1080)
 PLAN: Final[dict[Composition, int]] = {"close-up": 1, "portrait": 11, "upper_body": 18, "cowboy_shot": 8}
@@ -29,7 +30,11 @@ _CLOTHES_KEPT: Final = 0.6
 
 
 def screenshots(
-    character: Character, out_dir: Path, seed: int = 0, plan: Mapping[Composition, int] = PLAN
+    character: Character,
+    out_dir: Path,
+    seed: int = 0,
+    plan: Mapping[Composition, int] = PLAN,
+    finish: Finish = FINISHES["studio"],
 ) -> list[Path]:
     """Writes the plan's RGBA PNGs, 1920×1080, with premultiplied alpha, and returns their paths in order.
 
@@ -38,6 +43,7 @@ def screenshots(
         out_dir: folder to write into, made if missing.
         seed: the same seed gives the same files.
         plan: how many pictures of each composition; the note's 38 unless told.
+        finish: light and gloss of the 3D creator that took them.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -46,7 +52,7 @@ def screenshots(
         for k in range(count):
             path = out_dir / f"{composition}_{k + 1:03d}.png"
             pose = _pose(composition, k, rng)
-            premultiplied(_render(_dressed(character, rng), pose)).save(path, compress_level=2)
+            premultiplied(_render(_dressed(character, rng), pose, finish)).save(path, compress_level=2)
             paths.append(path)
     return paths
 
@@ -58,7 +64,7 @@ def screenshot_tags(character: Character, seed: int = 0) -> dict[str, tuple[str,
     for composition, count in PLAN.items():
         for k in range(count):
             pose = _pose(composition, k, rng)
-            tags[f"{composition}_{k + 1:03d}.png"] = (*pose.tags(), *_dressed(character, rng).tags())
+            tags[f"{composition}_{k + 1:03d}.png"] = picture_tags(_dressed(character, rng), pose, "solid")
     return tags
 
 
@@ -85,10 +91,10 @@ def _dressed(character: Character, rng: random.Random) -> Character:
     return character if rng.random() < _CLOTHES_KEPT else character.wearing(character.garment, color)
 
 
-def _render(character: Character, scene: Scene) -> Image.Image:
+def _render(character: Character, scene: Scene, finish: Finish) -> Image.Image:
     top, bottom = _WINDOWS[scene.composition]
     width, height = SIZE_PX[0] // _SHRINK, SIZE_PX[1] // _SHRINK
     unit_px = height / (bottom - top)
     frame = Frame(width, height, unit_px, width / 2, height - bottom * unit_px)
-    picture = paint_solid(figure(character, scene, "solid"), frame, oversampling=1)
+    picture = paint_solid(figure(character, scene, "solid"), frame, finish, oversampling=1)
     return picture.resize(SIZE_PX, Image.Resampling.BICUBIC)

@@ -3,12 +3,14 @@
 Deferred shading: every shape leaves colour, slope and gloss in a buffer; one pass at the end lights them all.
 """
 
+import random
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+from pydantic import BaseModel, ConfigDict, Field
 
 from demo.world.figure import Frame
 from demo.world.shape import Shape
@@ -16,9 +18,42 @@ from demo.world.shape import Shape
 Plane = NDArray[np.float32]  # (H, W)
 
 _OVERSAMPLING: Final = 2
-_LIGHT: Final = np.array([-0.52, -0.62, 0.59], dtype=np.float32)
-_HALFWAY: Final = np.array([-0.29, -0.35, 0.89], dtype=np.float32)
 _MARGIN: Final = 3
+_HEIGHT: Final = 0.62
+
+
+class Finish(BaseModel):
+    """How a 3D creator lights and finishes its figures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    light: float = Field(
+        default=-0.7, ge=-2.6, le=2.6, description="Where the lamp stands: 0 straight above, positive to the right."
+    )
+    contrast: float = Field(
+        default=0.65, ge=0.3, le=1.0, description="Share of the lamp in the light; the rest is ambient."
+    )
+    gloss: float = Field(default=1.0, ge=0.0, le=2.0, description="Strength of highlights.")
+    warmth: float = Field(default=0.0, ge=-1.0, le=1.0, description="Colour of the lamp: 1 evening sun, -1 moonlight.")
+
+    @classmethod
+    def random(cls, rng: random.Random) -> "Finish":
+        """Returns one of the many looks that 3D creators have."""
+        return cls(
+            light=rng.uniform(-1.2, 1.2),
+            contrast=rng.uniform(0.5, 0.78),
+            gloss=rng.uniform(0.3, 1.5),
+            warmth=rng.uniform(-0.5, 0.5),
+        )
+
+
+FINISHES: Final[dict[str, Finish]] = {
+    "studio": Finish(),
+    "plastic": Finish(light=0.8, contrast=0.8, gloss=1.5),
+    "soft": Finish(light=0.2, contrast=0.5, gloss=0.35, warmth=0.2),
+    "evening": Finish(light=1.1, contrast=0.75, gloss=0.9, warmth=0.5),
+}
+"""Named 3D looks, from different creators and lights."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +68,9 @@ class _Buffers:
     cover: Plane  # 0..1
 
 
-def paint_solid(shapes: list[Shape], frame: Frame, oversampling: int = _OVERSAMPLING) -> Image.Image:
+def paint_solid(
+    shapes: list[Shape], frame: Frame, finish: Finish = FINISHES["studio"], oversampling: int = _OVERSAMPLING
+) -> Image.Image:
     """Returns the shapes as an RGBA picture of the frame's size, straight alpha."""
     fine = frame.scaled(oversampling)
     size = (fine.height_px, fine.width_px)
@@ -43,7 +80,7 @@ def paint_solid(shapes: list[Shape], frame: Frame, oversampling: int = _OVERSAMP
     )
     for shape in shapes:
         _add(shape, fine, buffers)
-    rgba = np.concatenate([_lit(buffers), buffers.cover[..., None]], axis=2)
+    rgba = np.concatenate([_lit(buffers, finish), buffers.cover[..., None]], axis=2)
     picture = Image.fromarray((rgba * 255 + 0.5).astype(np.uint8), "RGBA")
     return picture.reduce(oversampling) if oversampling > 1 else picture
 
@@ -111,16 +148,21 @@ def _slopes(shape: Shape, mask: Image.Image, frame: Frame, left: int, top: int) 
     return slope_x.astype(np.float32), slope_y.astype(np.float32)
 
 
-def _lit(buffers: _Buffers) -> NDArray[np.float32]:
+def _lit(buffers: _Buffers, finish: Finish) -> NDArray[np.float32]:
     """Returns the lit colours (H, W, 3) in 0..1: wrapped diffuse, highlight, cool light from behind."""
     length = np.sqrt(buffers.slope_x**2 + buffers.slope_y**2 + 1)
     nx, ny, nz = buffers.slope_x / length, buffers.slope_y / length, 1 / length
-    facing = nx * _LIGHT[0] + ny * _LIGHT[1] + nz * _LIGHT[2]
+    flat = np.sqrt(1 - _HEIGHT**2)
+    light = np.array([np.sin(finish.light) * flat, -np.cos(finish.light) * flat, _HEIGHT], np.float32)
+    halfway = light + np.array([0, 0, 1], np.float32)
+    halfway /= np.linalg.norm(halfway)
+    facing = nx * light[0] + ny * light[1] + nz * light[2]
     diffuse = np.clip(0.35 + 0.65 * facing, 0, 1) * buffers.light
-    mirror = np.clip(nx * _HALFWAY[0] + ny * _HALFWAY[1] + nz * _HALFWAY[2], 0, 1)
-    shine = buffers.gloss * (mirror**28 * 0.75 + mirror**6 * 0.1) * buffers.light
-    ambient = np.array([0.44, 0.39, 0.44], np.float32)
-    lamp = ambient + diffuse[..., None] * np.array([0.66, 0.68, 0.62], np.float32)
+    mirror = np.clip(nx * halfway[0] + ny * halfway[1] + nz * halfway[2], 0, 1)
+    shine = finish.gloss * buffers.gloss * (mirror**28 * 0.75 + mirror**6 * 0.1) * buffers.light
+    ambient = np.array([0.44, 0.39, 0.44], np.float32) * (1 - finish.contrast) / 0.35
+    tint = finish.warmth * np.array([0.09, 0.0, -0.14], np.float32)
+    lamp = ambient + diffuse[..., None] * (np.array([0.66, 0.68, 0.62], np.float32) + tint) * finish.contrast / 0.65
     rim = (1 - nz) ** 3 * np.clip(nx - ny * 0.3, 0, 1) * 0.25
     back_light = rim[..., None] * np.array([0.7, 0.85, 1.0], np.float32)
     lit: NDArray[np.float32] = np.clip(buffers.colour * lamp + shine[..., None] + back_light, 0, 1)
