@@ -3,10 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format demo-models constraints clean
+.PHONY: demo proof proof-quick test check format demo-models constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
+
+proof: $(STAMP)  ## Measure the method in the demo world: hours; goes on where it was stopped. make proof ARMS=all
+	@$(BIN)/python -m demo.proof --arms $(or $(ARMS),core)
+
+proof-quick: $(STAMP)  ## The same on one pair in ten minutes
+	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
 test: $(STAMP)  ## Every test
 	@$(BIN)/pytest

@@ -1,0 +1,118 @@
+"""Arms: recipes that differ from one another in one thing, as small TOML files over a common one."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from demo.project import MODELS
+from demo.proof.pairs import Pair
+from lora_core.errors import RecipeError
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import parse_recipe
+
+RECIPES: Final = Path(__file__).resolve().parents[1] / "recipes"
+CORE: Final = ("naive", "captions-only", "merge-only", "note")
+"""The arms of the main question; all others leave out or change one thing of `note`."""
+NAIVE: Final = "naive"
+NOTE: Final = "note"
+_COMMON: Final = "common"
+_QUICK: Final = "quick"
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        name: the file's, without ending.
+        title: the file's first line, in words.
+        table: what it changes, as recipe TOML.
+    """
+
+    name: str
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Screenshots:
+    """Folders of the two sets."""
+
+    style: Path
+    character: Path
+
+
+def arm_names() -> tuple[str, ...]:
+    """All arms that ship, the core ones first."""
+    others = sorted({path.stem for path in RECIPES.glob("*.toml")} - {*CORE, _COMMON, _QUICK})
+    return (*CORE, *others)
+
+
+def read_arm(name: str) -> Arm:
+    """An arm by its name, or by the path of a TOML file of one's own.
+
+    Raises:
+        RecipeError: there is no such arm, or its file is not TOML.
+    """
+    if name in arm_names():
+        return _arm(RECIPES / f"{name}.toml")
+    if name.endswith(".toml") and Path(name).is_file():
+        return _arm(Path(name))
+    raise RecipeError(f"--arms {name}: there is no such arm; known: {', '.join(arm_names())}, or a path to a .toml")
+
+
+def common(*, quick: bool) -> Table:
+    """What all arms share."""
+    shared = read_table(RECIPES / f"{_COMMON}.toml")
+    return overlaid(shared, read_table(RECIPES / f"{_QUICK}.toml")) if quick else shared
+
+
+def recipe_of(arm: Arm, shared: Table, pair: Pair, seed: int, shots: Screenshots) -> Recipe:
+    """The whole recipe of one arm on one pair with one training seed.
+
+    Raises:
+        RecipeError: the arm names an option that does not exist, or a value out of its bounds.
+    """
+    own = {
+        "name": pair.target,
+        "trigger": pair.target,
+        "base": str(MODELS / "base"),
+        "tagger": str(MODELS / "tagger"),
+        "style": str(shots.style),
+        "character": str(shots.character),
+        "captions": {"memorize": list(pair.character.identity_tags())},
+        "style_training": {"seed": seed},
+        "character_training": {"seed": seed},
+    }
+    return parse_recipe(overlaid(own, shared, arm.table), f"arm {arm.name}")
+
+
+def overlaid(*tables: Table) -> dict[str, Any]:
+    """Tables laid over one another: a later value wins, sub-tables are laid over likewise."""
+    result: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            below = result.get(key)
+            result[key] = overlaid(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def read_table(path: Path) -> Table:
+    """A TOML file.
+
+    Raises:
+        RecipeError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file: {error}") from error
+
+
+def _arm(path: Path) -> Arm:
+    first = path.read_text("utf-8").partition("\n")[0]
+    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, read_table(path))

@@ -1,0 +1,78 @@
+"""docs/proof.md from results.json: prose is the template's, every number and table the program's."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from pydantic import ValidationError
+
+from demo.proof import tables
+from demo.proof.arms import CORE, NAIVE, NOTE
+from demo.proof.evaluate import IDENTITY_MARGIN, MOST_LEAK
+from demo.proof.gates import LEAST_SHARE
+from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
+from demo.proof.output import RESULTS_FILE
+from demo.proof.results import Results
+from lora_core.errors import RecipeError
+from lora_core.store import replacing, write_atomically
+
+DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
+_PICTURES: Final = ("overview.png", "identity-against-leak.png", "variants.png")
+
+
+def write_docs(out: Path, docs: Path = DOCS) -> Path:
+    """Write docs/proof.md and its pictures.
+
+    Raises:
+        RecipeError: there are no results in `out`, or they are another version's.
+    """
+    results = read_results(out / RESULTS_FILE)
+    pictures = [name for name in _PICTURES if (out / name).is_file()]
+    sheets = sorted(path.name for path in out.glob("sheet-*.png"))
+    for name in (*pictures, *sheets):
+        with replacing(docs / "proof" / name) as temporary:
+            shutil.copyfile(out / name, temporary)
+    page = docs / "proof.md"
+    write_atomically(page, render(results, pictures, sheets).encode())
+    return page
+
+
+def read_results(path: Path) -> Results:
+    """What a proof wrote.
+
+    Raises:
+        RecipeError: there is no such file, or it is another version's.
+    """
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: there are no results; run `python -m demo.proof` first") from None
+    except ValidationError as error:
+        raise RecipeError(
+            f"{path}: not results of this version ({error.error_count()} problems); run it again"
+        ) from None
+
+
+def render(results: Results, pictures: list[str], sheets: list[str]) -> str:
+    """The page as Markdown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown of our own figures: nothing in it comes from a user
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(short=tables.short, number=tables.number)
+    return environment.get_template("proof.md.j2").render(
+        results=results,
+        tables=tables,
+        pictures=pictures,
+        sheets=sheets,
+        core=[arm for arm in results.arms if arm.core],
+        others=[arm for arm in results.arms if not arm.core],
+        names={"naive": NAIVE, "note": NOTE, "core": CORE},
+        bounds={"leak": MOST_LEAK, "identity": IDENTITY_MARGIN, "gate": LEAST_SHARE},
+        measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "obedience": OBEDIENCE},
+    )

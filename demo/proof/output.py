@@ -1,0 +1,125 @@
+"""Runs a proof and writes what came of it, anew after every arm run that was not cached."""
+
+import contextlib
+import platform
+import shlex
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from demo.probe import PROBE_FILE
+from demo.project import MODELS
+from demo.proof import bootstrap, tables
+from demo.proof.arms import NAIVE, NOTE
+from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
+from demo.proof.pictures import charts, overview, sheets
+from demo.proof.results import Failed, Results, Setting
+from demo.proof.run import Failure, Outcome, run_all, store_of
+from demo.proof.scope import Scope, drawn
+from lora_core.hub import find_model_files, find_tagger_files
+from lora_core.recipe import Recipe
+from lora_core.store import canonical_json, digest_of, file_digest, write_atomically
+
+RESULTS_FILE: Final = "results.json"
+_PACKAGES: Final = ("headcanon", "torch", "diffusers", "transformers", "peft", "onnxruntime", "pillow", "numpy")
+
+
+def prove(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
+    """Run every arm, write results.json, table.md, charts and sheets into `out`.
+
+    Raises:
+        RecipeError: an arm is no recipe.
+        StoreError: the disk is full or `out` cannot be written.
+    """
+    at = store_of(out)
+    runs = scope.arm_runs(drawn(scope, out / "world"))
+    setting = setting_of(scope, runs[0].recipe)
+    done: list[Outcome] = []
+    failed: list[Failure] = []
+    for result in run_all(runs, scope, at, say):
+        if isinstance(result, Failure):
+            failed.append(result)
+            continue
+        done.append(result)
+        if not result.cached:
+            _write_results(out, results_of(scope, setting, done, failed))
+    results = results_of(scope, setting, done, failed)
+    _write_results(out, results)
+    if done:
+        core = [arm.name for arm in results.arms if arm.core]
+        wide = overview(at.open_store(), done, core or [arm.name for arm in results.arms])
+        pictures = {**charts(results), **sheets(at.open_store(), done), **({"overview.png": wide} if wide else {})}
+        for name, picture in pictures.items():
+            write_atomically(out / name, _png(picture))
+        say(f"wrote {out / RESULTS_FILE}, table.md and {', '.join(pictures)}")
+    return results
+
+
+def results_of(scope: Scope, setting: Setting, done: Sequence[Outcome], failed: Sequence[Failure]) -> Results:
+    """Everything that the arm runs so far say."""
+    by_arm = {arm.name: [outcome for outcome in done if outcome.run.arm.name == arm.name] for arm in scope.arms}
+    measured = [arm for arm in scope.arms if by_arm[arm.name]]
+    pairs = [(arm.name, other) for other in (NAIVE, NOTE) for arm in measured if arm.name != other]
+    contrasts = tuple(found for arm, other in pairs if (found := contrast(arm, other, done)))
+    arms = tuple(arm_figures(arm, by_arm[arm.name]) for arm in measured)
+    return Results(
+        setting=setting,
+        levels=base_levels(done),
+        arms=arms,
+        gates=gate_rows(done),
+        contrasts=contrasts,
+        claim=claim(arms, contrasts),
+        failed=tuple(Failed(run=one.run.label, error=one.error) for one in failed),
+    )
+
+
+def setting_of(scope: Scope, recipe: Recipe) -> Setting:
+    """How to run it again, and with what it was run."""
+    sampling = recipe.sampling
+    arms = [arm.name for arm in scope.arms]
+    words = ["python", "-m", "demo.proof", *(["--quick"] if scope.quick else []), "--arms", *arms]
+    words += ["--pairs", *(pair.name for pair in scope.pairs), "--seeds", str(len(scope.seeds))]
+    base = {name: file_digest(path) for name, path in find_model_files(str(MODELS / "base"), "").items()}
+    models = {
+        "base": digest_of(canonical_json(base)),
+        "tagger": file_digest(find_tagger_files(str(MODELS / "tagger"), "")["model.onnx"]),
+        "look probe": file_digest(PROBE_FILE),
+    }
+    return Setting(
+        command=shlex.join(words),
+        quick=scope.quick,
+        versions={"Python": platform.python_version(), **_versions()},
+        models=models,
+        pairs=tuple(f"{pair.target} (look from {pair.style}, {pair.finish})" for pair in scope.pairs),
+        training_seeds=scope.seeds,
+        sampling_seeds=sampling.seeds,
+        prompts=sampling.prompts,
+        sampling=f"{sampling.scheduler}, {sampling.steps} steps, CFG {sampling.cfg:g}, "
+        f"{sampling.width}×{sampling.height}",
+        gate_prompts=scope.gate_prompts,
+        bootstrap_seed=bootstrap.SEED,
+        resamples=bootstrap.RESAMPLES,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _write_results(out: Path, results: Results) -> None:
+    write_atomically(out / RESULTS_FILE, (results.model_dump_json(indent=2) + "\n").encode())
+    write_atomically(out / "table.md", tables.whole(results).encode())
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,129 @@
+"""The proof's pictures: the chart, a sheet for every pair, and one overview."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Final
+
+from PIL import Image
+
+from demo.proof.arms import NOTE
+from demo.proof.chart import COLOURS, GREY, Point, Series, identity_against_leak
+from demo.proof.measures import IDENTITY, LEAK
+from demo.proof.results import ArmFigures, Results
+from demo.proof.run import Outcome
+from demo.proof.tables import MISSED
+from lora_core.sampling.grid import Cell, contact_grid
+from lora_core.sampling.samples import NO_LORA, Sample
+from lora_core.store import Store
+
+_SEEDS_SHOWN: Final = 2
+_CELL_PX: Final = 256
+_SCREENSHOT: Final = "3D screenshot"
+_BASE: Final = "no LoRA"
+
+
+def charts(results: Results) -> dict[str, Image.Image]:
+    """File name → identity against leak: the core arms, and every other arm beside the note's method."""
+    core = [arm for arm in results.arms if arm.core]
+    others = [arm for arm in results.arms if not arm.core]
+    found = {}
+    if series := [_series(arm, COLOURS[k % len(COLOURS)]) for k, arm in enumerate(core)]:
+        found["identity-against-leak.png"] = identity_against_leak(series, "The core arms, epoch by epoch")
+    if others:
+        note = [_series(arm, COLOURS[3]) for arm in core if arm.name == NOTE]
+        series = [*(_series(arm, GREY) for arm in others), *note]
+        found["variants.png"] = identity_against_leak(series, "The note's method with one thing changed")
+    return found
+
+
+def sheets(store: Store, outcomes: Sequence[Outcome]) -> dict[str, Image.Image]:
+    """File name → a pair's samples at the last epoch: prompts and seeds down, arms across, first training seed."""
+    found = {}
+    for pair, ours in _by_pair(outcomes).items():
+        columns = {arm: _last(outcome) for arm, outcome in ours.items()}
+        one = next(iter(ours.values()))
+        rows = [s for s in one.samples.of(NO_LORA) if s.seed in _first_seeds(one)]
+        every = {_BASE: _by_place(one.samples.of(NO_LORA)), **columns}
+        found[f"sheet-{pair}.png"] = _grid(
+            store,
+            [(_scene(row), f"seed {row.seed}") for row in rows],
+            {name: [_found(samples, row) for row in rows] for name, samples in every.items()},
+            f"{one.run.pair.target}, learned from {one.run.pair.style}'s look ({one.run.pair.finish}); last epoch",
+        )
+    return found
+
+
+def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> Image.Image | None:
+    """One row a pair: a screenshot that went in, then the same prompt and seed with each arm."""
+    pairs = {pair: ours for pair, ours in _by_pair(outcomes).items() if set(arms) <= set(ours)}
+    if not pairs:
+        return None
+    columns: dict[str, list[str]] = {name: [] for name in (_SCREENSHOT, _BASE, *arms)}
+    rows = []
+    for ours in pairs.values():
+        one = ours[arms[0]]
+        first = one.samples.of(NO_LORA)[0]
+        rows.append((f"{one.run.pair.target}: {_scene(first)}", f"seed {first.seed}"))
+        columns[_SCREENSHOT].append(one.screenshot)
+        columns[_BASE].append(first.image)
+        for arm in arms:
+            columns[arm].append(_found(_last(ours[arm]), first))
+    return _grid(store, rows, columns, "What went in, and what the base model draws with each arm's LoRA")
+
+
+def _series(arm: ArmFigures, colour: str) -> Series:
+    points = tuple(
+        Point(epoch.epoch, epoch.figures[LEAK], epoch.figures[IDENTITY])
+        for epoch in arm.epochs
+        if LEAK in epoch.figures and IDENTITY in epoch.figures
+    )
+    return Series(arm.name + MISSED * arm.misses_gates, colour, points)
+
+
+def _by_pair(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Outcome]]:
+    """Pair → arm → its outcome with the first training seed that there is."""
+    found: dict[str, dict[str, Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.run.pair.name, {}).setdefault(outcome.run.arm.name, outcome)
+    return found
+
+
+def _last(outcome: Outcome) -> dict[tuple[int, int], Sample]:
+    return _by_place(outcome.samples.of(outcome.samples.lora_files[-1][0]))
+
+
+def _by_place(samples: Sequence[Sample]) -> dict[tuple[int, int], Sample]:
+    return {(sample.prompt_index, sample.seed): sample for sample in samples}
+
+
+def _found(samples: Mapping[tuple[int, int], Sample], like: Sample) -> str:
+    return samples[like.prompt_index, like.seed].image
+
+
+def _first_seeds(outcome: Outcome) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(sample.seed for sample in outcome.samples.samples))[:_SEEDS_SHOWN]
+
+
+def _scene(sample: Sample) -> str:
+    """The prompt without what all of them say."""
+    parts = [part.strip() for part in sample.prompt.split(",")][1:]
+    return ", ".join(part for part in parts if part not in ("1girl", "solo"))
+
+
+def _grid(
+    store: Store, rows: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]], title: str
+) -> Image.Image:
+    cells = (
+        Cell(row=row, column=column, picture=_shown(store, image))
+        for column, images in enumerate(columns.values())
+        for row, image in enumerate(images)
+    )
+    return contact_grid(rows, list(columns), cells, title)
+
+
+def _shown(store: Store, image: str) -> Image.Image:
+    """A stored picture, all of them equally large: the world's samples are small, its screenshots are not."""
+    with Image.open(BytesIO(store.get_bytes(image))) as picture:
+        scale = _CELL_PX / max(picture.size)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

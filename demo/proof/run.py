@@ -1,0 +1,198 @@
+"""One arm run after the other through the product's own flow; what is finished is found, what fails is told."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from demo.probe import PROBE_FILE
+from demo.proof.drawing import Drawing
+from demo.proof.gates import Gate, gate, prompts, shown
+from demo.proof.instruments import Instruments
+from demo.proof.measures import Reading
+from demo.proof.scope import ArmRun, Scope, expected_seconds
+from flows.cli.plan import finished_steps
+from flows.make_lora import make_lora, style_tokens
+from lora_core.dataset import Frozen, load_manifest
+from lora_core.errors import HeadcanonError
+from lora_core.recipe import Recipe
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, ReportRef
+from lora_core.sampling.samples import Samples, load_samples, samples_manifest
+from lora_core.store import Store
+from tasks.find import find_base, find_screenshots, find_tagger
+from tasks.publish import tidy
+from tasks.runtime import At, console
+
+Say = Callable[[str], None]
+
+_UNTIL: Final = "judge"
+
+
+class Gates(Frozen):
+    """Both conditions of the note, for one merged model."""
+
+    merged_model: CheckpointRef
+    style: Gate
+    merged: Gate
+
+    @property
+    def passed(self) -> bool:
+        """Whether stages 1 and 2 did what the note demands."""
+        return self.style.passed and self.merged.passed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an arm run.
+
+    Attributes:
+        run: which one.
+        samples: every picture without the LoRA and of each epoch.
+        readings: picture digest → what tagger and probe see.
+        screenshot: digest of one square screenshot of the character, to show beside the samples.
+        gates: None for an arm that merges nothing.
+        cached: whether it was finished before.
+    """
+
+    run: ArmRun
+    samples: Samples
+    readings: dict[str, Reading]
+    screenshot: str
+    gates: Gates | None
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An arm run that ended with an error."""
+
+    run: ArmRun
+    error: str
+
+
+def run_all(runs: Sequence[ArmRun], scope: Scope, at: At, say: Say) -> Iterator[Outcome | Failure]:
+    """Every arm run in order, with one line for each. An error ends its run alone."""
+    pieces = [expected_seconds(run, scope) for run in runs]
+    open_ = {name: seconds for each in pieces for name, seconds in each.items()}
+    say(f"{len(runs)} arm runs, about {_hours(sum(open_.values()))} on two cores if nothing is finished yet")
+    worked = expected = 0.0
+    for number, (run, own) in enumerate(zip(runs, pieces, strict=True), start=1):
+        started = time.monotonic()
+        result = _attempt(run, scope, at)
+        spent = time.monotonic() - started
+        done = sum(open_.pop(name, 0.0) for name in own)
+        cached = isinstance(result, Outcome) and result.cached
+        if isinstance(result, Outcome) and not cached:
+            worked, expected = worked + spent, expected + done
+        pace = worked / expected if expected else 1.0
+        left = f"; about {_hours(sum(open_.values()) * pace)} left" if open_ else ""
+        say(f"[{number}/{len(runs)}] {run.label}: {_told(result, spent)}{left}")
+        yield result
+
+
+def _told(result: Outcome | Failure, seconds: float) -> str:
+    """How it went, and what share of pictures shows only the style character where it should."""
+    if isinstance(result, Failure):
+        return f"failed: {result.error}"
+    words = [_hours(seconds) + " (cached)" * result.cached]
+    if result.gates:
+        style, merged = (gate.share.mean * 100 for gate in (result.gates.style, result.gates.merged))
+        words.append(f"gates {'passed' if result.gates.passed else 'missed'} ({style:.0f} % and {merged:.0f} %)")
+    return ", ".join(words)
+
+
+def _attempt(run: ArmRun, scope: Scope, at: At) -> Outcome | Failure:
+    try:
+        return _outcome(run, scope, at)
+    except HeadcanonError as error:
+        return Failure(run, " ".join(str(error).split()))
+    except Exception as error:  # whatever it is, the other arms are worth having
+        return Failure(run, f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
+    steps = _finished(run.recipe, at)
+    cached = steps is not None
+    if steps is None:
+        results = at.open_store().results
+        with _quiet():
+            make_lora.with_options(result_storage=results, persist_result=False)(run.recipe, at, _UNTIL)
+        tidy.fn(at)
+        steps = _finished(run.recipe, at)
+    if steps is None:
+        raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
+    store = at.open_store()
+    tagger = store.tree(find_tagger.fn(run.recipe.tagger, at).sha256)
+    instruments = Instruments(store, tagger, PROBE_FILE)
+    samples = load_samples(store, ReportRef(sha256=steps["sample"].sha256))
+    return Outcome(
+        run=run,
+        samples=samples,
+        readings=instruments.read(samples_manifest(samples)),
+        screenshot=_screenshot(store, DatasetRef(sha256=steps["preprocess character"].sha256)),
+        gates=_gates(run, scope, at, steps, instruments) if run.recipe.merge.use else None,
+        cached=cached,
+    )
+
+
+def _finished(recipe: Recipe, at: At) -> dict[str, Ref] | None:
+    """What every step came to; None if one is missing."""
+    base = find_base.fn(recipe.base, at)
+    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
+    steps: dict[str, Ref] = {}
+    for name, ref in finished_steps(recipe, at, base, style, character):
+        if ref is None:
+            return None
+        steps[name] = ref
+    return steps
+
+
+def _gates(run: ArmRun, scope: Scope, at: At, steps: dict[str, Ref], instruments: Instruments) -> Gates:
+    """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
+    store, recipe, character = at.open_store(), run.recipe, run.pair.style_character
+    base = find_base.fn(recipe.base, at)
+    merged = CheckpointRef(sha256=steps["merge"].sha256)
+    lora = LoraRef(sha256=steps["train style"].sha256)
+
+    def measured(model: CheckpointRef, adapter: LoraRef | None, wanted: Sequence[str]) -> Gate:
+        drawing = Drawing(store, model, adapter, recipe.sampling, recipe.base.clip_skip, at.device)
+        drawn = drawing.draw(wanted)
+        readings = instruments.read(drawn)
+        return gate([shown(readings[entry.image].tags, character) for entry in drawn.entries])
+
+    return Gates(
+        merged_model=merged,
+        style=measured(base, lora, [style_tokens(recipe)] * scope.style_pictures),
+        merged=measured(merged, None, prompts(scope.gate_prompts)),
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the steps' own lines and bars: one line an arm run is enough."""
+    console.quiet, before = True, console.quiet
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def _screenshot(store: Store, squares: DatasetRef) -> str:
+    """The first upper body, or whatever comes first."""
+    entries = load_manifest(store, squares).entries
+    return next((entry.image for entry in entries if entry.composition == "upper_body"), entries[0].image)
+
+
+def _hours(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def store_of(out: Path) -> At:
+    """Where a proof keeps everything that it computed."""
+    return At(store=str(out / "store"))

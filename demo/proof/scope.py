@@ -1,0 +1,131 @@
+"""What a proof covers: which arms on which pairs with which seeds, and how long that takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Final
+
+from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
+from demo.proof.pairs import PAIRS, Pair, draw_screenshots
+from demo.world.scene import Composition
+from demo.world.screenshot import PLAN
+from lora_core.recipe import Recipe, Training
+
+# Measured on two shared cores at 128 px with the models of demo/models.
+_STYLE_STEP_SECONDS: Final = 0.37
+_CHARACTER_STEP_SECONDS: Final = 0.45
+_PICTURE_SECONDS: Final = 0.7
+_OVERHEAD_SECONDS: Final = 12.0
+_ABLATION_PAIRS: Final = 2
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm on one pair with one training seed."""
+
+    arm: Arm
+    pair: Pair
+    seed: int
+    recipe: Recipe
+
+    @property
+    def label(self) -> str:
+        """How it is called in messages."""
+        return f"{self.arm.name} on {self.pair.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The size of a proof.
+
+    Attributes:
+        arms: core arms run on all pairs, others on the first two.
+        pairs: who is learned from whom.
+        seeds: of the trainings.
+        shared: the recipe that all arms lie over.
+        plan: screenshots of each composition.
+        gate_prompts: pictures of the merged model; of the style LoRA, which has one prompt, a sixth of it.
+        quick: whether it only shows that everything works.
+    """
+
+    arms: tuple[Arm, ...]
+    pairs: tuple[Pair, ...]
+    seeds: tuple[int, ...]
+    shared: Table
+    plan: Mapping[Composition, int]
+    gate_prompts: int
+    quick: bool = False
+
+    @property
+    def style_pictures(self) -> int:
+        """Pictures of the style LoRA on the base."""
+        return max(1, self.gate_prompts // 6)
+
+    def arm_runs(self, shots: Callable[[Pair], Screenshots]) -> tuple[ArmRun, ...]:
+        """Every arm run: core arms first, and one seed of all pairs before the next.
+
+        Raises:
+            RecipeError: an arm is no recipe.
+        """
+        core = [arm for arm in self.arms if arm.name in CORE]
+        others = [arm for arm in self.arms if arm.name not in CORE]
+        return tuple(
+            ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))
+            for arms, pairs in ((core, self.pairs), (others, self.pairs[:_ABLATION_PAIRS]))
+            for seed in self.seeds
+            for pair in pairs
+            for arm in arms
+        )
+
+
+def drawn(covered: Scope, folder: Path) -> Callable[[Pair], Screenshots]:
+    """Where the screenshots of a pair are; they are drawn into `folder` when they are first asked for."""
+
+    def shots(pair: Pair) -> Screenshots:
+        return Screenshots(*(draw_screenshots(pair, role, folder, covered.plan) for role in ("style", "target")))
+
+    return shots
+
+
+def full(arms: Sequence[Arm]) -> Scope:
+    """The whole proof."""
+    return Scope(tuple(arms), PAIRS, (1, 2), common(quick=False), PLAN, gate_prompts=200)
+
+
+def quick(arms: Sequence[Arm]) -> Scope:
+    """One pair, one seed, less of everything: ten minutes."""
+    return replace(full(arms), pairs=PAIRS[:1], seeds=(1,), shared=common(quick=True), gate_prompts=48, quick=True)
+
+
+def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
+    """What a run needs, by pieces; runs that share a piece name it alike, so that it counts once.
+
+    The core arms by this sum, for each of 5 pairs × 2 seeds: style stage 48 steps × 10 epochs × 0.37 s = 178 s; its
+    checks and gates 40 + 233 pictures × 0.7 s = 191 s; characters 4 epochs × (3 × 57 + 114) steps × 0.45 s = 513 s;
+    samples 4 arms × 4 epochs × 32 × 0.7 s = 358 s; loading 4 × 12 s. With 5 × 32 pictures without a LoRA: 3.6 hours.
+    """
+    recipe, count = run.recipe, sum(scope.plan.values())
+    sampling = recipe.sampling
+    shots = len(sampling.prompts) * len(sampling.seeds)
+    copies = count * recipe.downscale.repeats if recipe.downscale.size else 0
+    shown = count * recipe.character_training.repeats + copies
+    steps = _steps(recipe.character_training, shown * (2 if recipe.regularization.use else 1))
+    pieces = {
+        f"{run.arm.name}, {run.pair.name}, {run.seed}": steps * _CHARACTER_STEP_SECONDS
+        + shots * recipe.character_training.epochs * _PICTURE_SECONDS
+        + _OVERHEAD_SECONDS,
+        f"no LoRA, {run.pair.name}": shots * _PICTURE_SECONDS,
+    }
+    if recipe.merge.use:
+        checks = (2 * (1 + len(sampling.style_prompts)) + len(sampling.style_prompts)) * len(sampling.seeds)
+        pictures = checks + scope.style_pictures + scope.gate_prompts
+        training = recipe.style_training
+        pieces[f"style, {run.pair.name}, {training!r}"] = (
+            _steps(training, count * training.repeats) * _STYLE_STEP_SECONDS + pictures * _PICTURE_SECONDS
+        )
+    return pieces
+
+
+def _steps(training: Training, samples: int) -> int:
+    return ceil(samples / training.batch) * training.epochs

@@ -1,0 +1,134 @@
+"""The tables of the proof, as Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+from demo.proof.arms import NAIVE, NOTE
+from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
+from demo.proof.results import ArmFigures, Contrast, Results
+from lora_core.judging.scores import Figure
+
+MISSED = "*"
+"""Behind an arm whose style stage did not do what the note demands."""
+_MAIN = (IDENTITY, LEAK, PROBE, OBEDIENCE)
+
+
+def main_table(results: Results, *, core: bool) -> str:
+    """Arms at their last epoch; above the core arms what the base shows by itself, over which the others rise."""
+    rows = []
+    if core:
+        own = [_cell(results.levels.get(name)) for name in _MAIN]
+        levels = [*(f"level {cell}" for cell in own[:-1]), own[-1]]
+        rows.append(["no LoRA", "what the base shows by itself", *levels, "–"])
+    for arm in results.arms:
+        if arm.core == core:
+            cells = [_cell(arm.last.figures.get(name)) for name in _MAIN]
+            rows.append([arm.name, arm.title + MISSED * arm.misses_gates, *cells, gates_in_words(arm)])
+    return table(["arm", "what it is", *_MAIN, "gates"], rows)
+
+
+def family_table(arms: Iterable[ArmFigures], measure: str) -> str:
+    """One measure family by family, at the last epoch."""
+    chosen = list(arms)
+    names = sorted({name for arm in chosen for name in arm.last.figures if name.startswith(f"{measure}: ")})
+    rows = [[arm.name, *(_cell(arm.last.figures.get(name)) for name in names)] for arm in chosen]
+    return table(["arm", *(name.removeprefix(f"{measure}: ") for name in names)], rows)
+
+
+def epoch_table(arms: Iterable[ArmFigures]) -> str:
+    """Every epoch."""
+    rows = [
+        [arm.name, epoch.epoch, *(_cell(epoch.figures.get(name)) for name in _MAIN)]
+        for arm in arms
+        for epoch in arm.epochs
+    ]
+    return table(["arm", "epoch", *_MAIN], rows)
+
+
+def contrast_table(contrasts: Sequence[Contrast], against: str) -> str:
+    """Arms against one of them, picture by picture."""
+    rows = [
+        [
+            one.arm,
+            str(one.runs),
+            *(_cell(one.differences.get(name)) for name in _MAIN),
+            _cell(one.leak_ratio),
+            _cell(one.probe_ratio),
+        ]
+        for one in contrasts
+        if one.against == against
+    ]
+    heads = ["arm", "runs", *(f"Δ {name}" for name in _MAIN), "leak ratio", "leak ratio (probe)"]
+    return table(heads, rows)
+
+
+def gate_table(results: Results) -> str:
+    """The note's two conditions for every merged model."""
+    rows = [
+        [
+            row.pair,
+            str(row.seed),
+            ", ".join(row.arms) if len(row.arms) < 3 else f"{row.arms[0]} and {len(row.arms) - 1} more",
+            *(
+                text
+                for gate in (row.style, row.merged)
+                for text in (
+                    short(gate.share, percent=True),
+                    " · ".join(f"{share * 100:.0f} %" for share in (gate.character, gate.white, gate.solid)),
+                )
+            ),
+            "passed" if row.passed else "not passed",
+        ]
+        for row in results.gates
+    ]
+    parts = "character · white · 3D look"
+    heads = ["pair", "seed", "arms", "style LoRA", parts, "merged model", parts, "gates"]
+    return table(heads, rows)
+
+
+def gates_in_words(arm: ArmFigures) -> str:
+    """How many of an arm's runs stand on a style stage that did its work."""
+    if not arm.merges:
+        return "–"
+    return f"{arm.gates_passed} of {len(arm.runs)} passed" if arm.misses_gates else "passed"
+
+
+def whole(results: Results) -> str:
+    """All tables under headings: `table.md`."""
+    core = [arm for arm in results.arms if arm.core]
+    others = [arm for arm in results.arms if not arm.core]
+    parts = [("Core arms, last epoch", main_table(results, core=True))]
+    if others:
+        parts.append(("Ablations and variants, last epoch", main_table(results, core=False)))
+    parts += [
+        ("Gates", gate_table(results)),
+        (f"Against {NAIVE}", contrast_table(results.contrasts, NAIVE)),
+        (f"Against {NOTE}", contrast_table(results.contrasts, NOTE)),
+        ("Identity by family", family_table(results.arms, IDENTITY)),
+        ("Obedience by family", family_table(results.arms, OBEDIENCE)),
+        ("Every epoch", epoch_table([*core, *others])),
+    ]
+    failed = [f"- {one.run}: {one.error}" for one in results.failed]
+    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts)
+    return text + ("\n\n## Failed\n\n" + "\n".join(failed) if failed else "") + "\n"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def short(figure: Figure, *, percent: bool = False) -> str:
+    """Mean and interval: 0.46 (0.40 to 0.52), or 46 % (40 to 52)."""
+    if percent:
+        return f"{figure.mean * 100:.0f} % ({figure.low * 100:.0f} to {figure.high * 100:.0f})"
+    return f"{number(figure.mean)} ({number(figure.low)} to {number(figure.high)})"
+
+
+def number(value: float) -> str:
+    """Two digits, a true minus sign, no negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+
+
+def _cell(figure: Figure | None) -> str:
+    return short(figure) if figure else "–"

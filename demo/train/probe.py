@@ -1,0 +1,123 @@
+"""The look probe's training: flat against solid pictures, as drawn and as the exported autoencoder gives them back."""
+
+import logging
+import random
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from demo.probe import SIDE_PX, Probe
+from demo.train.loop import DEVICE, Budget, fit, load_average, replace_file
+from demo.train.vae import SCALING, to_tensor
+from demo.world.character import Character
+from demo.world.draw import draw
+from demo.world.scene import Scene
+from demo.world.solid import Finish
+
+LOG = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8]  # (N, 128, 128, 3) RGB, flat and solid by turns
+
+_PICTURES: Final = 2400
+_HELD_OUT: Final = 400
+_BATCH: Final = 48
+_ENCODED: Final = 32
+# A sampler's latents are never quite those of a picture; half of the noise is smooth, as a denoiser's mistakes are.
+_LARGEST_NOISE: Final = 0.6
+# No picture of the other trainings: their seeds begin above 100 million.
+_FIRST_PICTURE: Final = 60_000_000
+_SEED: Final = 606
+
+
+def train(work: Path, models: Path, minutes: float | None) -> None:
+    """Trains the probe and writes `models/probe/probe.safetensors`, its accuracy in the file's metadata."""
+    drawn = _drawn(work)
+    vae = AutoencoderKL.from_pretrained(models / "base" / "vae", torch_dtype=torch.float32).to(DEVICE).eval()
+    kinds = {
+        "drawn": drawn,
+        "through the VAE": _through(vae, drawn, noise=0.0),
+        "from noisy latents": _through(vae, drawn, noise=_LARGEST_NOISE),
+    }
+    torch.manual_seed(_SEED)
+    probe = Probe()
+    shown = list(kinds.values())
+
+    def loss_of(step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((_SEED, step))
+        chosen = rng.integers(0, len(drawn) - _HELD_OUT, _BATCH)
+        pixels = np.stack([shown[kind][k] for kind, k in zip(rng.integers(0, len(shown), _BATCH), chosen, strict=True)])
+        # Channels change places, and left and right: no colour and no side may give a look away.
+        images = to_tensor(pixels[:, :, :: rng.choice((-1, 1)), rng.permutation(3)]).to(DEVICE)
+        logits = probe(images)
+        truth = torch.from_numpy(chosen % 2).to(logits)
+        wrong = float(((logits > 0) != (truth > 0.5)).float().mean())
+        return functional.binary_cross_entropy_with_logits(logits, truth), {"wrong": wrong}
+
+    fit("probe", work, {"probe": probe}, loss_of, Budget(steps=4000, minutes=minutes or 6, lr=3e-3, ema=0.99))
+    load_average(work / "probe.safetensors", {"probe": probe})
+    probe.cpu().eval()
+    found = {name: f"{_accuracy(probe, pixels[-_HELD_OUT:]):.3f}" for name, pixels in kinds.items()}
+    LOG.info("probe, share of held-out pictures read right: %s", found)
+    target = models / "probe" / "probe.safetensors"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(target, partial(save_file, probe.state_dict(), metadata={"format": "pt", **found}))
+
+
+def _drawn(work: Path) -> Pixels:
+    """Draws flat and solid pictures by turns, or finds them in the work folder."""
+    path = work / "probe-pictures.npy"
+    if not path.exists():
+        pixels = np.stack([_draw(k) for k in range(_PICTURES)])
+        replace_file(path, lambda temporary: _save(temporary, pixels))
+    found: Pixels = np.load(path)
+    return found
+
+
+def _draw(k: int) -> Pixels:
+    rng = random.Random(_FIRST_PICTURE + k)
+    look: Literal["flat", "solid"] = "solid" if k % 2 else "flat"
+    return np.asarray(draw(Character.random(rng), Scene.random(rng), look, SIDE_PX, Finish.random(rng)))
+
+
+def _save(path: Path, pixels: Pixels) -> None:
+    with path.open("wb") as file:  # np.save would add an ending to the temporary name
+        np.save(file, pixels)
+
+
+@torch.no_grad()
+def _through(vae: AutoencoderKL, pixels: Pixels, noise: float) -> Pixels:
+    """Returns the pictures as the autoencoder gives them back, from latents with up to so much noise."""
+    generator, out = torch.Generator().manual_seed(_SEED), []
+    for start in range(0, len(pixels), _ENCODED):
+        images = to_tensor(pixels[start : start + _ENCODED]).to(DEVICE)
+        latents = vae.encode(images).latent_dist.mode() * SCALING
+        latents += _mistakes(latents.shape, noise, generator).to(DEVICE)
+        decoded = vae.decode(latents / SCALING).sample.clamp(-1, 1)
+        out.append(((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(out)
+
+
+def _mistakes(shape: torch.Size, largest: float, generator: torch.Generator) -> Tensor:
+    """Returns noise (B, 4, h, w), deviations up to `largest`: two pictures rough, two smooth, by turns."""
+    count, channels, height, width = shape
+    rough = torch.randn(shape, generator=generator)
+    coarse = torch.randn(count, channels, height // 2, width // 2, generator=generator)
+    smooth = functional.interpolate(coarse, size=(height, width), mode="bilinear") * 1.5
+    turns = (torch.arange(count) // 2 % 2 == 0)[:, None, None, None]
+    return torch.where(turns, rough, smooth) * torch.rand(count, 1, 1, 1, generator=generator) * largest
+
+
+@torch.no_grad()
+def _accuracy(probe: Probe, pixels: Pixels) -> float:
+    """Returns the share read right of pictures that are flat and solid by turns."""
+    logits = torch.cat([probe(to_tensor(pixels[k : k + 50])) for k in range(0, len(pixels), 50)])
+    truth = torch.arange(len(pixels)) % 2 == 1
+    return float(((logits > 0) == truth).float().mean())

@@ -1,0 +1,160 @@
+"""Arms are whole recipes, pairs share nothing, and the proof fits its time."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.proof import scope
+from demo.proof.arms import (
+    CORE,
+    RECIPES,
+    Arm,
+    Screenshots,
+    arm_names,
+    common,
+    overlaid,
+    read_arm,
+    recipe_of,
+)
+from demo.proof.families import SCENERY, traits
+from demo.proof.pairs import PAIRS, Pair, draw_screenshots
+from demo.proof.scope import ArmRun, Scope, expected_seconds
+from demo.world.solid import FINISHES
+from demo.world.tags import SOLID_LOOK, VOCABULARY
+from lora_core.errors import RecipeError
+from lora_core.judging.scores import tags_of_prompt
+from lora_core.recipe import Recipe
+
+SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))
+
+
+def recipe(name: str, pair: Pair = PAIRS[0], *, quick: bool = False) -> Recipe:
+    return recipe_of(read_arm(name), common(quick=quick), pair, 1, SHOTS)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+@pytest.mark.parametrize("name", arm_names())
+def test_every_arm_is_a_whole_recipe_on_every_pair(name: str, pair: Pair) -> None:
+    for quick in (False, True):
+        whole = recipe(name, pair, quick=quick)
+        assert (whole.name, whole.trigger) == (pair.target, pair.target)
+        assert whole.captions.memorize == pair.character.identity_tags()
+        assert whole.character_training.seed == 1
+    assert read_arm(name).title
+
+
+def test_no_two_arms_are_the_same_recipe() -> None:
+    found = {name: recipe(name).model_dump_json() for name in arm_names()}
+    assert len(set(found.values())) == len(found)
+
+
+def test_the_core_arms_differ_in_merge_captions_and_regularization_alone() -> None:
+    def levers(name: str) -> tuple[bool, bool, tuple[str, ...]]:
+        one = recipe(name)
+        return one.merge.use, one.regularization.use, (*one.captions.add, *one.captions.face)
+
+    assert levers("naive") == (False, False, ())
+    assert levers("captions-only") == (False, False, ("realistic", "nose", "lips"))
+    assert levers("merge-only") == (True, False, ())
+    assert levers("note") == (True, True, ("realistic", "nose", "lips"))
+    plain = [recipe(name).model_copy(update={"merge": None, "regularization": None, "captions": None}) for name in CORE]
+    assert all(one == plain[0] for one in plain)
+
+
+def test_without_realistic_nose_and_lips_the_taggers_own_are_dropped_too() -> None:
+    for name in ("naive", "merge-only", "no-realistic-nose-lips"):
+        assert set(recipe(name).captions.drop) == set(SOLID_LOOK)
+
+
+def test_the_notes_arm_changes_nothing_of_the_methods_own_numbers() -> None:
+    note = recipe("note")
+    assert read_arm("note").table == {}
+    assert (note.style_training.rank, note.character_training.rank) == (64, 32)
+    assert (note.style_training.epochs, note.style_training.repeats) == (10, 10)
+    assert (note.character_training.repeats, note.downscale.repeats, note.regularization.repeats) == (10, 2, 1)
+
+
+def test_prompts_name_no_trait_of_anybody_and_only_what_the_world_knows() -> None:
+    for prompt in recipe("note").sampling.prompts:
+        tags = set(tags_of_prompt(prompt)) - {"{trigger}"}
+        assert tags <= set(VOCABULARY)
+        assert not tags & {tag for pair in PAIRS for tag in pair.character.identity_tags()}
+        assert not tags & set(SOLID_LOOK)
+
+
+def test_prompts_together_ask_for_everything_a_prompt_can_ask_for() -> None:
+    asked = {tag for prompt in recipe("note").sampling.prompts for tag in tags_of_prompt(prompt)}
+    assert all(asked & set(tags) for tags in SCENERY.values())
+
+
+def test_there_are_five_pairs_in_several_looks_and_no_pair_shares_a_trait() -> None:
+    assert len({pair.name for pair in PAIRS}) == len(PAIRS) >= 5
+    assert {pair.finish for pair in PAIRS} == set(FINISHES)
+    for pair in PAIRS:
+        assert not set(pair.character.identity_tags()) & set(pair.style_character.identity_tags())
+        assert traits(pair.character)["hair colour"] != traits(pair.style_character)["hair colour"]
+
+
+def test_a_later_table_wins_and_leaves_the_rest() -> None:
+    below = {"a": 1, "b": {"c": 2, "d": 3}}
+    assert overlaid(below, {"b": {"d": 4}}, {"e": 5}) == {"a": 1, "b": {"c": 2, "d": 4}, "e": 5}
+    assert below == {"a": 1, "b": {"c": 2, "d": 3}}
+
+
+def test_a_slip_in_an_arm_is_named_with_the_arm() -> None:
+    slip = Arm("mine", "", {"merge": {"wieght": 1}})
+    with pytest.raises(RecipeError, match=r"arm mine: unknown option 'merge\.wieght'; did you mean 'weight'"):
+        recipe_of(slip, common(quick=False), PAIRS[0], 1, SHOTS)
+
+
+def test_an_arm_of_ones_own_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("# twice the merge\n[merge]\nweight = 2.0\n")
+    arm = read_arm(str(tmp_path / "mine.toml"))
+    assert (arm.name, arm.title, arm.table) == ("mine", "twice the merge", {"merge": {"weight": 2.0}})
+    with pytest.raises(RecipeError, match="no such arm; known: naive, captions-only"):
+        read_arm("nope")
+
+
+def test_common_and_quick_are_no_arms() -> None:
+    assert {path.stem for path in RECIPES.glob("*.toml")} == {*arm_names(), "common", "quick"}
+
+
+def expected_total(covered: Scope) -> float:
+    pieces: dict[str, float] = {}
+    for run in covered.arm_runs(lambda pair: SHOTS):
+        pieces |= expected_seconds(run, covered)
+    return sum(pieces.values())
+
+
+def test_the_proof_fits_its_time() -> None:
+    core, every = [read_arm(name) for name in CORE], [read_arm(name) for name in arm_names()]
+    assert expected_total(scope.full(core)) < 4 * 3600
+    assert expected_total(scope.full(every)) < 10 * 3600
+    assert expected_total(scope.quick(core)) < 600
+
+
+def test_what_runs_share_counts_once() -> None:
+    """38 pictures: style 48 steps × 10 epochs; 40 + 233 pictures of checks and gates; by hand 369 s."""
+    covered = scope.full([])
+    runs = [ArmRun(read_arm(name), PAIRS[0], 1, recipe(name)) for name in ("merge-only", "note")]
+    first, second = (expected_seconds(run, covered) for run in runs)
+    shared = set(first) & set(second)
+    assert len(shared) == 2
+    style = next(seconds for name, seconds in first.items() if name.startswith("style"))
+    assert style == pytest.approx(480 * 0.37 + 273 * 0.7)
+
+
+def test_core_arms_run_on_all_pairs_first_and_the_others_on_two() -> None:
+    covered = scope.full([read_arm(name) for name in ("rank-4", "naive")])
+    runs = [(run.arm.name, run.pair.name, run.seed) for run in covered.arm_runs(lambda pair: SHOTS)]
+    core = [("naive", pair.name, seed) for seed in (1, 2) for pair in PAIRS]
+    assert runs == core + [("rank-4", pair.name, seed) for seed in (1, 2) for pair in PAIRS[:2]]
+
+
+def test_screenshots_are_drawn_once(tmp_path: Path) -> None:
+    folder = draw_screenshots(PAIRS[0], "style", tmp_path, {"portrait": 1})
+    assert [path.name for path in folder.iterdir()] == ["portrait_001.png"]
+    before = (folder / "portrait_001.png").stat().st_mtime_ns
+    assert draw_screenshots(PAIRS[0], "style", tmp_path, {"portrait": 1}) == folder
+    assert (folder / "portrait_001.png").stat().st_mtime_ns == before
+    assert draw_screenshots(PAIRS[0], "style", tmp_path, {"portrait": 2}) != folder

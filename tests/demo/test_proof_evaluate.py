@@ -1,0 +1,191 @@
+"""From readings to results, on a proof of a few made-up pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.proof.arms import Screenshots, common, read_arm, recipe_of
+from demo.proof.docs import read_results, render
+from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
+from demo.proof.gates import Gate
+from demo.proof.measures import Reading
+from demo.proof.output import results_of, setting_of
+from demo.proof.pairs import PAIRS
+from demo.proof.pictures import charts
+from demo.proof.results import Contrast, Results
+from demo.proof.run import Failure, Gates, Outcome
+from demo.proof.scope import ArmRun, quick
+from demo.proof.tables import number, short, whole
+from lora_core.errors import RecipeError
+from lora_core.judging.scores import Figure, bootstrap
+from lora_core.refs import CheckpointRef
+from lora_core.sampling.samples import NO_LORA, Sample, Samples
+
+PROMPTS = ("momo, upper body, smile", "momo, portrait, night")
+SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))
+
+
+def reading(identity: float, leak: float) -> Reading:
+    """A picture in which every trait of momo's has one probability and every tag of the look another."""
+    traits = dict.fromkeys(("pink_hair", "twintails", "green_eyes", "cat_ears"), identity)
+    return Reading(tags=traits | dict.fromkeys(("realistic", "3d", "nose", "lips"), leak), solid=leak)
+
+
+def arm_run(name: str, seed: int = 1) -> ArmRun:
+    arm = read_arm(name)
+    return ArmRun(arm, PAIRS[0], seed, recipe_of(arm, common(quick=True), PAIRS[0], seed, SHOTS))
+
+
+def outcome(name: str, identity: float, leak: float, seed: int = 1, *, gates: bool | None = None) -> Outcome:
+    """Two prompts × two seeds without the LoRA (nothing to see) and at two epochs, the first with half of it all."""
+    readings: dict[str, Reading] = {}
+    samples = []
+    for number_, epoch in enumerate((NO_LORA, "1", "2")):
+        for index, prompt in enumerate(PROMPTS):
+            for noise in (1, 2):
+                image = f"{len(readings):064x}"
+                share = number_ / 2
+                readings[image] = reading(identity * share, leak * share)
+                samples.append(
+                    Sample(
+                        epoch=epoch, prompt_index=index, prompt=prompt, seed=noise, file=f"{epoch}/{index}-{noise}.png",
+                        image=image, width=8, height=8,
+                    )
+                )  # fmt: skip
+    drawn = Samples(negative="", weight=1.0, lora_files=(("1", "a"), ("2", "b")), samples=tuple(samples))
+    return Outcome(arm_run(name, seed), drawn, readings, "0" * 64, None if gates is None else made_gates(gates))
+
+
+def made_gates(passed: bool) -> Gates:
+    one = Gate(share=bootstrap([1.0, float(passed)]), character=1.0, white=float(passed), solid=1.0)
+    return Gates(merged_model=CheckpointRef(sha256="a" * 64), style=one, merged=one)
+
+
+NAIVE = [outcome("naive", 0.6, 0.8, seed) for seed in (1, 2)]
+NOTE = [outcome("note", 0.6, 0.2, seed, gates=seed == 1) for seed in (1, 2)]
+
+
+def results() -> Results:
+    scope = quick([read_arm("naive"), read_arm("note"), read_arm("rank-4")])
+    failed = [Failure(arm_run("rank-4"), "the loss is not finite")]
+    return results_of(scope, setting_of(scope, NAIVE[0].run.recipe), [*NAIVE, *NOTE], failed)
+
+
+def test_an_arm_has_the_figures_of_each_epoch_over_its_runs() -> None:
+    found = arm_figures(read_arm("naive"), NAIVE)
+    assert [epoch.epoch for epoch in found.epochs] == ["1", "2"]
+    assert found.epochs[0].figures["identity"].mean == pytest.approx(0.3)
+    assert found.last.figures["identity"].mean == pytest.approx(0.6)
+    assert found.last.figures["identity: ears"].mean == pytest.approx(0.6)
+    assert found.last.figures["leak"].mean == found.last.figures["leak (probe)"].mean == pytest.approx(0.8)
+    assert found.last.figures["leak"].samples == 8
+    assert found.runs == ("momo-yuki, seed 1", "momo-yuki, seed 2")
+
+
+def test_an_arm_is_the_method_only_when_every_gate_was_passed() -> None:
+    found = arm_figures(read_arm("note"), NOTE)
+    assert (found.merges, found.gates_passed, found.misses_gates) == (True, 1, True)
+    assert not arm_figures(read_arm("note"), NOTE[:1]).misses_gates
+    naive = arm_figures(read_arm("naive"), NAIVE)
+    assert (naive.merges, naive.misses_gates) == (False, False)
+
+
+def test_the_bases_own_level_counts_a_pairs_pictures_once() -> None:
+    assert base_levels([*NAIVE, *NOTE])["identity"].samples == 4
+
+
+def test_arms_that_share_a_merged_model_share_a_row() -> None:
+    rows = gate_rows([*NOTE, outcome("merge-only", 0.5, 0.1, gates=True)])
+    assert [(row.arms, row.seed, row.passed) for row in rows] == [
+        (("note", "merge-only"), 1, True),
+        (("note",), 2, False),
+    ]
+
+
+def test_arms_are_compared_picture_by_picture_where_both_have_them() -> None:
+    found = contrast("note", "naive", [NAIVE[0], *NOTE])
+    assert found is not None
+    assert found.runs == 1
+    assert found.differences["leak"].mean == pytest.approx(-0.6)
+    assert found.differences["identity"].mean == pytest.approx(0.0)
+    assert found.leak_ratio is not None
+    assert found.leak_ratio.mean == pytest.approx(0.25)
+    assert contrast("note", "rank-4", [*NAIVE, *NOTE]) is None
+
+
+def compared(leak: tuple[float, float], identity: tuple[float, float]) -> Contrast:
+    ratio, difference = (Figure(mean=(low + high) / 2, low=low, high=high, samples=9) for low, high in (leak, identity))
+    differences = {"identity": difference}
+    return Contrast(arm="note", against="naive", runs=1, differences=differences, leak_ratio=ratio, probe_ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    ("leak", "identity", "verdict"),
+    [
+        ((0.1, 0.5), (-0.05, 0.1), "holds"),
+        ((0.1, 0.51), (-0.05, 0.1), "undecided"),
+        ((0.1, 0.5), (-0.06, 0.1), "undecided"),
+        ((0.51, 0.7), (0.0, 0.1), "refuted"),
+        ((0.1, 0.2), (-0.2, -0.06), "refuted"),
+    ],
+)
+def test_the_claim_is_decided_by_whole_intervals(
+    leak: tuple[float, float], identity: tuple[float, float], verdict: str
+) -> None:
+    passed = arm_figures(read_arm("note"), NOTE[:1])
+    assert claim([passed], [compared(leak, identity)]) == verdict
+    missed = arm_figures(read_arm("note"), NOTE)
+    assert claim([missed], [compared(leak, identity)]) == "untested"
+    assert claim([passed], []) == "untested"
+
+
+def test_results_survive_their_file(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(results().model_dump_json())
+    assert read_results(tmp_path / "results.json") == results()
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(RecipeError, match="not results of this version"):
+        read_results(tmp_path / "results.json")
+
+
+def test_tables_show_every_arm_gate_and_failure() -> None:
+    text = whole(results())
+    assert "| naive | a plain LoRA: pruned captions, straight on the base | 0.60 (0.60 to 0.60) | 0.80" in text
+    assert "| note | the note's method, whole* | 0.60" in text
+    assert "| 1 of 2 passed |" in text
+    assert "| momo-yuki | 2 | note |" in text
+    assert "- rank-4 on momo-yuki, seed 1: the loss is not finite" in text
+
+
+def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
+    found = results()
+    page = render(found, ["overview.png"], ["sheet-momo-yuki.png"])
+    assert found.claim == "untested"
+    assert "**The claim is not tested yet.**" in page
+    assert "0.25 (0.25 to 0.25) times as much of the 3D look as the plain LoRA" in page
+    assert "That was so in 1 of 2 runs of `note`" in page
+    assert "(proof/overview.png)" in page
+    assert "variants.png" not in page
+    assert found.setting.command in page
+    for verdict, words in (
+        ("holds", "**The claim holds in this world**"),
+        ("refuted", "**The claim does not hold in this world**"),
+        ("undecided", "**These runs do not decide the claim**"),
+    ):
+        assert words in render(found.model_copy(update={"claim": verdict}), [], [])
+
+
+def test_the_command_runs_the_same_arms_again() -> None:
+    expected = "python -m demo.proof --quick --arms naive note rank-4 --pairs momo-yuki --seeds 1"
+    assert results().setting.command == expected
+
+
+def test_the_chart_is_1000_pixels_wide_and_shows_every_arm_in_its_colour() -> None:
+    picture = charts(results())["identity-against-leak.png"]
+    assert picture.width == 1000
+    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    assert {(0xD5, 0x5E, 0x00), (0xE6, 0x9F, 0x00)} <= colours
+
+
+def test_numbers_have_two_digits_and_a_true_minus() -> None:
+    assert (number(-0.001), number(-0.126), number(0.5)) == ("0.00", "−0.13", "0.50")
+    assert short(bootstrap([0.0, 1.0]), percent=True) == "50 % (0 to 100)"

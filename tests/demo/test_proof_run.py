@@ -1,0 +1,92 @@
+"""A proof from end to end through the real flow, as small as it gets."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Proof(NamedTuple):
+    """A proof that was run once."""
+
+    out: Path
+    home: Path
+    arms: tuple[str, ...]
+    lines: list[str]
+
+
+def run(out: Path, home: Path, arms: tuple[str, ...]) -> list[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "support" / "small_proof.py", out, *arms],
+        cwd=ROOT,
+        env={**kept, "PREFECT_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory: pytest.TempPathFactory) -> Proof:
+    """Naive, the note's method, and an arm between them whose rule file does not exist."""
+    folder = tmp_path_factory.mktemp("proof")
+    (folder / "broken.toml").write_text('# an arm that fails\n[captions]\nrules = "/nowhere/captions.toml"\n')
+    arms = ("naive", str(folder / "broken.toml"), "note")
+    out, home = folder / "out", folder / "prefect"
+    return Proof(out, home, arms, run(out, home, arms))
+
+
+def test_every_arm_run_has_one_line_with_the_time_left(proof: Proof) -> None:
+    runs = [line for line in proof.lines if line.startswith("[")]
+    assert [line.partition(":")[0] for line in runs] == [
+        "[1/3] naive on momo-yuki, seed 1",
+        "[2/3] note on momo-yuki, seed 1",
+        "[3/3] broken on momo-yuki, seed 1",
+    ]
+    assert all(re.search(r"about .*(s|min) left$", line) for line in runs[:-1])
+    assert re.search(r"gates (passed|missed) \(\d+ % and \d+ %\)", runs[1])
+
+
+def test_an_arm_that_fails_is_told_and_the_others_are_measured(proof: Proof) -> None:
+    results = json.loads((proof.out / "results.json").read_text())
+    assert [arm["name"] for arm in results["arms"]] == ["naive", "note"]
+    assert results["failed"][0]["run"] == "broken on momo-yuki, seed 1"
+    assert "/nowhere/captions.toml" in results["failed"][0]["error"]
+
+
+def test_a_proof_leaves_results_tables_a_chart_and_sheets(proof: Proof) -> None:
+    found = {path.name for path in proof.out.iterdir() if path.is_file()}
+    assert found == {
+        "results.json",
+        "table.md",
+        "identity-against-leak.png",
+        "overview.png",
+        "sheet-momo-yuki.png",
+    }
+
+
+def test_only_the_arm_that_merges_has_gates(proof: Proof) -> None:
+    results = json.loads((proof.out / "results.json").read_text())
+    assert [(row["arms"], row["merged"]["share"]["samples"]) for row in results["gates"]] == [(["note"], 6)]
+    assert [arm["merges"] for arm in results["arms"]] == [False, True]
+
+
+def test_a_second_call_runs_nothing_and_says_the_same(proof: Proof) -> None:
+    before = (proof.out / "results.json").read_bytes()
+    objects = {path: path.stat().st_mtime_ns for path in (proof.out / "store").rglob("*") if path.is_file()}
+    lines = run(proof.out, proof.home, proof.arms)
+    assert sum("(cached)" in line for line in lines) == 2
+    assert (proof.out / "results.json").read_bytes() == before
+    assert {path: path.stat().st_mtime_ns for path in (proof.out / "store").rglob("*") if path.is_file()} == objects

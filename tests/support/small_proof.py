@@ -1,0 +1,33 @@
+"""A proof of a few pictures and steps on the shipped models: `python small_proof.py OUT ARM …`."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from demo.proof import scope
+from demo.proof.arms import common, overlaid, read_arm
+from demo.proof.output import prove
+
+_TINY_TRAINING = {"epochs": 1, "repeats": 1, "rank": 4, "alpha": 2, "batch": 4}
+_TINY = {
+    "preprocess": {"size": 128},
+    "downscale": {"size": 0},
+    "style_training": _TINY_TRAINING,
+    "character_training": _TINY_TRAINING,
+    "sampling": {"seeds": [1], "steps": 2, "prompts": ["{trigger}, 1girl, solo, upper body, smile, grass"]},
+}
+
+
+def main(out: Path, arms: list[str]) -> None:
+    """Run it; an arm may be a path."""
+    small = replace(
+        scope.quick([read_arm(arm) for arm in arms]),
+        shared=overlaid(common(quick=True), _TINY),
+        plan={"close-up": 1, "portrait": 1, "upper_body": 1, "cowboy_shot": 1},
+        gate_prompts=6,
+    )
+    prove(small, out, lambda text: print(text, flush=True))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
