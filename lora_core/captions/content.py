@@ -1,12 +1,15 @@
 """The content rule: adult or non-sexual characters only. It has no switch, no threshold of its own and no option.
 
-A set of pictures shows one character. So signs are looked for over the whole set: one picture that codes a minor and
-another that is sexual are refused together.
+Everything that goes into one LoRA is looked at together: one picture that codes a minor and another that is sexual, in
+the character's set or in the style's, are refused, and so is a prompt or a trigger that says the one or the other.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
+from lora_core.captions.tags import canonical
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.errors import ContentRuleError
 
@@ -14,61 +17,99 @@ from lora_core.errors import ContentRuleError
 _PRESENT = 0.35
 
 _MINOR = re.compile(
-    r"(fe)?male_child|child(ren)?|child_on_child|toddler|baby|infant|(oppai_)?loli(con)?|shota(con)?|"
-    r"(kindergarten|elementary_school)_.*|kindergartener|randoseru|aged_down|age_regression|preteen|underage|young_(girl|boy)"
+    r"(.*[_-])?(child(ren)?|toddlers?|bab(y|ies)|infants?|loli(s|con)?|shota(s|con)?|preteens?|kids?)|child_on_child|"
+    r"(kindergarten|preschool|elementary_school|grade_school)(_.*)?|kindergart(e)?ner|preschooler|schoolchild(ren)?|"
+    r"randoseru|aged_down|age_regression|underaged?|(young|little)_(girl|boy)s?"
 )
 _NUDITY = re.compile(
-    r"(completely_|partially_)?nude|topless(_(fe)?male)?|bottomless|nipples?|areolae?|areola_slip|nipple_slip|pussy|penis|"
-    r"vaginal|anal|anus|sex|.*_sex|fellatio|cunnilingus|masturbation|(fe)?male_masturbation|cum|cum_.*|ejaculation|"
-    r"genitals?|testicles|clitoris|pubic_hair|hetero_sex|gangbang|paizuri|handjob|footjob|erection|sex_toy|spread_pussy|"
-    r"(un)?censored|naked_.*"
+    r"(.*_)?(nude|nudity|naked)|(nude|naked)_.*|topless(_(fe)?male)?|bottomless|(one_)?breasts?_out|"
+    r"(.*_)?(nipples?|areolae?|pussy|vulva|penis|penises|anus|clitoris|genitals?|pubic_hair|testicles)|"
+    r"(nipple|areola|pussy|penis|anal|vaginal|cum|clitoral|spread_pussy|spread_anus)_.*|after_(sex|vaginal|anal|fellatio)|"
+    r"vaginal|anal|(.*_)?(sex|cum|ejaculation|masturbation|orgasm)|fellatio|cunnilingus|irrumatio|deepthroat|"
+    r"(paizuri|handjob|footjob|hairjob|fingering|ahegao|rape|gangbang|orgy|threesome|bukkake|tribadism|defloration)|"
+    r"(reverse_|squatting_)?cowgirl_position|doggystyle|missionary|mating_press|prone_bone|spitroast|full_nelson|"
+    r"erection|flaccid|foreskin|phimosis|perineum|cleft_of_venus|fat_mons|fucked_silly|sex_toy|dildo|vibrator|strap-on|"
+    r"futa(nari)?|bestiality|(un)?censored|(bar|mosaic)_censor(ing)?"
 )
-# A trigger such as `hc_loli_mina` says it as well as a tag does.
+# A trigger such as `hc_loli_mina`, or a prompt in sentences, says it as well as a tag does.
 _WORD = re.compile(r"[a-z]+")
-_MINOR_WORDS = frozenset(("loli", "lolicon", "shota", "shotacon", "toddler", "child", "preteen", "underage"))
+_MINOR_WORDS = frozenset(
+    ("loli", "lolicon", "shota", "shotacon", "toddler", "child", "children", "kid", "baby", "preteen", "underage")
+)
+_SEXUAL_WORDS = frozenset(("nude", "naked", "nsfw", "sex", "porn", "hentai", "pussy", "penis"))
+_AGE = re.compile(r"(?<!\d)(?:[1-9]|1[0-7])[\s_-]?(?:yo|y/o|years?[\s_-]?old)(?![a-z])")
 
 
-def check(manifest: Manifest, tags: TagTable, words: Iterable[str] = ()) -> None:
-    """Refuse a set that is sexual and codes a minor.
+class _Sign(NamedTuple):
+    """Where something was found, and what."""
+
+    where: str
+    what: str
+
+
+def check(sets: Iterable[tuple[Manifest, TagTable]], words: Iterable[str] = ()) -> None:
+    """Refuse what is sexual and codes a minor.
 
     Sexual: a rating head that says questionable or explicit, or a tag of nudity. Tags are taken from the raw scores and
     from the captions, so that no edit hides them.
 
     Args:
-        manifest: the pictures, with or without captions.
-        tags: their raw scores.
-        words: the trigger and whatever else names the character.
+        sets: pictures, with or without captions, and their raw scores.
+        words: triggers, class words, prompts: whatever is said of the character.
 
     Raises:
-        ContentRuleError: nothing may be trained on this set.
+        ContentRuleError: nothing may be trained on this.
     """
-    sexual: tuple[str, str] | None = None
-    minor = next((("the trigger", word) for word in words if _MINOR_WORDS & set(_WORD.findall(word.lower()))), None)
-    for entry in manifest.entries:
-        scores = tags.of(entry)
-        present = {*_present(scores), *(entry.caption or ())}
-        for sign in sorted(present):
-            if minor is None and _MINOR.fullmatch(sign):
-                minor = (entry.source, sign)
-            if sexual is None and _NUDITY.fullmatch(sign):
-                sexual = (entry.source, sign)
-        if sexual is None and (rating := _sexual_rating(scores)):
-            sexual = (entry.source, f"rating {rating}")
+    minor: _Sign | None = None
+    sexual: _Sign | None = None
+    for where, signs in (*_said(words), *_shown(sets)):
+        for sign in signs:
+            minor = minor or (_Sign(where, sign) if _codes_minor(sign) else None)
+            sexual = sexual or (_Sign(where, sign) if _is_sexual(sign) else None)
     if minor and sexual:
         raise ContentRuleError(
-            f"content rule: {minor[0]} codes a minor ({minor[1]}) and {sexual[0]} is sexual ({sexual[1]}). "
+            f"content rule: {minor.where} codes a minor ({minor.what}) and {sexual.where} is sexual ({sexual.what}). "
             "Such a set is never trained on; this rule cannot be turned off"
         )
 
 
+def is_sign(tag: str) -> bool:
+    """Whether the rule knows a tag, as the one sign or the other."""
+    return _codes_minor(tag) or _is_sexual(tag)
+
+
+@functools.lru_cache(maxsize=65536)
+def _codes_minor(sign: str) -> bool:
+    return sign in _MINOR_WORDS or _MINOR.fullmatch(sign) is not None or _AGE.fullmatch(sign) is not None
+
+
+@functools.lru_cache(maxsize=65536)
+def _is_sexual(sign: str) -> bool:
+    return sign in _SEXUAL_WORDS or _NUDITY.fullmatch(sign) is not None or sign.startswith("rating ")
+
+
+def _said(words: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    for text in words:
+        low = text.lower()
+        tags = [canonical(part) for part in low.split(",")]
+        yield f"{text!r}", [*tags, *_AGE.findall(low), *_WORD.findall(low)]
+
+
+def _shown(sets: Iterable[tuple[Manifest, TagTable]]) -> Iterator[tuple[str, list[str]]]:
+    for manifest, tags in sets:
+        for entry in manifest.entries:
+            scores = tags.of(entry)
+            yield entry.source, [*sorted({*_present(scores), *(entry.caption or ())}), *_sexual_rating(scores)]
+
+
 def _present(scores: Scores) -> Iterator[str]:
     for found in (scores.general, scores.character):
-        yield from (tag for tag, score in found.items() if score >= _PRESENT)
+        yield from (canonical(tag) for tag, score in found.items() if score >= _PRESENT)
 
 
-def _sexual_rating(scores: Scores) -> str:
-    """The rating head's verdict if it is a sexual one, else nothing."""
-    if not scores.rating:
-        return ""
-    verdict = max(scores.rating, key=lambda name: (scores.rating[name], name))
-    return verdict if verdict in ("questionable", "explicit") else ""
+def _sexual_rating(scores: Scores) -> Iterator[str]:
+    """The rating head's verdict if it is a sexual one."""
+    if scores.rating:
+        verdict = max(scores.rating, key=lambda name: (scores.rating[name], name))
+        if verdict in ("questionable", "explicit"):
+            yield f"rating {verdict}"

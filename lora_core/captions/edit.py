@@ -4,19 +4,20 @@ Each edit takes a set of canonical tags and what is known of the picture, and re
 The order of tags is decided once, at the end, so no edit can depend on it.
 """
 
-import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from lora_core.captions import taxonomy
 from lora_core.captions.framing import framing_of
-from lora_core.captions.rules import HEIGHTS, SIDES, Override, Rules
+from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import canonical
-from lora_core.dataset import Entry, Scores
+from lora_core.dataset import HEIGHTS, SIDES, Entry, Scores
 
 Tags = frozenset[str]
+Select = Callable[[Scores], Mapping[str, float]]
+"""Which of a picture's scores are tags to begin with."""
 
 _PEOPLE = re.compile(r"\d\+?(girl|boy|other)s?")
 # The method's source gives no number; below this the tagger sees no nose at all at this size.
@@ -38,7 +39,7 @@ class Edited:
 
     Attributes:
         name: the picture's.
-        before: what the tagger said above the threshold, best first.
+        before: what the tagger said, best first.
         tags: the caption in training order.
         changes: in the order of the edits.
     """
@@ -68,7 +69,7 @@ class Picture:
         return self.scores.general.get(tag, self.scores.character.get(tag, 0.0))
 
 
-def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, threshold: float) -> Edited:
+def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, select: Select) -> Edited:
     """One picture's caption from its raw scores.
 
     Args:
@@ -76,14 +77,13 @@ def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, threshold: fl
         scores: the tagger's, all above a low floor.
         rules: what is the character's.
         trigger: goes first, as it is.
-        threshold: tags at or above it are in the caption to begin with.
+        select: which scores are tags.
 
     Raises:
-        CaptionError: the composition is neither given nor clear from the scores.
+        CaptionError: nobody has said the composition.
     """
-    said = {**scores.general, **scores.character}
-    best = sorted((tag for tag, score in said.items() if score >= threshold), key=lambda tag: (-said[tag], tag))
-    before = tuple(dict.fromkeys(canonical(tag) for tag in best))
+    said = select(scores)
+    before = tuple(dict.fromkeys(canonical(tag) for tag in sorted(said, key=lambda tag: (-said[tag], tag))))
     picture = Picture(entry, scores, rules, trigger)
     tags, changes = edit_tags(frozenset(before), picture)
     return Edited(entry.name, before, ordered(tags, picture), changes)
@@ -123,13 +123,12 @@ def replace(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
 def forget_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """1: what the character is goes, by family, so that it binds to the trigger; with it the outfit that is its own."""
     rules = picture.rules
-    families, singles = rules.families(), {*rules.memorize, *rules.outfit}
-    going = {tag for tag in tags if tag in singles or taxonomy.family_of(tag) in families} - set(rules.keep)
+    going = {tag for tag in tags if rules.prune and rules.is_memorized(tag)}
 
     def rule(tag: str) -> str:
-        if tag in rules.outfit:
-            return "1 traits: the character's outfit"
-        return f"1 traits: {taxonomy.family_of(tag) or 'memorized'}"
+        if taxonomy.family_of(tag) in rules.families():
+            return f"1 traits: {taxonomy.family_of(tag)}"
+        return "1 traits: memorized" if tag in rules.memorize else "1 traits: the character's outfit"
 
     return tags - going, rule
 
@@ -140,7 +139,7 @@ def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     names = {canonical(tag) for tag in picture.scores.character}
 
     def rule(tag: str) -> str:
-        if any(fnmatch.fnmatchcase(tag, pattern) for pattern in rules.drop):
+        if rules.drops(tag):
             return "2 does not belong: the rule file drops it"
         if tag in names:
             return "2 does not belong: a name that the tagger guessed"
@@ -151,21 +150,23 @@ def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
 
 def frame(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """3: exactly one framing, at most one side and one height of view."""
-    framing, reason = framing_of(picture.entry, picture.scores, picture.override.framing)
+    framing, reason = framing_of(picture.entry, picture.override.framing)
     views = _views(tags, picture)
     kept = frozenset(tag for tag in tags if not taxonomy.is_framing(tag) and tag not in (*SIDES, *HEIGHTS))
 
     def rule(tag: str) -> str:
         if taxonomy.is_framing(tag):
             return f"3 framing: {reason}"
-        return f"3 view: {'the rule file says so' if picture.override.view else 'the likelier one stays'}"
+        if picture.override.view:
+            return "3 view: the rule file says so"
+        return f"3 view: {'the likelier one stays' if picture.entry.view is None else 'read off the screenshot'}"
 
     return kept | {framing} | views, rule
 
 
 def _views(tags: Tags, picture: Picture) -> Tags:
-    if picture.override.view:
-        return frozenset(picture.override.view)
+    if picture.override.view or picture.entry.view is not None:
+        return frozenset(picture.override.view or picture.entry.view or ())
     found = set()
     for choices in (SIDES, HEIGHTS):
         here = [view for view in choices if view in tags]
@@ -192,7 +193,7 @@ def soak_up_face(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
         shown = True
     if shown is not None:
         reason = "5 face: it shows" if shown else "5 face: it does not show"
-        return (tags | face if shown else tags - face), lambda tag: reason
+        return (tags | face if shown else tags - (face - set(picture.rules.keep))), lambda tag: reason
     seen = {tag for tag in face if "upper_body" in tags and picture.score(tag) >= _FACE_SCORE}
     return tags | seen, lambda tag: f"5 face: seen at {picture.score(tag):.2f}"
 
@@ -200,8 +201,7 @@ def soak_up_face(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
 def override_one(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """What the rule file says of this one picture, after the general edits."""
     override = picture.override
-    gone = {tag for tag in override.drop if not taxonomy.is_framing(tag)}
-    return (tags - gone) | set(override.add), lambda tag: f"images.{picture.entry.name}"
+    return (tags - set(override.drop)) | set(override.add), lambda tag: f"images.{picture.entry.name}"
 
 
 def call(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:

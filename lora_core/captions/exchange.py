@@ -1,95 +1,122 @@
 """Folders of image + same-stem .txt, as Dataset Tag Editor and BooruDatasetTagManager read and write them."""
 
-import io
+import json
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
-
-from lora_core.captions import taxonomy
 from lora_core.captions.tags import caption_tags, caption_text, escaped
-from lora_core.dataset import Entry, Manifest, Rejected
+from lora_core.dataset import Manifest
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
-from lora_core.recipe import COMPOSITIONS
-from lora_core.store import Store, write_atomically
+from lora_core.store import Store, canonical_json, digest_of, write_atomically
+
+REPORT_NAME = "report.json"
+_WRITTEN = "written_texts"
 
 
-def write_folder(store: Store, manifest: Manifest, folder: Path, *, trigger: str, escape: bool = True) -> None:
-    """Write NAME.png and NAME.txt for every picture.
+def write_folder(
+    store: Store,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    trigger: str,
+    escape: bool = False,
+    report: Mapping[str, Any] | None = None,
+) -> None:
+    """Write NAME.png and NAME.txt for every picture, and report.json.
+
+    The report remembers what was written, so that a text may be written again as long as nobody has edited it.
 
     Args:
         store: where the pictures are.
         manifest: pictures with captions.
         folder: made if need be.
         trigger: stays as it is, its underscores too.
-        escape: brackets with backslashes, as web UIs want them and the method has it; trainers want them without.
+        escape: brackets with backslashes, as web UIs and editors that read weights want them; trainers want none.
+        report: what else goes into report.json.
 
     Raises:
         CaptionError: a picture has no caption.
-        OutputExistsError: a name is taken by other bytes; nothing is written then.
+        OutputExistsError: a name is taken by other bytes, or a text was edited by hand; nothing is written then.
     """
+    written = _written_before(folder)
     files: dict[Path, bytes] = {}
     for entry in manifest.entries:
         if not entry.caption:
             raise CaptionError(f"{entry.source}: has no caption; caption the set before writing it")
         text = caption_text(entry.caption, trigger)
-        files[folder / f"{entry.name}.png"] = store.get_bytes(entry.image)
-        files[folder / f"{entry.name}.txt"] = (escaped(text) if escape else text).encode()
+        picture, caption = folder / f"{entry.name}.png", folder / f"{entry.name}.txt"
+        files[picture] = store.get_bytes(entry.image)
+        files[caption] = (escaped(text) if escape else text).encode()
+        _refuse_other_picture(picture, files[picture])
+        _refuse_edited_text(caption, entry.caption, trigger, written.get(caption.name))
     for path, data in files.items():
-        if path.exists() and path.read_bytes() != data:
-            raise OutputExistsError(f"{path}: exists with other bytes and is not overwritten; choose another folder")
-    for path, data in files.items():
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != data:
             write_atomically(path, data)
+    digests = {path.name: digest_of(data) for path, data in files.items() if path.suffix == ".txt"}
+    write_atomically(folder / REPORT_NAME, canonical_json({**(report or {}), _WRITTEN: digests}))
 
 
-def read_folder(store: Store, folder: Path, *, trigger: str) -> Manifest:
-    """Read such a folder back, hand edits included: escaped or not, with or without BOM, CRLF or LF.
-
-    A picture without a caption file, or with an empty one, is rejected with the reason.
+def read_texts(folder: Path) -> dict[str, str]:
+    """The caption files of a folder and its sub-folders, by the stem of their names; with or without BOM.
 
     Raises:
-        DatasetError: no such folder, or no picture with a caption in it.
-        CaptionError: a caption file is not UTF-8.
+        DatasetError: no such folder, or no caption file in it.
+        CaptionError: a file is not UTF-8, or two have the same name.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: there is no such folder; name one with pictures and .txt captions")
-    entries: list[Entry] = []
-    rejected: list[Rejected] = []
-    for path in sorted(folder.glob("*.png")):
-        caption = _caption(path.with_suffix(".txt"), trigger)
-        if not caption:
-            rejected.append(Rejected(source=path.name, reason=f"no caption in {path.stem}.txt"))
+        raise DatasetError(f"{folder}: there is no such folder; name one with .txt captions")
+    texts: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.txt")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
-        entries.append(_entry(store, path, caption))
-    if not entries:
-        raise DatasetError(f"{folder}: no NAME.png with a caption in NAME.txt")
-    return Manifest(entries=tuple(entries), rejected=tuple(rejected))
+        name = unicodedata.normalize("NFC", path.stem)
+        if name in texts:
+            raise CaptionError(f"{path}: there is another {path.name} in {folder}; name the folder with the right one")
+        try:
+            texts[name] = path.read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise CaptionError(f"{path}: not UTF-8; save it as UTF-8 text") from error
+    if not texts:
+        raise DatasetError(f"{folder}: no .txt captions in it")
+    return texts
 
 
-def _caption(path: Path, trigger: str) -> tuple[str, ...]:
+def texts_of(manifest: Manifest, texts: Mapping[str, str]) -> dict[str, str | None]:
+    """The text of every picture of a set; None where there is none."""
+    return {entry.name: texts.get(unicodedata.normalize("NFC", entry.name)) for entry in manifest.entries}
+
+
+def _written_before(folder: Path) -> Mapping[str, str]:
+    path = folder / REPORT_NAME
     if not path.exists():
-        return ()
+        return {}
     try:
-        return caption_tags(path.read_text("utf-8-sig"), trigger)
-    except UnicodeDecodeError as error:
-        raise CaptionError(f"{path}: not UTF-8; save it as UTF-8 text") from error
+        written = json.loads(path.read_bytes())[_WRITTEN]
+    except (ValueError, KeyError, TypeError):
+        written = None
+    if not isinstance(written, dict):
+        raise OutputExistsError(f"{path}: is not a report on captions and is not overwritten; choose another folder")
+    return written
 
 
-def _entry(store: Store, path: Path, caption: tuple[str, ...]) -> Entry:
-    data = path.read_bytes()
+def _refuse_other_picture(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() != data:
+        raise OutputExistsError(f"{path}: exists with other bytes and is not overwritten; choose another folder")
+
+
+def _refuse_edited_text(path: Path, caption: tuple[str, ...], trigger: str, written: str | None) -> None:
+    """A text that says the same, or that is still as it was written, may be replaced: nothing is lost."""
+    if not path.exists() or digest_of(data := path.read_bytes()) == written:
+        return
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DatasetError(f"{path}: not a readable PNG; export it again") from error
-    framings = [tag for tag in caption if taxonomy.is_framing(tag)]
-    composition = next((name for name in COMPOSITIONS if [name] == framings), None)
-    return Entry(
-        name=path.stem,
-        source=path.name,
-        image=store.put_bytes(data),
-        width=width,
-        height=height,
-        composition=composition,
-        caption=caption,
-    )
+        said = set(caption_tags(data.decode("utf-8-sig"), trigger))
+        same = said | {trigger} == {*caption, trigger}
+    except UnicodeDecodeError:
+        same = False
+    if not same:
+        raise OutputExistsError(
+            f"{path}: was edited by hand and is not overwritten; take the edits into the rule file first "
+            f"(headcanon caption … --import {path.parent}), or choose another folder"
+        )

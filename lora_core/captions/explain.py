@@ -5,19 +5,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from lora_core.captions.edit import Edited
-from lora_core.captions.tags import caption_text
-
-# CLIP reads 77 tokens, two of which are its own.
-MOST_TOKENS = 75
+from lora_core.captions.tags import caption_text, spaced
 
 
-def report(edited: Sequence[Edited]) -> dict[str, Any]:
-    """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data."""
+def report(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data.
+
+    Args:
+        edited: the captions.
+        trigger: stays as it is in the text.
+        count_tokens: tokens of a text, CLIP's own start and end not counted.
+    """
     return {
         "images": {
             one.name: {
                 "before": list(one.before),
                 "after": list(one.tags),
+                "tokens": count_tokens(caption_text(one.tags, trigger)),
                 "changes": [
                     {"tag": change.tag, "action": change.action, "rule": change.rule} for change in one.changes
                 ],
@@ -35,21 +39,35 @@ def frequencies(captions: Iterable[Sequence[str]]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def lines(one: Edited) -> Iterator[str]:
-    """One picture's story for a terminal."""
-    yield f"{one.name}: {', '.join(one.before)}"
-    yield f"  → {', '.join(one.tags)}"
+def texts(edited: Sequence[Edited], trigger: str) -> dict[str, str | None]:
+    """The captions as they are written and trained, by picture."""
+    return {one.name: caption_text(one.tags, trigger) for one in edited}
+
+
+def lines(one: Edited, trigger: str, tokens: int) -> Iterator[str]:
+    """One picture's story for a terminal: its name, before, after, and each change with its rule."""
+    yield f"{one.name}  ({tokens} tokens)"
+    yield f"  before  {caption_text(one.before, trigger)}"
+    yield f"  after   {caption_text(one.tags, trigger)}"
+    for action, rule, tags in reasons(one):
+        yield f"  {'−' if action == 'removed' else '+'} {', '.join(_shown(tag, trigger) for tag in tags)}  ({rule})"
+
+
+def reasons(one: Edited) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Changes gathered by what was done and why: (action, rule, tags)."""
+    gathered: dict[tuple[str, str], tuple[str, ...]] = {}
     for change in one.changes:
-        yield f"  {'-' if change.action == 'removed' else '+'} {change.tag}  ({change.rule})"
+        key = (change.action, change.rule)
+        gathered[key] = (*gathered.get(key, ()), change.tag)
+    return [(action, rule, tags) for (action, rule), tags in gathered.items()]
 
 
-def too_long(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> dict[str, int]:
-    """Pictures whose caption the text encoder cuts off, with their number of tokens.
+def frequency_rows(edited: Sequence[Edited]) -> list[tuple[str, int, int]]:
+    """Tag, on how many pictures before, on how many after; the commonest first."""
+    before, after = (frequencies(side) for side in ((one.before for one in edited), (one.tags for one in edited)))
+    both = sorted({*before, *after}, key=lambda tag: (-max(before.get(tag, 0), after.get(tag, 0)), tag))
+    return [(tag, before.get(tag, 0), after.get(tag, 0)) for tag in both]
 
-    Args:
-        edited: the captions.
-        trigger: stays as it is in the text.
-        count_tokens: tokens of a text, CLIP's own start and end not counted.
-    """
-    counted = {one.name: count_tokens(caption_text(one.tags, trigger)) for one in edited}
-    return {name: count for name, count in counted.items() if count > MOST_TOKENS}
+
+def _shown(tag: str, trigger: str) -> str:
+    return tag if tag == trigger else spaced(tag)

@@ -1,25 +1,21 @@
-"""What is the character's, and what its captions are to say: `captions.toml`, or the recipe alone."""
+"""What is the character's, and what its captions are to say: the material of the six edits."""
 
 import difflib
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lora_core.captions import taxonomy
 from lora_core.captions.tags import canonical
-from lora_core.dataset import View
+from lora_core.dataset import HEIGHTS, SIDES, View
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Captions, Composition
-from lora_core.recipe_file import explain
+from lora_core.recipe import COMPOSITIONS, Composition
 
 # As in the recipe: one word, without what web UIs read as weights or separators.
 _TRIGGER = r"^[^\s,()\\:<>|\[\]]*$"
-
-SIDES: tuple[View, ...] = ("straight-on", "from_side", "from_behind")
-HEIGHTS: tuple[View, ...] = ("from_above", "from_below")
 
 
 class Override(BaseModel):
@@ -36,7 +32,7 @@ class Override(BaseModel):
     @field_validator("drop", "add")
     @classmethod
     def _canonical(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(canonical(tag) for tag in tags)
+        return _canonical(tags)
 
     @field_validator("view")
     @classmethod
@@ -45,6 +41,14 @@ class Override(BaseModel):
             if len(set(views) & set(choices)) > 1:
                 raise ValueError(f"at most one of {', '.join(choices)}")
         return views
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        _refuse_framing(self.add, "add", "framing = …")
+        _refuse_view(self.add, "add", "view = […]")
+        _refuse_framing(self.drop, "drop", "framing = … to say another one")
+        _refuse_both(self.drop, "drop", self.add, "add")
+        return self
 
 
 class Rules(BaseModel):
@@ -60,7 +64,10 @@ class Rules(BaseModel):
         description="What the character is: tags (the whole family goes), families, or the groups body and "
         "accessories. Empty: body.",
     )
-    outfit: tuple[str, ...] = Field(default=(), description="Clothes that belong to the character.")
+    prune: bool = Field(default=True, description="Whether what the character is, and its outfit, go at all.")
+    outfit: tuple[str, ...] = Field(
+        default=(), description="Clothes that belong to the character; just these go, * stands for anything."
+    )
     keep: tuple[str, ...] = Field(default=(), description="Tags that stay although a rule would take them.")
     drop: tuple[str, ...] = Field(default=(), description="Tags that belong on no picture; * stands for anything.")
     replace: Mapping[str, str] = Field(default={}, description="One tag for another, before everything else.")
@@ -71,29 +78,15 @@ class Rules(BaseModel):
     @field_validator("memorize", "outfit", "keep", "drop", "add", "face")
     @classmethod
     def _canonical(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(canonical(tag) for tag in tags))
+        return _canonical(tags)
 
     @field_validator("replace")
     @classmethod
     def _canonical_pairs(cls, pairs: Mapping[str, str]) -> Mapping[str, str]:
-        return {canonical(old): canonical(new) for old, new in pairs.items()}
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        chained = sorted(set(self.replace) & set(self.replace.values()))
-        if chained:
-            raise ValueError(f"replace both makes {chained[0]!r} and replaces it; name the last tag of the chain")
-        added = (*self.add, *self.face, *(tag for one in self.images.values() for tag in one.add))
-        framing = next((tag for tag in added if taxonomy.is_framing(tag)), None)
-        if framing is not None:
-            raise ValueError(f"{framing!r} is a framing, and each picture has exactly one; set images.NAME.framing")
-        view = next((tag for tag in added if tag in (*SIDES, *HEIGHTS)), None)
-        if view is not None:
-            raise ValueError(f"{view!r} is a view; set images.NAME.view")
-        undone = next((tag for tag in (*added, *COMPOSITIONS, *SIDES, *HEIGHTS) if tag in self.replace), None)
-        if undone is not None:
-            raise ValueError(f"replace takes away {undone!r}, which another rule puts on; name one of the two")
-        return self
+        for old, new in pairs.items():
+            if not canonical(new):
+                raise ValueError(f"{old!r} by nothing; put it under drop")
+        return dict(zip(_canonical(pairs), (_one(new) for new in pairs.values()), strict=True))
 
     @field_validator("memorize")
     @classmethod
@@ -106,57 +99,86 @@ class Rules(BaseModel):
                 raise ValueError(f"{name!r} is no family; did you mean {near[0]!r}?")
         return names
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        for tags, where in ((self.add, "add"), (self.face, "face"), (self.keep, "keep")):
+            _refuse_framing(tags, where, "images.NAME.framing")
+            _refuse_view(tags, where, "images.NAME.view")
+        put = (*self.add, *self.face)
+        for taken, where in ((self.memorize, "memorize"), (self.outfit, "outfit"), (self.drop, "drop")):
+            _refuse_both(taken, where, self.keep, "keep")
+            _refuse_both(taken, where, put, "add or face")
+        chained = sorted(set(self.replace) & set(self.replace.values()))
+        if chained:
+            raise ValueError(f"replace both makes {chained[0]!r} and replaces it; name the last tag of the chain")
+        every = (*put, *COMPOSITIONS, *SIDES, *HEIGHTS, *(tag for one in self.images.values() for tag in one.add))
+        undone = next((tag for tag in every if tag in self.replace), None)
+        if undone is not None:
+            raise ValueError(f"replace takes away {undone!r}, which another rule puts on; name one of the two")
+        return self
+
     def families(self) -> frozenset[str]:
         """The families that go, whole."""
-        groups = taxonomy.groups()
-        found: set[str] = set()
-        for name in self.memorize or ("body",):
-            family = name if name in taxonomy.families() else taxonomy.family_of(name)
-            found.update(groups.get(name, (family,) if family else ()))
-        return frozenset(found)
+        return _families(self.memorize or ("body",))
+
+    def is_memorized(self, tag: str) -> bool:
+        """Whether a tag is what the character is, or what it wears as its own."""
+        return (
+            tag in self.memorize
+            or (taxonomy.family_of(tag) in self.families())
+            or any(matches(tag, pattern) for pattern in self.outfit)
+        ) and tag not in self.keep
+
+    def drops(self, tag: str) -> bool:
+        """Whether `drop` names a tag."""
+        return any(matches(tag, pattern) for pattern in self.drop)
 
 
-def rules_for(options: Captions) -> Rules:
-    """The rules of a recipe: its own, under those of its rule file if it names one.
-
-    Raises:
-        CaptionError: see `read_rules`.
-    """
-    base = options.model_dump(include=set(Rules.model_fields))
-    if options.rules:
-        return _parsed({**base, **_table(Path(options.rules))}, options.rules)
-    return _parsed(base, "captions")
-
-
-def read_rules(path: Path) -> Rules:
-    """Read a captions.toml.
-
-    Raises:
-        CaptionError: not TOML, an unknown key (the nearest known one is named), or rules that contradict each other.
-    """
-    return _parsed(_table(path), str(path))
+@functools.lru_cache(maxsize=64)
+def _families(memorized: tuple[str, ...]) -> frozenset[str]:
+    groups = taxonomy.groups()
+    found: set[str] = set()
+    for name in memorized:
+        family = name if name in taxonomy.families() else taxonomy.family_of(name)
+        found.update(groups.get(name, (family,) if family else ()))
+        found.update(taxonomy.implied_by(name))
+    return frozenset(found)
 
 
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise CaptionError(f"{path}: there is no such rule file; name one, or leave captions.rules empty") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CaptionError(f"{path}: not a readable TOML file: {error}") from error
+def matches(tag: str, pattern: str) -> bool:
+    """`*` stands for anything; `?` and brackets are letters, for there are tags such as `!?`."""
+    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), tag) is not None
 
 
-def _parsed(data: dict[str, Any], where: str) -> Rules:
-    images = data.get("images")
-    for name, override in images.items() if isinstance(images, dict) else ():
-        try:
-            Override.model_validate(override)
-        except ValidationError as error:
-            raise CaptionError(f"{where}, images.{name}: {explain(error, Override)}") from None
-    try:
-        return Rules.model_validate(data)
-    except ValidationError as error:
-        raise CaptionError(f"{where}: {explain(error, Rules)}") from None
+def _one(text: str) -> str:
+    tag = canonical(text)
+    if not tag:
+        raise ValueError("an empty tag; remove it")
+    if "," in tag:
+        raise ValueError(f"{text!r} is more than one tag; write each in quotes of its own")
+    return tag
+
+
+def _canonical(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_one(tag) for tag in tags))
+
+
+def _refuse_framing(tags: Iterable[str], where: str, instead: str) -> None:
+    framing = next((tag for tag in tags if taxonomy.is_framing(tag)), None)
+    if framing is not None:
+        raise ValueError(f"{where}: {framing!r} is a framing, and each picture has exactly one; set {instead}")
+
+
+def _refuse_view(tags: Iterable[str], where: str, instead: str) -> None:
+    view = next((tag for tag in tags if tag in (*SIDES, *HEIGHTS)), None)
+    if view is not None:
+        raise ValueError(f"{where}: {view!r} is a view; set {instead}")
+
+
+def _refuse_both(taken: Iterable[str], where: str, put: Iterable[str], elsewhere: str) -> None:
+    both = next((tag for tag in put if tag in tuple(taken)), None)
+    if both is not None:
+        raise ValueError(f"{both!r} is under {where} and under {elsewhere}; take it out of one of the two")
 
 
 def check_names(rules: Rules, names: tuple[str, ...]) -> None:

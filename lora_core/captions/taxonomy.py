@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from collections.abc import Collection
 from importlib import resources
 from typing import Any
 
@@ -48,3 +49,29 @@ def is_framing(tag: str) -> bool:
 def belongs_nowhere(tag: str) -> bool:
     """Whether a tag is about the file, its maker or another version of the character, not about what is drawn."""
     return _pattern("drop").fullmatch(tag) is not None
+
+
+@functools.cache
+def implied_by(tag: str) -> frozenset[str]:
+    """Families that a trait brings along: an elf has pointy ears, a cat girl ears and a tail."""
+    found = (families for pattern, families in _data()["implied"].items() if re.fullmatch(pattern, tag))
+    return frozenset(family for families in found for family in families)
+
+
+def is_hidden(tag: str, beside: Collection[str]) -> bool:
+    """Whether a trait cannot be seen on a picture with these tags, such as a colour of closed eyes."""
+    family = family_of(tag) or ""
+    for rule in _data()["hidden"]:
+        takes = (re.fullmatch(rule["families"], family), re.fullmatch(rule.get("tags", ""), tag))
+        if any(takes) and any(re.fullmatch(rule["by"], other) for other in beside):
+            return True
+    return False
+
+
+def is_clothes(tag: str) -> bool:
+    """Whether a tag names something worn that is no accessory."""
+    return (
+        family_of(tag) is None
+        and not _pattern("keep").fullmatch(tag)
+        and _pattern("clothes").fullmatch(tag) is not None
+    )

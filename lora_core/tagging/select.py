@@ -1,19 +1,73 @@
 """Which scores become tags."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from lora_core.dataset import Scores
+from pydantic import Field
+
+from lora_core.dataset import Frozen, Scores
+from lora_core.errors import RecipeError
+from lora_core.recipe import Tagger
+
+_ENTRY = re.compile(r"(?P<tag>.*\S)\s*=\s*(?P<score>0?\.\d+)")
 
 
-def select(scores: Scores, threshold: float) -> dict[str, float]:
-    """Tags at or above the threshold, best first; ratings never count.
+class Thresholds(Frozen):
+    """What a tag's probability must reach.
 
-    As the web UI's tagger does it: one threshold over general tags and names alike.
+    Attributes:
+        general: for ordinary tags.
+        character: for names.
+        tags: canonical tag → its own threshold, which goes before the others.
+        mcut: whether the cut is found in each picture's own scores; `general` and `character` are then not used.
     """
-    together = {**scores.general, **scores.character}
-    return ranked({name: score for name, score in together.items() if score >= threshold})
+
+    general: float = Field(gt=0, lt=1)
+    character: float = Field(gt=0, lt=1)
+    tags: Mapping[str, float] = {}
+    mcut: bool = False
+
+
+def thresholds(options: Tagger) -> Thresholds:
+    """The recipe's thresholds.
+
+    Raises:
+        RecipeError: an entry of `tag_thresholds` is not "tag = 0.3".
+    """
+    own = {}
+    for entry in options.tag_thresholds:
+        found = _ENTRY.fullmatch(entry.strip())
+        if found is None or not 0 < float(found["score"]) < 1:
+            raise RecipeError(f'tag_thresholds: {entry!r} is not a tag and a probability, such as "nose = 0.15"')
+        own[found["tag"].replace(" ", "_")] = float(found["score"])
+    character = options.character_threshold or options.threshold
+    return Thresholds(general=options.threshold, character=character, tags=own, mcut=options.mcut)
+
+
+def select(scores: Scores, least: Thresholds) -> dict[str, float]:
+    """Tags at or above their threshold, best first; ratings never count."""
+    return ranked(
+        {**_reached(scores.general, least.general, least), **_reached(scores.character, least.character, least)}
+    )
+
+
+def mcut(scores: Sequence[float]) -> float:
+    """The middle of the widest gap between neighbouring scores: MCut (Largeron, Moulin and Géry 2012).
+
+    It needs no number, but finds a gap in every picture, also where the tagger is sure of nothing. Of gaps equally wide
+    the one between the higher scores counts. 1 where there are fewer than two scores: nothing is told apart.
+    """
+    best = sorted(scores, reverse=True)
+    gaps = [(high - low, (high + low) / 2) for high, low in pairwise(best)]
+    return max(gaps, key=lambda gap: gap[0])[1] if gaps else 1.0
 
 
 def ranked(scores: Mapping[str, float]) -> dict[str, float]:
     """Best first; equal scores by name, so that the order never depends on the table's."""
     return dict(sorted(scores.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _reached(scores: Mapping[str, float], usual: float, least: Thresholds) -> dict[str, float]:
+    cut = mcut(list(scores.values())) if least.mcut else usual
+    return {tag: score for tag, score in scores.items() if score >= least.tags.get(tag, cut)}

@@ -1,13 +1,16 @@
 """A set of two pictures with raw scores."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from lora_core.captions.edit import Select
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
 from lora_core.store import Store, digest_of
+from lora_core.tagging.select import Thresholds, select
 
 GENERAL = {
     "1girl": 0.99,
@@ -43,6 +46,17 @@ def scores_of(general: dict[str, float] | None = None, **changes) -> Scores:  # 
         general=GENERAL if general is None else general,
         character=changes.pop("character", {"hakurei_reimu": 0.6}),
     )
+
+
+def above(threshold: float) -> Select:
+    """Tags at or above a probability."""
+    return partial(select, least=Thresholds(general=threshold, character=threshold))
+
+
+@pytest.fixture
+def half() -> Select:
+    """The method's threshold."""
+    return above(0.5)
 
 
 @pytest.fixture

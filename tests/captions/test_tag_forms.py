@@ -4,14 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_core.captions.tags import canonical, caption_tags, caption_text, escaped, spaced, unescaped
+from lora_core.captions.tags import (
+    KAOMOJI,
+    canonical,
+    caption_tags,
+    caption_text,
+    escaped,
+    spaced,
+    unescaped,
+    unweighted,
+)
 
 WORD = st.text("abcxyz059-'", min_size=1, max_size=6)
 TAG = st.builds(
     lambda words, aside: "_".join((*words, *aside)),
     st.lists(WORD, min_size=1, max_size=3),
     st.sampled_from(((), ("(symbol)",), ("(style)",))),
-)
+) | st.sampled_from(("\\m/", "\\||/", "double_\\m/", *sorted(KAOMOJI), ":3", ";)", ":>=", "year_of_the_rat"))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +31,10 @@ TAG = st.builds(
         (r"star \(symbol\)", "star_(symbol)"),
         (r"star \\\(symbol\\)", "star_(symbol)"),
         ("^_^", "^_^"),
+        (r"\m/", r"\m/"),
+        (r"\\m/", r"\m/"),
+        (r"\\\\m/", r"\m/"),
+        (r"\(o\)_\(o\)", "(o)_(o)"),
     ],
 )
 def test_every_way_of_writing_a_tag_is_the_same_tag(text, tag):
@@ -50,3 +63,27 @@ def test_a_caption_survives_being_written_and_read(tags, escape):
 
 def test_blanks_doubles_and_line_ends_are_survived():
     assert caption_tags("a, ,b,\r\nA , b c,", "t") == ("a", "b", "b_c")
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("(smile:1.2)", "smile"),
+        ("((1girl))", "1girl"),
+        ("[smile]", "smile"),
+        ("(star (symbol):0.8)", "star (symbol)"),
+        ("star (symbol)", "star (symbol)"),
+        (r"\(smile\)", r"\(smile\)"),
+        ("(o)_(o)", "(o)_(o)"),
+        ("(a) and (b)", "(a) and (b)"),
+        (":3", ":3"),
+        ("()", "()"),
+        ("(", "("),
+    ],
+)
+def test_a_prompts_weights_are_no_part_of_a_tag(text, tag):
+    assert unweighted(text) == tag
+
+
+def test_what_an_editor_makes_of_a_tag_that_is_there_twice_is_read_as_that_tag():
+    assert caption_tags("t, ((1girl)), (full body:1.10), smile", "t") == ("t", "1girl", "full_body", "smile")

@@ -1,0 +1,196 @@
+"""Are captions fit for training? What fails, what a person should look at, and for each what to do."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_core.captions import taxonomy, vocabulary
+from lora_core.captions.edit import Edited
+from lora_core.captions.explain import texts
+from lora_core.captions.idle import idle_rules
+from lora_core.captions.rules import Override, Rules
+from lora_core.captions.tags import canonical, caption_tags, escaped, spaced, unescaped, unweighted
+from lora_core.dataset import HEIGHTS, SIDES
+from lora_core.errors import CaptionError
+from lora_core.recipe import COMPOSITIONS
+
+_NAMED = 3
+
+MOST_TOKENS = 75
+"""CLIP reads 77 tokens, two of which are its own start and end."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one caption, or about the rules.
+
+    Attributes:
+        where: the picture's name, or "caption rules".
+        what: is the matter, and what to do.
+        fails: whether captions like this should not be trained on; else it is worth a look.
+    """
+
+    where: str
+    what: str
+    fails: bool
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+def examine(
+    edited: Sequence[Edited], rules: Rules, trigger: str, count_tokens: Callable[[str], int]
+) -> tuple[Finding, ...]:
+    """Everything about captions that rules have made.
+
+    Args:
+        edited: the captions.
+        rules: that made them.
+        trigger: first, once.
+        count_tokens: tokens of a text, CLIP's own start and end not counted.
+    """
+    made = texts(edited, trigger)
+    seen = {tag for one in edited for tag in one.before}
+    return (
+        *check_captions(made, rules, trigger, seen),
+        *check_lengths(made, count_tokens),
+        *(Finding("caption rules", what, fails=False) for what in idle_rules(rules, trigger, edited)),
+    )
+
+
+def gathered(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a matter, those that fail first, each about all its pictures."""
+    places: dict[tuple[bool, str], list[str]] = {}
+    for finding in findings:
+        places.setdefault((finding.fails, finding.what), []).append(finding.where)
+    ranked = sorted(places.items(), key=lambda item: not item[0][0])
+    return [Finding(_some(where), what, fails) for (fails, what), where in ranked]
+
+
+def refuse_failing(findings: Iterable[Finding]) -> None:
+    """Stop at captions that should not be trained on.
+
+    Raises:
+        CaptionError: naming the first matter, and how many there are.
+    """
+    failing = gathered(finding for finding in findings if finding.fails)
+    if failing:
+        more = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
+        raise CaptionError(f"{failing[0]}{more}")
+
+
+def _some(places: Sequence[str]) -> str:
+    more = len(places) - _NAMED
+    return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def check_captions(
+    captions: Mapping[str, str | None], rules: Rules, trigger: str, seen: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Check captions as they are written or trained.
+
+    Args:
+        captions: their texts by picture; None: there is no caption file.
+        rules: what is memorized must not be in them.
+        trigger: must be first, once.
+        seen: tags that the tagger gave, known besides the vocabulary.
+    """
+    return tuple(finding for name, text in captions.items() for finding in _check_one(name, text, rules, trigger, seen))
+
+
+def check_lengths(captions: Mapping[str, str | None], count_tokens: Callable[[str], int]) -> tuple[Finding, ...]:
+    """Captions of which the text encoder does not read the end.
+
+    Args:
+        captions: their texts by picture.
+        count_tokens: tokens of a text, CLIP's own start and end not counted.
+    """
+    counted = ((name, count_tokens(text)) for name, text in captions.items() if text)
+    cut = f"only the first {MOST_TOKENS} tokens are read: drop some tags"
+    return tuple(
+        Finding(f"{name} ({count} tokens)", cut, fails=False) for name, count in counted if count > MOST_TOKENS
+    )
+
+
+def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Collection[str]) -> Iterator[Finding]:
+    if text is None:
+        yield Finding(name, "no caption: there is no .txt beside the picture", fails=True)
+        return
+    tags = caption_tags(text, trigger)
+    if not tags:
+        yield Finding(name, "an empty caption", fails=True)
+        return
+    override = rules.images.get(name, Override())
+    for what in (*_trigger(tags, text, trigger), *_framing(tags), *_spelling(text, trigger)):
+        yield Finding(name, what, fails=True)
+    if rules.prune:
+        yield from _memorized(name, tags, rules, override)
+    for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face}):
+        yield Finding(name, what, fails=False)
+
+
+def _trigger(tags: Sequence[str], text: str, trigger: str) -> Iterator[str]:
+    there = sum(part == trigger for part in _parts(text))
+    if there == 0:
+        yield f"the trigger {trigger} is missing"
+    elif there > 1:
+        yield f"the trigger {trigger} is there {there} times"
+    elif tags[0] != trigger:
+        yield f"the trigger {trigger} is not first"
+
+
+def _framing(tags: Sequence[str]) -> Iterator[str]:
+    framings = [tag for tag in tags if taxonomy.is_framing(tag)]
+    if not framings:
+        yield f"no framing: one of {_listed(COMPOSITIONS)} is needed"
+    elif len(framings) > 1:
+        yield f"{len(framings)} framings ({_listed(framings)}): one is needed"
+    elif framings[0] not in COMPOSITIONS:
+        yield f"framing {spaced(framings[0])}: one of {_listed(COMPOSITIONS)} is needed"
+    for choices in (SIDES, HEIGHTS):
+        views = [view for view in choices if view in tags]
+        if len(views) > 1:
+            yield f"{len(views)} views ({_listed(views)}): at most one of {_listed(choices)}"
+
+
+def _spelling(text: str, trigger: str) -> Iterator[str]:
+    """The same tag twice, and a prompt's weights."""
+    forms: dict[str, list[str]] = {}
+    for part in _parts(text):
+        if part != trigger:
+            forms.setdefault(canonical(unweighted(part)), []).append(part)
+        if unweighted(part) != part:
+            yield f"{part}: a prompt's weight, which training reads as letters"
+    for parts in forms.values():
+        if len(parts) > 1:
+            yield f"twice the same tag: {' and '.join(parts)}"
+
+
+def _memorized(name: str, tags: Iterable[str], rules: Rules, override: Override) -> Iterator[Finding]:
+    families = rules.families()
+    for tag in tags:
+        family = taxonomy.family_of(tag)
+        if not rules.is_memorized(tag):
+            continue
+        if tag in override.add:
+            yield Finding(name, f"{spaced(tag)} is memorized, and put on by hand: is that meant?", fails=False)
+        else:
+            why = f"of the memorized family {family}" if family in families else "memorized"
+            yield Finding(name, f"{spaced(tag)} is {why}: take it off, or name it under keep", fails=True)
+
+
+def _unusual(tags: Iterable[str], text: str, trigger: str, seen: Collection[str]) -> Iterator[str]:
+    for tag in tags:
+        if tag != trigger and (near := vocabulary.misspelt(tag, seen)) is not None:
+            yield f"unknown tag {spaced(tag)}" + (f": did you mean {spaced(near)}?" if near else "")
+    if len(text.strip().splitlines()) > 1:
+        yield "more than one line: kohya's trainer reads the first alone"
+    if text != unescaped(text) and escaped(unescaped(text)) == text:
+        yield "brackets are escaped, as web UIs want them: a trainer reads the backslashes"
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
+
+
+def _listed(tags: Iterable[str]) -> str:
+    return ", ".join(spaced(tag) for tag in tags)
