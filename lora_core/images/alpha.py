@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 AlphaKind = Literal["opaque", "straight", "premultiplied"]
 
@@ -42,18 +43,17 @@ def read_alpha(rgba: NDArray[np.uint8]) -> AlphaReading:
     Args:
         rgba: shape (H, W, 4).
     """
-    alpha = rgba[..., 3]
+    alpha = np.ascontiguousarray(rgba[..., 3])
     if bool((alpha == 255).all()):
         return AlphaReading("opaque", 0, 0.0)
-    edge = (alpha > 0) & (alpha < 255)
-    pixels = rgba[edge].astype(np.int16)
+    pixels = rgba.reshape(-1, 4)[_edge(alpha)].astype(np.int16)
     if len(pixels) == 0:
         return AlphaReading("straight", 0, 0.0)
     share = float((pixels[:, :3].max(axis=1) > pixels[:, 3] + _TOLERANCE_LEVELS).mean())
     return AlphaReading("premultiplied" if share <= _MOST_BRIGHT else "straight", len(pixels), share)
 
 
-def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int, int]) -> NDArray[np.uint8]:
+def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int, int]) -> Image.Image:
     """The picture on a background; half-transparent pixels are computed in floating point and rounded once.
 
     Straight: c·a + b·(1 − a). Premultiplied: c + b·(1 − a) (Porter & Duff 1984, "over"). What is wholly transparent
@@ -65,17 +65,26 @@ def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int
         background: red, green, blue, 0 to 255.
 
     Returns:
-        Shape (H, W, 3).
+        Mode RGB.
     """
-    if kind == "opaque":
-        return np.ascontiguousarray(rgba[..., :3])
-    behind = np.asarray(background, dtype=np.uint8)
-    flat = np.where(rgba[..., 3:] == 255, rgba[..., :3], behind)
-    edge = (rgba[..., 3] > 0) & (rgba[..., 3] < 255)
-    colour, alpha = rgba[edge, :3].astype(np.float32), rgba[edge, 3:].astype(np.float32) / 255
-    shown = (colour if kind == "premultiplied" else colour * alpha) + behind * (1 - alpha)
-    flat[edge] = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
-    return flat
+    # A pixel's four bytes as one number: choosing between two pictures is then one pass, not four.
+    packed = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    behind = np.array([*background, 255], dtype=np.uint8)
+    flat = packed.copy() if kind == "opaque" else np.where(alpha == 255, packed, behind.view(np.uint32)[0])
+    if kind != "opaque":
+        edge = _edge(alpha)
+        pixels = rgba.reshape(-1, 4)[edge].astype(np.float32)
+        colour, share = pixels[:, :3], pixels[:, 3:] / 255
+        shown = (colour if kind == "premultiplied" else colour * share) + behind[:3] * (1 - share)
+        flat.view(np.uint8).reshape(-1, 4)[edge, :3] = np.clip(np.rint(shown), 0, 255)
+    height, width = alpha.shape
+    return Image.frombytes("RGB", (width, height), flat.view(np.uint8).reshape(-1), "raw", "RGBX")
+
+
+def _edge(alpha: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Places of half-transparent pixels in the flattened picture: 1 to 254, which is 0 to 253 once 1 is taken off."""
+    return np.flatnonzero((alpha - np.uint8(1)) < 254)
 
 
 def colour_of(text: str) -> tuple[int, int, int]:

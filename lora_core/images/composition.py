@@ -1,10 +1,13 @@
-"""Which of the four compositions a screenshot is, as its author says: list, then folder, then file name."""
+"""Which of the four compositions a screenshot is: as its author says (list, then folder, then file name), else as the
+tagger sees it, if that is clear."""
 
 import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
+from lora_core.dataset import HEIGHTS, SIDES, View
 from lora_core.errors import DatasetError
 from lora_core.recipe import COMPOSITIONS, Composition
 
@@ -24,10 +27,15 @@ _SEPARATORS = re.compile(r"[\s_\-]+")
 _PREFIX = re.compile(
     r"^(close[\s_-]?up|portrait|upper[\s_-]?body|cowboy[\s_-]?shot|cowboy|bust|face)(?![a-z])", re.IGNORECASE
 )
+# Framings that the method has no pictures of: one that leads means that the screenshot is none of the four.
+_OTHERS = ("full_body", "lower_body", "wide_shot", "very_wide_shot")
+# A reading needs to be likely, and clearly ahead of the next: a wrong framing teaches the wrong picture.
+_LEAST_SCORE = 0.35
+_LEAST_MARGIN = 0.15
 
 
 def composition_of(source: str, listed: Mapping[str, Composition]) -> tuple[Composition | None, str]:
-    """The composition of a screenshot and the note that says where it comes from.
+    """The composition of a screenshot and the note that says where it comes from; None if its author does not say.
 
     Args:
         source: path below the screenshot folder, with forward slashes.
@@ -43,7 +51,39 @@ def composition_of(source: str, listed: Mapping[str, Composition]) -> tuple[Comp
     if match := _PREFIX.match(path.name):
         known = _SPELLINGS[_SEPARATORS.sub("", match[1].lower())]
         return known, f"{known}: from the file name"
-    return None, f"composition unknown: neither {LIST_NAME} nor a folder nor the file name says it"
+    return None, ""
+
+
+class Reading(NamedTuple):
+    """What the tagger's framing scores say: a composition, or None if they are low or too close to each other."""
+
+    composition: Composition | None
+    figures: str
+
+
+def composition_by_scores(scores: Mapping[str, float]) -> Reading:
+    """The composition that a tagger sees.
+
+    Clear is a score of at least .35 that is at least .15 ahead of the next framing's, a full body's included.
+
+    Args:
+        scores: probabilities by canonical tag.
+    """
+    ranking = sorted((*COMPOSITIONS, *_OTHERS), key=lambda name: -scores.get(name, 0.0))
+    best, next_best = (scores.get(name, 0.0) for name in ranking[:2])
+    figures = f"{ranking[0]} {best:.2f}, {ranking[1]} {next_best:.2f}"
+    clear = best >= _LEAST_SCORE and best - next_best >= _LEAST_MARGIN
+    return Reading(next((name for name in COMPOSITIONS if clear and name == ranking[0]), None), figures)
+
+
+def view_by_scores(scores: Mapping[str, float]) -> tuple[View, ...]:
+    """From where a tagger sees the character: the likelier side and the likelier height, each if it scores .35.
+
+    Args:
+        scores: probabilities by canonical tag.
+    """
+    likeliest = (max(choices, key=lambda view: scores.get(view, 0.0)) for choices in (SIDES, HEIGHTS))
+    return tuple(view for view in likeliest if scores.get(view, 0.0) >= _LEAST_SCORE)
 
 
 def read_list(folder: Path) -> dict[str, Composition]:

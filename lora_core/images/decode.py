@@ -1,9 +1,12 @@
 """From a file's bytes to an upright 8-bit sRGB picture, or one clear reason why not."""
 
+import contextlib
 import io
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
@@ -12,11 +15,15 @@ from lora_core.errors import ImageError
 
 # What 3D creators, browsers and editors write. The rest (PSD, EPS, ICO …) stays closed: fewer decoders to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LARGEST_PIXELS = 80_000_000
-
+# What a file's ending says it is.
+MEANT_BY = {
+    ".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
+    ".gif": "GIF", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
+}  # fmt: skip
+EXTENSIONS = tuple(MEANT_BY)
 _COLOUR_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-_open_lock = threading.Lock()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Decoded:
     """A picture ready for framing.
 
     Attributes:
-        image: mode RGB or RGBA, 8 bits a channel, upright, sRGB.
+        image: RGBA where anything is transparent, else RGB; 8 bits a channel, upright, sRGB.
         notes: what was noticed or decided on the way.
     """
 
@@ -32,14 +39,23 @@ class Decoded:
     notes: tuple[str, ...]
 
 
-def size_of(data: bytes, name: str) -> tuple[int, int]:
-    """Width and height in pixels, from the header alone.
+class Header(NamedTuple):
+    """What a file says of itself: width and height in pixels, one of FORMATS."""
+
+    width: int
+    height: int
+    kind: str
+
+
+def header_of(data: bytes, name: str) -> Header:
+    """A file's header, without decoding it.
 
     Raises:
         ImageError: not a picture, or too large to be decoded.
     """
     with _opened(data, name) as image:
-        return image.size
+        # MPO: JPEGs in a row, as some cameras and consoles write them.
+        return Header(*image.size, "JPEG" if image.format == "MPO" else str(image.format))
 
 
 def decode(data: bytes, name: str) -> Decoded:
@@ -54,22 +70,26 @@ def decode(data: bytes, name: str) -> Decoded:
     Raises:
         ImageError: empty, not a picture, truncated, too large, or of a kind that has no colours to keep.
     """
-    notes: list[str] = []
     with _opened(data, name) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            notes.append(f"animated, {image.n_frames} frames: the first one is used")  # type: ignore[attr-defined]
         if image.mode == "F":
             raise ImageError(f"{name}: floating-point pixels (mode F); save it as an 8- or 16-bit PNG")
+        notes: list[str] = []
         deep = "16" in str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else False
         try:
+            with _warnings_as("ignore"):
+                several = getattr(image, "is_animated", False)
+                if image.format == "TIFF":
+                    image.getexif()  # which loading reads in any case, and warns of what is damaged in it
+            if several:
+                notes.append("more than one picture in it: the first one is used")
             image.load()
+            upright = _turned(image, notes)
+            shallow = _eight_bits(upright)
+            if deep or shallow is not upright:
+                notes.append("16 bits a channel reduced to 8")
+            return Decoded(image=_plain(_in_srgb(shallow, notes)), notes=tuple(notes))
         except Exception as error:  # decoders raise whatever a damaged file leads them to
             raise ImageError(f"{name}: damaged or incomplete ({_short(error)}); export it again") from error
-        upright = _turned(image, notes)
-        shallow = _eight_bits(upright)
-        if deep or shallow is not upright:
-            notes.append("16 bits a channel reduced to 8")
-        return Decoded(image=_plain(_in_srgb(shallow, notes)), notes=tuple(notes))
 
 
 def _opened(data: bytes, name: str) -> Image.Image:
@@ -77,8 +97,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
         raise ImageError(f"{name}: an empty file (0 bytes); export it again")
     try:
         # Pillow's own bomb check warns between its limit and twice that; ours below is stricter and says more.
-        with _open_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _warnings_as("ignore"):
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more than {LARGEST_PIXELS // 10**6} million pixels; make it smaller") from None
@@ -95,6 +114,14 @@ def _opened(data: bytes, name: str) -> Image.Image:
     return image
 
 
+@contextlib.contextmanager
+def _warnings_as(action: Literal["ignore", "error"]) -> Iterator[None]:
+    """What Pillow would warn of in the block. Python's filters belong to all threads: one at a time changes them."""
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter(action)
+        yield
+
+
 def _short(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:120]
 
@@ -102,7 +129,8 @@ def _short(error: Exception) -> str:
 def _turned(image: Image.Image, notes: list[str]) -> Image.Image:
     """Upright by its EXIF orientation."""
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        with _warnings_as("error"):
+            orientation = image.getexif().get(0x0112, 1)
         turned = ImageOps.exif_transpose(image) if orientation not in (None, 1) else image
     except Exception:  # damaged EXIF says nothing about the pixels
         notes.append("its EXIF data cannot be read: not rotated")
@@ -127,6 +155,8 @@ def _in_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """Colours of the embedded ICC profile as sRGB; an unreadable profile is noted and ignored."""
     data = image.info.get("icc_profile")
     if not data:
+        if image.mode == "CMYK":
+            notes.append("CMYK without a colour profile: its colours are approximate")
         return image
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
@@ -154,6 +184,10 @@ def _in_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """RGBA where anything may be transparent, else RGB."""
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+    """RGBA where anything is transparent, else RGB."""
+    if image.has_transparency_data:
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        if rgba.getchannel("A").getextrema() != (255, 255):
+            return rgba
+        image = rgba
+    return image if image.mode == "RGB" else image.convert("RGB")

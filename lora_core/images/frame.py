@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 # Fainter pixels are specks that renderers leave behind, not the subject.
 _FAINTEST_ALPHA = 4
@@ -36,31 +35,38 @@ class Box:
 def subject_of(image: Image.Image) -> Box | None:
     """Where the subject is: what is not transparent, or what differs from a plain background.
 
-    An opaque picture whose four corners differ has no plain background: then the whole picture is the subject.
+    A picture without transparency whose four corners differ has no plain background: all of it is the subject.
 
     Args:
-        image: mode RGB or RGBA.
+        image: mode RGB, or RGBA with something transparent in it.
 
     Returns:
-        None if every pixel is transparent.
+        None if every pixel is transparent, or all are of one colour.
     """
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    if alpha is not None and alpha.getextrema() != (255, 255):
-        visible = alpha.point([0] * (_FAINTEST_ALPHA + 1) + [255] * (255 - _FAINTEST_ALPHA)).getbbox()
+    if image.mode == "RGBA":
+        visible = image.getchannel("A").point(_above(_FAINTEST_ALPHA)).getbbox()
         return Box(*visible) if visible else None
-    colours = np.asarray(image.convert("RGB"))
-    return _away_from_background(colours) or Box(0, 0, image.width, image.height)
+    colour = plain_background(image)
+    if colour is not None:
+        apart = ImageChops.difference(image, Image.new("RGB", image.size, colour))
+        found = apart.point(_above(_BACKGROUND_TOLERANCE_LEVELS) * 3).getbbox()
+        return Box(*found) if found else None
+    return Box(0, 0, image.width, image.height)
 
 
-def _away_from_background(colours: NDArray[np.uint8]) -> Box | None:
-    corners = colours[[0, 0, -1, -1], [0, -1, 0, -1]].astype(np.int16)
+def plain_background(image: Image.Image) -> tuple[int, int, int] | None:
+    """The colour of an RGB picture's corners, if all four are the same to the eye."""
+    right, below = image.width - 1, image.height - 1
+    corners = np.array([image.getpixel(at) for at in ((0, 0), (right, 0), (0, below), (right, below))])
     if np.ptp(corners, axis=0).max() > _BACKGROUND_TOLERANCE_LEVELS:
         return None
-    differs = np.abs(colours.astype(np.int16) - corners[0]).max(axis=2) > _BACKGROUND_TOLERANCE_LEVELS
-    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
-    if len(rows) == 0:
-        return None
-    return Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    red, green, blue = (int(level) for level in corners[0])
+    return red, green, blue
+
+
+def _above(level: int) -> list[int]:
+    """A table for `Image.point`: 255 for what is above the level, 0 for the rest."""
+    return [0] * (level + 1) + [255] * (255 - level)
 
 
 def square_around(subject: Box, width: int, height: int) -> Box:

@@ -2,25 +2,28 @@
 
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Any
 
-from PIL import Image
-
 from lora_core.captions.edit import Edited
+from lora_core.captions.explain import frequency_rows, report
+from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest, load_manifest
+from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
+from lora_core.images.coverage import coverage
+from lora_core.images.png import png_bytes
 from lora_core.judging.checks import GATE_FILE
 from lora_core.judging.scores import Figure
 from lora_core.judging.verdict import Verdict, read_verdict
-from lora_core.recipe import Recipe
+from lora_core.recipe import Recipe, ShotPlan
 from lora_core.refs import LoraRef, ReportRef
 from lora_core.report.card import choose_preview, model_card, user_metadata
-from lora_core.report.contact_sheet import manifest_sheet
+from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet
 from lora_core.report.data import (
     CaptionChange,
     CaptionRow,
@@ -75,18 +78,19 @@ def assemble(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...
     card = model_card(data, base=PurePath(recipe.base.model).name, licence=recipe.publish.licence)
     files.put("README.md", card.encode())
     files.put("report.html", render(data).encode())
-    files.put("report.json", _readable(_summary(recipe, made, verdict, store)))
+    summary = _summary(recipe, made, verdict, store)
+    files.put("report.json", _readable({**summary, "captions": report(edited, recipe.trigger, token_counter())}))
     for file in store.tree(made.lora.sha256):
         files.take(f"epochs/{file}", made.lora, file)
-    for file in store.tree(made.style_lora.sha256):
-        files.take(f"checks/style-lora/{file}", made.style_lora, file)
     for folder, ref in (
+        ("checks/style-lora", made.style_lora),
         ("samples", made.samples),
         ("checks/style", made.style_check),
         ("checks/merge", made.merge_check),
     ):
-        for file in store.tree(ref.sha256):
-            files.take(f"{folder}/{file.removeprefix('samples/')}", ref, file)
+        if ref:
+            for file in store.tree(ref.sha256):
+                files.take(f"{folder}/{file.removeprefix('samples/')}", ref, file)
     return ReportRef(sha256=store.put_tree({each: store.path(digest) for each, digest in files.digests.items()}))
 
 
@@ -123,13 +127,27 @@ def report_data(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, 
         samples=drawn,
         traits=verdict.figures.traits,
         not_measured=choice.not_measured,
-        checks=(
-            _check(store, "Style LoRA on the base: is it the style character?", made.style_check),
-            _check(store, "Merged model: does it draw the style character whatever the prompt?", made.merge_check),
+        styled=made.style_lora is not None,
+        checks=tuple(
+            _check(store, question, check)
+            for question, check in (
+                ("Style LoRA on the base: is it the style character?", made.style_check),
+                ("Merged model: does it draw the style character whatever the prompt?", made.merge_check),
+            )
+            if check
         ),
-        curves=(_curve(store, "style LoRA", made.style_lora), _curve(store, "character LoRA", made.lora)),
-        sheets=(_sheet(store, "Style screenshots", style), _sheet(store, "Character screenshots", pictures)),
-        captions=_captions(store, load_manifest(store, made.captioned), edited),
+        curves=tuple(
+            _curve(store, label, lora)
+            for label, lora in (("style LoRA", made.style_lora), ("character LoRA", made.lora))
+            if lora
+        ),
+        sheets=(
+            *_sheets(store, "Style screenshots", style, recipe.plan),
+            *_sheets(store, "Character screenshots", pictures, recipe.plan),
+        ),
+        coverage=coverage(recipe.plan, {"style": style, "character": pictures}),
+        captions=_captions(store, load_manifest(store, made.captioned), edited, recipe.trigger),
+        frequencies=tuple(frequency_rows(edited)),
         left_out=tuple(LeftOut(source=one.source, reason=one.reason) for one in (*style.rejected, *pictures.rejected)),
         recipe=_readable(recipe.model_dump(mode="json", exclude={"runtime"})).decode(),
         versions=(("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)),
@@ -156,16 +174,18 @@ def _curve(store: Store, label: str, lora: LoraRef) -> LossCurve:
     )
 
 
-def _sheet(store: Store, title: str, manifest: Manifest) -> DataSheet:
-    left_out = f", {len(manifest.rejected)} left out" if manifest.rejected else ""
-    return DataSheet(
-        title=title,
-        text=f"{len(manifest.entries)} pictures{left_out}",
-        picture=_encoded(manifest_sheet(store, manifest)),
-    )
+def _sheets(store: Store, title: str, manifest: Manifest, plan: ShotPlan) -> Iterator[DataSheet]:
+    """What was accepted, and what was left out if there is such."""
+    flagged = sum(bool(entry.flags) for entry in manifest.entries)
+    look = f" {flagged} with a coloured edge: look at them." if flagged else ""
+    picture = png_bytes(accepted_sheet(store, manifest, plan, title))
+    yield DataSheet(title=title, text=f"{len(manifest.entries)} pictures.{look}", picture=picture)
+    if (left_out := left_out_sheet(store, manifest, title)) is not None:
+        yield DataSheet(title=f"{title}, left out", text="Each with its reason.", picture=png_bytes(left_out))
 
 
-def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...]) -> tuple[CaptionRow, ...]:
+def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], trigger: str) -> tuple[CaptionRow, ...]:
+    count_tokens = token_counter()
     images = {entry.name: entry.image for entry in captioned.entries}
     return tuple(
         CaptionRow(
@@ -173,6 +193,7 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...]) -> 
             picture=store.get_bytes(images[one.name]),
             before=one.before,
             after=one.tags,
+            tokens=count_tokens(caption_text(one.tags, trigger)),
             changes=tuple(
                 CaptionChange(tag=change.tag, what=change.action, reason=change.rule) for change in one.changes
             ),
@@ -183,23 +204,28 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...]) -> 
 
 def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict[str, Any]:
     """The report for programs."""
+    sets = {"style": load_manifest(store, made.style_squares), "character": load_manifest(store, made.squares)}
     return {
         "name": recipe.name,
         "trigger": recipe.trigger,
         "verdict": verdict.model_dump(mode="json"),
         "made": made.model_dump(mode="json"),
         "left_out": {
-            side: [one.model_dump(mode="json") for one in load_manifest(store, ref).rejected]
-            for side, ref in (("style", made.style_squares), ("character", made.squares))
+            side: [one.model_dump(mode="json") for one in manifest.rejected] for side, manifest in sets.items()
         },
+        "review": {
+            side: [{"source": entry.source, "flags": entry.flags} for entry in manifest.entries if entry.flags]
+            for side, manifest in sets.items()
+        },
+        "coverage": coverage(recipe.plan, sets).model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json", exclude={"runtime"}),
     }
 
 
 def _architecture(lora: Path) -> str:
     """By what the trainer wrote into the file."""
-    versions = {"sd_v1": "sd1", "sd_v2": "sd2"}
-    return versions.get(read_header(lora, lora.name, LoraError).metadata.get("ss_base_model_version", ""), "sdxl")
+    version = read_header(lora, lora.name, LoraError).metadata.get("ss_base_model_version", "")
+    return {"sd_v1": "sd1", "sd_v2": "sd2"}.get(version.removesuffix("_v"), "sdxl")
 
 
 def _interval(figure: Figure | None) -> Interval | None:
@@ -208,9 +234,3 @@ def _interval(figure: Figure | None) -> Interval | None:
 
 def _readable(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _encoded(picture: Image.Image) -> bytes:
-    buffer = BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

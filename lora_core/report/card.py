@@ -8,6 +8,15 @@ from lora_core.dataset import Frozen
 from lora_core.report.data import Drawn, EpochRow, Interval, ReportData
 
 _NO_LORA = "none"
+_WITH_STYLE = (
+    "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; "
+    "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
+    "original base model and its relatives, never for the merged one."
+)
+_WITHOUT_STYLE = (
+    "For comparison, this LoRA was trained straight on the base model: no style LoRA took the look of the 3D creator "
+    "first."
+)
 
 
 class UserMetadata(Frozen):
@@ -38,7 +47,8 @@ def user_metadata(data: ReportData, architecture: str) -> UserMetadata:
         architecture: "sd1", "sd2" or "sdxl".
     """
     return UserMetadata(
-        description=f"{data.name}, learned from 3D-creator screenshots without their look. Epoch {data.epoch}.",
+        description=f"{data.name}, learned from 3D-creator screenshots{' without their look' if data.styled else ''}. "
+        f"Epoch {data.epoch}.",
         sd_version={"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
         activation_text=data.trigger,
         preferred_weight=data.weight,
@@ -76,8 +86,8 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
     lines = [
         f"# {_plain(data.name)}",
         "",
-        "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator in a way that "
-        "leaves the 3D look behind.",
+        "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator"
+        + (" in a way that leaves the 3D look behind." if data.styled else "."),
         "",
         f"![{_plain(data.name)}]({_address(PurePath(data.file).with_suffix('.png').name)})",
         "",
@@ -100,9 +110,7 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "## How it was made",
         "",
-        "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; "
-        "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
-        "original base model and its relatives, never for the merged one.",
+        _WITH_STYLE if data.styled else _WITHOUT_STYLE,
         "",
         "## Figures",
         "",

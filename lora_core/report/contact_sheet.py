@@ -1,81 +1,73 @@
-"""A set of pictures at a glance: thumbnails with name, composition and what was noticed."""
+"""A set of pictures at a glance: what was accepted, by composition, and what was left out, with the reason."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from pathlib import PurePath
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from lora_core.dataset import Manifest
-from lora_core.sampling.grid import shortened
+from lora_core.dataset import Entry, Manifest
+from lora_core.images.coverage import seen_from
+from lora_core.images.listing import LEFT_OUT_SHEET_NAME, SHEET_NAME
+from lora_core.images.parallel import in_parallel
+from lora_core.images.png import png_bytes
+from lora_core.images.thumbnail import thumbnail
+from lora_core.recipe import COMPOSITIONS, ShotPlan
+from lora_core.report.tiles import Group, Tile, sheet
 from lora_core.store import Store
 
-_THUMB_PX = 160
-_TEXT_PX = 58
-_GAP_PX = 14
-_MARGIN_PX = 20
-_COLUMNS = 8
-_INK, _FAINT, _FLAG, _EDGE = "#1c1d22", "#6b6f7a", "#b04a12", "#dfe1e6"
+
+def sheet_files(store: Store, manifest: Manifest, plan: ShotPlan, title: str) -> dict[str, bytes]:
+    """Both sheets as PNGs, by their names in a folder of pictures."""
+    sheets = {SHEET_NAME: accepted_sheet(store, manifest, plan, title)}
+    if (left_out := left_out_sheet(store, manifest, title)) is not None:
+        sheets[LEFT_OUT_SHEET_NAME] = left_out
+    return {name: png_bytes(picture) for name, picture in sheets.items()}
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """One picture of a sheet and the lines below it."""
-
-    picture: Image.Image
-    name: str
-    composition: str
-    flags: tuple[str, ...]
-
-
-def manifest_sheet(store: Store, manifest: Manifest, most: int = 80) -> Image.Image:
-    """The first `most` pictures of a set.
+def accepted_sheet(store: Store, manifest: Manifest, plan: ShotPlan, title: str) -> Image.Image:
+    """The pictures of a set by composition, each with its views and with what a person should look at.
 
     Raises:
         ValueError: the set is empty.
     """
-    return contact_sheet(
-        [
-            Thumbnail(
-                picture=Image.open(BytesIO(store.get_bytes(entry.image))),
-                name=entry.name,
-                composition=(entry.composition or "").replace("_", " "),
-                flags=entry.notes,
-            )
-            for entry in manifest.entries[:most]
-        ]
-    )
+    pictures = in_parallel(lambda entry: thumbnail(store, entry.image), manifest.entries)
+    tiles = {
+        entry.name: Tile(picture, entry.name, _views(entry), "; ".join(entry.flags))
+        for entry, picture in zip(manifest.entries, pictures, strict=True)
+    }
+    groups = []
+    for composition in (*COMPOSITIONS, None):
+        own = tuple(tiles[entry.name] for entry in manifest.entries if entry.composition == composition)
+        planned = f" ({plan.count(composition)} planned)" if composition else ""
+        heading = f"{_words(composition or 'composition unknown')}: {len(own)}{planned}"
+        groups.append(Group(heading, own))
+    flagged = sum(bool(entry.flags) for entry in manifest.entries)
+    look = f", {flagged} to look at" if flagged else ""
+    return sheet(f"{title}: {_counted(len(tiles))}{look}", groups)
 
 
-def contact_sheet(thumbnails: Sequence[Thumbnail]) -> Image.Image:
-    """Thumbnails of 160 px on white, eight a row.
+def left_out_sheet(store: Store, manifest: Manifest, title: str) -> Image.Image | None:
+    """What was left out and may be missed, each with the reason; None if there is nothing of the kind.
 
-    Raises:
-        ValueError: there is no picture.
+    System files, captions and the like are not shown; the report names them.
     """
-    if not thumbnails:
-        raise ValueError("a contact sheet needs a picture")
-    columns = min(_COLUMNS, len(thumbnails))
-    rows = -(-len(thumbnails) // columns)
-    across, down = _THUMB_PX + _GAP_PX, _THUMB_PX + _TEXT_PX + _GAP_PX
-    size = (2 * _MARGIN_PX + columns * across - _GAP_PX, 2 * _MARGIN_PX + rows * down - _GAP_PX)
-    sheet = Image.new("RGB", size, "#ffffff")
-    draw = ImageDraw.Draw(sheet)
-    for number, thumbnail in enumerate(thumbnails):
-        row, column = divmod(number, columns)
-        _place(sheet, draw, thumbnail, _MARGIN_PX + column * across, _MARGIN_PX + row * down)
-    return sheet
-
-
-def _place(sheet: Image.Image, draw: ImageDraw.ImageDraw, thumbnail: Thumbnail, left: int, top: int) -> None:
-    picture = thumbnail.picture.convert("RGB")
-    picture.thumbnail((_THUMB_PX, _THUMB_PX), Image.Resampling.LANCZOS)
-    sheet.paste(picture, (left + (_THUMB_PX - picture.width) // 2, top + (_THUMB_PX - picture.height) // 2))
-    edge = _FLAG if thumbnail.flags else _EDGE
-    draw.rectangle(
-        (left - 1, top - 1, left + _THUMB_PX, top + _THUMB_PX), outline=edge, width=2 if thumbnail.flags else 1
+    missed = [one for one in manifest.rejected if one.image or not one.harmless]
+    if not missed:
+        return None
+    pictures = in_parallel(lambda one: thumbnail(store, one.image) if one.image else None, missed)
+    tiles = tuple(
+        Tile(picture, PurePath(one.source).name, remark=one.reason)
+        for one, picture in zip(missed, pictures, strict=True)
     )
-    lines = ((thumbnail.name, _INK), (thumbnail.composition, _FAINT), ("; ".join(thumbnail.flags), _FLAG))
-    font = ImageFont.load_default(size=14)
-    for number, (text, colour) in enumerate(lines):
-        draw.text((left, top + _THUMB_PX + 5 + number * 18), shortened(text, _THUMB_PX, font), font=font, fill=colour)
+    return sheet(f"{title}: {_counted(len(tiles))} left out", [Group("", tiles)])
+
+
+def _counted(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"
+
+
+def _words(tag: str) -> str:
+    return tag.replace("_", " ")
+
+
+def _views(entry: Entry) -> str:
+    return ", ".join(map(_words, seen_from(entry))) if entry.view is not None else ""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from lora_core.dataset import Frozen
+from lora_core.images.coverage import Coverage
 
 
 class Interval(Frozen):
@@ -51,6 +52,7 @@ class CaptionRow(Frozen):
     before: tuple[str, ...]
     after: tuple[str, ...]
     changes: tuple[CaptionChange, ...]
+    tokens: int = Field(default=0, description="CLIP's; 0: not counted.")
 
 
 class LeftOut(Frozen):
@@ -108,12 +110,17 @@ class ReportData(Frozen):
     preview: bytes = Field(repr=False)
     epochs: tuple[EpochRow, ...]
     samples: tuple[Drawn, ...]
+    styled: bool = Field(default=True, description="Whether a style LoRA was merged into the base first.")
     traits: tuple[str, ...] = Field(description="What identity is the mean of.")
     not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
     checks: tuple[CheckRow, ...] = ()
     curves: tuple[LossCurve, ...] = ()
     sheets: tuple[DataSheet, ...] = ()
+    coverage: Coverage | None = Field(default=None, description="Compositions and views of both sets, and the plan.")
     captions: tuple[CaptionRow, ...] = ()
+    frequencies: tuple[tuple[str, int, int], ...] = Field(
+        default=(), description="Tag, on how many pictures before the edits, on how many after."
+    )
     left_out: tuple[LeftOut, ...] = ()
     recipe: str = Field(description="The whole recipe as text.")
     versions: tuple[tuple[str, str], ...] = ()

@@ -15,9 +15,9 @@ class Made(BaseModel):
     squares: DatasetRef
     pictures: DatasetRef
     captioned: DatasetRef
-    style_lora: LoraRef
-    style_check: ReportRef
-    merge_check: ReportRef
+    style_lora: LoraRef | None = None
+    style_check: ReportRef | None = None
+    merge_check: ReportRef | None = None
     lora: LoraRef
     samples: ReportRef
     verdict: ReportRef

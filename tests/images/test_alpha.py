@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lora_core.images.alpha import colour_of, flatten, read_alpha
-from lora_core.images.pipeline import square_picture
+from lora_core.images.square import square_picture
 from lora_core.recipe import Preprocess
 
 WHITE = (255, 255, 255)
@@ -20,7 +20,7 @@ def test_straight_and_premultiplied_are_told_apart(straight, premultiplied):
 def test_both_versions_of_one_character_agree_to_two_levels(straight, premultiplied, as_png):
     options = Preprocess(size=256)
     pictures = [
-        np.asarray(square_picture(as_png(image), "x", options)[0]).astype(int) for image in (straight, premultiplied)
+        np.asarray(square_picture(as_png(image), "x", options).image).astype(int) for image in (straight, premultiplied)
     ]
     assert np.abs(pictures[0] - pictures[1]).max() <= 2
 
@@ -28,17 +28,17 @@ def test_both_versions_of_one_character_agree_to_two_levels(straight, premultipl
 def test_premultiplied_taken_for_straight_makes_a_halo_of_at_least_twenty_levels(premultiplied):
     rgba = np.asarray(premultiplied)
     edge = (rgba[..., 3] > 0) & (rgba[..., 3] < 255)
-    right = flatten(rgba, "premultiplied", WHITE)[edge].astype(int)
-    wrong = flatten(rgba, "straight", WHITE)[edge].astype(int)
+    right = np.asarray(flatten(rgba, "premultiplied", WHITE))[edge].astype(int)
+    wrong = np.asarray(flatten(rgba, "straight", WHITE))[edge].astype(int)
     assert (right - wrong).max() >= 20
     assert (right - wrong).min() >= 0
 
 
 def test_the_recipe_can_overrule_the_detection(premultiplied, as_png):
-    detected, _ = square_picture(as_png(premultiplied), "x", Preprocess(size=128))
-    forced, notes = square_picture(as_png(premultiplied), "x", Preprocess(size=128, alpha="straight"))
-    assert detected.tobytes() != forced.tobytes()
-    assert any("as the recipe says" in note for note in notes)
+    detected = square_picture(as_png(premultiplied), "x", Preprocess(size=128))
+    forced = square_picture(as_png(premultiplied), "x", Preprocess(size=128, alpha="straight"))
+    assert detected.image.tobytes() != forced.image.tobytes()
+    assert any("as the recipe says" in note for note in forced.notes)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_the_recipe_can_overrule_the_detection(premultiplied, as_png):
     ],
 )
 def test_flattening_agrees_with_sums_by_hand(kind, pixel, expected):
-    assert tuple(flatten(np.array([[pixel]], dtype=np.uint8), kind, WHITE)[0, 0]) == expected
+    assert flatten(np.array([[pixel]], dtype=np.uint8), kind, WHITE).getpixel((0, 0)) == expected
 
 
 def test_no_half_transparent_pixel_counts_as_straight_and_no_transparent_one_as_opaque():

@@ -7,6 +7,7 @@ import pytest
 
 from lora_core.errors import DatasetError
 from lora_core.images.collect import collect
+from lora_core.store import Store
 
 
 def test_every_file_is_accounted_for(store, screenshots, shot, tmp_path):
@@ -23,9 +24,9 @@ def test_every_file_is_accounted_for(store, screenshots, shot, tmp_path):
     (screenshots / "link.png").symlink_to(outside)
     (screenshots / "gone.png").symlink_to(screenshots / "nowhere.png")
     manifest = collect(store, screenshots)
-    assert [entry.source for entry in manifest.entries] == ["copy.png", "portrait/two.png"]
+    assert [entry.source for entry in manifest.entries] == ["portrait/two.png", "portrait/名前 with spaces.png"]
     reasons = {one.source: one.reason for one in manifest.rejected}
-    assert "byte for byte" in reasons["portrait/名前 with spaces.png"]
+    assert reasons["copy.png"] == "the same file as portrait/名前 with spaces.png, byte for byte"
     assert "hidden or system" in reasons[".DS_Store"]
     assert "hidden or system" in reasons["Thumbs.db"]
     assert "not a picture by its name" in reasons["notes.doc"]
@@ -68,20 +69,25 @@ def test_equal_stems_in_one_folder_cannot_both_be_taken(store, screenshots, shot
     assert "has the same name as portrait.bmp" in manifest.rejected[0].reason
 
 
-def test_captions_and_our_own_files_beside_pictures_are_no_rejects(store, screenshots, shot):
+def test_captions_and_our_own_files_beside_pictures_are_harmless(store, screenshots, shot):
     shot("a.png")
-    (screenshots / "a.txt").write_text("1girl")
+    (screenshots / "sheets").mkdir()
+    for name in ("a.txt", "report.json", "sheets/accepted.png"):
+        (screenshots / name).write_text("1girl")
     (screenshots / "composition.csv").write_text("a.png,portrait\n")
-    (screenshots / "report.json").write_text("{}")
     manifest = collect(store, screenshots)
-    assert manifest.rejected == ()
+    assert all(one.harmless for one in manifest.rejected)
+    reasons = {one.source: one.reason for one in manifest.rejected}
+    assert "headcanon itself" in reasons.pop("composition.csv")
+    assert reasons["a.txt"] == "the caption of the picture beside it"
+    assert set(reasons) == {"a.txt", "report.json", "sheets/accepted.png"}
     assert manifest.entries[0].composition == "portrait"
 
 
 def test_a_listed_picture_that_is_not_there_is_told(store, screenshots, shot):
     shot("a.png")
     (screenshots / "composition.csv").write_text("b.png,portrait\n")
-    assert "no such picture" in collect(store, screenshots).rejected[0].reason
+    assert "no such picture" in {one.source: one.reason for one in collect(store, screenshots).rejected}["b.png"]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,20 @@ def test_a_folder_without_a_picture_is_refused(store, screenshots, prepare, mess
     prepare(screenshots)
     with pytest.raises(DatasetError, match=message):
         collect(store, screenshots)
+
+
+def test_of_equal_files_the_one_with_a_composition_stays_then_the_shorter_path(store, screenshots, shot):
+    original = shot("zz/portrait_1.png")
+    for copy in ("a.png", "zz/portrait_1 copy.png"):
+        shutil.copy(original, screenshots / copy)
+    assert [entry.source for entry in collect(store, screenshots).entries] == ["zz/portrait_1.png"]
+
+
+def test_a_store_in_the_folder_is_refused_before_anything_is_written(screenshots, shot):
+    shot("a.png")
+    with pytest.raises(DatasetError, match=r"the store must not lie in .*screenshots"):
+        collect(Store(screenshots / ".headcanon"), screenshots)
+    assert [path.name for path in screenshots.iterdir()] == ["a.png"]
 
 
 def test_the_folder_is_never_written_to(store, screenshots, shot):

@@ -1,8 +1,6 @@
 """Every odd kind of file either becomes a plain picture or says in one line why not."""
 
-import contextlib
 import io
-import random
 import struct
 import zlib
 
@@ -11,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lora_core.errors import ImageError
-from lora_core.images.decode import decode, size_of
+from lora_core.images.decode import decode, header_of
 
 
 def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -23,6 +21,13 @@ def _bytes(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 def _drawn(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(values).convert(mode)
+
+
+def _transparent(mode: str) -> Image.Image:
+    """With one pixel that is not opaque."""
+    image = _drawn("RGBA")
+    image.putpixel((3, 3), (9, 9, 9, 0))
+    return image.convert(mode)
 
 
 def _png(width: int, height: int, pixels: bytes, *, bits: int = 8, colour: int = 2) -> bytes:
@@ -61,16 +66,19 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(data, reason):
     [
         (_bytes(_drawn("L")), "RGB"),
         (_bytes(_drawn("1")), "RGB"),
-        (_bytes(_drawn("LA")), "RGBA"),
+        (_bytes(_drawn("LA")), "RGB"),
+        (_bytes(_transparent("LA")), "RGBA"),
         (_bytes(_drawn("P")), "RGB"),
         (_bytes(_drawn("P"), transparency=0), "RGBA"),
         (_bytes(_drawn("CMYK"), "JPEG"), "RGB"),
         (_bytes(_drawn("RGB"), "BMP"), "RGB"),
         (_bytes(_drawn("RGB"), "WEBP", lossless=True), "RGB"),
-        (_bytes(_drawn("RGBA"), "TIFF"), "RGBA"),
+        (_bytes(_drawn("RGBA"), "TIFF"), "RGB"),
+        (_bytes(_transparent("RGBA"), "TIFF"), "RGBA"),
+        (_bytes(_transparent("RGBA"), "AVIF"), "RGBA"),
     ],
 )
-def test_every_kind_of_pixel_becomes_rgb_or_rgba(data, mode):
+def test_every_kind_of_pixel_becomes_rgb_or_rgba_where_something_is_transparent(data, mode):
     decoded = decode(data, "x")
     assert decoded.image.mode == mode
     assert decoded.image.size == (40, 30)
@@ -96,7 +104,7 @@ def test_an_animation_gives_its_first_frame_and_a_note():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("#ff0000", "#00ff00")]
     decoded = decode(_bytes(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True), "x")
     assert decoded.image.getpixel((4, 4))[:3] == (255, 0, 0)
-    assert decoded.notes == ("animated, 2 frames: the first one is used",)
+    assert decoded.notes == ("more than one picture in it: the first one is used",)
 
 
 def test_exif_rotation_is_applied():
@@ -131,15 +139,4 @@ def test_an_unreadable_profile_is_noted_and_ignored():
 
 
 def test_the_size_comes_from_the_header_alone():
-    assert size_of(_bytes(_drawn())[:60], "x") == (40, 30)
-
-
-def test_mutated_files_never_raise_anything_but_a_clean_error():
-    seeds = [_bytes(_drawn()), _bytes(_drawn(), "JPEG"), _bytes(_drawn("RGBA"), "WEBP"), _bytes(_drawn("P"), "GIF")]
-    chance = random.Random(0)
-    for number in range(300):
-        data = bytearray(seeds[number % len(seeds)])
-        for _ in range(chance.randint(1, 8)):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        with contextlib.suppress(ImageError):
-            decode(bytes(data), "x")
+    assert header_of(_bytes(_drawn())[:60], "x") == (40, 30, "PNG")

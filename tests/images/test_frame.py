@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lora_core.images.frame import Box, square_around, subject_of
+from lora_core.images.frame import Box, plain_background, square_around, subject_of
 
 
 @given(st.data())
@@ -56,6 +56,15 @@ def test_the_subject_is_what_is_visible(straight):
 
 def test_nothing_visible_is_no_subject():
     assert subject_of(Image.new("RGBA", (8, 8))) is None
+    assert subject_of(Image.new("RGB", (8, 8), "#123456")) is None
+
+
+def test_the_background_of_a_plain_picture_is_the_colour_of_its_corners():
+    picture = Image.new("RGB", (8, 8), "#ff8001")
+    picture.putpixel((4, 4), (0, 0, 0))
+    assert plain_background(picture) == (255, 128, 1)
+    picture.putpixel((7, 7), (0, 0, 0))
+    assert plain_background(picture) is None
 
 
 def test_on_a_plain_opaque_background_the_subject_is_what_differs():

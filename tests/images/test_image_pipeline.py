@@ -1,17 +1,17 @@
 """The image steps: what comes out, and that nothing is done twice."""
 
 import io
-import json
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lora_core.errors import DatasetError, ImageError, OutputExistsError
+from lora_core.errors import DatasetError, ImageError
 from lora_core.images import pipeline
 from lora_core.images.collect import collect
-from lora_core.images.export import report, write_pictures
-from lora_core.images.pipeline import downscale, preprocess, square_picture
+from lora_core.images.pipeline import downscale, preprocess
+from lora_core.images.square import square_picture
 from lora_core.recipe import Preprocess
 
 OPTIONS = Preprocess(size=128)
@@ -104,6 +104,31 @@ def test_progress_is_told_after_every_picture(store, screenshots, shot):
     assert told == [(1, 2), (2, 2)]
 
 
+def test_when_somebody_stops_it_what_has_not_begun_never_does(store, screenshots, shot, processed):
+    for number in range(40):
+        shot(f"{number}.png", shift=number)
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        raise KeyboardInterrupt
+
+    raw = collect(store, screenshots)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        preprocess(store, raw, OPTIONS, stop)
+    begun = len(processed)
+    time.sleep(0.1)
+    assert stopped.traceback, "which keeps everything alive that is in it"
+    assert len(processed) == begun < 40
+    assert len(preprocess(store, raw, OPTIONS).entries) == 40
+
+
+def test_options_about_the_set_make_no_picture_again(store, screenshots, shot, processed):
+    shot("a.png")
+    raw = collect(store, screenshots)
+    preprocess(store, raw, OPTIONS)
+    preprocess(store, raw, OPTIONS.model_copy(update={"soft_above": 0.1, "near_duplicates": "leave_out"}))
+    assert processed == ["a.png"]
+
+
 def test_the_same_screenshot_gives_the_same_bytes_in_another_store(store, screenshots, shot, tmp_path):
     shot("a.png")
     other = type(store)(tmp_path / "other")
@@ -113,8 +138,9 @@ def test_the_same_screenshot_gives_the_same_bytes_in_another_store(store, screen
 
 
 def test_an_enlarged_picture_is_noted(straight, as_png):
-    _, notes = square_picture(as_png(straight), "x", Preprocess(size=1024))
-    assert "enlarged from 270 to 1024 px: take larger screenshots" in notes
+    assert square_picture(as_png(straight), "x", Preprocess(size=1024)).flags == (
+        "enlarged from 270 to 1024 px: take larger screenshots",
+    )
 
 
 def test_a_wholly_transparent_picture_is_refused_by_name(as_png):
@@ -139,30 +165,3 @@ def test_copies_are_never_enlarged(store, screenshots, shot):
     manifest = preprocess(store, collect(store, screenshots), OPTIONS)
     with pytest.raises(DatasetError, match=r"portrait\.png: 128×128 pixels cannot be scaled down to 256"):
         downscale(store, manifest, 256)
-
-
-def test_a_written_folder_can_be_collected_again_with_its_compositions(store, screenshots, shot, tmp_path):
-    shot("cowboy_shot/1.png")
-    (screenshots / "x.txt").write_text("x")
-    manifest = preprocess(store, collect(store, screenshots), OPTIONS)
-    target = tmp_path / "written"
-    write_pictures(store, manifest, target)
-    write_pictures(store, manifest, target)
-    again = collect(store, target)
-    assert again.entries[0].image == manifest.entries[0].image
-    assert again.entries[0].composition == "cowboy_shot"
-    told = json.loads((target / "report.json").read_text())
-    assert told == report(manifest)
-    assert told["compositions"]["cowboy_shot"] == 1
-    assert told["rejected"][0]["source"] == "x.txt"
-
-
-def test_other_bytes_in_the_way_are_never_overwritten(store, screenshots, shot, tmp_path):
-    shot("a.png")
-    manifest = preprocess(store, collect(store, screenshots), OPTIONS)
-    target = tmp_path / "written"
-    target.mkdir()
-    (target / "a.png").write_bytes(b"mine")
-    with pytest.raises(OutputExistsError, match=r"a\.png: exists with other bytes"):
-        write_pictures(store, manifest, target)
-    assert [path.name for path in target.iterdir()] == ["a.png"]

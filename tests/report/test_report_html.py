@@ -239,6 +239,16 @@ def test_the_card_says_how_to_use_it_and_escapes() -> None:
     assert "| 2 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | this one |" in card
 
 
+def test_a_lora_without_a_style_stage_claims_nothing_of_it() -> None:
+    plain = DATA.model_copy(update={"styled": False})
+    card = model_card(plain, base="owner/name", licence="")
+    assert "straight on the base model" in card
+    assert "leaves the 3D look behind" not in card
+    assert "not for the merged one" in render(DATA)
+    assert "merged one" not in render(plain)
+    assert "without their look" not in user_metadata(plain, "sd1").description
+
+
 def test_web_uis_get_their_own_keys() -> None:
     assert user_metadata(DATA, "sd1").as_json() == {
         "description": "Mira, learned from 3D-creator screenshots without their look. Epoch 2.",
@@ -253,3 +263,14 @@ def test_the_preview_is_the_chosen_epochs_first_picture() -> None:
     assert choose_preview(DATA.samples, "2") == png("blue")
     with pytest.raises(ValueError, match="epoch 9"):
         choose_preview(DATA.samples, "9")
+
+
+def test_tags_are_counted_before_and_after_and_tokens_beside_their_caption() -> None:
+    captions = tuple(CAPTION.model_copy(update={"tokens": tokens}) for tokens in (12, 80))
+    said = "".join(
+        Page(render(DATA.model_copy(update={"frequencies": (("blue_hair", 8, 0),), "captions": captions}))).text
+    )
+    assert "8–" in "".join(said.split())
+    assert "12 tokens" in said
+    assert "80 tokens, 75 are read" in said
+    assert "12 tokens, 75" not in said

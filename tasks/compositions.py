@@ -1,0 +1,47 @@
+"""Compositions that no author gave, from the tagger's scores; and what the sets have against the plan."""
+
+from lora_core.captions.rules import Rules
+from lora_core.dataset import Manifest, load_manifest, load_tags, save_manifest
+from lora_core.images import coverage
+from lora_core.images.settle import refuse_doubtful, settle, without_doubtful
+from lora_core.recipe import Composition, Preprocess, ShotPlan
+from lora_core.refs import DatasetRef, TagsRef
+from tasks.caching import look
+from tasks.runtime import At, say
+
+
+@look("style compositions")
+def settle_style(squares: DatasetRef, tags: TagsRef, at: At) -> DatasetRef:
+    """Compositions and views of the style set; what stays in doubt is flagged, since no caption depends on it."""
+    store = at.open_store()
+    return save_manifest(store, settle(load_manifest(store, squares), load_tags(store, tags), {}))
+
+
+@look("character compositions")
+def settle_character(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
+    """Compositions and views of the character's set; what stays in doubt stops the run or is left out."""
+    store = at.open_store()
+    settled = settle(load_manifest(store, squares), load_tags(store, tags), framings(rules))
+    if options.bad_pictures == "stop":
+        refuse_doubtful(settled)
+    return save_manifest(store, without_doubtful(settled))
+
+
+def framings(rules: Rules) -> dict[str, Composition]:
+    """What the caption rules say of single pictures: name → composition."""
+    return {name: one.framing for name, one in rules.images.items() if one.framing is not None}
+
+
+@look("plan")
+def check_plan(style: DatasetRef, character: DatasetRef, plan: ShotPlan, at: At) -> None:
+    """Say what the sets lack; refuse one that has nothing at all of a planned composition."""
+    store = at.open_store()
+    found = covered(load_manifest(store, style), load_manifest(store, character), plan)
+    for line in coverage.warnings(found):
+        say(line, mark="!")
+    coverage.refuse_empty(found)
+
+
+def covered(style: Manifest, character: Manifest, plan: ShotPlan) -> coverage.Coverage:
+    """Both sets beside the plan."""
+    return coverage.coverage(plan, {"style": style, "character": character})
