@@ -14,7 +14,7 @@ def picture_tensor(picture: Image.Image) -> torch.Tensor:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One sample of the VAE's latent distribution, scaled by the VAE's factor (0.18215 for SD1 and SD2).
+    """One sample of the VAE's latent distribution, scaled by its factor (0.18215 for SD1 and SD2, 0.13025 for SDXL).
 
     Args:
         vae: in float32.

@@ -2,7 +2,7 @@
 
 import torch
 
-from lora_core.diffusion.schedule import Prediction
+from lora_core.diffusion.source import Prediction
 
 
 def min_snr_weight(snr: torch.Tensor, gamma: float, prediction: Prediction = "epsilon") -> torch.Tensor:

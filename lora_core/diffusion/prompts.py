@@ -25,7 +25,9 @@ def token_ids(tokenizer: CLIPTokenizer, texts: Sequence[str], length: int = 77) 
     Returns:
         (B, length) int64, and the number of texts that were longer.
     """
-    whole = tokenizer(list(texts), padding="max_length", max_length=length, truncation=False)["input_ids"]
+    whole = tokenizer(list(texts), padding="max_length", max_length=length, truncation=False, verbose=False)[
+        "input_ids"
+    ]
     cut = sum(len(ids) > length for ids in whole)
     rows = [ids if len(ids) <= length else [*ids[: length - 1], tokenizer.eos_token_id] for ids in whole]
     return torch.tensor(rows, dtype=torch.int64), cut

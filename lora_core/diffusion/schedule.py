@@ -3,11 +3,9 @@
 Symbols as in Ho et al. 2020 (arXiv:2006.11239): beta_t, alpha_t = 1 - beta_t, alphas_cumprod_t = prod of alpha up to t.
 """
 
-from typing import Literal
-
 import torch
 
-Prediction = Literal["epsilon", "v_prediction"]
+from lora_core.diffusion.source import Prediction
 
 TRAIN_STEPS = 1000
 
@@ -20,6 +18,23 @@ def alphas_cumprod(steps: int = TRAIN_STEPS, start: float = 0.00085, end: float 
     """
     betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
     return torch.cumprod(1.0 - betas, dim=0)
+
+
+def zero_terminal(alphas: torch.Tensor) -> torch.Tensor:
+    """Cumulative alphas rescaled so that the last timestep holds no signal and the first is as before.
+
+    Source: Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv:2305.08891),
+    algorithm 1: the square roots are shifted and stretched.
+
+    Args:
+        alphas: (steps,), from `alphas_cumprod`.
+
+    Returns:
+        (steps,), the last one 0.
+    """
+    roots = alphas.sqrt()
+    rescaled: torch.Tensor = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    return rescaled
 
 
 def snr(alphas: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ import gzip
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -40,6 +40,12 @@ def shipped_tokenizer(*, pad_zero: bool) -> CLIPTokenizer:
         (there / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", "utf-8")
         (there / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
         return _open(there)
+
+
+def token_counter() -> Callable[[str], int]:
+    """Counts the tokens that CLIP makes of a text, its own start and end not counted."""
+    tokenizer = shipped_tokenizer(pad_zero=False)
+    return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def folder_tokenizer(files: Mapping[str, Path], part: str) -> CLIPTokenizer:

@@ -50,7 +50,7 @@ def build(
                     raise CheckpointError(
                         f"{part}: {key} has shape {list(tensor.shape)} in the file, its config says {list(shape)}"
                     )
-                state[key] = tensor.reshape(shape).to(device=device, dtype=dtype, copy=True)
+                state[key] = tensor.reshape(shape).contiguous().to(device=device, dtype=dtype, copy=True)
     missing = [key for key in wanted if key not in state]
     if missing:
         raise CheckpointError(

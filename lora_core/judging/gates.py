@@ -9,7 +9,8 @@ from pydantic import Field
 from lora_core.dataset import Frozen, TagTable
 from lora_core.device import counter_generator, pick_device
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.prompts import hidden_states, token_ids
+from lora_core.diffusion.condition import SizeIds, predict, read_texts
+from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import GateError
 from lora_core.judging.scores import LEAK_TAGS, Figure, mean_of_tag
 from lora_core.lora.attach import attach
@@ -136,11 +137,13 @@ def predictions(components: Components, clip_skip: int) -> torch.Tensor:
     Returns:
         (prompts × timesteps, 4, 16, 16) float32 on the CPU.
     """
-    encoder, device = components.text_encoders[0], components.unet.device
-    ids, _ = token_ids(components.tokenizers[0], _PROMPTS)
-    states = hidden_states(encoder, ids.to(device), clip_skip).to(components.unet.dtype)
-    noise = torch.randn((len(_PROMPTS), 4, _LATENT_SIDE, _LATENT_SIDE), generator=counter_generator(0)).to(states)
-    results = [components.unet(noise, step, encoder_hidden_states=states).sample for step in _TIMESTEPS]
+    unet, side = components.unet, 8 * _LATENT_SIDE
+    ids = [token_ids(tokenizer, _PROMPTS)[0].to(unet.device) for tokenizer in components.tokenizers]
+    condition = read_texts(components, ids, clip_skip).to(unet.dtype)
+    noise = torch.randn((len(_PROMPTS), 4, _LATENT_SIDE, _LATENT_SIDE), generator=counter_generator(0))
+    sizes = torch.tensor([SizeIds(side, side, 0, 0, side, side)] * len(_PROMPTS))
+    latents = noise.to(condition.states)
+    results = [predict(unet, latents, torch.tensor(step), condition, sizes) for step in _TIMESTEPS]
     return torch.cat(results).float().cpu()
 
 

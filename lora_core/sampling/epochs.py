@@ -11,7 +11,7 @@ from lora_core.errors import LoraError
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import read_lora
 from lora_core.progress import Progress, silent
-from lora_core.recipe import Sampling
+from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
 from lora_core.sampling.generate import Shot, generate
 from lora_core.sampling.infotext import infotext, png_bytes
@@ -70,11 +70,13 @@ def sample_epochs(
     device: str,
     trigger: str,
     progress: Progress = silent,
+    process: Process | None = None,
 ) -> ReportRef:
     """Draw every prompt × seed without the LoRA and with each of its epochs, and a grid of it all.
 
     The base is loaded once, and only if a picture is missing; LoRAs are swapped in place. Every picture is kept as
-    soon as its batch is done, so that a killed sampling goes on where it was.
+    soon as its batch is done, so that a killed sampling goes on where it was. `process` is what the recipe says of the
+    base's diffusion process.
 
     Returns:
         A tree of `samples/<none or epoch>/<prompt>-<seed>.png`, `grid.png` and `samples.json`.
@@ -86,7 +88,7 @@ def sample_epochs(
     files = epoch_files(store, lora)
     columns = [_Column(NO_LORA, None), *(_Column(str(file.epoch), file) for file in files)]
     prompts = tuple(prompt.replace("{trigger}", trigger) for prompt in options.prompts)
-    easel = _Easel(store, base, options, options.weight, clip_skip, device)
+    easel = _Easel(store, base, options, options.weight, clip_skip, device, process or Process())
     title = f"{_stem(files[-1].file)} · LoRA weight {options.weight:g}"
     return save_samples(store, easel.draw(columns, prompts, progress), title)
 
@@ -103,6 +105,7 @@ def sample_check(
     clip_skip: int,
     device: str,
     progress: Progress = silent,
+    process: Process | None = None,
 ) -> ReportRef:
     """Draw a check: a base without and with a LoRA's last epoch, or, without a LoRA, a (merged) model alone.
 
@@ -117,6 +120,7 @@ def sample_check(
         clip_skip: Layer of the text encoder, counted from the end.
         device: Name for `pick_device`.
         progress: Told after every step.
+        process: What the recipe says of the base's diffusion process.
 
     Raises:
         CheckpointError: the base cannot be loaded.
@@ -126,7 +130,7 @@ def sample_check(
         columns = [_Column(label, None)]
     else:
         columns = [_Column(NO_LORA, None), _Column(label, epoch_files(store, lora)[-1])]
-    easel = _Easel(store, base, options, weight, clip_skip, device)
+    easel = _Easel(store, base, options, weight, clip_skip, device, process or Process())
     return save_samples(store, easel.draw(columns, tuple(prompts), progress), f"check: {label}")
 
 
@@ -134,7 +138,14 @@ class _Easel:
     """A base model and how to draw with it: loaded when the first picture is missing, LoRAs swapped in place."""
 
     def __init__(
-        self, store: Store, base: CheckpointRef, options: Sampling, weight: float, clip_skip: int, device: str
+        self,
+        store: Store,
+        base: CheckpointRef,
+        options: Sampling,
+        weight: float,
+        clip_skip: int,
+        device: str,
+        process: Process,
     ) -> None:
         self.store = store
         self.base = base
@@ -142,12 +153,14 @@ class _Easel:
         self.weight = weight
         self.clip_skip = clip_skip
         self.device = device
+        self.process = process
         self._attached: EpochFile | None = None
 
     @cached_property
     def components(self) -> Components:
         device = pick_device(self.device)
-        return load_components(self.store.tree(self.base.sha256), device=device, dtype=pick_dtype("auto", device))
+        files, dtype = self.store.tree(self.base.sha256), pick_dtype("auto", device)
+        return load_components(files, device=device, dtype=dtype, process=self.process)
 
     def draw(self, columns: Sequence[_Column], prompts: Sequence[str], progress: Progress) -> Samples:
         """All columns, each with every prompt × seed."""
@@ -208,9 +221,11 @@ class _Easel:
         return str(digest) if digest is not None and self.store.has(str(digest)) else None
 
     def _key(self, column: _Column, shot: Shot) -> str:
-        """The infotext names all options that change a picture, except the two files."""
+        """The infotext names all options that change a picture, except the two files and how the base is read."""
         lora = column.lora.sha256 if column.lora else ""
-        return digest_of(canonical_json(["sample", _VERSION, self.base.sha256, lora, self._infotext(column, shot)]))
+        told = [] if self.process == Process() else [self.process.model_dump()]
+        facts = ["sample", _VERSION, self.base.sha256, lora, self._infotext(column, shot), *told]
+        return digest_of(canonical_json(facts))
 
     def _infotext(self, column: _Column, shot: Shot) -> str:
         name = _stem(column.lora.file) if column.lora else ""

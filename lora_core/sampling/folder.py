@@ -8,7 +8,7 @@ from lora_core.diffusion.components import load_components
 from lora_core.errors import OutputExistsError
 from lora_core.lora.attach import attach
 from lora_core.progress import Progress
-from lora_core.recipe import Sampling
+from lora_core.recipe import Process, Sampling
 from lora_core.sampling.generate import Shot, generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.store import write_atomically
@@ -23,8 +23,11 @@ def sample_to_folder(
     clip_skip: int,
     device: str,
     progress: Progress,
+    process: Process | None = None,
 ) -> tuple[Path, ...]:
     """Draw every prompt with every seed into `folder` as PROMPT-SEED.png, counted from 1.
+
+    `process` is what is told of the base's diffusion process; None: what the base says itself.
 
     Returns:
         The files, each with its infotext.
@@ -34,7 +37,7 @@ def sample_to_folder(
         OutputExistsError: a name is taken by another picture; those before it are kept.
     """
     where = pick_device(device)
-    components = load_components(base, device=where, dtype=pick_dtype("auto", where))
+    components = load_components(base, device=where, dtype=pick_dtype("auto", where), process=process)
     if lora is not None:
         attach(components, lora, options.weight)
     named = {

@@ -98,7 +98,7 @@ def _layout(columns: int, cells: Sequence[Cell]) -> _Layout:
 def _row_label(draw: ImageDraw.ImageDraw, layout: _Layout, row: int, text: str, small: str) -> None:
     top = layout.corner(row, 0)[1]
     font, room = _font(16), layout.labels_width - 14
-    lines = _wrapped(text, room, font)
+    lines = wrapped(text, room, font)
     kept = max(1, (layout.cell_height - 26) // 20)
     if len(lines) > kept:
         lines = [*lines[: kept - 1], shortened(" ".join(lines[kept - 1 :]), room, font)]
@@ -124,7 +124,7 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, 
     draw.text(at, text, font=_font(size), fill=fill)
 
 
-def _wrapped(text: str, width_px: int, font: Font) -> list[str]:
+def wrapped(text: str, width_px: int, font: Font) -> list[str]:
     """The text in lines that fit, broken at spaces; a longer word is cut."""
     lines: list[str] = []
     for word in text.split():

@@ -23,6 +23,11 @@ class Placement:
     bucket: tuple[int, int]
     resized: tuple[int, int]
 
+    @property
+    def crop(self) -> tuple[int, int]:
+        """(left, top): what the crop takes off the resized picture's left and upper side."""
+        return (self.resized[0] - self.bucket[0]) // 2, (self.resized[1] - self.bucket[1]) // 2
+
 
 def bucket_table(
     resolution_px: int, min_px: int = _MIN_PX, max_px: int = _MAX_PX, step_px: int = _STEP_PX
@@ -103,5 +108,5 @@ def fit(picture: Image.Image, placement: Placement) -> Image.Image:
     if picture.size != placement.resized:
         shrinks = placement.resized[0] <= picture.width and placement.resized[1] <= picture.height
         picture = picture.resize(placement.resized, Image.Resampling.BOX if shrinks else Image.Resampling.LANCZOS)
-    left, top = ((picture.size[axis] - placement.bucket[axis]) // 2 for axis in (0, 1))
+    left, top = placement.crop
     return picture.crop((left, top, left + placement.bucket[0], top + placement.bucket[1]))

@@ -10,17 +10,25 @@ from lora_core.device import pick_device, pick_dtype, training_memory_bytes
 from lora_core.diffusion.components import load_components
 from lora_core.hub.layout import Part
 from lora_core.lora.keys import TEXT_PARTS, module_names
-from lora_core.recipe import Training
+from lora_core.recipe import Process, Training
+
+_SAVED_MAPS = {"sd1": 360, "sd2": 360, "sdxl": 650}
+"""Counted from the tensors that autograd saves in one pass of the full-size U-Nets with a LoRA of rank 32, in fp32 and
+between 256 and 1024 px, attention computed without its matrix: 1.7 GiB for SD1.5 at 512 px, 12.6 GiB for SDXL at
+1024 px.
+"""
+_HALF_PRECISION_SHARE = 1.5
+"""Under autocast norms and sums are kept in fp32: counted likewise, 1.5 times as many maps of half the size."""
 
 
-def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str) -> int:
+def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, process: Process | None = None) -> int:
     """A rough estimate for a base model and a recipe's training; nothing is loaded.
 
     Raises:
-        CheckpointError: the base cannot be read.
+        CheckpointError: the base cannot be read, or cannot be trained as the recipe says.
     """
     dtype = pick_dtype(options.precision, pick_device(device_name))
-    components = load_components(base, device=torch.device("meta"), dtype=dtype)
+    components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
     models: dict[Part, nn.Module] = {"unet": components.unet} if options.unet_lr else {}
     if options.text_encoder_lr:
         models.update(zip(TEXT_PARTS, components.text_encoders, strict=False))
@@ -35,4 +43,5 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str) 
         pixels=options.resolution**2,
         batch=options.batch,
         width=components.unet.config["block_out_channels"][0],
+        saved_maps=_SAVED_MAPS[components.architecture] * (1 if dtype == torch.float32 else _HALF_PRECISION_SHARE),
     )

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lora_core.diffusion.schedule import Prediction
+from lora_core.diffusion.source import Prediction
+from lora_core.hub.layout import Architecture
 from lora_core.recipe import Training
 from lora_core.store import Tree
 from lora_core.training.plan import Plan
@@ -17,9 +18,12 @@ from lora_core.training.samples import Picture, TrainingSet
 
 _BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 _SPEC_ARCHITECTURES = {
-    "sd1": "stable-diffusion-v1/lora",
-    "sd2": "stable-diffusion-v2-512/lora",
-    "sdxl": "stable-diffusion-xl-v1-base/lora",
+    ("sd1", "epsilon"): "stable-diffusion-v1",
+    ("sd1", "v_prediction"): "stable-diffusion-v1",
+    ("sd2", "epsilon"): "stable-diffusion-v2-512",
+    ("sd2", "v_prediction"): "stable-diffusion-v2-768-v",
+    ("sdxl", "epsilon"): "stable-diffusion-xl-v1-base",
+    ("sdxl", "v_prediction"): "stable-diffusion-xl-v1-base",
 }
 
 
@@ -33,7 +37,8 @@ class Facts:
         base: the base model's files.
         architecture: "sd1", "sd2" or "sdxl".
         prediction: what the U-Net predicts.
-        clip_skip: counted from the end.
+        zero_terminal_snr: whether the last timestep was pure noise.
+        clip_skip: counted from the end; SDXL has none.
         precision: in which the frozen model computed: "fp32", "bf16" or "fp16".
         sets: of the training.
         pictures: of the training.
@@ -44,8 +49,9 @@ class Facts:
     name: str
     trigger: str
     base: Tree
-    architecture: str
+    architecture: Architecture
     prediction: Prediction
+    zero_terminal_snr: bool
     clip_skip: int
     precision: str
     sets: Sequence[TrainingSet]
@@ -72,20 +78,23 @@ def _model(facts: Facts) -> dict[str, str]:
     side = options.resolution
     found = {
         "ss_output_name": facts.name,
-        "ss_base_model_version": _BASE_VERSIONS[facts.architecture],
+        "ss_base_model_version": _base_version(facts),
         "ss_v2": str(facts.architecture == "sd2"),
-        "ss_clip_skip": str(facts.clip_skip),
         "ss_network_module": "networks.lora",
         "ss_network_dim": str(options.rank),
         "ss_network_alpha": str(options.alpha),
         "ss_mixed_precision": "no" if facts.precision == "fp32" else facts.precision,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": _SPEC_ARCHITECTURES[facts.architecture],
+        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[facts.architecture, facts.prediction]}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": facts.name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.prediction_type": "epsilon" if facts.prediction == "epsilon" else "v",
     }
+    if facts.architecture != "sdxl":
+        found["ss_clip_skip"] = str(facts.clip_skip)
+    if facts.zero_terminal_snr:
+        found["ss_zero_terminal_snr"] = "True"
     if facts.trigger:
         found["ss_training_comment"] = f"trigger: {facts.trigger}"
         found["modelspec.trigger_phrase"] = facts.trigger
@@ -94,6 +103,12 @@ def _model(facts: Facts) -> dict[str, str]:
         found["ss_sd_model_name"] = name
         found["ss_new_sd_model_hash"] = file.sha256
     return found
+
+
+def _base_version(facts: Facts) -> str:
+    """sd-scripts marks v-prediction in the names of SD1 and SD2 only."""
+    marked = facts.architecture != "sdxl" and facts.prediction == "v_prediction"
+    return _BASE_VERSIONS[facts.architecture] + ("_v" if marked else "")
 
 
 def _data(facts: Facts) -> dict[str, str]:
@@ -119,6 +134,7 @@ def _data(facts: Facts) -> dict[str, str]:
         "ss_cache_latents": "True",
         "ss_shuffle_caption": str(facts.options.shuffle_caption),
         "ss_keep_tokens": str(facts.options.keep_tokens),
+        "ss_caption_dropout_rate": str(facts.options.caption_dropout),
     }
 
 

@@ -7,13 +7,15 @@ from math import isfinite
 import torch
 
 from lora_core.diffusion.components import Components
+from lora_core.diffusion.condition import SizeIds, predict
 from lora_core.diffusion.loss import min_snr_weight, weighted_mse
-from lora_core.diffusion.prompts import hidden_states, shuffled, token_ids
-from lora_core.diffusion.schedule import TRAIN_STEPS, add_noise, alphas_cumprod, snr, target
+from lora_core.diffusion.prompts import shuffled
+from lora_core.diffusion.schedule import TRAIN_STEPS, add_noise, alphas_cumprod, snr, target, zero_terminal
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
 from lora_core.training.optim import set_rates, warmup_factor
 from lora_core.training.samples import Picture, Sample, draws
+from lora_core.training.texts import TextReader
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Batch:
         timesteps: (B,) int64 in [0, 1000).
         captions: B texts.
         weights: (B,) float32, weights of the samples' losses before min-SNR.
+        sizes: (B, 6) int64, each sample's `SizeIds`.
     """
 
     latents: torch.Tensor
@@ -33,6 +36,7 @@ class Batch:
     timesteps: torch.Tensor
     captions: tuple[str, ...]
     weights: torch.Tensor
+    sizes: torch.Tensor
 
 
 def draw_batch(
@@ -42,7 +46,9 @@ def draw_batch(
     options: Training,
     epoch: int,
 ) -> Batch:
-    """Draw noise, timestep and caption order of every sample from (seed, epoch, position).
+    """Draw noise, timestep and caption of every sample from (seed, epoch, position).
+
+    The caption as in sd-scripts: first whether it is dropped whole, then the order of its tags.
 
     Args:
         samples: of one batch, all of one size.
@@ -56,10 +62,7 @@ def draw_batch(
         generator = draws(options.seed, epoch, sample.position)
         timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
         noise.append(torch.randn(latents[sample.picture].shape, generator=generator))
-        tags = pictures[sample.picture].tags
-        if options.shuffle_caption:
-            tags = shuffled(tags, options.keep_tokens, generator)
-        captions.append(", ".join(tags))
+        captions.append(_caption(pictures[sample.picture].tags, options, generator))
     weights = [options.prior_loss_weight if pictures[each.picture].regularization else 1.0 for each in samples]
     return Batch(
         latents=torch.stack([latents[sample.picture] for sample in samples]),
@@ -67,36 +70,26 @@ def draw_batch(
         timesteps=torch.stack(timesteps),
         captions=tuple(captions),
         weights=torch.tensor(weights),
+        sizes=torch.tensor([size_ids(pictures[sample.picture]) for sample in samples]),
     )
 
 
-class TextReader:
-    """Captions to hidden states; what a frozen text encoder said once is remembered."""
+def size_ids(picture: Picture) -> SizeIds:
+    """A picture's true sizes: as it came to the trainer, what the crop took off once it was resized, as it is trained.
 
-    def __init__(self, components: Components, *, clip_skip: int, trained: bool, remember: bool) -> None:
-        self._encoder, self._tokenizer = components.text_encoders[0], components.tokenizers[0]
-        self._clip_skip, self._trained = clip_skip, trained
-        self._remember = remember and not trained
-        self._ids: dict[str, torch.Tensor] = {}
-        self._states: dict[str, torch.Tensor] = {}
+    sd-scripts tells the border of a picture that is fitted into the bucket, though it fills and crops it; a picture of
+    the bucket's shape has 0 and 0 either way.
+    """
+    (left, top), (width, height) = picture.placement.crop, picture.placement.bucket
+    return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
 
-    def __call__(self, captions: Sequence[str]) -> torch.Tensor:
-        """(B, 77, width), with a gradient if the text encoder is trained."""
-        if self._trained:
-            return hidden_states(self._encoder, self._token_ids(captions), self._clip_skip)
-        with torch.no_grad():
-            if not self._remember:
-                return hidden_states(self._encoder, self._token_ids(captions), self._clip_skip)
-            for caption in captions:
-                if caption not in self._states:
-                    self._states[caption] = hidden_states(self._encoder, self._token_ids([caption]), self._clip_skip)
-            return torch.cat([self._states[caption] for caption in captions])
 
-    def _token_ids(self, captions: Sequence[str]) -> torch.Tensor:
-        for caption in captions:
-            if caption not in self._ids:
-                self._ids[caption] = token_ids(self._tokenizer, [caption])[0]
-        return torch.cat([self._ids[caption] for caption in captions]).to(self._encoder.device)
+def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:
+    if options.caption_dropout and torch.rand((), generator=generator).item() < options.caption_dropout:
+        return ""
+    if options.shuffle_caption:
+        tags = shuffled(tags, options.keep_tokens, generator)
+    return ", ".join(tags)
 
 
 class Stepper:
@@ -115,7 +108,8 @@ class Stepper:
         self._components, self._optimizer, self._options = components, optimizer, options
         self._device, self._dtype = components.unet.device, dtype
         self._matrices = [matrix for layer in layers for matrix in (layer.down, layer.up)]
-        self._alphas = alphas_cumprod()
+        alphas = alphas_cumprod()
+        self._alphas = zero_terminal(alphas) if components.zero_terminal_snr else alphas
         self._read = TextReader(
             components,
             clip_skip=clip_skip,
@@ -135,9 +129,9 @@ class Stepper:
         noisy = add_noise(batch.latents, batch.noise, alphas).to(self._device, self._dtype)
         wanted = target(batch.latents, batch.noise, alphas, prediction).to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            states = self._read(batch.captions).to(self._dtype)
+            condition = self._read(batch.captions).to(self._dtype)
             timesteps = batch.timesteps.to(self._device)
-            predicted = self._components.unet(noisy, timesteps, states, return_dict=False)[0]
+            predicted = predict(self._components.unet, noisy, timesteps, condition, batch.sizes)
         return weighted_mse(predicted, wanted, weights.to(self._device))
 
     def step(self, batch: Batch, number: int) -> float:

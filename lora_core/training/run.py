@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from transformers import CLIPTokenizer
 
 from lora_core.device import make_deterministic, numerics, pick_device, pick_dtype, use_threads
 from lora_core.diffusion.components import load_components
-from lora_core.errors import CheckpointError, TrainingError
+from lora_core.diffusion.prompts import token_ids
+from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.progress import Progress
-from lora_core.recipe import Training
+from lora_core.recipe import Process, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
 from lora_core.training.cache import cached_latents
@@ -22,7 +24,7 @@ from lora_core.training.loop import Stepper
 from lora_core.training.optim import build_optimizer
 from lora_core.training.plan import Plan, plan
 from lora_core.training.resume import Position, read_position
-from lora_core.training.samples import TrainingSet, pictures_of
+from lora_core.training.samples import Picture, TrainingSet, pictures_of
 
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
@@ -42,6 +44,7 @@ def train(
     key: str,
     trigger: str,
     progress: Progress,
+    process: Process | None = None,
 ) -> LoraRef:
     """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
 
@@ -56,6 +59,7 @@ def train(
         key: names this training; other inputs must have another key.
         trigger: told in the files' metadata.
         progress: told about every step, with the moving average of the loss.
+        process: what the recipe says of the base's diffusion process; None: what the base says itself.
 
     Returns:
         The files of all epochs, and loss.json with the moving average of the loss.
@@ -63,7 +67,7 @@ def train(
     Raises:
         DatasetError: there is nothing to train on.
         CaptionError: a picture without a caption.
-        CheckpointError: the base cannot be loaded or is of a kind that cannot be trained yet.
+        CheckpointError: the base cannot be loaded or is no Stable Diffusion 1, 2 or XL.
         TrainingError: the loss is not finite, or memory ran out; the last good state is kept.
     """
     layout = plan(sets, options)
@@ -83,6 +87,7 @@ def train(
                 device=pick_device(device),
                 trigger=trigger,
                 progress=progress,
+                process=process,
             )
             if position is not None:
                 run.resume(position)
@@ -104,14 +109,14 @@ def _prepared(
     device: torch.device,
     trigger: str,
     progress: Progress,
+    process: Process | None,
 ) -> Run:
     """Models loaded, pictures encoded, LoRA in place: a run at its first step."""
     make_deterministic(device)
     dtype = pick_dtype(options.precision, device)
-    components = load_components(store.tree(base.sha256), device=device, dtype=dtype)
-    if components.architecture == "sdxl":
-        raise CheckpointError("the base model is SDXL, which cannot be trained yet; use an SD1.x or SD2.x base")
+    components = load_components(store.tree(base.sha256), device=device, dtype=dtype, process=process)
     pictures = pictures_of(sets)
+    _warn_of_cut_captions(pictures, components.tokenizers[0])
     latents = cached_latents(
         folder / "latents.safetensors", store, components.vae, pictures, options.seed, progress, layout.total_steps
     )
@@ -132,6 +137,7 @@ def _prepared(
         base=Tree.model_validate(store.get_json(base.sha256)),
         architecture=components.architecture,
         prediction=components.prediction_type,
+        zero_terminal_snr=components.zero_terminal_snr,
         clip_skip=clip_skip,
         precision=_PRECISIONS[dtype],
         sets=sets,
@@ -140,6 +146,15 @@ def _prepared(
         options=options,
     )
     return Run(folder, facts, Machinery(stepper, layers, optimizer, latents), numerics())
+
+
+def _warn_of_cut_captions(pictures: Sequence[Picture], tokenizer: CLIPTokenizer) -> None:
+    """Say which captions the text encoder does not read to their end; nobody sees it in the result."""
+    cut = [picture.entry.source for picture in pictures if token_ids(tokenizer, [", ".join(picture.tags)])[1]]
+    if cut:
+        some = ", ".join(list(dict.fromkeys(cut))[:3]) + (", …" if len(set(cut)) > 3 else "")
+        told = "%d of %d captions have more than 75 tokens; what comes behind them is not trained: %s"
+        _log.warning(told, len(cut), len(pictures), some)
 
 
 @contextlib.contextmanager

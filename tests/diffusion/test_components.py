@@ -99,13 +99,6 @@ def test_a_file_can_carry_its_own_configs(workshop: Any, tmp_path: Path) -> None
     assert base.prediction_type == "v_prediction"
 
 
-def test_sd2_predicts_v_unless_its_metadata_says_epsilon(workshop: Any, tmp_path: Path) -> None:
-    plain = workshop.single_file(tmp_path / "a.safetensors", "sd2")
-    stated = workshop.single_file(tmp_path / "b.safetensors", "sd2", metadata={"modelspec.prediction_type": "epsilon"})
-    assert workshop.load(plain).prediction_type == "v_prediction"
-    assert workshop.load(stated).prediction_type == "epsilon"
-
-
 def test_the_shipped_vocabulary_gives_clips_known_ids() -> None:
     tokenizer = shipped_tokenizer(pad_zero=False)
     assert len(tokenizer) == 49408

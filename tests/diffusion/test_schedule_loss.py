@@ -2,9 +2,10 @@ import math
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
 from lora_core.diffusion.loss import min_snr_weight, weighted_mse
-from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target
+from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
 
 
 def test_the_schedule_is_stable_diffusions() -> None:
@@ -16,6 +17,15 @@ def test_the_schedule_is_stable_diffusions() -> None:
         product *= 1 - (math.sqrt(0.00085) + (math.sqrt(0.012) - math.sqrt(0.00085)) * step / 999) ** 2
     assert alphas[-1].item() == pytest.approx(product, rel=1e-4)
     assert product == pytest.approx(0.00466, abs=1e-5)  # SD1's known terminal alpha
+
+
+def test_a_schedule_with_zero_terminal_snr_is_diffusers() -> None:
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    wanted = torch.cumprod(1 - rescale_zero_terminal_snr(betas.clone()), dim=0)
+    rescaled = zero_terminal(alphas_cumprod())
+    assert rescaled[-1] == 0
+    assert rescaled[0].item() == pytest.approx(1 - 0.00085)
+    torch.testing.assert_close(rescaled.double(), wanted, atol=1e-6, rtol=1e-4)
 
 
 def test_noise_is_mixed_in_by_the_square_roots() -> None:

@@ -97,6 +97,20 @@ def test_another_seed_draws_only_what_is_new(
     assert len(drawn) == 2 * 3
 
 
+def test_another_lora_draws_no_picture_of_the_bare_base_again(
+    store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample(store, base, lora)
+    other = LoraRef(sha256=store.put_tree({"Nele.safetensors": store.path(epoch_files(store, lora)[0].sha256)}))
+    drawn = []
+    generate = epochs.generate
+    monkeypatch.setattr(
+        epochs, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
+    )
+    sample(store, base, other)
+    assert len(drawn) == 2 * 2
+
+
 def test_a_style_check_shows_the_base_without_and_with_the_last_epoch(
     store: Store, base: CheckpointRef, lora: LoraRef
 ) -> None:

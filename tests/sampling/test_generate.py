@@ -11,7 +11,6 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from lora_core.diffusion.components import Components, load_components
-from lora_core.errors import CheckpointError
 from lora_core.recipe import Sampling
 from lora_core.sampling.generate import Shot, build_scheduler, generate
 
@@ -112,11 +111,6 @@ def test_progress_counts_steps_of_pictures(components: Components) -> None:
 
     list(generate(components, SHOTS, options, 1, listen))
     assert heard == [(2, 6, "picture 2/3"), (4, 6, "picture 2/3"), (5, 6, "picture 3/3"), (6, 6, "picture 3/3")]
-
-
-def test_an_sdxl_base_is_refused_in_words(components: Components) -> None:
-    with pytest.raises(CheckpointError, match=r"SDXL.*SD1"):
-        next(generate(replace(components, architecture="sdxl"), SHOTS, OPTIONS, 1))
 
 
 def test_a_bfloat16_model_draws_nearly_the_same(components: Components, base_files: Mapping[str, Path]) -> None:

@@ -171,7 +171,11 @@ def test_a_picture_that_is_none_is_named(
         trained(store, base, (broken,), options)
 
 
-@pytest.mark.parametrize("changes", [{"shuffle_caption": True}, {"min_snr_gamma": 5.0}, {"warmup_steps": 4}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"shuffle_caption": True}, {"caption_dropout": 0.5}, {"min_snr_gamma": 5.0}, {"warmup_steps": 4}],
+    ids=str,
+)
 def test_an_option_changes_what_is_learned(
     store: Store,
     base: CheckpointRef,

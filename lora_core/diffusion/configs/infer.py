@@ -43,7 +43,7 @@ class _Shapes:
 
 
 def original_configs(header: Header, layout: OriginalLayout, name: str) -> dict[str, dict[str, Any]]:
-    """Configs by part, and `scheduler` with the prediction type.
+    """Configs by part.
 
     Args:
         header: of a single file in the original layout.
@@ -56,10 +56,10 @@ def original_configs(header: Header, layout: OriginalLayout, name: str) -> dict[
     known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{layout.architecture}.json").read_text())
     unet = _Shapes(header, UNET_PREFIX, name)
     vae = _Shapes(header, VAE_PREFIX, name)
-    found = {"unet": _unet(unet, layout), "vae": _vae(vae, layout.vae_levels), "scheduler": _scheduler(header)}
+    found = {"unet": _unet(unet, layout), "vae": _vae(vae, layout.vae_levels)}
     for part, at in zip(("text_encoder", "text_encoder_2"), layout.text_encoders, strict=False):
         found[part] = _text(_Shapes(header, at.prefix, name), at, name)
-    own = _own_configs(header, name)
+    own = own_configs(header, name)
     return {part: {**known[part], **found[part], **own.get(part, {})} for part in found}
 
 
@@ -85,6 +85,8 @@ def _unet(shapes: _Shapes, layout: OriginalLayout) -> dict[str, Any]:
         config["attention_head_dim"] = [max(1, width // _CLIP_HEAD_WIDTH) for width in channels]
     if "label_emb.0.0.weight" in shapes:
         config["projection_class_embeddings_input_dim"] = shapes["label_emb.0.0.weight"][1]
+        if layout.architecture != "sdxl":
+            config["class_embed_type"] = "projection"
     return config
 
 
@@ -129,15 +131,12 @@ def _text(shapes: _Shapes, at: TextEncoderAt, name: str) -> dict[str, Any]:
     return config
 
 
-def _scheduler(header: Header) -> dict[str, Any]:
-    """Files do not show what the U-Net predicts, except by Stability's metadata or NoobAI's marker tensor."""
-    named = header.metadata.get("modelspec.prediction_type", "")
-    if named in ("epsilon", "v"):
-        return {"prediction_type": "v_prediction" if named == "v" else "epsilon"}
-    return {"prediction_type": "v_prediction"} if "v_pred" in header.tensors else {}
+def own_configs(header: Header, name: str) -> Mapping[str, Mapping[str, Any]]:
+    """The configs that a file carries in its header, by part; `scheduler` tells of the diffusion process.
 
-
-def _own_configs(header: Header, name: str) -> Mapping[str, Mapping[str, Any]]:
+    Raises:
+        CheckpointError: they are not readable.
+    """
     text = header.metadata.get(_OWN_CONFIGS, "{}")
     try:
         value = json.loads(text)

@@ -1,0 +1,103 @@
+"""What the U-Net is told beside the noisy latents: texts and, for SDXL, sizes and crop of the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from lora_core.diffusion.components import Components
+from lora_core.diffusion.prompts import hidden_states
+from lora_core.errors import RecipeError
+
+
+class SizeIds(NamedTuple):
+    """SDXL's size and crop conditioning of one picture (Podell et al. 2023, arXiv:2307.01952, section 2.2), in pixels.
+
+    In the order in which the U-Net reads them.
+    """
+
+    original_height: int
+    original_width: int
+    crop_top: int
+    crop_left: int
+    target_height: int
+    target_width: int
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Texts as the U-Net reads them.
+
+    Attributes:
+        states: (B, 77, width), hidden states of one text encoder, or of both side by side.
+        pooled: (B, P), SDXL's pooled and projected state of its second text encoder; None for SD1 and SD2.
+    """
+
+    states: torch.Tensor
+    pooled: torch.Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> "Condition":
+        """The same in another number format."""
+        return Condition(self.states.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
+
+    @staticmethod
+    def joined(parts: Sequence["Condition"]) -> "Condition":
+        """Several as one batch."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        return Condition(torch.cat([part.states for part in parts]), torch.cat(pooled) if pooled else None)
+
+
+def read_texts(components: Components, ids: Sequence[torch.Tensor], clip_skip: int) -> Condition:
+    """Run the text encoders.
+
+    SDXL is always read as it was trained, and as sd-scripts and web UIs do: both encoders' last layer but one without
+    the final norm, side by side, and the second one's projected state at the end mark, behind its last layer.
+
+    Args:
+        components: the base model.
+        ids: for each text encoder (B, 77) token ids on its device.
+        clip_skip: SD1 and SD2: the layer counted from the end, 1 is the last. SDXL: 1 or 2, without effect.
+
+    Raises:
+        RecipeError: there is no such layer, or none can be chosen.
+    """
+    if components.architecture != "sdxl":
+        return Condition(hidden_states(components.text_encoders[0], ids[0], clip_skip))
+    if clip_skip > 2:
+        raise RecipeError(
+            f"base.clip_skip = {clip_skip}: SDXL is always read at the last layer but one of its text encoders; "
+            "leave it at 1 or 2"
+        )
+    first, second = (
+        encoder(its_ids, output_hidden_states=True)
+        for encoder, its_ids in zip(components.text_encoders, ids, strict=True)
+    )
+    return Condition(torch.cat((first.hidden_states[-2], second.hidden_states[-2]), dim=-1), second.text_embeds)
+
+
+def predict(
+    unet: UNet2DConditionModel,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    condition: Condition,
+    sizes: torch.Tensor,
+) -> torch.Tensor:
+    """What the U-Net predicts.
+
+    Args:
+        unet: of any architecture.
+        latents: (B, 4, h, w), noisy.
+        timesteps: (B,), or one for all.
+        condition: of B texts.
+        sizes: (B, 6) `SizeIds`; only SDXL's U-Net reads them. They are never rounded to half precision.
+
+    Returns:
+        (B, 4, h, w).
+    """
+    added = None
+    if condition.pooled is not None:
+        added = {"text_embeds": condition.pooled, "time_ids": sizes.to(latents.device, torch.float32)}
+    found: torch.Tensor = unet(latents, timesteps, condition.states, added_cond_kwargs=added, return_dict=False)[0]
+    return found
