@@ -5,10 +5,12 @@ from typing import Literal, NamedTuple
 from prefect import flow
 
 from lora_core.recipe import Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
+from lora_core.refs import CheckpointRef, LoraRef, ReportRef
 from lora_core.report.made import Made
+from lora_core.tagging.select import thresholds
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_merge, check_style
+from tasks.compositions import check_plan, settle_character, settle_style
 from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.judge import judge
 from tasks.merge import merge
@@ -22,20 +24,13 @@ from tasks.train import train_character, train_style
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
 
 
-class Tagged(NamedTuple):
-    """A set of square pictures and what the tagger sees in them."""
-
-    pictures: DatasetRef
-    tags: TagsRef
-
-
 class Styled(NamedTuple):
-    """Stages 1 and 2: the style LoRA, the base with it in, and the checks of both."""
+    """Stages 1 and 2: what the character is trained on, the style LoRA that is in it, and the checks of both."""
 
-    lora: LoraRef
-    check: ReportRef
-    merged: CheckpointRef
-    merge_check: ReportRef
+    base: CheckpointRef
+    lora: LoraRef | None = None
+    check: ReportRef | None = None
+    merge_check: ReportRef | None = None
 
 
 @flow(name="headcanon", validate_parameters=False)
@@ -43,7 +38,7 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""
     with stopping_all_when_one_fails():
         base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
-        rules = find_rules(recipe.captions, recipe.trigger)
+        rules, least = find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger)
         shots = find_screenshots(recipe.style.images, at), find_screenshots(recipe.character.images, at)
         found = (base, tagger, *shots)
         check_name(recipe, rules, found)
@@ -51,40 +46,42 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         squares = [preprocess(shot, recipe.preprocess, at) for shot in shots]
         if until == "preprocess":
             return ""
-        style, character = (without_remarks(square, at) for square in squares)
-        tagged_pictures(style, tagger, recipe.style.identifier, at)
-        pictures, tags = tagged_pictures(character, tagger, recipe.trigger, at)
+        style, pictures = (without_remarks(square, at) for square in squares)
+        style_tags, tags = tag(style, tagger, at), tag(pictures, tagger, at)
+        check_content((style, pictures), (style_tags, tags), words(recipe), at)
+        style_squares = settle_style(squares[0], style_tags, at)
+        character_squares = settle_character(squares[1], tags, rules, recipe.preprocess, at)
+        check_plan(style_squares, character_squares, recipe.plan, at)
+        pictures = without_remarks(character_squares, at)
         if until == "tag":
             return ""
         training = None
-        if until != "caption":
+        if until != "caption" and recipe.merge.use:
             training = train_style.submit(
-                base, style, style_tokens(recipe), recipe.style_training, recipe.base.clip_skip, at
+                base, style, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at
             )
-        captioned = edit_captions(pictures, tags, rules, recipe.trigger, recipe.tagger.threshold, at)
+        captioned = edit_captions(pictures, tags, rules, recipe.trigger, least, at)
         copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None
-        if training is None:
+        if until == "caption":
             return ""
 
-        styled = styled_base(recipe, base, training.result(), at)
+        styled = styled_base(recipe, base, training.result(), at) if training else Styled(base)
         if until == "merge":
             return ""
         lora = train_character(
-            recipe.name, recipe.trigger, styled.merged, captioned, copies, recipe.downscale, style,
-            style_tokens(recipe), recipe.regularization, recipe.character_training, recipe.base.clip_skip, at,
+            recipe.name, recipe.trigger, styled.base, captioned, copies, recipe.downscale, style,
+            style_tokens(recipe), recipe.regularization, recipe.character_training, *recipe.base.reading, at,
         )  # fmt: skip
         if until == "train":
             return ""
-        samples = sample_epochs(base, lora, recipe.sampling, recipe.trigger, recipe.base.clip_skip, at)
+        samples = sample_epochs(base, lora, recipe.sampling, recipe.trigger, *recipe.base.reading, at)
         if until == "sample":
             return ""
-        verdict = judge(
-            samples, pictures, tags, rules, recipe.trigger, recipe.tagger.threshold, tagger, recipe.judging, at
-        )
+        verdict = judge(samples, pictures, tags, rules, recipe.trigger, least, tagger, recipe.judging, at)
         if until == "judge":
             return ""
         made = Made(
-            base=base, style_squares=squares[0], squares=squares[1], pictures=pictures, captioned=captioned,
+            base=base, style_squares=style_squares, squares=character_squares, pictures=pictures, captioned=captioned,
             style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check, lora=lora,
             samples=samples, verdict=verdict,
         )  # fmt: skip
@@ -93,21 +90,19 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         return folder
 
 
-def tagged_pictures(pictures: DatasetRef, tagger: CheckpointRef, word: str, at: At) -> Tagged:
-    """Pictures and what is in them, passed by the content rule: before anything is trained on them."""
-    tags = tag(pictures, tagger, at)
-    check_content(pictures, tags, (word,), at)
-    return Tagged(pictures, tags)
-
-
 def styled_base(recipe: Recipe, base: CheckpointRef, lora: LoraRef, at: At) -> Styled:
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
-    tokens, clip_skip = style_tokens(recipe), recipe.base.clip_skip
-    check = check_style(base, lora, tokens, recipe.sampling, clip_skip, at)
+    tokens, reading = style_tokens(recipe), recipe.base.reading
+    check = check_style(base, lora, tokens, recipe.sampling, *reading, at)
     merged = merge(base, lora, recipe.merge, at)
-    return Styled(lora, check, merged, check_merge(base, lora, merged, recipe.merge, recipe.sampling, clip_skip, at))
+    return Styled(merged, lora, check, check_merge(base, lora, merged, recipe.merge, recipe.sampling, *reading, at))
 
 
 def style_tokens(recipe: Recipe) -> str:
     """DreamBooth's identifier and class."""
     return f"{recipe.style.identifier} {recipe.style.class_word}"
+
+
+def words(recipe: Recipe) -> tuple[str, ...]:
+    """What a recipe says of its characters, for the content rule."""
+    return recipe.name, recipe.trigger, style_tokens(recipe), *recipe.sampling.prompts, *recipe.sampling.style_prompts

@@ -11,6 +11,8 @@ from lora_core.refs import DatasetRef, Digest, TagsRef
 from lora_core.store import Store
 
 View = Literal["straight-on", "from_side", "from_behind", "from_above", "from_below"]
+SIDES: tuple[View, ...] = ("straight-on", "from_side", "from_behind")
+HEIGHTS: tuple[View, ...] = ("from_above", "from_below")
 
 
 class Frozen(BaseModel):
@@ -28,10 +30,14 @@ class Entry(Frozen):
     width: int = Field(gt=0, description="Pixels.")
     height: int = Field(gt=0, description="Pixels.")
     composition: Composition | None = None
+    view: tuple[View, ...] | None = Field(
+        default=None, description="At most one side and one height; None: nobody has looked."
+    )
     caption: tuple[str, ...] | None = Field(
         default=None, description="Canonical tags in training order; None: trained with the set's class words."
     )
     notes: tuple[str, ...] = Field(default=(), description="What was noticed or decided on the way, for the report.")
+    flags: tuple[str, ...] = Field(default=(), description="What a person should look at.")
 
 
 class Rejected(Frozen):
@@ -40,6 +46,7 @@ class Rejected(Frozen):
     source: str
     reason: str
     harmless: bool = Field(default=False, description="Nothing is lost without it: a system file, a text, a copy.")
+    image: Digest | None = Field(default=None, description="Its bytes in the store, where there is a picture to show.")
 
 
 class Manifest(Frozen):

@@ -9,7 +9,6 @@ from torch import nn
 
 from lora_core.errors import RecipeError
 
-_SAVED_MAPS = 300
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -92,7 +91,9 @@ def size_bytes(parameters: Iterable[torch.Tensor]) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
-def training_memory_bytes(frozen: Iterable[nn.Module], trained: int, *, pixels: int, batch: int, width: int) -> int:
+def training_memory_bytes(
+    frozen: Iterable[nn.Module], trained: int, *, pixels: int, batch: int, width: int, saved_maps: float
+) -> int:
     """A rough estimate of what training takes, in bytes, to be told before it starts.
 
     Args:
@@ -101,13 +102,11 @@ def training_memory_bytes(frozen: Iterable[nn.Module], trained: int, *, pixels: 
         pixels: of one picture, width times height.
         batch: pictures a step.
         width: channels of the U-Net's first level (320 for SD1.5).
-
-    What the U-Net keeps for the backward pass is counted as maps of its first level (an eighth of the side). On SD1.5
-    with a LoRA of rank 32, autograd saves 256 to 310 of them a picture between 256 and 768 px (1.25 GiB at 512 px in
-    fp32), attention computed without its matrix; SDXL saves about twice as many.
+        saved_maps: what autograd keeps of one picture for the backward pass, in maps of the U-Net's first level (an
+            eighth of the side) in its dtype.
     """
     models = list(frozen)
     weights = sum(size_bytes(model.parameters()) for model in models)
     number_bytes = next(parameter.element_size() for parameter in models[0].parameters())
-    activations = batch * (pixels // 64) * width * _SAVED_MAPS * number_bytes
-    return weights + trained * 16 + activations
+    activations = batch * (pixels // 64) * width * saved_maps * number_bytes
+    return weights + trained * 16 + int(activations)

@@ -5,9 +5,9 @@ unknown key is an error (`recipe_file.py`). There is no Optional, no union and n
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Composition = Literal["close-up", "portrait", "upper_body", "cowboy_shot"]
 COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
@@ -22,8 +22,35 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_Predicts = Annotated[
+    Literal["auto", "epsilon", "v_prediction"],
+    Field(
+        title="Prediction",
+        description="What the base's U-Net predicts: the noise (epsilon) or v (Salimans and Ho 2022). 'auto': as the "
+        "model says, by a folder's scheduler config, a file's v_pred tensor or its modelspec metadata; SD2 files by "
+        "its weights; else epsilon. Set it for a model that does not say so: its samples are noise or flat colour.",
+    ),
+]
+_ZeroTerminalSnr = Annotated[
+    bool,
+    Field(
+        title="Zero terminal SNR",
+        description="Rescale the noise schedule so that the last timestep is pure noise (Lin et al. 2023). For "
+        "v-prediction models trained that way. false: only where the model says so, by a folder's scheduler config "
+        "or a file's ztsnr tensor.",
+    ),
+]
+
+
+class Process(Options):
+    """The diffusion process of a base model, as far as the recipe tells it."""
+
+    prediction: _Predicts = "auto"
+    zero_terminal_snr: _ZeroTerminalSnr = False
+
+
 class Base(Options):
-    """The base model that the finished LoRA is for: SD1.x, from a file, a folder or a hub repository."""
+    """The base model that the finished LoRA is for: SD1.x, SD2.x or SDXL, from a file, a folder or a hub repository."""
 
     model: str = Field(
         min_length=1,
@@ -44,8 +71,30 @@ class Base(Options):
         le=12,
         title="Clip skip",
         description="Which layer of the text encoder is read, counted from the end; 1 is the last. The method does not "
-        "say; 1 is sd-scripts' default. Many anime models were trained with 2.",
+        "say; 1 is sd-scripts' default. Many anime models were trained with 2. SDXL always reads the last layer but "
+        "one of both its text encoders, as in sd-scripts and web UIs: there 1 and 2 mean the same.",
     )
+    prediction: _Predicts = "auto"
+    zero_terminal_snr: _ZeroTerminalSnr = False
+
+    @model_validator(mode="after")
+    def _epsilon_keeps_some_signal(self) -> Self:
+        if self.prediction == "epsilon" and self.zero_terminal_snr:
+            raise ValueError(
+                "zero_terminal_snr needs v-prediction: where only noise is left, predicting the noise teaches nothing; "
+                "set prediction to 'v_prediction' or 'auto'"
+            )
+        return self
+
+    @property
+    def process(self) -> Process:
+        """What is told of the diffusion process."""
+        return Process(prediction=self.prediction, zero_terminal_snr=self.zero_terminal_snr)
+
+    @property
+    def reading(self) -> tuple[int, Process]:
+        """How the model is read: clip skip, and what is told of the diffusion process."""
+        return self.clip_skip, self.process
 
 
 class Tagger(Options):
@@ -70,6 +119,24 @@ class Tagger(Options):
         title="Threshold",
         description="Tags at or above this probability go into the caption. 0.5 is the method's, for the v2 swin; "
         "with a v3 swin 0.35 keeps about the same tags (its precision = recall point is .265, the v2's .377).",
+    )
+    character_threshold: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        title="Threshold for names",
+        description="For tags that name a character. 0: the same as the other threshold, as in the method.",
+    )
+    tag_thresholds: tuple[str, ...] = Field(
+        default=(),
+        title="Thresholds of single tags",
+        description='Such as "nose = 0.15": goes before the others for this tag.',
+    )
+    mcut: bool = Field(
+        default=False,
+        title="MCut",
+        description="Cut each picture's tags at the widest gap between its scores instead of at a threshold (MCut; "
+        "Largeron, Moulin and Géry 2012). Single tags' thresholds still count.",
     )
 
 
@@ -109,6 +176,58 @@ class Preprocess(Options):
         title="Smallest source (px)",
         description="Pictures whose longer side is shorter than this are left out: enlarging them teaches blur.",
     )
+    near_duplicates: Literal["flag", "leave_out"] = Field(
+        default="flag",
+        title="Near duplicates",
+        description="'flag': name the pair and keep both. 'leave_out': keep the first of each group only.",
+    )
+    duplicate_bits: int = Field(
+        default=16,
+        ge=0,
+        le=128,
+        title="Near duplicates differ by (bits)",
+        description="Two pictures whose perceptual hashes differ by at most this many of 256 bits are near "
+        "duplicates. One pose turned by 2° differs by 12 to 30 bits, two poses by about 110.",
+    )
+    soft_pictures: Literal["flag", "leave_out"] = Field(
+        default="flag",
+        title="Soft pictures",
+        description="'flag': name them with the figure and keep them. 'leave_out': go on without them.",
+    )
+    soft_above: float = Field(
+        default=0.65,
+        gt=0,
+        le=1,
+        title="Soft above",
+        description="Blur (Crété et al. 2007) from 0, sharp, to 1, blurred: how little a picture loses when it is "
+        "blurred once more. Renders have 0.3 to 0.45, out of focus by 2 px 0.75.",
+    )
+
+
+class ShotPlan(Options):
+    """How many pictures of each composition a set should have. One that is planned and has none stops a run."""
+
+    close_up: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        validation_alias=AliasChoices("close-up", "close_up"),
+        title="Close-up",
+        description="Face only. The method's is 1.",
+    )
+    portrait: int = Field(
+        default=11, ge=0, le=1000, title="Portrait", description="Down to the shoulders. The method's is 11."
+    )
+    upper_body: int = Field(
+        default=18, ge=0, le=1000, title="Upper body", description="Down to the bust. The method's is 18."
+    )
+    cowboy_shot: int = Field(
+        default=8, ge=0, le=1000, title="Cowboy shot", description="Down to the thighs. The method's is 8."
+    )
+
+    def count(self, composition: Composition) -> int:
+        """Pictures planned of one composition; 0: none."""
+        return int(getattr(self, composition.replace("-", "_")))
 
 
 class Downscale(Options):
@@ -141,6 +260,12 @@ class Captions(Options):
         description="Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair "
         "colour), "
         "so that it binds to the trigger. Empty: all families of the body that the taxonomy knows.",
+    )
+    prune: bool = Field(
+        default=True,
+        title="Prune",
+        description="Take out what the character is: 'memorize' and 'outfit'. false: these tags stay in the captions "
+        "and the trigger learns little, to compare.",
     )
     outfit: tuple[str, ...] = Field(
         default=(), title="Outfit", description="Clothes that belong to the character, removed like its traits."
@@ -276,6 +401,15 @@ class Training(Options):
         title="Keep tokens",
         description="Tags at the front that shuffling leaves in place: the trigger.",
     )
+    caption_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Caption dropout",
+        description="Share of samples, regularization included, trained with an empty caption: no tags, no trigger. "
+        "What CFG compares every prompt with is then trained too, and the LoRA shows a little without its trigger. The "
+        "method does not say; 0 is sd-scripts' default.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         title="Precision",
@@ -348,6 +482,12 @@ class Regularization(Options):
 class Merge(Options):
     """Stage 2: the style LoRA into the base."""
 
+    use: bool = Field(
+        default=True,
+        title="Use",
+        description="Train the character on the merged model, as the method does. false: straight on the base, to "
+        "compare; no style LoRA is trained then.",
+    )
     weight: float = Field(
         default=1.0, ge=-4, le=4, title="Strength", description="Factor on the LoRA. The method's is 1.0."
     )
@@ -463,6 +603,7 @@ class Recipe(Options):
     style: Style
     character: Set
     preprocess: Preprocess = Preprocess()
+    plan: ShotPlan = ShotPlan()
     captions: Captions = Captions()
     downscale: Downscale = Downscale()
     style_training: StyleTraining = StyleTraining()

@@ -1,41 +1,48 @@
 """The content rule, and the six caption edits."""
 
+from functools import partial
+
 from lora_core.captions import content
 from lora_core.captions.caption import caption
-from lora_core.captions.rules import Rules, rules_for
+from lora_core.captions.check import examine, gathered, refuse_failing
+from lora_core.captions.rule_file import rules_for
+from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags, save_manifest
-from lora_core.errors import CaptionError
 from lora_core.recipe import Captions
 from lora_core.refs import DatasetRef, TagsRef
+from lora_core.tagging.select import Thresholds, select
 from tasks.caching import look, step
-from tasks.runtime import At, progress
+from tasks.runtime import At, progress, say
 
 
 @look("find rules")
 def find_rules(options: Captions, trigger: str) -> Rules:
     """The recipe's caption rules, under those of its rule file."""
-    rules = rules_for(options)
-    if rules.trigger not in ("", trigger):
-        raise CaptionError(
-            f"{options.rules}: trigger {rules.trigger!r} is not the recipe's, {trigger!r}; leave one out"
-        )
-    return rules
+    return rules_for(options, trigger)
 
 
 @look("content rule")
-def check_content(pictures: DatasetRef, tags: TagsRef, words: tuple[str, ...], at: At) -> None:
-    """Refuse a set that the content rule forbids, before anything is trained on it."""
+def check_content(pictures: tuple[DatasetRef, ...], tags: tuple[TagsRef, ...], words: tuple[str, ...], at: At) -> None:
+    """Refuse what the content rule forbids, before anything is trained: all sets of a run together, and its words."""
     store = at.open_store()
-    content.check(load_manifest(store, pictures), load_tags(store, tags), words)
+    sets = [(load_manifest(store, each), load_tags(store, its)) for each, its in zip(pictures, tags, strict=True)]
+    content.check(sets, words)
 
 
-@step("caption", version=1)
+@step("caption", version=2)
 def edit_captions(
-    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, threshold: float, at: At
+    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> DatasetRef:
     """A caption for every picture that leaves out what the character is."""
+    from lora_core.diffusion.tokenizer import token_counter
+
     store = at.open_store("caption")
+    chosen = partial(select, least=least)
     with progress("caption", "image") as listen:
-        captioned, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, threshold)
+        captioned, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
         listen(len(edited), len(edited))
+    findings = examine(edited, rules, trigger, token_counter())
+    refuse_failing(findings)
+    for finding in gathered(findings):
+        say(str(finding), mark="!")
     return save_manifest(store, captioned)

@@ -1,7 +1,7 @@
 """The two checks of the method: did the style take, and does the merged model draw nothing else?"""
 
 from lora_core.judging.checks import with_gate
-from lora_core.recipe import Merge, Sampling
+from lora_core.recipe import Merge, Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
 from tasks.caching import step
 from tasks.runtime import At, progress, say
@@ -9,7 +9,7 @@ from tasks.runtime import At, progress, say
 
 @step("check style", version=1)
 def check_style(
-    base: CheckpointRef, lora: LoraRef, tokens: str, options: Sampling, clip_skip: int, at: At
+    base: CheckpointRef, lora: LoraRef, tokens: str, options: Sampling, clip_skip: int, process: Process, at: At
 ) -> ReportRef:
     """The style LoRA on the base is meant to draw the style character on white."""
     from lora_core.sampling.epochs import sample_check
@@ -25,12 +25,20 @@ def check_style(
             clip_skip=clip_skip,
             device=at.device,
             progress=listen,
+            process=process,
         )
 
 
 @step("check merge", version=1)
 def check_merge(
-    base: CheckpointRef, lora: LoraRef, merged: CheckpointRef, merge: Merge, options: Sampling, clip_skip: int, at: At
+    base: CheckpointRef,
+    lora: LoraRef,
+    merged: CheckpointRef,
+    merge: Merge,
+    options: Sampling,
+    clip_skip: int,
+    process: Process,
+    at: At,
 ) -> ReportRef:
     """The merged model must equal base + LoRA, and is meant to draw the style character whatever the prompt."""
     from lora_core.judging import gates
@@ -50,5 +58,6 @@ def check_merge(
             clip_skip=clip_skip,
             device=at.device,
             progress=listen,
+            process=process,
         )
     return with_gate(store, drawn, gate)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lora_core.dataset import save_manifest
+from lora_core.diffusion.read import read_source
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
 from lora_core.recipe import Base, Tagger
@@ -20,8 +21,9 @@ def find_screenshots(folder: str, at: At) -> DatasetRef:
 
 @look("find base")
 def find_base(options: Base, at: At) -> CheckpointRef:
-    """Find the base model's files; they stay where they are."""
+    """Find the base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision)
+    read_source(files, options.process)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 

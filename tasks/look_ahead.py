@@ -1,24 +1,36 @@
 """What the steps would do, before they do it: for `--dry-run`."""
 
-from lora_core.dataset import Manifest, load_manifest
-from lora_core.recipe import Preprocess, Recipe
+from collections.abc import Mapping
+
+from lora_core.dataset import Manifest, load_manifest, load_tags
+from lora_core.images.settle import settle
+from lora_core.recipe import Composition, Preprocess, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.training import estimate
 from lora_core.training.plan import Plan, plan
 from lora_core.training.samples import TrainingSet
 from tasks.caching import found_finished
-from tasks.preprocess import preprocess
+from tasks.preprocess import preprocess, without_remarks
 from tasks.runtime import At
+from tasks.tag import tag
 
 
-def expected_manifest(shots: DatasetRef, options: Preprocess, at: At) -> Manifest:
-    """The square pictures: as they are if they were made before, else one for every file that was found."""
+def expected_manifest(
+    shots: DatasetRef, options: Preprocess, tagger: CheckpointRef, said: Mapping[str, Composition], at: At
+) -> Manifest:
+    """The square pictures: as they are if they were made before, else one for every file that was found.
+
+    With compositions and views as `tag` saw them, if it was done before.
+    """
     store = at.open_store()
-    if (made := found_finished(preprocess, shots, options, at)) is not None:
-        return load_manifest(store, made)
-    found = load_manifest(store, shots)
-    square = {"width": options.size, "height": options.size}
-    return found.model_copy(update={"entries": tuple(entry.model_copy(update=square) for entry in found.entries)})
+    made = found_finished(preprocess, shots, options, at)
+    if made is None:
+        found = load_manifest(store, shots)
+        square = {"width": options.size, "height": options.size}
+        return found.model_copy(update={"entries": tuple(entry.model_copy(update=square) for entry in found.entries)})
+    tags = found_finished(tag, without_remarks.fn(made, at), tagger, at)
+    manifest = load_manifest(store, made)
+    return settle(manifest, load_tags(store, tags), said) if tags else manifest
 
 
 def plan_style(recipe: Recipe, style: Manifest) -> Plan:
@@ -40,12 +52,10 @@ def plan_character(recipe: Recipe, style: Manifest, character: Manifest) -> Plan
 
 
 def memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
-    """Of the larger of the two trainings."""
+    """Of the larger of the trainings."""
     files = at.open_store().tree(base.sha256)
-    return max(
-        estimate.memory_bytes(files, options, at.device)
-        for options in (recipe.style_training, recipe.character_training)
-    )
+    trainings = (recipe.style_training, recipe.character_training) if recipe.merge.use else (recipe.character_training,)
+    return max(estimate.memory_bytes(files, options, at.device, recipe.base.process) for options in trainings)
 
 
 def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:

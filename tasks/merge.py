@@ -6,10 +6,11 @@ from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
 
-@step("merge", version=1)
+@step("merge", version=2)
 def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
     from lora_core.lora.merge import merge_file
+    from lora_core.lora.terms import Term
     from lora_core.sampling.epochs import epoch_files
 
     store, key = at.open_store(), current_key()
@@ -17,8 +18,9 @@ def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> Checkpo
     files = store.tree(base.sha256)
     name = "merged.safetensors" if len(files) == 1 else "merged"
     out = store.work_folder(key) / name
+    last = epoch_files(store, lora)[-1]
     with progress("merge", "tensor") as listen:
-        merge_file(files, store.path(epoch_files(store, lora)[-1].sha256), out, options.weight, listen)
+        merge_file(files, [Term(store.path(last.sha256), options.weight, last.file)], out, listen)
     parts = {name: out} if out.is_file() else {file: out / file for file in files}
     merged = CheckpointRef(sha256=store.put_tree(parts, how="move"))
     store.drop_work(key)

@@ -9,7 +9,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress
 
 
-@step("preprocess", version=1)
+@step("preprocess", version=2)
 def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetRef:
     """Flatten, crop, resize; what cannot be used is kept with its reason."""
     store = at.open_store("preprocess")
@@ -25,11 +25,11 @@ def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
     """The pictures alone: what was left out, and why, is for the report and must not make a training run again."""
     store = at.open_store()
     manifest = load_manifest(store, pictures)
-    bare = tuple(entry.model_copy(update={"notes": ()}) for entry in manifest.entries)
+    bare = tuple(entry.model_copy(update={"notes": (), "flags": (), "view": None}) for entry in manifest.entries)
     return save_manifest(store, manifest.model_copy(update={"entries": bare, "rejected": ()}))
 
 
-@step("downscale", version=1)
+@step("downscale", version=2)
 def downscale(pictures: DatasetRef, size_px: int, at: At) -> DatasetRef:
     """A small copy of every picture, with its caption."""
     store = at.open_store("downscale")

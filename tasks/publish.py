@@ -1,5 +1,6 @@
 """The report, and the folder that people look into."""
 
+from functools import partial
 from pathlib import Path
 
 from lora_core.captions.caption import caption
@@ -10,6 +11,7 @@ from lora_core.recipe_file import looks_like_path
 from lora_core.refs import Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.made import Made
+from lora_core.tagging.select import select, thresholds
 from tasks.caching import look, recorded, step
 from tasks.runtime import At, progress
 
@@ -20,14 +22,15 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     folder.check_name(_target(recipe), recipe.name, _inputs(recipe, rules, found))
 
 
-@step("report", version=1)
+@step("report", version=2)
 def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 
     store = at.open_store("report")
     pictures = load_manifest(store, made.pictures)
-    _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, recipe.tagger.threshold)
+    chosen = partial(select, least=thresholds(recipe.tagger))
+    _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, chosen)
     with progress("report", "page"):
         return assemble(store, recipe, made, edited)
 

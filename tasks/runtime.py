@@ -12,6 +12,7 @@ from prefect import get_run_logger
 from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.errors import HeadcanonError
@@ -106,7 +107,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
 
 def say(text: str, *, mark: str = "·") -> None:
     """One line for the person at the terminal, and for Prefect's log."""
-    console.print(f"[green]{mark}[/green] {text}", highlight=False)
+    console.print(f"[{'yellow' if mark == '!' else 'green'}]{mark}[/] {escape(text)}", highlight=False)
     _log(text)
 
 
@@ -120,6 +121,16 @@ def _log(text: str) -> None:
     with contextlib.suppress(MissingContextError):
         logger = get_run_logger()
         logger.log(logging.INFO, text)
+
+
+class _ToPerson(logging.Handler):
+    """The library's warnings, for the person at the terminal: Prefect keeps them to itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), mark="!")
+
+
+logging.getLogger("lora_core").addHandler(_ToPerson(logging.WARNING))
 
 
 class StoppedError(HeadcanonError):

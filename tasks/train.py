@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lora_core.dataset import load_manifest
-from lora_core.recipe import CharacterTraining, Downscale, Regularization, StyleTraining, Training
+from lora_core.recipe import CharacterTraining, Downscale, Process, Regularization, StyleTraining, Training
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.caching import current_key, step
 from tasks.runtime import At, progress
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 @step("train style", version=1)
 def train_style(
-    base: CheckpointRef, pictures: DatasetRef, class_tokens: str, options: StyleTraining, clip_skip: int, at: At
+    base: CheckpointRef,
+    pictures: DatasetRef,
+    class_tokens: str,
+    options: StyleTraining,
+    clip_skip: int,
+    process: Process,
+    at: At,
 ) -> LoraRef:
     """Stage 1: teach the base the 3D look, without captions (DreamBooth's identifier and class)."""
     sets = [_set(at, pictures, options.repeats, options.resolution, class_tokens=class_tokens)]
-    return _train("style", "", base, sets, options, clip_skip, at)
+    return _train("style", "", base, sets, options, clip_skip, process, at)
 
 
 @step("train character", version=1)
@@ -34,6 +40,7 @@ def train_character(
     regularization: Regularization,
     options: CharacterTraining,
     clip_skip: int,
+    process: Process,
     at: At,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
@@ -42,7 +49,7 @@ def train_character(
         sets.append(_set(at, copies, downscale.repeats, downscale.size, trigger=trigger))
     if regularization.use:
         sets.append(_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
-    return _train(name, trigger, base, sets, options, clip_skip, at)
+    return _train(name, trigger, base, sets, options, clip_skip, process, at)
 
 
 def _set(
@@ -67,7 +74,14 @@ def _set(
 
 
 def _train(
-    name: str, trigger: str, base: CheckpointRef, sets: "list[TrainingSet]", options: Training, clip_skip: int, at: At
+    name: str,
+    trigger: str,
+    base: CheckpointRef,
+    sets: "list[TrainingSet]",
+    options: Training,
+    clip_skip: int,
+    process: Process,
+    at: At,
 ) -> LoraRef:
     from lora_core.training.run import train
 
@@ -83,4 +97,5 @@ def _train(
             key=current_key(),
             trigger=trigger,
             progress=listen,
+            process=process,
         )

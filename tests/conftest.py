@@ -107,6 +107,11 @@ class Workshop:
             self._write_folder(master, architecture, variant)
         return Path(shutil.copytree(master, folder))
 
+    @staticmethod
+    def original_tensors(models: Mapping[Part, nn.Module], layout: OriginalLayout) -> dict[str, torch.Tensor]:
+        """Any models' tensors as a single file holds them."""
+        return original_tensors(models, layout)
+
     def _write_folder(self, folder: Path, architecture: Architecture, variant: str | None) -> None:
         for part, model in self.models(architecture).items():
             model.save_pretrained(folder / part, variant=variant)  # type: ignore[operator]

@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import demo, files, folders, run, store
+from flows.cli import captions, demo, files, folders, lora, run, store
 
 app = typer.Typer(
     name="headcanon",
@@ -18,8 +18,9 @@ app.command("run")(run.run)
 app.command("new")(run.new)
 app.command("preprocess", rich_help_panel="Single steps")(folders.preprocess)
 app.command("tag", rich_help_panel="Single steps")(folders.tag)
-app.command("caption", rich_help_panel="Single steps")(folders.caption)
+app.command("caption", rich_help_panel="Single steps")(captions.caption)
 app.command("merge", rich_help_panel="Single steps")(files.merge)
 app.command("sample", rich_help_panel="Single steps")(files.sample)
 app.command("inspect", rich_help_panel="Looking")(files.inspect)
+app.add_typer(lora.app, name="lora", rich_help_panel="Model files")
 app.add_typer(store.app, name="store", rich_help_panel="Looking")

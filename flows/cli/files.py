@@ -1,7 +1,7 @@
 """`headcanon merge`, `sample` and `inspect`: single model files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,21 +11,29 @@ Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")
 
 def merge(
     base: Base,
-    lora: Annotated[Path, typer.Argument(help="The LoRA's .safetensors file.")],
+    loras: Annotated[list[Path], typer.Argument(help="The LoRAs' .safetensors files.")],
     out: Annotated[Path, typer.Argument(help="Where the merged model goes; it must not exist yet.")],
-    weight: Annotated[float, typer.Option(help="Strength of the LoRA.")] = 1.0,
+    weight: Annotated[
+        list[float] | None, typer.Option(help="Strength: one for all, or one for each LoRA in order. 1 if left out.")
+    ] = None,
     revision: Revision = "",
 ) -> None:
-    """A LoRA into a base model. The result has the base's layout (file or folder) and precision.
+    """LoRAs into a base model. The result has the base's layout (file or folder) and precision.
 
-    Example: headcanon merge sd15.safetensors style.safetensors merged.safetensors
+    Examples:
+
+      headcanon merge sd15.safetensors style.safetensors merged.safetensors
+
+      headcanon merge sd15.safetensors a.safetensors b.safetensors merged.safetensors --weight 0.8 --weight 0.5
     """
     from lora_core.hub import find_model_files
     from lora_core.lora.merge import merge_file
+    from lora_core.lora.terms import weighted
     from tasks.runtime import progress
 
+    terms = weighted(loras, weight or [1.0])
     with progress("merge", "tensor") as listen:
-        merge_file(find_model_files(base, revision), lora, out, weight, listen)
+        merge_file(find_model_files(base, revision), terms, out, listen)
     typer.echo(f"Wrote {out}")
 
 
@@ -44,6 +52,12 @@ def sample(
     width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
     height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
     clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
+    prediction: Annotated[
+        Literal["auto", "epsilon", "v_prediction"], typer.Option(help="What the base predicts, if it does not say.")
+    ] = "auto",
+    zero_terminal_snr: Annotated[
+        bool, typer.Option("--zero-terminal-snr", help="The base was trained so, and does not say it.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     revision: Revision = "",
 ) -> None:
@@ -58,7 +72,7 @@ def sample(
 
     from lora_core.errors import RecipeError
     from lora_core.hub import find_model_files
-    from lora_core.recipe import Sampling
+    from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.folder import sample_to_folder
     from tasks.runtime import progress
@@ -74,8 +88,9 @@ def sample(
         raise RecipeError(f"sample: {explain(error, Sampling)}") from None
     with progress("sample", "step") as listen:
         paths = sample_to_folder(
-            find_model_files(base, revision), lora, options, out, clip_skip=clip_skip, device=device, progress=listen
-        )
+            find_model_files(base, revision), lora, options, out, clip_skip=clip_skip, device=device, progress=listen,
+            process=Process(prediction=prediction, zero_terminal_snr=zero_terminal_snr),
+        )  # fmt: skip
     for path in paths:
         typer.echo(path)
 

@@ -1,15 +1,9 @@
-"""`headcanon preprocess`, `tag` and `caption`: folders of pictures, without Prefect."""
+"""`headcanon preprocess` and `tag`: folders of pictures, without Prefect."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from lora_core.store import Store
 
 Source = Annotated[Path, typer.Argument(help="A folder of pictures. It is never written to.")]
 StoreFolder = Annotated[
@@ -19,38 +13,36 @@ StoreFolder = Annotated[
 
 def preprocess(
     src: Source,
-    dst: Annotated[Path, typer.Argument(help="Folder for the square pictures and report.json.")],
-    size: Annotated[int, typer.Option(min=64, max=4096, help="Side in pixels.")] = 1024,
-    alpha: Annotated[str, typer.Option(help="detect, straight or premultiplied.")] = "detect",
-    background: Annotated[str, typer.Option(help="Colour behind transparent pixels.")] = "#ffffff",
+    dst: Annotated[Path, typer.Argument(help="Folder for the square pictures, report.json and contact sheets.")],
+    recipe: Annotated[Path | None, typer.Option(help="Take [preprocess] and [plan] from this recipe.toml.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side in pixels. [default: 1024]")] = None,
+    alpha: Annotated[str | None, typer.Option(help="detect, straight or premultiplied. [default: detect]")] = None,
+    background: Annotated[str | None, typer.Option(help="Colour behind transparent pixels. [default: #ffffff]")] = None,
+    tagger: Annotated[
+        str, typer.Option(help="Let this tagger read views, and compositions that nobody says: as --model of tag.")
+    ] = "",
+    revision: Annotated[str, typer.Option(help="For a tagger in a hub repository: the commit.")] = "",
     store: StoreFolder = Path(".headcanon"),
 ) -> None:
     """Screenshots to square pictures on white, with a reason for each one left out.
 
-    Example: headcanon preprocess screenshots/ pictures/
+    Run it again after adding screenshots: only the new ones are worked on, and DST is brought up to date.
+
+    Example: headcanon preprocess screenshots/ pictures/ --tagger wd-v1-4-swinv2-tagger-v2/
     """
-    from pydantic import ValidationError
-
-    from lora_core.errors import RecipeError
-    from lora_core.images.collect import collect
+    from flows.cli.picture_set import prepare, tell
     from lora_core.images.export import write_pictures
-    from lora_core.images.pipeline import preprocess as process
-    from lora_core.recipe import Preprocess
-    from lora_core.recipe_file import explain
+    from lora_core.report.contact_sheet import sheet_files
     from lora_core.store import Store
-    from tasks.runtime import progress
 
-    try:
-        options = Preprocess.model_validate({"size": size, "alpha": alpha, "background": background})
-    except ValidationError as error:
-        raise RecipeError(f"preprocess: {explain(error, Preprocess)}") from None
+    changes = {"size": size, "alpha": alpha, "background": background}
     kept = Store(store)
-    with progress("preprocess", "image") as listen:
-        manifest = process(kept, collect(kept, src), options, listen)
-    write_pictures(kept, manifest, dst)
-    for one in manifest.rejected:
-        typer.echo(f"left out {one.source}: {one.reason}")
-    typer.echo(f"{len(manifest.entries)} pictures in {dst}, {len(manifest.rejected)} left out (report.json says why)")
+    prepared = prepare(kept, src, dst, recipe, {name: value for name, value in changes.items() if value is not None})
+    if tagger:
+        prepared = prepared.settled(kept, tagger, revision)
+    sheets = sheet_files(kept, prepared.manifest, prepared.plan, src.absolute().name)
+    write_pictures(kept, prepared.manifest, dst, prepared.plan, sheets)
+    tell(prepared, dst)
 
 
 def tag(
@@ -77,42 +69,3 @@ def tag(
     with progress("tag", "image") as listen:
         write_tags(read(kept, manifest, files, listen), out)
     typer.echo(f"{len(manifest.entries)} pictures in {out}")
-
-
-@contextmanager
-def _passing_store() -> Iterator["Store"]:
-    """A store for a command whose results are all in its output folder."""
-    from lora_core.store import Store
-
-    with tempfile.TemporaryDirectory(prefix="headcanon-") as folder:
-        yield Store(Path(folder))
-
-
-def caption(
-    src: Source,
-    tags: Annotated[Path, typer.Option(help="What `headcanon tag` wrote.")],
-    rules: Annotated[Path, typer.Option(help="A captions.toml.")],
-    out: Annotated[Path, typer.Option(help="Folder for pictures and .txt files.")],
-    threshold: Annotated[float, typer.Option(min=0.01, max=0.99, help="Least probability of a tag.")] = 0.5,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Say for every tag that went or came which rule did it.")
-    ] = False,
-) -> None:
-    """The six caption edits: a folder of pictures with .txt files that leave out what the character is.
-
-    Example: headcanon caption pictures/ --tags tags.json --rules captions.toml --out dataset/
-    """
-    from lora_core.captions.caption import caption as edit
-    from lora_core.captions.exchange import write_folder
-    from lora_core.captions.explain import lines
-    from lora_core.captions.rules import read_rules
-    from lora_core.images.collect import collect
-    from lora_core.tagging.files import read_tags
-
-    edits = read_rules(rules)
-    with _passing_store() as kept:
-        captioned, edited = edit(collect(kept, src), read_tags(tags), edits, edits.trigger, threshold)
-        write_folder(kept, captioned, out, trigger=edits.trigger)
-    for one in edited if explain else ():
-        typer.echo("\n".join(lines(one)))
-    typer.echo(f"{len(captioned.entries)} pictures with captions in {out}")

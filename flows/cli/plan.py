@@ -6,14 +6,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.tables import coverage_table
 from flows.make_lora import style_tokens
+from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest
-from lora_core.recipe import COMPOSITIONS, Recipe
-from lora_core.refs import CheckpointRef, DatasetRef
+from lora_core.errors import DatasetError
+from lora_core.images.coverage import refuse_empty, unequal_views
+from lora_core.images.settle import refuse_doubtful
+from lora_core.recipe import Recipe
+from lora_core.refs import CheckpointRef, DatasetRef, Ref, TagsRef
+from lora_core.tagging.select import thresholds
 from lora_core.training.plan import Plan
 from tasks.caching import found_finished
 from tasks.caption import edit_captions, find_rules
 from tasks.check import check_merge, check_style
+from tasks.compositions import covered, framings, settle_character
 from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.judge import judge
 from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
@@ -24,39 +31,52 @@ from tasks.sample import sample_epochs
 from tasks.tag import tag
 from tasks.train import train_character, train_style
 
-Step = tuple[str, bool]
+Step = tuple[str, Ref | None]
+"""A step's name, and what it came to if it is finished."""
 
 
 def show_plan(recipe: Recipe) -> None:
-    """Print images, samples and steps, regularization use, buckets, memory, and what is cached."""
+    """Print images, samples and steps, regularization use, buckets, memory, and what is cached.
+
+    Raises:
+        DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
+    """
     console = Console()
     at = At(store=recipe.runtime.store, device=recipe.runtime.device)
     base = find_base.fn(recipe.base, at)
     style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
-    manifests = [expected_manifest(shots, recipe.preprocess, at) for shots in (style, character)]
+    tagger, said = find_tagger.fn(recipe.tagger, at), framings(find_rules.fn(recipe.captions, recipe.trigger))
+    manifests = [
+        expected_manifest(style, recipe.preprocess, tagger, {}, at),
+        expected_manifest(character, recipe.preprocess, tagger, said, at),
+    ]
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}\n"
     )
-    console.print(_pictures(*manifests))
-    for manifest in manifests:
-        for one in manifest.rejected:
-            console.print(f"left out {one.source}: {one.reason}", highlight=False)
-    first, second = plan_style(recipe, manifests[0]), plan_character(recipe, *manifests)
-    console.print(_samples("Style LoRA", first), _samples("Character LoRA", second))
-    console.print(_buckets(second))
+    found = covered(manifests[0], manifests[1], recipe.plan)
+    console.print(coverage_table(found))
+    unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
+    for line in (*unknown, *unequal_views(found), *_about_pictures(*manifests)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    plan = plan_character(recipe, *manifests)
+    if recipe.merge.use:
+        console.print(_samples("Style LoRA", plan_style(recipe, manifests[0])))
+    console.print(_samples("Character LoRA", plan), _buckets(plan))
     console.print(f"Memory for training: about {memory_bytes(recipe, base, at) / 1e9:.1f} GB\n", highlight=False)
     console.print(_steps(recipe, at, base, style, character))
+    if found.settled and recipe.preprocess.bad_pictures == "stop":
+        refuse_doubtful(manifests[1])
+    refuse_empty(found)
 
 
-def _pictures(style: Manifest, character: Manifest) -> Table:
-    table = Table("pictures", "style", "character", box=None, pad_edge=False, title="Pictures", title_justify="left")
-    for composition in (*COMPOSITIONS, None):
-        counts = [sum(entry.composition == composition for entry in each.entries) for each in (style, character)]
-        if composition or any(counts):
-            table.add_row(composition or "composition unknown", *map(str, counts))
-    table.add_row("all", str(len(style.entries)), str(len(character.entries)))
-    table.add_row("left out", str(len(style.rejected)), str(len(character.rejected)))
-    return table
+def _about_pictures(style: Manifest, character: Manifest) -> Iterator[str]:
+    for name, manifest in (("style", style), ("character", character)):
+        for one in manifest.rejected:
+            if one.image or not one.harmless:
+                yield f"{name}: left out {one.source}: {one.reason}"
+        for entry in manifest.entries:
+            if entry.flags:
+                yield f"{name}: look at {entry.source}: {'; '.join(entry.flags)}"
 
 
 def _samples(title: str, plan: Plan) -> Table:
@@ -87,63 +107,81 @@ def _buckets(plan: Plan) -> Table:
 
 def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef, character: DatasetRef) -> Table:
     table = Table("step", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    for name, finished in finished_steps(recipe, at, base, style, character):
-        table.add_row(name, "[blue]cached[/blue]" if finished else "to do")
+    for name, made in finished_steps(recipe, at, base, style, character):
+        table.add_row(name, "[blue]cached[/blue]" if made else "to do")
     return table
 
 
 def finished_steps(
     recipe: Recipe, at: At, base: CheckpointRef, style_shots: DatasetRef, shots: DatasetRef
 ) -> Iterator[Step]:
-    """Every step of `make_lora` and whether it is finished; behind one that is not, nothing can be known to be."""
-    clip_skip, tokens = recipe.base.clip_skip, style_tokens(recipe)
+    """Every step of `make_lora` and what it came to; behind one that is not finished, nothing can be known."""
+    reading, tokens = recipe.base.reading, style_tokens(recipe)
     tagger, rules = find_tagger.fn(recipe.tagger, at), find_rules.fn(recipe.captions, recipe.trigger)
 
     squares = [found_finished(preprocess, each, recipe.preprocess, at) for each in (style_shots, shots)]
-    yield "preprocess style", squares[0] is not None
-    yield "preprocess character", squares[1] is not None
+    yield "preprocess style", squares[0]
+    yield "preprocess character", squares[1]
     style, pictures = (without_remarks.fn(each, at) if each else None for each in squares)
-    style_tags = found_finished(tag, style, tagger, at) if style else None
-    yield "tag style", style_tags is not None
-    tags = pictures and found_finished(tag, pictures, tagger, at)
-    yield "tag character", tags is not None
-    threshold = recipe.tagger.threshold
+    yield "tag style", found_finished(tag, style, tagger, at) if style else None
+    tags = found_finished(tag, pictures, tagger, at) if pictures else None
+    yield "tag character", tags
+    pictures = _settled(squares[1], tags, rules, recipe, at) if squares[1] and tags else None
+    least = thresholds(recipe.tagger)
     captioned = (
-        found_finished(edit_captions, pictures, tags, rules, recipe.trigger, threshold, at)
-        if pictures and tags
-        else None
+        found_finished(edit_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None
     )
-    yield "caption", captioned is not None
-    copies = captioned and recipe.downscale.size and found_finished(downscale, captioned, recipe.downscale.size, at)
+    yield "caption", captioned
+    copies = None
     if recipe.downscale.size:
-        yield "downscale", bool(copies)
+        copies = found_finished(downscale, captioned, recipe.downscale.size, at) if captioned else None
+        yield "downscale", copies
 
-    style_lora = style and found_finished(train_style, base, style, tokens, recipe.style_training, clip_skip, at)
-    yield "train style", style_lora is not None
-    checked = style_lora and found_finished(check_style, base, style_lora, tokens, recipe.sampling, clip_skip, at)
-    yield "check style", checked is not None
-    merged = style_lora and found_finished(merge, base, style_lora, recipe.merge, at)
-    yield "merge", merged is not None
-    checked = (
-        found_finished(check_merge, base, style_lora, merged, recipe.merge, recipe.sampling, clip_skip, at)
-        if style_lora and merged
-        else None
-    )
-    yield "check merge", checked is not None
+    trained_on, steps = _finished_style(recipe, at, base, style) if recipe.merge.use else (base, ())
+    yield from steps
     lora = (
         found_finished(
-            train_character, recipe.name, recipe.trigger, merged, captioned, copies or None, recipe.downscale, style,
-            tokens, recipe.regularization, recipe.character_training, clip_skip, at,
+            train_character, recipe.name, recipe.trigger, trained_on, captioned, copies, recipe.downscale, style,
+            tokens, recipe.regularization, recipe.character_training, *reading, at,
         )
-        if merged and captioned and style
+        if trained_on and captioned and style
         else None
     )  # fmt: skip
-    yield "train character", lora is not None
-    samples = lora and found_finished(sample_epochs, base, lora, recipe.sampling, recipe.trigger, clip_skip, at)
-    yield "sample", samples is not None
-    verdict = (
-        found_finished(judge, samples, pictures, tags, rules, recipe.trigger, threshold, tagger, recipe.judging, at)
+    yield "train character", lora
+    samples = found_finished(sample_epochs, base, lora, recipe.sampling, recipe.trigger, *reading, at) if lora else None
+    yield "sample", samples
+    yield (
+        "judge",
+        found_finished(judge, samples, pictures, tags, rules, recipe.trigger, least, tagger, recipe.judging, at)
         if samples and pictures and tags
+        else None,
+    )
+
+
+def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, at: At) -> DatasetRef | None:
+    """The character's pictures as the steps behind get them; None if the run would stop at one in doubt."""
+    try:
+        return without_remarks.fn(settle_character.fn(squares, tags, rules, recipe.preprocess, at), at)
+    except DatasetError:
+        return None
+
+
+def _finished_style(
+    recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef | None
+) -> tuple[CheckpointRef | None, tuple[Step, ...]]:
+    """Stages 1 and 2: the merged model if there is one, and the steps."""
+    reading, tokens, sampling = recipe.base.reading, style_tokens(recipe), recipe.sampling
+    lora = found_finished(train_style, base, style, tokens, recipe.style_training, *reading, at) if style else None
+    checked = found_finished(check_style, base, lora, tokens, sampling, *reading, at) if lora else None
+    merged = found_finished(merge, base, lora, recipe.merge, at) if lora else None
+    merge_checked = (
+        found_finished(check_merge, base, lora, merged, recipe.merge, sampling, *reading, at)
+        if lora and merged
         else None
     )
-    yield "judge", verdict is not None
+    return merged, (
+        ("train style", lora),
+        ("check style", checked),
+        ("merge", merged),
+        ("check merge", merge_checked),
+    )

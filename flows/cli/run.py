@@ -30,7 +30,9 @@ def run(
 
       headcanon run recipe.toml --dry-run      what would be done, and what is cached
 
-      headcanon run recipe.toml --until caption      look at the captions before training
+      headcanon run recipe.toml --until caption      captions, but no training
+
+      headcanon caption recipe.toml --explain      look at the captions
 
       headcanon run recipe.toml --force tag      tag again
     """
@@ -89,14 +91,15 @@ def _with_out(recipe: "Recipe", out: Path | None) -> "Recipe":
 
 def _check_at_once(recipe: "Recipe") -> None:
     """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
-    from lora_core.captions.rules import rules_for
+    from lora_core.captions.rule_file import rules_for
+    from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.images.collect import list_pictures
+    from lora_core.images.listing import list_pictures
 
     for folder in (recipe.style.images, recipe.character.images):
         list_pictures(Path(folder))
-    rules_for(recipe.captions)
-    find_model_files(recipe.base.model, recipe.base.revision)
+    rules_for(recipe.captions, recipe.trigger)
+    read_source(find_model_files(recipe.base.model, recipe.base.revision), recipe.base.process)
     find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
 
 

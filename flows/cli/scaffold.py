@@ -34,7 +34,9 @@ revision = ""                                    # for a hub repository: the com
 
 [captions]
 # What your character *is*: these tags leave the captions, so that the trigger learns them.
-# Empty: everything about the body.
+# Empty: everything about the body. More rules, one picture's too, go into a file of their own:
+#   headcanon caption {recipe} --suggest     writes one to start from, from what the tagger sees
+#rules = "captions.toml"
 memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes"]
 
 # Everything below is the default. Take away a '#' to change a line.

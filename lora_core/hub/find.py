@@ -75,6 +75,11 @@ def _folder_files(folder: Path, model: str) -> dict[str, Path]:
     if not (folder / "unet" / "config.json").is_file():
         if len(singles) == 1:
             return find_model_files(str(singles[0]), "")
+        if (folder / "transformer" / "config.json").is_file():
+            raise CheckpointError(
+                f"{model}: this looks like Stable Diffusion 3, Flux or another model with transformer/ in the place of "
+                "unet/; a Stable Diffusion 1, 2 or XL model is needed"
+            )
         raise CheckpointError(
             f"{model}: no diffusers folder (unet/config.json is missing)"
             + (f" but {len(singles)} .safetensors files; name one of them" if singles else "")

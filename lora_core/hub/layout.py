@@ -227,15 +227,29 @@ def _text_encoders(keys: Collection[str], architecture: Architecture) -> tuple[T
 _LOOKS_LIKE = (
     ("double_blocks.", "a Flux model"),
     ("joint_blocks.", "a Stable Diffusion 3 model"),
+    ("double_layers.", "an AuraFlow model"),
+    ("transformer_blocks.0.norm1.linear.", "a diffusion transformer such as Stable Diffusion 3 or Flux"),
     ("conditioner.embedders.0.model.", "the SDXL refiner"),
+    ("time_stack.", "a video model (Stable Video Diffusion)"),
+    ("motion_modules.", "AnimateDiff's motion module"),
+    ("cond_stage_model.roberta.", "an AltDiffusion model"),
     ("control_model.", "a ControlNet"),
+    ("input_hint_block.", "a ControlNet"),
+    ("controlnet_cond_embedding.", "a ControlNet"),
+    ("ip_adapter.", "an IP-Adapter"),
     ("lora_unet_", "a LoRA, not a base model"),
     ("lora_te", "a LoRA, not a base model"),
-    (UNET_PREFIX, "a U-Net without its text encoder"),
+    (".lora_A.", "a LoRA, not a base model"),
+    (".lora_down.", "a LoRA, not a base model"),
+    ("emb_params", "a textual inversion"),
+)
+_PIECES = (
     ("encoder.down.", "a VAE alone"),
     ("down_blocks.", "one part of a diffusers folder; name the folder instead"),
     ("text_model.", "one part of a diffusers folder; name the folder instead"),
+    ("transformer.resblocks.", "a text encoder alone"),
 )
+_TEXT_PREFIXES = ("cond_stage_model.", "conditioner.embedders.")
 
 
 def detect_architecture(keys: Collection[str], name: str) -> Architecture:
@@ -255,10 +269,19 @@ def detect_architecture(keys: Collection[str], name: str) -> Architecture:
             return "sd2"
         if has("cond_stage_model.transformer."):
             return "sd1"
-    for mark, what in _LOOKS_LIKE:
+    for mark, what in (*_LOOKS_LIKE, *([(UNET_PREFIX, _incomplete(keys))] if has(UNET_PREFIX) else _PIECES)):
         if any(mark in key for key in keys):
             raise CheckpointError(f"{name}: this looks like {what}; a Stable Diffusion 1, 2 or XL checkpoint is needed")
     raise CheckpointError(
         f"{name}: no Stable Diffusion checkpoint in the original layout (its tensors are named like "
         f"{next(iter(sorted(keys)), 'nothing: it is empty')!r}); use one, or a diffusers folder"
     )
+
+
+def _incomplete(keys: Collection[str]) -> str:
+    """What a file is that has a U-Net in the original layout but not all the rest."""
+    missing = ["text encoder"] if not any(key.startswith(_TEXT_PREFIXES) for key in keys) else []
+    missing += ["VAE"] if not any(key.startswith(VAE_PREFIX) for key in keys) else []
+    if not missing:
+        return "a model of another kind, with the U-Net's names but other text encoders"
+    return f"a U-Net without its {' and '.join(missing)}"

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lora_core.hub.formats import TensorInfo
 from lora_core.store import replacing
-
-_PIECE_BYTES = 16 << 20
 
 
 def header_bytes(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
@@ -21,32 +20,23 @@ def header_bytes(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str])
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], data: Iterable[bytes]
+    path: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str], data: Iterable[bytes | memoryview]
 ) -> None:
-    """Write a file whole or not at all.
+    """Write a file whole or not at all. While a piece is written, the next one is made.
 
     Args:
         path: the file.
         tensors: in the order of their data, places without gaps.
         metadata: free text.
-        data: the tensors' bytes in that order, in pieces of any size.
+        data: the tensors' bytes in that order, in pieces of any size. A piece must stay as it is while the next is
+            made; with the one after that its memory can be used again.
 
     Raises:
         StoreError: the disk is full or not writable.
     """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(header_bytes(tensors, metadata))
+    with replacing(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as writer:
+        written = writer.submit(file.write, header_bytes(tensors, metadata))
         for piece in data:
-            file.write(piece)
-
-
-def pieces(path: Path, start: int, end: int) -> Iterable[bytes]:
-    """The bytes of a file from `start` to `end`, in bounded pieces."""
-    with path.open("rb") as file:
-        file.seek(start)
-        while start < end:
-            piece = file.read(min(_PIECE_BYTES, end - start))
-            if not piece:
-                raise OSError(f"{path}: ends before byte {end}")
-            start += len(piece)
-            yield piece
+            written.result()
+            written = writer.submit(file.write, piece)
+        written.result()

@@ -1,20 +1,19 @@
 """What a file is: a LoRA, a checkpoint or neither, told from its header alone."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import safe_open
 
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header, read_header
 from lora_core.hub.layout import detect_architecture
-from lora_core.lora.file import lora_parts
+from lora_core.lora.header import tag_frequency
 from lora_core.lora.keys import lora_architecture
+from lora_core.lora.parts import input_widths, is_diffusers, lora_parts
+from lora_core.lora.tensors import TensorFile
 
 _TOP_TAGS = 30
 _SHORT = 100
@@ -87,7 +86,7 @@ def inspect_file(path: Path) -> Inspection:
         "tags": _tags(header.metadata),
         "metadata": dict(sorted(header.metadata.items())),
     }
-    if any(key.startswith("lora_") for key in header.tensors):
+    if is_diffusers(header) or any(key.startswith("lora_") for key in header.tensors):
         return Inspection.model_validate({**common, **_lora(path, header)})
     try:
         architecture = detect_architecture(header.tensors.keys(), path.name)
@@ -103,17 +102,18 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
         parts = lora_parts(header, path.name)
     except LoraError as error:
         what = str(error).removeprefix(f"{path.name}: ")
-        return {"kind": "other", "what": what, "architecture": lora_architecture(header.tensors)}
-    with safe_open(path, framework="pt", device="cpu") as file:
-        found = [file.get_tensor(f"{name}.alpha") for name, halves in parts.items() if "alpha" in halves]
+        names = {key.partition(".")[0]: 0 for key in header.tensors}
+        return {"kind": "other", "what": what, "architecture": lora_architecture(names, header.metadata)}
+    file = TensorFile(path, path.name)
+    stated = {float(file.read(part.keys["alpha"])) for part in parts.values() if "alpha" in part.keys}
     return {
         "kind": "lora",
-        "what": "a LoRA",
-        "architecture": _architecture(header.metadata) or lora_architecture(parts),
+        "what": "a LoRA" + (" in diffusers' naming" if is_diffusers(header) else ""),
+        "architecture": lora_architecture(input_widths(parts), header.metadata),
         "modules": len(parts),
         "parts": dict(sorted(Counter(_part(name) for name in parts).items())),
-        "ranks": tuple(sorted({halves["down"].shape[0] for halves in parts.values()})),
-        "alphas": tuple(sorted({float(alpha.to(torch.float32)) for alpha in found})),
+        "ranks": tuple(sorted({part.rank for part in parts.values()})),
+        "alphas": tuple(sorted(stated | {part.alpha for part in parts.values() if part.alpha is not None})),
     }
 
 
@@ -122,21 +122,10 @@ def _part(name: str) -> str:
     return next((part for start, part in starts.items() if name.startswith(start)), "U-Net")
 
 
-def _architecture(metadata: Mapping[str, str]) -> str:
-    """What the metadata says it was trained on; empty if nothing."""
-    version = metadata.get("ss_base_model_version", "")
-    starts = {"sdxl_": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
-    return next((name for start, name in starts.items() if version.startswith(start)), "")
-
-
 def _tags(metadata: Mapping[str, str]) -> tuple[Tag, ...]:
     """The most frequent tags over all sets; none if the metadata does not hold them as it should."""
-    try:
-        sets = json.loads(metadata.get("ss_tag_frequency", "{}"))
-        counts: Counter[str] = Counter()
-        for frequencies in sets.values():
-            counts.update({str(tag).strip(): int(count) for tag, count in frequencies.items()})
-    except (ValueError, AttributeError, TypeError):
-        return ()
+    counts: Counter[str] = Counter()
+    for frequencies in tag_frequency(metadata).values():
+        counts.update(frequencies)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Tag(name=name, count=count) for name, count in ranked[:_TOP_TAGS])

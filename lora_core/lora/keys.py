@@ -4,7 +4,7 @@ A module's path with dots turned into underscores behind a prefix: `lora_unet_`,
 `lora_te2_`, and names the blocks of its U-Net as the original layout does. Reference: sd-scripts 48d368f.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import nn
@@ -122,28 +122,47 @@ def _build(unet: nn.Module) -> tuple[int, tuple[bool, ...]]:
     return len(list(down.children())), tuple(hasattr(block, "attentions") for block in blocks)
 
 
-def lora_architecture(names: Iterable[str]) -> str:
-    """What a LoRA's module names say it was trained on: `sdxl`, `sd1 or sd2`, or `unknown`.
+_FOREIGN = {"flux": ("lora_unet_double_blocks_", "lora_unet_single_blocks_"), "sd3": ("lora_unet_joint_blocks_",)}
+_SDXL = ("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_", "lora_unet_middle_block_")
+_EARLIER = ("lora_te_", "lora_unet_down_blocks_", "lora_unet_up_blocks_", "lora_unet_mid_block_")
+_PROMPT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_VERSIONS = {"sdxl_": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
 
-    A LoRA of the U-Net alone in diffusers' block names fits several.
+
+def lora_architecture(modules: Mapping[str, int], metadata: Mapping[str, str]) -> str:
+    """What a LoRA was trained on: `sd1`, `sd2`, `sdxl`, `sd1 or sd2`, `flux`, `sd3` or `unknown`.
+
+    Names tell SDXL from its elders, the width of the prompt that cross-attention reads tells those apart. The
+    metadata is asked only where they say too little: it is the one thing that people edit.
+
+    Args:
+        modules: LoRA name → columns of its weight, 0 where that is not known.
+        metadata: of the file.
     """
-    names = tuple(names)
-    if any(
-        name.startswith(("lora_te1_", "lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_"))
-        for name in names
-    ):
+    for foreign, starts in _FOREIGN.items():
+        if any(name.startswith(starts) for name in modules):
+            return foreign
+    if any(name.startswith(_SDXL) or "_transformer_blocks_1_" in name for name in modules):
         return "sdxl"
-    if any(
-        name.startswith(("lora_te_", "lora_unet_down_blocks_", "lora_unet_up_blocks_", "lora_unet_mid_"))
-        for name in names
-    ):
-        return "sd1 or sd2"
-    return "unknown"
+    prompt = {width for name, width in modules.items() if name.endswith(("attn2_to_k", "attn2_to_v"))}
+    text = {width for name, width in modules.items() if name.startswith("lora_te_") and name.endswith("_proj")}
+    for widths in (prompt, text):
+        if len(known := {_PROMPT_WIDTHS[width] for width in widths if width in _PROMPT_WIDTHS}) == 1:
+            return known.pop()
+    version = metadata.get("ss_base_model_version", "")
+    if stated := next((name for start, name in _VERSIONS.items() if version.startswith(start)), ""):
+        return stated
+    return "sd1 or sd2" if any(name.startswith(_EARLIER) for name in modules) else "unknown"
+
+
+def naming(architecture: str) -> Architecture:
+    """By which architecture's names a LoRA's modules are called: those of SD1 and SD2 are the same."""
+    return "sdxl" if architecture == "sdxl" else "sd1"
 
 
 def misfit(file: str, unknown: Sequence[str], total: int, architecture: Architecture) -> str:
     """The message for a LoRA some of whose modules the base does not have."""
-    trained = lora_architecture(unknown)
+    trained = lora_architecture(dict.fromkeys(unknown, 0), {})
     if trained != "unknown" and architecture not in trained:
         return f"{file}: this LoRA was trained on {trained}, the base is {architecture}; choose a base of its kind"
     some = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")

@@ -1,24 +1,35 @@
-"""Merging a LoRA into a base model: streamed, in the base's own layout and dtype."""
+"""Merging LoRAs into a base model: streamed, in the base's own layout and dtype."""
 
-import contextlib
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from lora_core.errors import CheckpointError, LoraError, OutputExistsError, StoreError
-from lora_core.hub.formats import Header, TensorInfo, read_header
-from lora_core.hub.stream import pieces, write_safetensors
-from lora_core.lora.file import LoraFile, LoraModule, read_lora
+from lora_core.errors import CheckpointError, LoraError
+from lora_core.hub.formats import Header, read_header
+from lora_core.lora.algebra import without_mid
+from lora_core.lora.file import LoraModule, OpenLora
 from lora_core.lora.keys import misfit
 from lora_core.lora.places import Weight, Weights, find_weights
+from lora_core.lora.rewrite import rewrite
+from lora_core.lora.settle import settling
+from lora_core.lora.tensors import DTYPE_NAMES, FLOATS, is_finite
+from lora_core.lora.terms import Term
 from lora_core.progress import Progress
 from lora_core.store import file_digest, write_atomically
 
-_DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+MERGED = "headcanon.merged"
 _STALE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
+_CACHED_NUMBERS = 1 << 18
+
+Addend = tuple[OpenLora, str, float, Weight]
+"""A LoRA, its module, its strength, and the weight that they change."""
 
 
 def merged_weight(weight: torch.Tensor, module: LoraModule, strength: float) -> torch.Tensor:
@@ -32,155 +43,134 @@ def merged_weight(weight: torch.Tensor, module: LoraModule, strength: float) -> 
     Returns:
         float32, of the weight's shape. The formula is sd-scripts' `merge_to_sd_model`.
     """
-    down, up = module.down.to(torch.float32), module.up.to(torch.float32)
-    if module.mid is None:
-        change = up.flatten(1) @ down.flatten(1)
-    else:
-        mid = module.mid.to(torch.float32)
-        change = torch.einsum("rshw,si,or->oihw", mid, down.flatten(1), up.flatten(1))
-    return weight.to(torch.float32) + (strength * module.scale) * change.reshape(weight.shape)
+    module = without_mid(module.to(torch.float32))
+    change = module.up.flatten(1) @ module.down.flatten(1)
+    return change.mul_(strength * module.scale).reshape(weight.shape).add_(weight)
 
 
-def merge_file(base_files: Mapping[str, Path], lora_path: Path, out: Path, weight: float, progress: Progress) -> None:
-    """Merge a LoRA into a base model.
+def merge_into(weight: torch.Tensor, modules: Sequence[tuple[LoraModule, float]]) -> None:
+    """Merge modules into a weight in place, rounded to its dtype once, after the last.
 
-    Memory holds the LoRA and one tensor of the base at a time. Equal inputs give equal bytes.
+    Some rows at a time: what is computed in float32 then fits the processor's cache.
+
+    Args:
+        weight: (out, in) or (out, in, kh, kw).
+        modules: each with its strength.
+    """
+    whole = [(without_mid(module.to(torch.float32)), strength) for module, strength in modules]
+    step = max(1, _CACHED_NUMBERS // math.prod(weight.shape[1:]))
+    for start in range(0, weight.shape[0], step):
+        rows = slice(start, start + step)
+        merged = weight[rows]
+        for module, strength in whole:
+            merged = merged_weight(merged, replace(module, up=module.up[rows]), strength)
+        weight[rows] = merged
+
+
+def merge_file(base_files: Mapping[str, Path], terms: Sequence[Term], out: Path, progress: Progress) -> None:
+    """Merge LoRAs into a base model.
+
+    Memory holds one tensor of the base and the LoRAs' modules for it. Equal inputs give equal bytes.
 
     Args:
         base_files: the base, relative name → path: one single file, or a diffusers folder's files.
-        lora_path: the LoRA.
+        terms: the LoRAs with their weights.
         out: the file to write, or the folder to make, as the base is.
-        weight: strength, 1 for as trained.
         progress: told after every tensor.
 
     Raises:
-        LoraError: the LoRA is not readable, or not every one of its modules fits the base.
-        CheckpointError: the base is not readable, or its weights are quantized.
+        LoraError: a LoRA is not readable, or not every one of its modules fits the base.
+        CheckpointError: the base is not readable, its weights are quantized or not finite.
         OutputExistsError: `out` is there with other bytes.
         StoreError: the disk is full or not writable.
     """
-    headers = {name: read_header(path, name) for name, path in base_files.items() if _holds_weights(name, base_files)}
-    lora = read_lora(lora_path)
-    weights = find_weights(headers, base_files)
-    changes = _changes(lora, weights)
-    note = json.dumps({"lora_sha256": file_digest(lora_path), "weight": weight}, sort_keys=True)
-    job = _Job(base_files, headers, lora, weight, note, changes, progress)
-    with _workplace(out) as made:
-        if len(base_files) == 1:
-            job.write(next(iter(headers)), made)
-        else:
-            for name, path in base_files.items():
-                if name in headers:
-                    job.write(name, made / name)
-                else:
-                    write_atomically(made / name, path.read_bytes())
-        _settle(made, out)
+    headers = {
+        name: read_header(path, name)
+        for name, path in base_files.items()
+        if name.endswith(".safetensors") or len(base_files) == 1
+    }
+    addends = _addends(terms, headers, find_weights(headers, base_files))
+    made = [{"lora_sha256": file_digest(term.path), "weight": term.weight} for term in terms]
+    done = _counter(sum(len(header.tensors) for header in headers.values()), progress)
+    with settling(out) as path:
+        for name, source in base_files.items():
+            target = path if len(base_files) == 1 else path / name
+            if name not in headers:
+                write_atomically(target, source.read_bytes())
+                continue
+            metadata = {key: value for key, value in headers[name].metadata.items() if key not in _STALE}
+            if name in addends:
+                metadata[MERGED] = json.dumps([*_earlier(metadata), *made], sort_keys=True)
+            changes = {key: partial(_merge, key, found) for key, found in addends.get(name, {}).items()}
+            rewrite(source, name, headers[name], target, metadata, changes, done)
 
 
-@contextlib.contextmanager
-def _workplace(out: Path) -> Iterator[Path]:
-    """A place beside `out`, on the same disk, that is gone afterwards whatever happens."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
-    except OSError as error:
-        raise StoreError(f"{out.parent}: cannot be written ({error.strerror}); choose another folder") from error
-    with folder as temporary:
-        yield Path(temporary) / out.name
-
-
-def _holds_weights(name: str, files: Mapping[str, Path]) -> bool:
-    return name.endswith(".safetensors") or len(files) == 1
-
-
-def _changes(lora: LoraFile, weights: Weights) -> dict[tuple[str, str], list[tuple[str, Weight]]]:
-    """By file and tensor, which of the LoRA's modules change it.
+def _addends(
+    terms: Sequence[Term], headers: Mapping[str, Header], weights: Weights
+) -> dict[str, dict[str, list[Addend]]]:
+    """What is added, by file and tensor.
 
     Raises:
         LoraError: a module matches nothing, or a shape does not fit.
+        CheckpointError: a weight that would be changed is quantized.
     """
-    unknown = [name for name in lora.modules if name not in weights.by_name]
-    if unknown:
-        raise LoraError(misfit(lora.name, unknown, len(lora.modules), weights.architecture))
-    changes: dict[tuple[str, str], list[tuple[str, Weight]]] = {}
-    for name, module in lora.modules.items():
-        where = weights.by_name[name]
-        if (module.up.shape[0], module.down.shape[1]) != where.shape[:2]:
-            raise LoraError(
-                f"{lora.name}: {name} is made for a weight of {module.up.shape[0]}×{module.down.shape[1]}, the base's "
-                f"has {'×'.join(map(str, where.shape[:2]))}; the LoRA is for another architecture than this base "
-                f"({weights.architecture}); nothing was merged"
-            )
-        changes.setdefault((where.file, where.place.key), []).append((name, where))
-    return changes
-
-
-class _Job:
-    """One merge under way."""
-
-    def __init__(
-        self,
-        files: Mapping[str, Path],
-        headers: Mapping[str, Header],
-        lora: LoraFile,
-        strength: float,
-        note: str,
-        changes: Mapping[tuple[str, str], list[tuple[str, Weight]]],
-        progress: Progress,
-    ) -> None:
-        self._files, self._headers, self._lora = files, headers, lora
-        self._strength, self._note, self._changes, self._progress = strength, note, changes, progress
-        self._done, self._total = 0, sum(len(header.tensors) for header in headers.values())
-
-    def write(self, name: str, out: Path) -> None:
-        """Write one file of the base, merged."""
-        header = self._headers[name]
-        metadata = {key: value for key, value in header.metadata.items() if key not in _STALE}
-        if any(file == name for file, _ in self._changes):
-            metadata["headcanon.merged"] = self._note
-        write_safetensors(out, header.tensors, metadata, self._data(name, header))
-
-    def _data(self, name: str, header: Header) -> Iterator[bytes]:
-        for key, info in header.tensors.items():
-            raw = pieces(self._files[name], header.data_start + info.start, header.data_start + info.end)
-            changes = self._changes.get((name, key))
-            if changes:
-                yield self._merged(name, key, info, b"".join(raw), changes)
-            else:
-                yield from raw
-            self._done += 1
-            self._progress(self._done, self._total, key)
-
-    def _merged(self, name: str, key: str, info: TensorInfo, raw: bytes, changes: list[tuple[str, Weight]]) -> bytes:
-        if info.dtype not in _DTYPES:
-            raise CheckpointError(f"{name}: {key} is stored as {info.dtype}; use the base's fp16 or fp32 file")
-        tensor = torch.frombuffer(bytearray(raw), dtype=_DTYPES[info.dtype]).reshape(info.shape)
-        for module, where in changes:
-            part = where.place.take(tensor)
-            merged = merged_weight(part, self._lora.modules[module], self._strength).to(part.dtype)
-            if not torch.isfinite(merged).all():
+    found: dict[str, dict[str, list[Addend]]] = {}
+    for term in terms:
+        lora = OpenLora(term.path, term.name)
+        if unknown := [name for name in lora.parts if name not in weights.by_name]:
+            raise LoraError(misfit(lora.name, unknown, len(lora.parts), weights.architecture))
+        for name, part in lora.parts.items():
+            where = weights.by_name[name]
+            if part.shape[:2] != where.shape[:2] or math.prod(part.shape) != math.prod(where.shape):
                 raise LoraError(
-                    f"{self._lora.name}: merged at weight {self._strength} {key} is not finite as {info.dtype}; "
-                    "use a smaller weight or a base in fp32"
+                    f"{lora.name}: {name} is made for a weight of {_sides(part.shape)}, the base's has "
+                    f"{_sides(where.shape)}; the LoRA is for another architecture than this base "
+                    f"({weights.architecture}); nothing was merged"
                 )
-            part.copy_(merged)
-        return bytes(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+            dtype = headers[where.file].tensors[where.place.key].dtype
+            if dtype not in FLOATS:
+                raise CheckpointError(
+                    f"{where.file}: {where.place.key} is stored as {dtype}, too coarse to merge into; use the base's "
+                    "fp16, bf16 or fp32 file"
+                )
+            addends = found.setdefault(where.file, {}).setdefault(where.place.key, [])
+            addends.append((lora, name, term.weight, where))
+    return found
 
 
-def _settle(made: Path, out: Path) -> None:
-    """Give a finished file or folder its name; equal bytes that are there already are as good.
+def _merge(key: str, addends: Sequence[Addend], tensor: torch.Tensor) -> None:
+    """Merge into a tensor of the file, in which a weight may be a third.
 
     Raises:
-        OutputExistsError: other bytes are there.
+        LoraError: a LoRA's numbers are not finite, or what comes out is not.
     """
-    if not out.exists():
-        made.replace(out)
-        return
-    if _digests(made) != _digests(out):
-        raise OutputExistsError(f"{out}: exists with other content and is never overwritten; choose another name")
+    by_third: dict[int, list[Addend]] = {}
+    for addend in addends:
+        by_third.setdefault(addend[3].place.third or 0, []).append(addend)
+    for found in by_third.values():
+        part = found[0][3].place.take(tensor)
+        merge_into(part, [(lora.read(name), strength) for lora, name, strength, _ in found])
+        if not is_finite(part):
+            names = ", ".join(f"{lora.name} at weight {strength:g}" for lora, _, strength, _ in found)
+            raise LoraError(
+                f"{names}: merged, {key} is not finite as {DTYPE_NAMES[tensor.dtype]}; use a smaller weight or a base "
+                "in fp32"
+            )
 
 
-def _digests(path: Path) -> dict[str, str]:
-    if path.is_file():
-        return {"": file_digest(path)}
-    return {str(file.relative_to(path)): file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+def _sides(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _counter(total: int, progress: Progress) -> Callable[[str], None]:
+    numbers = count(1)
+    return lambda key: progress(next(numbers), total, key)
+
+
+def _earlier(metadata: Mapping[str, str]) -> list[Any]:
+    """What was merged into the base before."""
+    try:
+        earlier = json.loads(metadata.get(MERGED, "[]"))
+    except ValueError:
+        return []
+    return earlier if isinstance(earlier, list) else [earlier]

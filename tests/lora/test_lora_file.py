@@ -68,7 +68,10 @@ def test_weights_that_fp16_cannot_hold_are_refused_and_nothing_is_written(tmp_pa
         ({"lora_unet_a.lora_down.weight": torch.zeros(2, 3)}, "lora_unet_a has no lora_up"),
         ({"lora_unet_a.hada_w1_a": torch.zeros(2, 3)}, "a LoHa"),
         ({"lora_unet_a.lokr_w1": torch.zeros(2, 3)}, "a LoKr"),
-        ({"unet.a.lora_A.weight": torch.zeros(2, 3)}, "peft's own naming"),
+        ({"unet.a.lora_A.weight": torch.zeros(2, 3)}, r"unet\.a has no lora_B\.weight"),
+        ({"transformer.a.lora_A.weight": torch.zeros(2, 3)}, "peft's naming for another kind of model"),
+        ({"base_model.model.a.lora_A.weight": torch.zeros(2, 3)}, "does not say which model"),
+        ({"lora_unet_a.dora_scale": torch.zeros(2, 3)}, "a DoRA"),
         ({"model.diffusion_model.out.0.weight": torch.zeros(2)}, "a whole checkpoint"),
         (
             {"lora_unet_a.lora_down.weight": torch.zeros(2, 3), "lora_unet_a.lora_up.weight": torch.zeros(4, 3)},

@@ -13,6 +13,7 @@ from lora_core.errors import CheckpointError, LoraError, OutputExistsError
 from lora_core.hub import find_model_files
 from lora_core.lora.file import LoraModule
 from lora_core.lora.merge import merge_file, merged_weight
+from lora_core.lora.terms import Term
 from lora_core.progress import silent
 
 _CASES = json.loads((Path(__file__).parents[1] / "golden/merge_small.json").read_text())["cases"]
@@ -44,7 +45,7 @@ def test_a_merged_base_draws_what_the_base_with_the_lora_draws(
 ) -> None:
     single, folder = made[architecture].single, workshop.folder(tmp_path / "base", architecture)
     for base, out in ((single, tmp_path / "merged.safetensors"), (folder, tmp_path / "merged")):
-        merge_file(find_model_files(str(base), ""), made[architecture].lora, out, 1.0, silent)
+        merge_file(find_model_files(str(base), ""), [Term(made[architecture].lora, 1.0)], out, silent)
         torch.testing.assert_close(workshop.draw(workshop.load(out)), made[architecture].drawn, rtol=1e-4, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "merged", "merged.safetensors"]
 
@@ -56,9 +57,8 @@ def test_an_fp16_base_stays_fp16_and_what_the_lora_does_not_touch_stays_as_it_is
     steps: list[tuple[int, int]] = []
     merge_file(
         {"base.safetensors": base},
-        made["sd1"].lora,
+        [Term(made["sd1"].lora, 0.5)],
         tmp_path / "out.safetensors",
-        0.5,
         lambda done, total, note="": steps.append((done, total)),
     )
     before, after = load_file(base), load_file(tmp_path / "out.safetensors")
@@ -75,26 +75,26 @@ def test_an_fp16_base_stays_fp16_and_what_the_lora_does_not_touch_stays_as_it_is
     with safe_open(tmp_path / "out.safetensors", framework="pt") as file:
         metadata = file.metadata()
     assert metadata["modelspec.title"] == "base"
-    assert json.loads(metadata["headcanon.merged"])["weight"] == 0.5
+    assert [each["weight"] for each in json.loads(metadata["headcanon.merged"])] == [0.5]
 
 
 def test_equal_merges_have_equal_bytes_and_other_bytes_are_never_overwritten(made: Any, tmp_path: Path) -> None:
     files, out = {"sd1.safetensors": made["sd1"].single}, tmp_path / "out.safetensors"
-    merge_file(files, made["sd1"].lora, out, 1.0, silent)
+    merge_file(files, [Term(made["sd1"].lora, 1.0)], out, silent)
     first = out.read_bytes()
-    merge_file(files, made["sd1"].lora, out, 1.0, silent)
+    merge_file(files, [Term(made["sd1"].lora, 1.0)], out, silent)
     assert out.read_bytes() == first
     with pytest.raises(OutputExistsError, match=r"out\.safetensors"):
-        merge_file(files, made["sd1"].lora, out, 0.5, silent)
+        merge_file(files, [Term(made["sd1"].lora, 0.5)], out, silent)
     assert out.read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors"]
 
 
 def test_a_lora_of_another_architecture_merges_nothing_and_writes_nothing(made: Any, tmp_path: Path) -> None:
     with pytest.raises(LoraError, match="trained on sd1 or sd2, the base is sdxl"):
-        merge_file({"m": made["sdxl"].single}, made["sd1"].lora, tmp_path / "out", 1.0, silent)
+        merge_file({"m": made["sdxl"].single}, [Term(made["sd1"].lora, 1.0)], tmp_path / "out", silent)
     with pytest.raises(LoraError, match="trained on sdxl, the base is sd1"):
-        merge_file({"m": made["sd1"].single}, made["sdxl"].lora, tmp_path / "out", 1.0, silent)
+        merge_file({"m": made["sd1"].single}, [Term(made["sdxl"].lora, 1.0)], tmp_path / "out", silent)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +105,7 @@ def test_modules_that_match_nothing_are_listed(made: Any, tmp_path: Path) -> Non
         tensors[f"lora_unet_nowhere_{number}.lora_up.weight"] = torch.zeros(4, 1)
     save_file(tensors, tmp_path / "odd.safetensors")
     with pytest.raises(LoraError, match=r"5 of its \d+ modules match nothing .*lora_unet_nowhere_0") as caught:
-        merge_file({"m": made["sd1"].single}, tmp_path / "odd.safetensors", tmp_path / "out", 1.0, silent)
+        merge_file({"m": made["sd1"].single}, [Term(tmp_path / "odd.safetensors", 1.0)], tmp_path / "out", silent)
     assert "\n" not in str(caught.value)
 
 
@@ -114,16 +114,16 @@ def test_a_lora_of_another_width_is_refused(made: Any, tmp_path: Path) -> None:
     tensors["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight"] = torch.zeros(99, 4)
     save_file(tensors, tmp_path / "wide.safetensors")
     with pytest.raises(LoraError, match="99×64, the base's has 128×64"):
-        merge_file({"m": made["sd1"].single}, tmp_path / "wide.safetensors", tmp_path / "out", 1.0, silent)
+        merge_file({"m": made["sd1"].single}, [Term(tmp_path / "wide.safetensors", 1.0)], tmp_path / "out", silent)
 
 
 def test_a_merge_that_overflows_fp16_is_refused(workshop: Any, made: Any, tmp_path: Path) -> None:
     base = workshop.single_file(tmp_path / "base.safetensors", "sd1", torch.float16)
     with pytest.raises(LoraError, match="not finite as F16"):
-        merge_file({"base.safetensors": base}, made["sd1"].lora, tmp_path / "out.safetensors", 1e9, silent)
+        merge_file({"base.safetensors": base}, [Term(made["sd1"].lora, 1e9)], tmp_path / "out.safetensors", silent)
     assert [path.name for path in tmp_path.iterdir()] == ["base.safetensors"]
 
 
 def test_a_lora_as_the_base_is_refused(made: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="a LoRA, not a base model"):
-        merge_file({"m": made["sd1"].lora}, made["sd1"].lora, tmp_path / "out", 1.0, silent)
+        merge_file({"m": made["sd1"].lora}, [Term(made["sd1"].lora, 1.0)], tmp_path / "out", silent)

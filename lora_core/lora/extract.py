@@ -1,0 +1,163 @@
+"""The difference of two checkpoints as a LoRA: what a fine-tuned model learned, at a rank."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lora_core.errors import CheckpointError, LoraError
+from lora_core.hub.formats import Header
+from lora_core.lora import header
+from lora_core.lora.algebra import Size, factored
+from lora_core.lora.combine import Made
+from lora_core.lora.file import add_module
+from lora_core.lora.names import module_places, same_name
+from lora_core.lora.places import Weight, Weights, find_weights
+from lora_core.lora.settle import note, refuse_taken, settling
+from lora_core.lora.spool import Spool
+from lora_core.lora.tensors import TensorFile
+from lora_core.lora.terms import PRECISIONS
+from lora_core.progress import Progress
+from lora_core.store import file_digest
+
+_KERNEL_BLOCKS = ("resnets", "downsamplers", "upsamplers")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How large the LoRA is to be."""
+
+    size: Size
+    """Of linear layers and 1×1 convolutions; its rank is set."""
+    conv_rank: int = 0
+    """Of larger convolutions; 0 leaves the residual blocks out, as most LoRAs do."""
+
+
+class Checkpoint:
+    """A base model's files, open, and where its weights lie in them."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        """Read the headers.
+
+        Args:
+            files: relative name → path: one single file, or a diffusers folder's files.
+
+        Raises:
+            CheckpointError: it is no Stable Diffusion 1, 2 or XL base.
+        """
+        self._files = {
+            name: TensorFile(path, name, CheckpointError)
+            for name, path in files.items()
+            if name.endswith(".safetensors") or len(files) == 1
+        }
+        self.name = next(iter(files)) if len(files) == 1 else "the folder"
+        headers: dict[str, Header] = {name: file.header for name, file in self._files.items()}
+        self.weights: Weights = find_weights(headers, files)
+
+    def read(self, weight: Weight) -> torch.Tensor:
+        """A weight in float32, as the model has it.
+
+        Raises:
+            CheckpointError: it is quantized, or one of its numbers is not finite.
+        """
+        return weight.place.take(self._files[weight.file].read(weight.place.key)).to(torch.float32)
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of every file with weights, by its name in a folder; a single file has none."""
+        if len(self._files) == 1:
+            return {"": file_digest(next(iter(self._files.values())).path)}
+        return {name: file_digest(file.path) for name, file in self._files.items()}
+
+
+def extract(
+    base_files: Mapping[str, Path], tuned_files: Mapping[str, Path], out: Path, extraction: Extraction,
+    precision: str, progress: Progress,
+) -> Made:  # fmt: skip
+    """Write the LoRA that turns a base into a fine-tuned model, as near as the rank allows.
+
+    Memory holds one weight of each checkpoint. Weights that are equal in both get no module. What no LoRA can hold
+    (norms, biases, embeddings, the VAE) is left out, so a model that differs there is not wholly reproduced.
+
+    Args:
+        base_files: the base, relative name → path.
+        tuned_files: the fine-tuned model, likewise; the layout may be the other one.
+        out: the file to write.
+        extraction: the ranks.
+        precision: "fp16", "bf16", "fp32", or "auto" for fp16.
+        progress: told after every weight.
+
+    Raises:
+        CheckpointError: one of them is not readable, or they are not of one architecture.
+        LoraError: there is no difference.
+        OutputExistsError: `out` is there with other bytes.
+        StoreError: the disk is full or not writable.
+    """
+    base, tuned = Checkpoint(base_files), Checkpoint(tuned_files)
+    names = _shared(base, tuned, extraction)
+    digests = base.digests()
+    made = note(
+        how="extract",
+        base_sha256=digests,
+        tuned_sha256=tuned.digests(),
+        rank=extraction.size.rank,
+        conv_rank=extraction.conv_rank,
+        energy=extraction.size.energy,
+    )
+    refuse_taken(out, header.MADE, made)
+    network, kept, total = header.Network(), 0.0, 0.0
+    with settling(out) as path, Spool(path, str(out)) as spool:
+        for done, name in enumerate(names, 1):
+            change = tuned.read(tuned.weights.by_name[name]) - base.read(base.weights.by_name[name])
+            if change.count_nonzero():
+                found = factored(change, _size(extraction, change.shape[2:]))
+                add_module(spool, name, found.module, PRECISIONS.get(precision, torch.float16))
+                network.add(found.module)
+                kept, total = kept + found.kept, total + found.total
+            progress(done, len(names), name)
+        if not total:
+            raise LoraError("the two models have the same weights wherever a LoRA acts; there is nothing to extract")
+        named = {"ss_sd_model_name": base.name, "ss_new_sd_model_hash": digests[""]} if "" in digests else {}
+        facts = header.of_difference(base.weights.architecture, named, out.stem, network, made)
+        spool.write(facts, hashes=True)
+    return Made(network.modules, network.ranks, kept / total)
+
+
+def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list[str]:
+    """Every module to be made, in order, by the name that sd-scripts gives it.
+
+    A name that only one of them has is SD2's last text layer, which diffusers' folders leave out and nothing reads.
+
+    Raises:
+        CheckpointError: the two are not of one architecture.
+    """
+    one, other = base.weights, tuned.weights
+    if one.architecture != other.architecture:
+        raise CheckpointError(
+            f"{base.name} is {one.architecture}, {tuned.name} is {other.architecture}; two models of one architecture "
+            "are needed"
+        )
+    names = [name for name in sorted(one.by_name) if name in other.by_name and _wanted(name, one, extraction)]
+    for name in names:
+        shapes = one.by_name[name].shape[:2], other.by_name[name].shape[:2]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"{name} is {shapes[0][0]}×{shapes[0][1]} in {base.name}, {shapes[1][0]}×{shapes[1][1]} in "
+                f"{tuned.name}; two models of one architecture are needed"
+            )
+    return names
+
+
+def _wanted(name: str, weights: Weights, extraction: Extraction) -> bool:
+    """Whether sd-scripts would make a LoRA for this, and under this of SDXL's two names."""
+    part, path = module_places().get(name, ("vae", ""))
+    if part == "vae" or same_name(name, weights.architecture) != name:
+        return False
+    if part != "unet" or ".attentions." in path:
+        return True
+    return bool(extraction.conv_rank) and any(f".{kind}." in path for kind in _KERNEL_BLOCKS)
+
+
+def _size(extraction: Extraction, kernel: Sequence[int]) -> Size:
+    larger = any(side > 1 for side in kernel)
+    return replace(extraction.size, rank=extraction.conv_rank) if larger else extraction.size
