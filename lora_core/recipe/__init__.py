@@ -1,0 +1,39 @@
+"""Every option, one frozen model per step. Defaults are the method's own numbers (docs/method.md).
+
+Where the method leaves a number open, the field's description says what was chosen and why. The models are closed: an
+unknown key is an error (`recipe_file.py`). There is no Optional, no union and no dict, so that the same
+models make a readable form in Prefect's UI: an empty text or a zero means "not set".
+"""
+
+from lora_core.recipe.captions import Captions
+from lora_core.recipe.models import Base, Process, Tagger
+from lora_core.recipe.options import Options
+from lora_core.recipe.pictures import COMPOSITIONS, Composition, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.results import Judging, Publish, Sampling
+from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
+from lora_core.recipe.whole import Recipe, Runtime
+
+__all__ = (
+    "COMPOSITIONS",
+    "Base",
+    "Captions",
+    "CharacterTraining",
+    "Composition",
+    "Downscale",
+    "Judging",
+    "Merge",
+    "Options",
+    "Preprocess",
+    "Process",
+    "Publish",
+    "Recipe",
+    "Regularization",
+    "Runtime",
+    "Sampling",
+    "Set",
+    "ShotPlan",
+    "Style",
+    "StyleTraining",
+    "Tagger",
+    "Training",
+)

@@ -1,0 +1,142 @@
+"""The two sets of screenshots and what becomes of them."""
+
+from typing import Literal, get_args
+
+from pydantic import AliasChoices, Field
+
+from lora_core.recipe.options import TRIGGER, Options
+
+Composition = Literal["close-up", "portrait", "upper_body", "cowboy_shot"]
+
+
+COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
+
+
+class Set(Options):
+    """A folder of screenshots."""
+
+    images: str = Field(
+        min_length=1, title="Screenshots", description="A folder; sub-folders are read too. It is never written to."
+    )
+
+
+class Style(Set):
+    """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
+
+    identifier: str = Field(
+        default="hcstyle",
+        pattern=TRIGGER,
+        title="Identifier",
+        description="The rare word that stands for the style character (DreamBooth's identifier).",
+    )
+    class_word: str = Field(
+        default="1girl",
+        min_length=1,
+        title="Class",
+        description="What the style character is, in the base model's words (DreamBooth's class): 1girl, 1boy, …",
+    )
+
+
+class Preprocess(Options):
+    """From screenshots as a 3D creator writes them to square pictures on white."""
+
+    size: int = Field(
+        default=1024,
+        ge=64,
+        le=4096,
+        title="Size (px)",
+        description="Side of the square pictures. The method's is 1024.",
+    )
+    alpha: Literal["detect", "straight", "premultiplied"] = Field(
+        default="detect",
+        title="Transparency",
+        description="How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 "
+        "writes premultiplied, Blender straight. The wrong one gives hair a dark halo.",
+    )
+    background: str = Field(
+        default="#ffffff",
+        pattern=r"^#[0-9a-fA-F]{6}$",
+        title="Background",
+        description="Colour behind transparent pixels and of the padding. The method's is white.",
+    )
+    bad_pictures: Literal["stop", "leave_out"] = Field(
+        default="stop",
+        title="Pictures that cannot be used",
+        description="'stop': end the run and name them, before anything is trained. 'leave_out': go on without "
+        "them; the "
+        "report gives the reason for each.",
+    )
+    min_source_px: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        title="Smallest source (px)",
+        description="Pictures whose longer side is shorter than this are left out: enlarging them teaches blur.",
+    )
+    near_duplicates: Literal["flag", "leave_out"] = Field(
+        default="flag",
+        title="Near duplicates",
+        description="'flag': name the pair and keep both. 'leave_out': keep the first of each group only.",
+    )
+    duplicate_bits: int = Field(
+        default=16,
+        ge=0,
+        le=128,
+        title="Near duplicates differ by (bits)",
+        description="Two pictures whose perceptual hashes differ by at most this many of 256 bits are near "
+        "duplicates. One pose turned by 2° differs by 12 to 30 bits, two poses by about 110.",
+    )
+    soft_pictures: Literal["flag", "leave_out"] = Field(
+        default="flag",
+        title="Soft pictures",
+        description="'flag': name them with the figure and keep them. 'leave_out': go on without them.",
+    )
+    soft_above: float = Field(
+        default=0.65,
+        gt=0,
+        le=1,
+        title="Soft above",
+        description="Blur (Crété et al. 2007) from 0, sharp, to 1, blurred: how little a picture loses when it is "
+        "blurred once more. Renders have 0.3 to 0.45, out of focus by 2 px 0.75.",
+    )
+
+
+class ShotPlan(Options):
+    """How many pictures of each composition a set should have. One that is planned and has none stops a run."""
+
+    close_up: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        validation_alias=AliasChoices("close-up", "close_up"),
+        title="Close-up",
+        description="Face only. The method's is 1.",
+    )
+    portrait: int = Field(
+        default=11, ge=0, le=1000, title="Portrait", description="Down to the shoulders. The method's is 11."
+    )
+    upper_body: int = Field(
+        default=18, ge=0, le=1000, title="Upper body", description="Down to the bust. The method's is 18."
+    )
+    cowboy_shot: int = Field(
+        default=8, ge=0, le=1000, title="Cowboy shot", description="Down to the thighs. The method's is 8."
+    )
+
+    def count(self, composition: Composition) -> int:
+        """Pictures planned of one composition; 0: none."""
+        return int(getattr(self, composition.replace("-", "_")))
+
+
+class Downscale(Options):
+    """The small copies beside the originals, trained at their own size."""
+
+    size: int = Field(
+        default=384,
+        ge=0,
+        le=2048,
+        multiple_of=8,
+        title="Size of the copies (px)",
+        description="384 in the method, beside 512 for the originals. They are trained at this size, never "
+        "enlarged. 0: no copies.",
+    )
+    repeats: int = Field(default=2, ge=1, le=1000, title="Repeats", description="How often an epoch shows each copy.")

@@ -1,0 +1,82 @@
+"""The recipe: every section under its name."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from lora_core.recipe.captions import Captions
+from lora_core.recipe.models import Base, Tagger
+from lora_core.recipe.options import TRIGGER, Options
+from lora_core.recipe.pictures import Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.results import Judging, Publish, Sampling
+from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
+
+_NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
+
+
+class Runtime(Options):
+    """Where work happens. Nothing here changes what comes out, so nothing here is part of a cache key."""
+
+    out: str = Field(
+        default="out", title="Output folder", description="The LoRA, its epochs, samples and report go to OUT/NAME."
+    )
+    store: str = Field(
+        default=".headcanon", title="Store", description="Folder of everything that was computed, shared by all runs."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", title="Device", description="'auto' takes a GPU when there is one."
+    )
+
+
+class Recipe(Options):
+    """The whole method for one character."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=80,
+        pattern=_NAME,
+        title="Name",
+        description="Of the LoRA file. It must not contain / or \\.",
+    )
+    trigger: str = Field(
+        default="",
+        pattern=r"^$|" + TRIGGER,
+        title="Trigger",
+        description="The word that calls the character; best one that no model knows. Empty: made from the name.",
+    )
+    base: Base
+    tagger: Tagger = Tagger()
+    style: Style
+    character: Set
+    preprocess: Preprocess = Preprocess()
+    plan: ShotPlan = ShotPlan()
+    captions: Captions = Captions()
+    downscale: Downscale = Downscale()
+    style_training: StyleTraining = StyleTraining()
+    merge: Merge = Merge()
+    regularization: Regularization = Regularization()
+    character_training: CharacterTraining = CharacterTraining()
+    sampling: Sampling = Sampling()
+    judging: Judging = Judging()
+    publish: Publish = Publish()
+    runtime: Runtime = Runtime()
+
+    @field_validator("base", "character", "tagger", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any, info: Any) -> Any:
+        """`base = "model.safetensors"` is short for `[base] model = …`, likewise a folder for a set."""
+        if isinstance(value, str):
+            return {"images" if info.field_name == "character" else "model": value}
+        return value
+
+    @field_validator("style", mode="before")
+    @classmethod
+    def _short_style(cls, value: Any) -> Any:
+        return {"images": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _trigger_from_name(self) -> Self:
+        if self.trigger:
+            return self
+        made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
+        return self.model_copy(update={"trigger": made})
