@@ -14,8 +14,8 @@ proof: $(STAMP)  ## Measure the method in the demo world: hours; goes on where i
 proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
-test: $(STAMP)  ## Every test
-	@$(BIN)/pytest
+test: $(STAMP)  ## Every test, two at a time
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """A workshop for tiny Stable Diffusion models with random weights, as diffusers folders and as single files."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,11 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.tokenizer import clip_vocabulary
 from lora_core.hub import find_model_files
 from lora_core.hub.layout import Architecture, OriginalLayout, Part, TextEncoderAt
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes share the cores; more threads than that only wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 _SHIPPED = Path(__file__).parents[1] / "lora_core/diffusion/configs"
 _LAYOUTS: dict[Architecture, OriginalLayout] = {
