@@ -5,10 +5,12 @@ import logging
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import torch
 from diffusers import PNDMScheduler
 from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from demo.train.latents import load_latents
@@ -18,6 +20,11 @@ from demo.train.tagger_onnx import write_tagger
 from demo.train.unet import new_schedule, trained_denoiser
 
 LOG = logging.getLogger(__name__)
+
+_Model = TypeVar("_Model", bound=nn.Module)
+
+# Of half precision's ten. The rounding moves weights by .7 % (fp8's three bits: 2.6 %), and a clone is a third smaller.
+_MANTISSA_BITS: Final = 5
 
 _INDEX: Final[dict[str, Any]] = {
     "_class_name": "StableDiffusionPipeline",
@@ -45,15 +52,32 @@ def export(work: Path, models: Path) -> None:
 def _write_base(work: Path, folder: Path) -> None:
     model, step = trained_denoiser(work)
     folder.mkdir(parents=True)
-    model.unet.half().save_pretrained(folder / "unet")
-    model.vae.half().save_pretrained(folder / "vae")
-    _write_text_encoder(model.text.encoder.half(), folder / "text_encoder")
+    _shipped(model.unet).save_pretrained(folder / "unet")
+    _shipped(model.vae).save_pretrained(folder / "vae")
+    _write_text_encoder(_shipped(model.text.encoder), folder / "text_encoder")
     shutil.copytree(work / "tokenizer", folder / "tokenizer")
     _scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
     LOG.info(
         "export: base at step %d, %.1f MB", step, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
     )
+
+
+def _shipped(model: _Model) -> _Model:
+    """Returns `model` in half precision, its weights rounded to few bits so that git packs them small."""
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.copy_(rounded(tensor, _MANTISSA_BITS))
+    return model.half()
+
+
+def rounded(tensor: Tensor, mantissa_bits: int) -> Tensor:
+    """Returns float `tensor` with each number rounded to the nearest one of so many mantissa bits; others as is."""
+    if not tensor.is_floating_point():
+        return tensor
+    mantissa, exponent = torch.frexp(tensor)
+    scale = 2.0 ** (mantissa_bits + 1)
+    return torch.ldexp((mantissa * scale).round() / scale, exponent)
 
 
 def _write_text_encoder(encoder: CLIPTextModel, folder: Path) -> None:

@@ -223,16 +223,25 @@ def _fold_whitening(vae: AutoencoderKL, pixels: NDArray[np.uint8]) -> None:
     post.bias[:] = (post_weight @ mean + post_bias).float()
 
 
-@torch.no_grad()
 def report(work: Path) -> None:
     """Logs the error on held-out pictures and writes `work/vae.png`: pictures beside their reconstructions."""
-    vae = trained_vae(work)
-    images = to_tensor(load_pictures(work, FULL_PX).pixels[-_HELD_OUT:])
-    decoded = torch.cat(
-        [vae.decode(vae.encode(images[k : k + 32]).latent_dist.mode()).sample for k in range(0, len(images), 32)]
-    )
+    images, decoded = _held_out(work)
     LOG.info("vae held-out PSNR %.2f dB on %d pictures", _psnr(decoded, images), len(images))
     pairs = [
         picture for pair in zip(to_pictures(images[:40]), to_pictures(decoded[:40]), strict=True) for picture in pair
     ]
     tile(pairs, 10).save(work / "vae.png")
+
+
+def psnr_held_out(work: Path) -> float:
+    """Returns the mean PSNR in dB of pictures that no training saw."""
+    images, decoded = _held_out(work)
+    return _psnr(decoded, images)
+
+
+@torch.no_grad()
+def _held_out(work: Path) -> tuple[Tensor, Tensor]:
+    vae = trained_vae(work)
+    images = to_tensor(load_pictures(work, FULL_PX).pixels[-_HELD_OUT:])
+    batches = images.split(32)
+    return images, torch.cat([vae.decode(vae.encode(batch).latent_dist.mode()).sample for batch in batches])
