@@ -1,22 +1,39 @@
 """The everyday front door in Prefect's UI: a short form for one character."""
 
-from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
+from flows.edge import telling_user_errors
 from flows.make_lora import make_lora
-from lora_core.recipe_file import read_recipe
-from tasks.runtime import At, Step
+from flows.notify import published
+from flows.place import Place
+from flows.request import at_of, recipe_of
+from flows.versions import with_free_version
+from tasks.runtime import Step
+from tasks.sharing import results_in
+
+Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 
-@flow(name="train-character")
-def train_character(recipe: str, force: list[Step] | None = None) -> str:
-    """Make a character's LoRA from its recipe. What is finished is found in the store, so a retry goes on.
+@flow(name="train-character", flow_run_name="{character}", persist_result=False)
+@telling_user_errors
+def train_character(
+    character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()
+) -> str:
+    """Screenshots in, character LoRA out. What is finished is found in the store, so a retry goes on where it was.
 
     Args:
-        recipe: Path of a recipe.toml on the worker's machine.
-        force: Steps to do again although they are cached.
+        character: Name of the LoRA, and of the folder in characters/ that holds its screenshots.
+        folder: Screenshots that lie elsewhere. Empty: characters/ and the name.
+        preset: A recipe in recipes/ with what your characters share. Empty: "default".
+        base: Another base model than the recipe's. Empty: the recipe's.
+        force: Steps to do again although they are finished.
     """
-    options = read_recipe(Path(recipe))
-    at = At(store=options.runtime.store, device=options.runtime.device, force=tuple(force or ()))
-    return make_lora.with_options(result_storage=at.open_store().results, persist_result=False)(options, at)
+    recipe = recipe_of(Place(), character, folder, preset, base)
+    at = at_of(recipe, force)
+    with results_in(at.open_store()):
+        out = make_lora.fn(with_free_version(recipe, at), at)
+    published(recipe.name, out)
+    return out

@@ -27,6 +27,9 @@ class Entry(Frozen):
     name: str = Field(description="Unique within the set: the source's name without folder and extension.")
     source: str = Field(description="The source's path below the screenshot folder, for messages and reports.")
     image: Digest = Field(description="The picture's bytes in the store.")
+    mask: Digest | None = Field(
+        default=None, description="A grey picture in the store, as large: how opaque it was; None: it was opaque."
+    )
     width: int = Field(gt=0, description="Pixels.")
     height: int = Field(gt=0, description="Pixels.")
     composition: Composition | None = None

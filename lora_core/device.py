@@ -44,14 +44,18 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def counter_generator(*counters: int) -> torch.Generator:
-    """A CPU generator whose stream depends on the counters alone, such as (seed, epoch, position).
-
-    The seed is the first 63 bits of the SHA-256 of the counters as text, so that neighbouring counters give unrelated
-    streams. Drawing on the CPU makes the numbers the same whatever the device.
-    """
+def counter_seed(*counters: int) -> int:
+    """The first 63 bits of the SHA-256 of the counters as text, so that neighbours give unrelated streams."""
     digest = hashlib.sha256(",".join(str(int(counter)) for counter in counters).encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def counter_generator(*counters: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator whose stream depends on the counters alone, such as (seed, epoch, position).
+
+    On the CPU, as it is unless said otherwise, the numbers are the same whatever the device of the models.
+    """
+    return torch.Generator(device).manual_seed(counter_seed(*counters))
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -14,6 +14,7 @@
     │   ├── LoraError             a LoRA file that cannot be read or does not fit the base
     │   ├── StoreError            the store's disk is full, read-only or holds wrong bytes
     │   ├── OutputExistsError     a name is taken by other bytes
+    │   ├── PublishError          the hub cannot be reached, or refuses
     │   └── GateError             a check between two steps was not passed
     └── TrainingError             a run that cannot go on: loss is not finite, out of memory
 
@@ -67,6 +68,10 @@ class StoreError(UserError):
 
 class OutputExistsError(UserError):
     """An output name is taken by other bytes; nothing is ever overwritten."""
+
+
+class PublishError(UserError):
+    """The hub cannot be reached, or refuses."""
 
 
 class GateError(UserError):

@@ -43,14 +43,14 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths made absolute, relative ones taken from `folder`."""
 
     def path(text: str) -> str:
-        return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text else text
+        return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text and "://" not in text else text
 
     def model(text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""
         there = (folder / Path(text).expanduser()).exists()
         return path(text) if there or looks_like_path(text) else text
 
-    def at(options: Options, **changes: str) -> Options:
+    def at(options: Options, **changes: str | tuple[str, ...]) -> Options:
         return options.model_copy(update=changes)
 
     return recipe.model_copy(
@@ -60,6 +60,8 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
             "style": at(recipe.style, images=path(recipe.style.images)),
             "character": at(recipe.character, images=path(recipe.character.images)),
             "captions": at(recipe.captions, rules=path(recipe.captions.rules)),
+            "sampling": at(recipe.sampling, transfer=tuple(model(text) for text in recipe.sampling.transfer)),
+            "judging": at(recipe.judging, classifier=path(recipe.judging.classifier)),
             "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
         }
     )

@@ -7,26 +7,33 @@
     records/ab/ab12….json     what a piece of work came to, by its key (one picture, one file's digest …)
     results/                  Prefect's records of finished tasks
     work/ab12…/               the state of a step that is not finished
+    locks/ab12….lock          held while somebody works on that step
 
 Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
+
+A store may have a far side (`remote.py`): objects and records are copied there and fetched from there when they are
+missing here, so that workers with disks of their own share what they compute.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lora_core.errors import StoreError
+from lora_core.lease import alone
 from lora_core.refs import Digest, Ref
+from lora_core.remote import Remote, lease
 
 _CHUNK_BYTES = 1 << 20
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -92,6 +99,24 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise
 
 
+def refuse_full_disk(folder: Path, size_bytes: int) -> None:
+    """Look before gigabytes are made that have no place.
+
+    Args:
+        folder: where they are to be written; it exists.
+        size_bytes: how many.
+
+    Raises:
+        StoreError: there is less room than that.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes:
+        raise StoreError(
+            f"{folder}: {size_bytes / 1e6:,.1f} MB are needed there, {free / 1e6:,.1f} MB are free; free some space or "
+            "choose another folder"
+        )
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends well its file or folder is synced and renamed to `path`.
@@ -134,9 +159,10 @@ class Store:
     A `forgetful` store finds no records, so that work under it is done afresh; it still writes them.
     """
 
-    def __init__(self, root: Path, *, forgetful: bool = False) -> None:
+    def __init__(self, root: Path, *, forgetful: bool = False, remote: Remote | None = None) -> None:
         self.root = root.expanduser().absolute()
         self.forgetful = forgetful
+        self._remote = remote
 
     # ── bytes by digest ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,6 +172,7 @@ class Store:
         path = self._object(sha256)
         if not path.exists():
             write_atomically(path, data)
+        self._share(path)
         return sha256
 
     def put_file(self, source: Path) -> str:
@@ -163,6 +190,7 @@ class Store:
             incoming.unlink()
         else:
             incoming.replace(path)
+        self._share(path)
         return sha256
 
     def take_file(self, source: Path) -> str:
@@ -172,6 +200,7 @@ class Store:
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
+        self._share(path)
         return sha256
 
     def refer(self, source: Path) -> str:
@@ -194,7 +223,7 @@ class Store:
         Raises:
             StoreError: they are gone.
         """
-        path = self._find(sha256)
+        path = self._find(sha256) or self._fetch(sha256)
         if path is None:
             raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")
         return path
@@ -216,7 +245,9 @@ class Store:
 
     def has(self, sha256: str) -> bool:
         """Whether the bytes are there."""
-        return self._find(sha256) is not None
+        if self._find(sha256) is not None:
+            return True
+        return self._remote is not None and self._remote.has(self._name(self._object(sha256)))
 
     def has_all(self, ref: Ref) -> bool:
         """Whether a ref can be read whole: its manifest and every digest the manifest names.
@@ -253,11 +284,11 @@ class Store:
     def digest_of_file(self, path: Path) -> str:
         """SHA-256 of a file, remembered by path, size, inode and modification time."""
         key = digest_of(canonical_json(["digest_of_file", _file_fact(path.absolute())]))
-        known = self.record(key)
+        known = None if self.forgetful else self._own_record(key)
         if known is not None:
             return str(known)
         sha256 = file_digest(path)
-        self.set_record(key, sha256)
+        write_atomically(self._record(key), canonical_json(sha256))  # of this machine's file: nothing to share
         return sha256
 
     # ── records by key ───────────────────────────────────────────────────────────────────────────────────────────
@@ -266,15 +297,20 @@ class Store:
         """What was recorded under a key, or None."""
         if self.forgetful:
             return None
-        path = self.root / "records" / key[:2] / f"{key}.json"
-        try:
-            return json.loads(path.read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+        known = self._own_record(key)
+        if known is None and self._remote is not None:
+            data = self._remote.read(self._name(self._record(key)))
+            if data is not None:
+                write_atomically(self._record(key), data)
+                known = self._own_record(key)
+        return known
 
     def set_record(self, key: str, value: Any) -> None:
         """Record a value under a key."""
-        write_atomically(self.root / "records" / key[:2] / f"{key}.json", canonical_json(value))
+        data = canonical_json(value)
+        write_atomically(self._record(key), data)
+        if self._remote is not None:
+            self._remote.write(self._name(self._record(key)), data)
 
     # ── unfinished work ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -291,6 +327,24 @@ class Store:
     def unfinished(self) -> list[str]:
         """Keys of steps that have a work folder."""
         return [path.name for path in sorted((self.root / "work").glob("*"))]
+
+    @contextlib.contextmanager
+    def alone(self, key: str, waiting: Callable[[float], None]) -> Iterator[bool]:
+        """Run the block while no other process that shares the store works under this key.
+
+        Args:
+            key: of the step.
+            waiting: told about every second or two for how long this one has waited; may raise to give up.
+
+        Yields:
+            Whether it had to wait for another.
+        """
+        with alone(self.root / "locks" / f"{key}.lock", waiting) as here:
+            if self._remote is None:
+                yield here
+                return
+            with lease(self._remote, f"locks/{key}.json", waiting) as there:
+                yield here or there
 
     @property
     def results(self) -> Path:
@@ -336,7 +390,41 @@ class Store:
         unnamed = [path for path in self.objects() if path.name not in kept and path.stat().st_mtime < horizon]
         leftovers = [path for path in self.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
         work = [path for path in self.root.glob("work/*") if path.stat().st_mtime < horizon]
-        return [*old, *unnamed, *leftovers, *work]
+        locks = [path for path in self.root.glob("locks/*") if path.stat().st_mtime < horizon]
+        return [*old, *unnamed, *leftovers, *work, *locks]
+
+    def _share(self, path: Path) -> None:
+        if self._remote is not None:
+            self._remote.share(self._name(path), path)
+
+    def _fetch(self, sha256: str) -> Path | None:
+        """Bring bytes from the far side; wrong ones are removed there, so that they are made again."""
+        path = self._object(sha256)
+        if self._remote is None or not self._remote.has(self._name(path)):
+            return None
+        incoming = self.root / "objects" / f"incoming-{os.getpid()}-{time.monotonic_ns()}"
+        with replacing(incoming) as temporary:
+            if not self._remote.fetch(self._name(path), temporary):
+                return None
+        if file_digest(incoming) != sha256:
+            incoming.unlink()
+            self._remote.remove(self._name(path))
+            return None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming.replace(path)
+        return path
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _record(self, key: str) -> Path:
+        return self.root / "records" / key[:2] / f"{key}.json"
+
+    def _own_record(self, key: str) -> Any | None:
+        try:
+            return json.loads(self._record(key).read_bytes())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
 
     def _object(self, sha256: str) -> Path:
         return self.root / "objects" / sha256[:2] / sha256
@@ -353,6 +441,26 @@ class Store:
             return path if _file_fact(path) == fact else None
         except (FileNotFoundError, json.JSONDecodeError):
             return None
+
+
+def open_store(place: str, *, forgetful: bool = False) -> Store:
+    """The store at a place: a folder, or a URL such as s3://bucket/studio with a folder of this machine before it.
+
+    That folder is in HEADCANON_CACHE, or ~/.cache/headcanon; it may be removed at any time.
+
+    Raises:
+        StoreError: the URL's kind is not known, or what speaks to it is not installed.
+    """
+    if "://" not in place:
+        return Store(Path(place), forgetful=forgetful)
+    cache = Path(os.environ.get("HEADCANON_CACHE", "~/.cache/headcanon")).expanduser()
+    return Store(cache / digest_of(place.encode())[:16], forgetful=forgetful, remote=_connect(place))
+
+
+@functools.cache
+def _connect(place: str) -> Remote:
+    """One for the process: it remembers what it has seen there."""
+    return Remote(place)
 
 
 def _file_fact(path: Path) -> dict[str, Any]:

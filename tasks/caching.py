@@ -1,14 +1,18 @@
-"""The only key function: when is a step's result still good?
+"""The only key function: when is a step's result still good? And who does it, when several ask at once?
 
 A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input:
 it does not change what comes out. A record whose artifacts are gone is dropped before Prefect looks at it, so that just
 that step runs again; what hangs on it stays cached, because its content hash comes out the same.
+
+While a step runs, nobody else who shares the store runs the same one: they wait and take what it came to.
 """
 
+import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect import task as prefect_task
@@ -21,6 +25,7 @@ from pydantic import BaseModel
 from lora_core.refs import Ref
 from lora_core.store import Store, canonical_json, digest_of
 from tasks.runtime import At, Step, say_when_cached
+from tasks.sharing import once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +44,31 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class LookedUp(NamedTuple):
+    """A step of a run, and whether it was found finished."""
+
+    step: str
+    key: str
+    cached: bool
+
+    def seconds(self, store: Store) -> float | None:
+        """How long it took when it was done; of one that was killed, its last piece."""
+        known = store.record(_seconds_key(self.key))
+        return float(known) if isinstance(known, int | float) else None
+
+
+_looked_up: dict[str, dict[str, LookedUp]] = {}
+
+
+def steps_of_run(flow_run_id: str) -> tuple[LookedUp, ...]:
+    """The steps that a run has come to so far, in order, as this process saw them."""
+    return tuple(_looked_up.get(flow_run_id, {}).values())
+
+
+def _seconds_key(key: str) -> str:
+    return digest_of(canonical_json(["seconds", key]))
+
+
 @dataclass
 class StepPolicy(CachePolicy):
     """Prefect's cache policy for a step, by `step_key`."""
@@ -53,8 +83,11 @@ class StepPolicy(CachePolicy):
         at = next(value for value in inputs.values() if isinstance(value, At))
         key = step_key(self.step, self.version, {name: value for name, value in inputs.items() if value is not at})
         store = at.open_store()
-        if self.step in at.force or recorded(store, key) is None:
+        missing = self.step in at.force or recorded(store, key) is None
+        if missing:
             (store.results / key).unlink(missing_ok=True)
+        run = str(task_ctx.task_run.flow_run_id)
+        _looked_up.setdefault(run, {}).setdefault(key, LookedUp(self.step, key, cached=not missing))
         return key
 
 
@@ -95,9 +128,25 @@ def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
             result_serializer="json",
             cache_result_in_memory=False,
             on_completion=[say_when_cached],
-        )(function)
+        )(_timed(once(name, function)))
 
     return make
+
+
+def _timed(function: Callable[P, R]) -> Callable[P, R]:
+    """Remember how long a step took, for the report."""
+
+    @functools.wraps(function)
+    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+        started = time.monotonic()
+        result = function(*args, **kwargs)
+        at = next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None)
+        transaction = get_transaction()
+        if at is not None and transaction is not None:
+            at.open_store().set_record(_seconds_key(str(transaction.key)), round(time.monotonic() - started, 2))
+        return result
+
+    return timed
 
 
 def look(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:

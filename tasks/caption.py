@@ -4,7 +4,6 @@ from functools import partial
 
 from lora_core.captions import content
 from lora_core.captions.caption import caption
-from lora_core.captions.check import examine, gathered, refuse_failing
 from lora_core.captions.rule_file import rules_for
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags, save_manifest
@@ -12,7 +11,7 @@ from lora_core.recipe import Captions
 from lora_core.refs import DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import look, step
-from tasks.runtime import At, progress, say
+from tasks.runtime import At, progress
 
 
 @look("find rules")
@@ -34,15 +33,9 @@ def edit_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> DatasetRef:
     """A caption for every picture that leaves out what the character is."""
-    from lora_core.diffusion.tokenizer import token_counter
-
     store = at.open_store("caption")
     chosen = partial(select, least=least)
     with progress("caption", "image") as listen:
         captioned, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
         listen(len(edited), len(edited))
-    findings = examine(edited, rules, trigger, token_counter())
-    refuse_failing(findings)
-    for finding in gathered(findings):
-        say(str(finding), mark="!")
     return save_manifest(store, captioned)

@@ -1,63 +1,117 @@
-"""The two checks of the method: did the style take, and does the merged model draw nothing else?"""
+"""The checks between the stages: their pictures and figures. What becomes of a figure is decided in `tasks/gate.py`."""
 
-from lora_core.judging.checks import with_gate
+from functools import partial
+
+from lora_core.captions.caption import caption
+from lora_core.captions.check import examine, gathered
+from lora_core.captions.rules import Rules
+from lora_core.dataset import load_manifest, load_tags
+from lora_core.judging.checks import read_gates, with_gates
+from lora_core.judging.gates import GateResult
 from lora_core.recipe import Merge, Process, Sampling
-from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from tasks.caching import step
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
+from lora_core.tagging.select import Thresholds, select
+from tasks.caching import look, step
 from tasks.runtime import At, progress, say
 
+_STYLE_ADVICE = (
+    "train the style longer, at a higher rank or learning rate, or with more screenshots on plain white; "
+    "[gates] style_share is the bound"
+)
+_MERGE_ADVICE = (
+    "a stronger merge ([merge] weight), a longer or stronger style training, or the parent model of a merge model as "
+    "the base usually help; [gates] merge_share is the bound"
+)
 
-@step("check style", version=1)
+
+@step("check style", version=2)
 def check_style(
-    base: CheckpointRef, lora: LoraRef, tokens: str, options: Sampling, clip_skip: int, process: Process, at: At
+    base: CheckpointRef,
+    lora: LoraRef,
+    tokens: str,
+    pictures: DatasetRef,
+    tags: TagsRef,
+    tagger: CheckpointRef,
+    least: float,
+    options: Sampling,
+    clip_skip: int,
+    process: Process,
+    at: At,
 ) -> ReportRef:
     """The style LoRA on the base is meant to draw the style character on white."""
-    from lora_core.sampling.epochs import sample_check
+    from lora_core.judging.styled import look_gate, look_of
+    from lora_core.sampling.easel import Studio
+    from lora_core.sampling.epochs import sample_style
 
+    store = at.open_store("check style")
+    look = look_of(load_manifest(store, pictures), load_tags(store, tags))
     with progress("check style", "step") as listen:
-        return sample_check(
-            at.open_store("check style"),
-            base,
-            lora,
-            (tokens, *(f"{tokens}, {prompt}" for prompt in options.style_prompts)),
-            options,
-            label="style",
-            clip_skip=clip_skip,
-            device=at.device,
-            progress=listen,
-            process=process,
-        )
+        drawn = sample_style(store, base, lora, tokens, options, Studio(clip_skip, process, at.device), listen)
+    with progress("read style check", "sample") as listen:
+        gate = look_gate(store, drawn, "style", look, store.tree(tagger.sha256), least, _STYLE_ADVICE, listen)
+    return with_gates(store, drawn, [gate])
 
 
-@step("check merge", version=1)
+@step("check merge", version=2)
 def check_merge(
     base: CheckpointRef,
     lora: LoraRef,
     merged: CheckpointRef,
     merge: Merge,
+    pictures: DatasetRef,
+    tags: TagsRef,
+    tagger: CheckpointRef,
+    least: float,
     options: Sampling,
     clip_skip: int,
     process: Process,
     at: At,
 ) -> ReportRef:
     """The merged model must equal base + LoRA, and is meant to draw the style character whatever the prompt."""
-    from lora_core.judging import gates
-    from lora_core.sampling.epochs import sample_check
+    from lora_core.judging.merged import merge_gate
+    from lora_core.judging.styled import look_gate, look_of
+    from lora_core.sampling.easel import Studio
+    from lora_core.sampling.epochs import sample_merged
 
     store = at.open_store("check merge")
-    gate = gates.merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
-    say(gates.require(gate).line)
+    look = look_of(load_manifest(store, pictures), load_tags(store, tags))
+    equal = merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
     with progress("check merge", "step") as listen:
-        drawn = sample_check(
-            store,
-            merged,
-            None,
-            options.style_prompts,
-            options,
-            label="merged",
-            clip_skip=clip_skip,
-            device=at.device,
-            progress=listen,
-            process=process,
-        )
-    return with_gate(store, drawn, gate)
+        studio = Studio(clip_skip, process, at.device)
+        drawn = sample_merged(store, merged, options.style_prompts, options, studio, listen)
+    with progress("read merge check", "sample") as listen:
+        gate = look_gate(store, drawn, "merged", look, store.tree(tagger.sha256), least, _MERGE_ADVICE, listen)
+    return with_gates(store, drawn, [equal, gate])
+
+
+@step("check captions", version=1)
+def check_captions(
+    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
+) -> ReportRef:
+    """Captions that break their rules: a forgotten hair colour, two framings, no trigger (`caption --check`)."""
+    from lora_core.diffusion.tokenizer import token_counter
+
+    store = at.open_store("check captions")
+    chosen = partial(select, least=least)
+    _, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
+    findings = gathered(examine(edited, rules, trigger, token_counter()))
+    failing = [str(finding) for finding in findings if finding.fails]
+    gate = GateResult(
+        name="captions",
+        passed=not failing,
+        figure=float(len(failing)),
+        bound=0,
+        at_least=False,
+        meaning=f"matters that fail ({failing[0]}):" if failing else "matters that fail:",
+        advice="`headcanon caption RECIPE --check` names them all; mend the rule file or the captions",
+        details=tuple(str(finding) for finding in findings),
+    )
+    return with_gates(store, None, [gate])
+
+
+@look("caption findings")
+def tell_findings(told: ReportRef, at: At) -> None:
+    """What is to be said of the captions, every time: a result that was found cached has it too."""
+    for gate in read_gates(at.open_store(), told):
+        for finding in gate.details:
+            say(finding, mark="!")

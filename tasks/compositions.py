@@ -1,5 +1,7 @@
 """Compositions that no author gave, from the tagger's scores; and what the sets have against the plan."""
 
+from collections.abc import Iterator, Mapping
+
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest, load_manifest, load_tags, save_manifest
 from lora_core.images import coverage
@@ -34,12 +36,22 @@ def framings(rules: Rules) -> dict[str, Composition]:
 
 @look("plan")
 def check_plan(style: DatasetRef, character: DatasetRef, plan: ShotPlan, at: At) -> None:
-    """Say what the sets lack; refuse one that has nothing at all of a planned composition."""
+    """Say what the sets lack and how much of them is for a person to look at; refuse an empty composition."""
     store = at.open_store()
-    found = covered(load_manifest(store, style), load_manifest(store, character), plan)
-    for line in coverage.warnings(found):
+    sets = {"style": load_manifest(store, style), "character": load_manifest(store, character)}
+    found = coverage.coverage(plan, sets)
+    for line in (*coverage.warnings(found), *_for_a_person(sets)):
         say(line, mark="!")
     coverage.refuse_empty(found)
+
+
+def _for_a_person(sets: Mapping[str, Manifest]) -> Iterator[str]:
+    for name, manifest in sets.items():
+        left_out = sum(one.image is not None or not one.harmless for one in manifest.rejected)
+        flagged = sum(bool(entry.flags) for entry in manifest.entries)
+        counts = [f"{count} {what}" for count, what in ((left_out, "left out"), (flagged, "to look at")) if count]
+        if counts:
+            yield f"{name} pictures: {', '.join(counts)}; --dry-run says why, and so does the report"
 
 
 def covered(style: Manifest, character: Manifest, plan: ShotPlan) -> coverage.Coverage:

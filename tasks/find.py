@@ -6,7 +6,9 @@ from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
-from lora_core.recipe import Base, Tagger
+from lora_core.judging.classifier import find_classifier_files
+from lora_core.recipe import Base, Judging, Sampling, Tagger
+from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
 from tasks.caching import look
 from tasks.runtime import At
@@ -32,3 +34,26 @@ def find_tagger(options: Tagger, at: At) -> CheckpointRef:
     """Find the tagger's model and label table; they stay where they are."""
     files = find_tagger_files(options.model, options.revision)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
+
+
+@look("find classifier")
+def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
+    """Find the second opinion's files, if there is one; they stay where they are."""
+    if not options.classifier:
+        return None
+    return CheckpointRef(sha256=at.open_store().put_tree(find_classifier_files(Path(options.classifier)), how="refer"))
+
+
+def further_bases(options: Sampling, at: At) -> list[tuple[str, CheckpointRef]]:
+    """The further bases that the chosen epoch is drawn on, by name without folders.
+
+    Raises:
+        RecipeError: a hub repository without its commit.
+        CheckpointError: no such model.
+    """
+    found = []
+    for text in options.transfer:
+        name, at_sign, revision = text.rpartition("@") if not looks_like_path(text) else (text, "", "")
+        model, commit = (name, revision) if at_sign else (text, "")
+        found.append((Path(model).name, find_base(Base(model=model, revision=commit), at)))
+    return found

@@ -54,7 +54,9 @@ def plan_character(recipe: Recipe, style: Manifest, character: Manifest) -> Plan
 def memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
     """Of the larger of the trainings."""
     files = at.open_store().tree(base.sha256)
-    trainings = (recipe.style_training, recipe.character_training) if recipe.merge.use else (recipe.character_training,)
+    trainings = (
+        (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
+    )
     return max(estimate.memory_bytes(files, options, at.device, recipe.base.process) for options in trainings)
 
 

@@ -1,28 +1,33 @@
 """The report, and the folder that people look into."""
 
+import re
 from functools import partial
 from pathlib import Path
+
+from prefect.context import FlowRunContext
 
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.recipe import Options, Recipe, Runtime
+from lora_core.recipe import Gates, Options, Publish, Recipe, Runtime
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
+from lora_core.report.data import Timing
 from lora_core.report.made import Made
+from lora_core.store import Store
 from lora_core.tagging.select import select, thresholds
-from tasks.caching import look, recorded, step
-from tasks.runtime import At, progress
+from tasks.caching import look, recorded, step, steps_of_run
+from tasks.runtime import At, progress, say
 
 
 @look("check name")
 def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     """Refuse an output name that is taken, before the work and not after it."""
-    folder.check_name(_target(recipe), recipe.name, _inputs(recipe, rules, found))
+    folder.check_name(_target(recipe), folder.published_name(recipe), _inputs(recipe, rules, found))
 
 
-@step("report", version=2)
+@step("report", version=3)
 def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
@@ -32,15 +37,59 @@ def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> R
     chosen = partial(select, least=thresholds(recipe.tagger))
     _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, chosen)
     with progress("report", "page"):
-        return assemble(store, recipe, made, edited)
+        return assemble(store, recipe, made, edited, _timings(store))
 
 
 @look("publish")
 def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ...], at: At) -> str:
     """Write OUT/NAME; returns the folder."""
     target = _target(recipe)
-    folder.write_folder(at.open_store().tree(files.sha256), target, recipe.name, _inputs(recipe, rules, found))
+    folder.write_folder(
+        at.open_store().tree(files.sha256), target, folder.published_name(recipe), _inputs(recipe, rules, found)
+    )
     return str(target)
+
+
+@look("push")
+def push(recipe: Recipe, files: ReportRef, at: At) -> str:
+    """Put what others may see into the hub repository that the recipe names; returns the commit's address, or ""."""
+    options = recipe.publish
+    if not options.repository:
+        return ""
+    from prefect.blocks.system import Secret
+
+    from lora_core.hub import push as hub
+
+    block = options.token_block
+    token = str(Secret.load(block).get()) if block else hub.token_of_environment()  # type: ignore[union-attr]
+    name = folder.published_name(recipe)
+    shown = folder.for_everybody(at.open_store().tree(files.sha256), name)
+    address = hub.push(
+        shown,
+        options.repository,
+        f"{name}.safetensors",
+        token,
+        private=options.private,
+        message=f"{name}, by headcanon",
+    )
+    say(f"published at {address}")
+    return address
+
+
+@look("tell")
+def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str, pushed: str, at: At) -> None:
+    """The choice with thumbnails, and the figures, as artifacts in Prefect's UI."""
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    from lora_core.judging.verdict import read_verdict
+    from lora_core.report.summary import markdown, table
+    from lora_core.sampling.samples import load_samples
+
+    store, name = at.open_store(), folder.published_name(recipe)
+    found, key = read_verdict(store, verdict), "headcanon-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    page = markdown(store, found, load_samples(store, samples), name, published, pushed)
+    create_markdown_artifact(page, key=key, description=found.choice.reason)
+    create_table_artifact(table(found), key=f"{key}-figures", description="Every epoch × weight, and why")
 
 
 @look("tidy")
@@ -52,8 +101,19 @@ def tidy(at: At) -> None:
             store.drop_work(key)
 
 
+def _timings(store: Store) -> tuple[Timing, ...]:
+    """Of every step of this run before the report."""
+    run = FlowRunContext.get()
+    steps = steps_of_run(str(run.flow_run.id)) if run and run.flow_run else ()
+    return tuple(
+        Timing(step=one.step, seconds=seconds if (seconds := one.seconds(store)) is not None else -1, cached=one.cached)
+        for one in steps
+        if one.step != "report"
+    )
+
+
 def _target(recipe: Recipe) -> Path:
-    return Path(recipe.runtime.out) / recipe.name
+    return Path(recipe.runtime.out) / folder.published_name(recipe)
 
 
 def without_place(recipe: Recipe) -> Recipe:
@@ -63,6 +123,7 @@ def without_place(recipe: Recipe) -> Recipe:
         text = getattr(options, field)
         return options.model_copy(update={field: Path(text).name if looks_like_path(text) else text})
 
+    further = recipe.sampling.transfer
     return recipe.model_copy(
         update={
             "runtime": Runtime(),
@@ -71,9 +132,14 @@ def without_place(recipe: Recipe) -> Recipe:
             "style": named(recipe.style, "images"),
             "character": named(recipe.character, "images"),
             "captions": named(recipe.captions, "rules"),
+            "judging": named(recipe.judging, "classifier"),
+            "sampling": recipe.sampling.model_copy(
+                update={"transfer": tuple(Path(text).name if looks_like_path(text) else text for text in further)}
+            ),
         }
     )
 
 
 def _inputs(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> object:
-    return [without_place(recipe).model_dump(mode="json"), rules.model_dump(mode="json"), [ref.sha256 for ref in found]]
+    made_of = without_place(recipe).model_copy(update={"publish": Publish(), "gates": Gates()})
+    return [made_of.model_dump(mode="json"), rules.model_dump(mode="json"), [ref.sha256 for ref in found]]

@@ -2,13 +2,15 @@
 
 import contextlib
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from prefect import get_run_logger
+from prefect.concurrency.sync import concurrency
 from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
@@ -17,25 +19,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lora_core.errors import HeadcanonError
 from lora_core.progress import Progress as Listener
-from lora_core.store import Store
+from lora_core.store import Store, open_store
 
 LOG_EVERY_SECONDS = 30.0
+GPU_LEASE_SECONDS = 60.0
 
 Step = Literal[
     "preprocess",
     "tag",
     "caption",
+    "check captions",
     "downscale",
     "train style",
     "check style",
     "merge",
     "check merge",
     "train character",
+    "subtract",
     "sample",
     "judge",
+    "transfer",
     "report",
 ]
 """The cached steps, by name."""
+
+ON_ACCELERATOR: frozenset[Step] = frozenset(
+    ("train style", "check style", "check merge", "train character", "sample", "transfer")
+)
+"""The steps that use a GPU where there is one; the others must not keep it from them."""
 
 
 class At(BaseModel):
@@ -49,7 +60,32 @@ class At(BaseModel):
 
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""
-        return Store(Path(self.store), forgetful=step in self.force)
+        return open_store(self.store, forgetful=step in self.force)
+
+
+@contextlib.contextmanager
+def accelerator(step: Step, at: At) -> Iterator[None]:
+    """Hold this host's GPU while the block runs, if the step uses it; wait for it before.
+
+    The limit is Prefect's and has a lease: a run that is killed gives the GPU back after a minute or two. Where no
+    limit of that name exists (no server, no `headcanon up`), nothing is held.
+    """
+    if step not in ON_ACCELERATOR or at.device == "cpu":
+        yield
+        return
+    from lora_core.device import pick_device
+
+    if pick_device(at.device).type != "cuda":
+        yield
+        return
+    with concurrency(gpu_limit(), lease_duration=GPU_LEASE_SECONDS, strict=False):
+        yield
+
+
+def gpu_limit() -> str:
+    """Name of the limit for this host's GPU: one for each set of visible GPUs, as workers that share a host have."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return f"gpu:{socket.gethostname()}" + (f":{visible.replace(',', '+')}" if visible else "")
 
 
 console = Console(stderr=True)
@@ -82,8 +118,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
 
     def listen(done: int, total: int, note: str = "") -> None:
         nonlocal logged, seen
-        if _stop.is_set():
-            raise StoppedError(f"{step}: ended, because another step failed")
+        stop_if_asked(step)
         seen = (done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
@@ -138,6 +173,16 @@ class StoppedError(HeadcanonError):
 
 
 _stop = threading.Event()
+
+
+def stop_if_asked(step: str) -> None:
+    """Called now and then by a step that runs or waits.
+
+    Raises:
+        StoppedError: another step failed.
+    """
+    if _stop.is_set():
+        raise StoppedError(f"{step}: ended, because another step failed")
 
 
 @contextlib.contextmanager

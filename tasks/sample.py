@@ -6,22 +6,14 @@ from tasks.caching import step
 from tasks.runtime import At, progress
 
 
-@step("sample", version=1)
+@step("sample", version=2)
 def sample_epochs(
     base: CheckpointRef, lora: LoraRef, options: Sampling, trigger: str, clip_skip: int, process: Process, at: At
 ) -> ReportRef:
-    """Every prompt and seed, without the LoRA and with each epoch, on the original base."""
+    """Every prompt and seed, without the LoRA and with each epoch at each weight, on the original base."""
     from lora_core.sampling import epochs
+    from lora_core.sampling.easel import Studio
 
+    store, studio = at.open_store("sample"), Studio(clip_skip, process, at.device)
     with progress("sample epochs", "step") as listen:
-        return epochs.sample_epochs(
-            at.open_store("sample"),
-            base,
-            lora,
-            options,
-            clip_skip=clip_skip,
-            device=at.device,
-            trigger=trigger,
-            progress=listen,
-            process=process,
-        )
+        return epochs.sample_epochs(store, base, lora, options, studio, trigger=trigger, progress=listen)

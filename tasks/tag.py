@@ -2,7 +2,7 @@
 
 from lora_core.dataset import load_manifest, save_tags
 from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
-from lora_core.tagging import wd14
+from lora_core.tagging.tag import tag as read
 from tasks.caching import step
 from tasks.runtime import At, progress
 
@@ -12,4 +12,4 @@ def tag(pictures: DatasetRef, tagger: CheckpointRef, at: At) -> TagsRef:
     """Raw scores above a low floor, so that moving a threshold never runs the tagger again."""
     store = at.open_store("tag")
     with progress("tag", "image") as listen:
-        return save_tags(store, wd14.tag(store, load_manifest(store, pictures), store.tree(tagger.sha256), listen))
+        return save_tags(store, read(store, load_manifest(store, pictures), store.tree(tagger.sha256), listen))

@@ -5,7 +5,7 @@ import pytest
 from pydantic import BaseModel
 
 from lora_core.errors import RecipeError
-from lora_core.recipe import Recipe
+from lora_core.recipe import PRESETS, CharacterTraining, Merge, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
 
 MINIMAL = {"name": "Aiko", "base": "models/sd15.safetensors", "style": "style", "character": "character"}
@@ -36,6 +36,13 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"merge": {"wieght": 1}}, "r.toml: unknown option 'merge.wieght'; did you mean 'weight'?"),
         ({"merge": {"weight": 9}}, "r.toml: merge.weight = 9: input should be less than or equal to 4"),
         ({"style": None}, "r.toml: style = None"),
+        ({"method": "diff"}, "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'difference' or"),
+        ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'note'"),
+        ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
+        (
+            {"method": "difference", "merge": {"use": True}},
+            "r.toml: difference = {'use': True}: value error, a difference is taken between two LoRAs of the plain",
+        ),
     ],
 )
 def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object], message: str) -> None:
@@ -43,6 +50,33 @@ def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object]
         parse_recipe(MINIMAL | change, "r.toml")
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_a_method_sets_what_the_recipe_leaves_open_and_a_key_of_its_own_wins() -> None:
+    note, low, difference, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
+    assert note == parse_recipe(MINIMAL, "r")
+    assert (low.character_training.rank, low.character_training.alpha, low.merge.use) == (8, 4, True)
+    assert (difference.merge.use, difference.difference.use, difference.regularization.use) == (False, True, True)
+    assert (difference.style_training.rank, difference.character_training.rank) == (64, 64)
+    assert (difference.character_training.alpha, difference.difference.rank) == (32, 32)
+    assert (naive.merge.use, naive.difference.use, naive.regularization.use) == (False, False, False)
+    assert (naive.captions.add, naive.captions.face, naive.captions.prune) == ((), (), True)
+    assert [each.trains_style for each in (note, low, difference, naive)] == [True, True, True, False]
+
+    own = {"character_training": {"rank": 12, "epochs": 3}, "captions": {"drop": ["smile"]}, "merge": {"use": True}}
+    found = parse_recipe(MINIMAL | {"method": "note-low-rank"} | own, "r")
+    assert (found.character_training.rank, found.character_training.epochs) == (12, 3)
+    assert found.character_training.alpha == 4
+    found = parse_recipe(MINIMAL | {"method": "naive"} | own, "r")
+    assert (found.captions.add, found.captions.drop, found.merge.use) == ((), ("smile",), True)
+
+
+def test_a_method_reads_sections_that_are_models_already_and_a_whole_recipe_again() -> None:
+    sections = {"character_training": CharacterTraining(epochs=3), "merge": Merge(weight=0.5)}
+    found = Recipe.model_validate(MINIMAL | {"method": "difference"} | sections)
+    assert (found.character_training.epochs, found.character_training.rank) == (3, 64)
+    assert (found.merge.weight, found.merge.use) == (0.5, False)
+    assert Recipe.model_validate(found.model_dump()) == found
 
 
 def test_a_missing_option_is_named() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from lora_core.judging.scores import Figure
+from lora_core.judging.bootstrap import Figure
 
 WIDTH_PX: Final = 1000
 _HEIGHT_PX: Final = 680

@@ -51,7 +51,9 @@ class Drawing:
         )
 
     def _known_or_drawn(self, shots: Sequence[tuple[str, int]]) -> list[str]:
-        options = self._options.model_dump(mode="json", exclude={"prompts", "style_prompts", "seeds", "weight"})
+        options = self._options.model_dump(
+            mode="json", exclude={"prompts", "style_prompts", "seeds", "weights", "transfer"}
+        )
         model = [self._base.sha256, self._lora.sha256 if self._lora else ""]
         key = digest_of(canonical_json(["proof drawing", _VERSION, *model, list(shots), options, self._clip_skip]))
         known = self._store.record(key)

@@ -8,7 +8,7 @@ from demo.proof.bootstrap import Place, figure, ratio
 from demo.proof.measures import IDENTITY, LEAK, PROBE, figure_names, levels, measures
 from demo.proof.results import ArmFigures, Contrast, EpochFigures, GateRow, Verdict
 from demo.proof.run import Outcome
-from lora_core.judging.scores import Figure
+from lora_core.judging.bootstrap import Figure
 from lora_core.sampling.samples import NO_LORA
 
 MOST_LEAK: Final = 0.5

@@ -13,7 +13,7 @@ from demo.world.character import Character
 from demo.world.scene import Scene
 from demo.world.tags import picture_tags, prompt_text
 from lora_core.dataset import Frozen
-from lora_core.judging.scores import Figure, bootstrap
+from lora_core.judging.bootstrap import Figure, bootstrap
 
 LEAST_SHARE: Final = 0.95
 _STRICT: Final = tuple(family for family in LOOKS_OF_A_CHARACTER if family != "eye colour")

@@ -9,7 +9,7 @@ from PIL import Image
 from demo.proof.measures import Reading
 from lora_core.dataset import Entry, Manifest
 from lora_core.store import Store, canonical_json, digest_of
-from lora_core.tagging.wd14 import tag
+from lora_core.tagging.tag import tag
 
 _VERSION = 1
 _DIGITS = 5

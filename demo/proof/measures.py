@@ -10,7 +10,7 @@ from typing import Final
 from demo.proof.families import SCENERY, traits
 from demo.world.character import Character
 from lora_core.dataset import Frozen
-from lora_core.judging.scores import LEAK_TAGS, tags_of_prompt
+from lora_core.judging.habits import LEAK_TAGS, tags_of_prompt
 
 IDENTITY: Final = "identity"
 LEAK: Final = "leak"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from demo.probe import PROBE_FILE
 from demo.project import MODELS
-from demo.proof import bootstrap, tables
+from demo.proof import tables
 from demo.proof.arms import NAIVE, NOTE
 from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
 from demo.proof.pictures import charts, overview, sheets
@@ -21,6 +21,7 @@ from demo.proof.results import Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, run_all, store_of
 from demo.proof.scope import Scope, drawn
 from lora_core.hub import find_model_files, find_tagger_files
+from lora_core.judging import bootstrap
 from lora_core.recipe import Recipe
 from lora_core.store import canonical_json, digest_of, file_digest, write_atomically
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from demo.proof.gates import Gate
 from lora_core.dataset import Frozen
-from lora_core.judging.scores import Figure
+from lora_core.judging.bootstrap import Figure
 
 Verdict = Literal["holds", "refuted", "undecided", "untested"]
 """`undecided`: the intervals allow both. `untested`: the gates were missed, so this was not the note's method."""

@@ -17,6 +17,7 @@ _STYLE_STEP_SECONDS: Final = 0.37
 _CHARACTER_STEP_SECONDS: Final = 0.45
 _PICTURE_SECONDS: Final = 0.7
 _OVERHEAD_SECONDS: Final = 12.0
+_STYLE_CHECK_PICTURES: Final = 12
 _ABLATION_PAIRS: Final = 2
 
 
@@ -102,7 +103,7 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
     """What a run needs, by pieces; runs that share a piece name it alike, so that it counts once.
 
     The core arms by this sum, for each of 5 pairs × 2 seeds: style stage 48 steps × 10 epochs × 0.37 s = 178 s; its
-    checks and gates 40 + 233 pictures × 0.7 s = 191 s; characters 4 epochs × (3 × 57 + 114) steps × 0.45 s = 513 s;
+    checks and gates 13 + 233 pictures × 0.7 s = 172 s; characters 4 epochs × (3 × 57 + 114) steps × 0.45 s = 513 s;
     samples 4 arms × 4 epochs × 32 × 0.7 s = 358 s; loading 4 × 12 s. With 5 × 32 pictures without a LoRA: 3.6 hours.
     """
     recipe, count = run.recipe, sum(scope.plan.values())
@@ -117,9 +118,8 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
         + _OVERHEAD_SECONDS,
         f"no LoRA, {run.pair.name}": shots * _PICTURE_SECONDS,
     }
-    if recipe.merge.use:
-        checks = (2 * (1 + len(sampling.style_prompts)) + len(sampling.style_prompts)) * len(sampling.seeds)
-        pictures = checks + scope.style_pictures + scope.gate_prompts
+    if recipe.trains_style:
+        pictures = _STYLE_CHECK_PICTURES + len(sampling.style_prompts) + scope.style_pictures + scope.gate_prompts
         training = recipe.style_training
         pieces[f"style, {run.pair.name}, {training!r}"] = (
             _steps(training, count * training.repeats) * _STYLE_STEP_SECONDS + pictures * _PICTURE_SECONDS

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from demo.proof.arms import NAIVE, NOTE
 from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.results import ArmFigures, Contrast, Results
-from lora_core.judging.scores import Figure
+from lora_core.judging.bootstrap import Figure
 
 MISSED = "*"
 """Behind an arm whose style stage did not do what the note demands."""

@@ -243,5 +243,5 @@ def psnr_held_out(work: Path) -> float:
 def _held_out(work: Path) -> tuple[Tensor, Tensor]:
     vae = trained_vae(work)
     images = to_tensor(load_pictures(work, FULL_PX).pixels[-_HELD_OUT:])
-    batches = images.split(32)
+    batches = torch.split(images, 32)
     return images, torch.cat([vae.decode(vae.encode(batch).latent_dist.mode()).sample for batch in batches])

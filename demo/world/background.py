@@ -46,17 +46,17 @@ def _grass(pen: Pen, side: int, rng: random.Random) -> None:
     _bands(pen, side, (150, 212, 250), (220, 242, 254), 8, until=0.55)
     horizon = rng.uniform(0.48, 0.58) * side
     pen.rectangle((0, horizon, side, side), fill=(112, 198, 84))
-    for _ in range(26):
+    for _ in range(14):
         x, y = rng.uniform(0, side), rng.uniform(horizon, side)
-        h, w = side * rng.uniform(0.05, 0.08), side * 0.014
+        h, w = side * rng.uniform(0.07, 0.1), side * 0.02
         for lean in (-1, 0, 1):
             pen.polygon([(x - w, y), (x + w, y), (x + lean * w * 2.4, y - h)], fill=(74, 162, 62))
 
 
 def _night(pen: Pen, side: int, rng: random.Random) -> None:
     _bands(pen, side, (18, 18, 56), (58, 46, 116), 12)
-    for _ in range(30):
-        x, y, r = rng.uniform(0, side), rng.uniform(0, side), side * rng.uniform(0.006, 0.014)
+    for _ in range(16):
+        x, y, r = rng.uniform(0, side), rng.uniform(0, side), side * rng.uniform(0.012, 0.02)
         pen.polygon(
             [
                 (x, y - 2 * r),
@@ -92,9 +92,9 @@ def _indoors(pen: Pen, side: int, rng: random.Random) -> None:
 
 def _flowers(pen: Pen, side: int, rng: random.Random) -> None:
     pen.rectangle((0, 0, side, side), fill=(206, 238, 186))
-    step = side / 5
-    for row in range(6):
-        for column in range(6):
+    step = side / 4
+    for row in range(5):
+        for column in range(5):
             x = (column + 0.5 * (row % 2)) * step + rng.uniform(-0.12, 0.12) * step
             y = row * step + rng.uniform(-0.12, 0.12) * step
             _blossom(

@@ -67,7 +67,7 @@ class Character(BaseModel):
             hair_style=rng.choice(get_args(HairStyle)),
             eye_color=rng.choice(get_args(EyeColor)),
             ears=rng.choice(get_args(Ears)),
-            skin="dark" if rng.random() < 0.12 else "light",
+            skin="dark" if rng.random() < 0.2 else "light",
             hair_flower=rng.random() < 0.2,
             garment="hoodie" if rng.random() < 0.3 else "dress",
             clothes_color=rng.choice(get_args(ClothesColor)),

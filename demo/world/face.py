@@ -13,7 +13,7 @@ from demo.world.tags import Look
 
 LINE: Final = 0.045
 _SPHERE: Final = 1.05
-_EYE_X: Final = 0.42
+_EYE_X: Final = 0.44
 _EYE_Y: Final = 0.2
 _LIP: Final[Rgb] = (222, 92, 100)
 _WHITE: Final[Rgb] = (255, 255, 255)
@@ -96,30 +96,30 @@ def _eyes(character: Character, expression: Expression, look: Look) -> list[Shap
 
 
 def _shut_eye(side: int) -> list[Shape]:
-    return [Shape(arc(side * _EYE_X, _EYE_Y + 0.16, 0.23, 0.17, 0.085), INK)]
+    return [Shape(arc(side * _EYE_X, _EYE_Y + 0.18, 0.26, 0.19, 0.095), INK)]
 
 
 def _open_eye(character: Character, side: int, wide: bool, look: Look) -> list[Shape]:
-    x, y, tall = side * _EYE_X, _EYE_Y, 0.31 if wide else 0.27
+    x, y, tall = side * _EYE_X, _EYE_Y, 0.37 if wide else 0.33
     iris_x, iris_y = x - side * 0.015, y + 0.01
     iris = EYES[character.eye_color]
-    half_width, half_height = (0.125, 0.18) if wide else (0.165, 0.225)
+    half_width, half_height = (0.17, 0.23) if wide else (0.205, 0.275)
     if look == "solid":
-        half_width, half_height = half_width * 0.86, half_height * 0.84
+        half_width, half_height = half_width * 0.88, half_height * 0.86
     return [
-        Shape(ellipse(x, y, 0.215, tall), _WHITE, outline=0.0, round=0.02 if look == "solid" else 0.0, gloss=0.1),
+        Shape(ellipse(x, y, 0.255, tall), _WHITE, outline=0.0, round=0.02 if look == "solid" else 0.0, gloss=0.1),
         Shape(ellipse(iris_x, iris_y, half_width, half_height), darker(iris, 0.45)),
         Shape(ellipse(iris_x, iris_y + 0.035, half_width * 0.86, half_height * 0.82), iris),
         Shape(ellipse(iris_x, iris_y + half_height * 0.58, half_width * 0.5, half_height * 0.26), lighter(iris, 0.5)),
-        Shape(ellipse(iris_x, iris_y - 0.01, half_width * 0.42, half_height * 0.46), darker(iris, 0.85)),
-        Shape(ellipse(iris_x - 0.065, iris_y - 0.1, 0.058, 0.07), _WHITE),
-        Shape(ellipse(iris_x + 0.07, iris_y + 0.09, 0.03, 0.035), _WHITE),
+        Shape(ellipse(iris_x, iris_y - 0.01, half_width * 0.32, half_height * 0.34), darker(iris, 0.85)),
+        Shape(ellipse(iris_x - 0.08, iris_y - 0.13, 0.065, 0.08), _WHITE),
+        Shape(ellipse(iris_x + 0.09, iris_y + 0.12, 0.035, 0.04), _WHITE),
         Shape(_lashes(x, y, tall, side), INK),
     ]
 
 
 def _lashes(x: float, y: float, tall: float, side: int) -> Points:
-    points = arc(x, y - tall * 0.42, 0.25, tall * 0.72, 0.1)
+    points = arc(x, y - tall * 0.42, 0.29, tall * 0.72, 0.11)
     outer = points[:, 0] * side > (x * side + 0.2)
     points[outer, 1] += 0.03
     return points
@@ -127,9 +127,9 @@ def _lashes(x: float, y: float, tall: float, side: int) -> Points:
 
 def _brows(character: Character, expression: Expression) -> list[Shape]:
     colour = darker(HAIR[character.hair_color], 0.45)
-    lift = {"surprised": -0.09, "frown": 0.05, "laugh": -0.03}.get(expression, 0.0)
+    lift = {"surprised": -0.1, "frown": 0.04, "laugh": -0.03}.get(expression, 0.0)
     lean = 0.11 if expression == "frown" else -0.02
-    return [Shape(arc(side * 0.43, -0.19 + lift, 0.2, 0.035, 0.05, tilt=-side * lean), colour) for side in (-1, 1)]
+    return [Shape(arc(side * 0.44, -0.24 + lift, 0.21, 0.035, 0.055, tilt=-side * lean), colour) for side in (-1, 1)]
 
 
 def _nose(skin: Rgb, look: Look) -> list[Shape]:

@@ -8,17 +8,20 @@ from demo.world.character import Character
 from demo.world.face import face, pointy_ears
 from demo.world.hair import animal_ears, hair_behind, hair_beside, hair_front
 from demo.world.scene import Composition, Scene
-from demo.world.shape import Shape, moved
+from demo.world.shape import Shape, moved, squeezed
 from demo.world.tags import Look
 
 # Top and bottom of each composition in head units.
 WINDOWS: Final[dict[Composition, tuple[float, float]]] = {
     "close-up": (-0.98, 1.12),
-    "portrait": (-1.62, 1.62),
-    "upper_body": (-1.68, 2.5),
-    "cowboy_shot": (-1.78, 3.92),
+    "portrait": (-1.62, 1.4),
+    "upper_body": (-1.68, 1.98),
+    "cowboy_shot": (-1.78, 2.9),
 }
 _NECK_Y: Final = 1.0
+# Big heads on small bodies: a face of a few pixels could show neither eye colour nor expression.
+_BODY_WIDE: Final = 0.86
+_BODY_TALL: Final = 0.65
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def figure(character: Character, scene: Scene, look: Look) -> list[Shape]:
     furry = animal_ears(character, scene) if character.ears in ("cat", "bear") else []
     return [
         *head(hair_behind(character, scene)),
-        *body(character, scene),
+        *(squeezed(shape, _BODY_WIDE, _BODY_TALL, _NECK_Y) for shape in body(character, scene)),
         *head([*ears, *face(character, scene, look), *furry]),
         *head(hair_front(character, scene, look)),
         *head(hair_beside(character, scene)),

@@ -15,12 +15,12 @@ HAIR: Final[dict[str, Rgb]] = {
     "white": (236, 236, 242),
 }
 EYES: Final[dict[str, Rgb]] = {
-    "blue": (40, 110, 240),
-    "green": (30, 165, 70),
-    "red": (225, 30, 45),
-    "brown": (135, 75, 35),
-    "purple": (150, 60, 205),
-    "yellow": (250, 190, 20),
+    "blue": (30, 110, 255),
+    "green": (20, 180, 70),
+    "red": (235, 20, 40),
+    "brown": (116, 62, 26),
+    "purple": (160, 50, 225),
+    "yellow": (255, 204, 0),
 }
 CLOTHES: Final[dict[str, Rgb]] = {
     "red": (218, 48, 52),

@@ -19,9 +19,9 @@ PLAN: Final[dict[Composition, int]] = {"close-up": 1, "portrait": 11, "upper_bod
 # Whole head and hair stay in the picture: only the lower edge cuts. (top, bottom) in head units.
 _WINDOWS: Final[dict[Composition, tuple[float, float]]] = {
     "close-up": (-1.68, 1.06),
-    "portrait": (-1.75, 1.62),
-    "upper_body": (-1.8, 2.5),
-    "cowboy_shot": (-1.9, 3.92),
+    "portrait": (-1.75, 1.4),
+    "upper_body": (-1.8, 1.98),
+    "cowboy_shot": (-1.9, 2.9),
 }
 # Shading runs on a smaller grid and is enlarged: four times as fast, and hard to tell apart.
 _SHRINK: Final = 2

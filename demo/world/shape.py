@@ -86,6 +86,15 @@ def turned(points: Points, angle: float, x: float = 0.0, y: float = 0.0) -> Poin
     return np.asarray((points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre)
 
 
+def squeezed(shape: Shape, wide: float, tall: float, pivot_y: float) -> Shape:
+    """Returns `shape` with its width and height scaled about (0, pivot_y)."""
+    factor, pivot = np.array([wide, tall]), np.array([0.0, pivot_y])
+    dome = shape.dome
+    if dome is not None:
+        dome = (dome[0] * wide, (dome[1] - pivot_y) * tall + pivot_y, dome[2] * wide, dome[3] * tall)
+    return replace(shape, points=(shape.points - pivot) * factor + pivot, dome=dome, round=shape.round * tall)
+
+
 def moved(shape: Shape, angle: float, scale: float, x: float, y: float, pivot_y: float) -> Shape:
     """Returns `shape` turned and scaled about (0, pivot_y), then shifted by (x, y)."""
     pivot = np.array([0.0, pivot_y])

@@ -13,8 +13,10 @@ SOLID_LOOK: Final = ("realistic", "nose", "lips", "3d")
 
 
 def picture_tags(character: Character, scene: Scene, look: Look) -> tuple[str, ...]:
-    """Returns all canonical tags of a picture, in a fixed order."""
-    return (*SUBJECT, *scene.tags(), *(SOLID_LOOK if look == "solid" else ()), *character.tags())
+    """Returns all canonical tags of what a picture shows, in a fixed order."""
+    hidden = (f"{character.eye_color}_eyes",) if scene.expression == "closed_eyes" else ()
+    tags = (*SUBJECT, *scene.tags(), *(SOLID_LOOK if look == "solid" else ()), *character.tags())
+    return tuple(tag for tag in tags if tag not in hidden)
 
 
 def prompt_text(tags: Iterable[str]) -> str:

@@ -106,7 +106,7 @@ def _of_folder(asked: Asked) -> CaptionSet:
 def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
     from lora_core.hub import find_tagger_files
     from lora_core.images.pipeline import preprocess
-    from lora_core.tagging.wd14 import tag
+    from lora_core.tagging.tag import tag
     from tasks.runtime import progress
 
     if asked.rules is not None:

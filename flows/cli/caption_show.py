@@ -7,7 +7,7 @@ import typer
 
 from lora_core.captions.check import MOST_TOKENS, Finding, gathered
 from lora_core.captions.edit import Edited
-from lora_core.captions.explain import frequency_rows, lines
+from lora_core.captions.explain import frequency_rows, lines, rare
 from lora_core.captions.overrides import Edits
 from lora_core.captions.suggest import Suggestion
 from lora_core.captions.tags import caption_text, spaced
@@ -35,9 +35,11 @@ def stories(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str]
         for line in lines(one, trigger, count):
             typer.secho(line, fg=_COLOURS.get(line.lstrip()[:1]))
         typer.echo()
+    few = rare(edited)
     typer.echo(f"{'tag':<28} {'before':>7} {'after':>7}")
     for tag, before, after in frequency_rows(edited):
-        typer.echo(f"{tag if tag == trigger else spaced(tag):<28} {before or '–':>7} {after or '–':>7}")
+        counts = f"{tag if tag == trigger else spaced(tag):<28} {before or '–':>7} {after or '–':>7}"
+        typer.echo(f"{counts}  {', '.join(few.get(tag, ()))}".rstrip())
     typer.echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({MOST_TOKENS} are read)")
 
 

@@ -81,7 +81,7 @@ def sample(
         options = Sampling.model_validate(
             {
                 "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
-                "cfg": cfg, "width": width, "height": height, "weight": weight,
+                "cfg": cfg, "width": width, "height": height, "weights": (weight,),
             }
         )  # fmt: skip
     except ValidationError as error:
@@ -96,10 +96,10 @@ def sample(
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .safetensors file: LoRA or checkpoint.")],
+    file: Annotated[Path, typer.Argument(help="A .safetensors file, LoRA or checkpoint, or a diffusers folder.")],
     json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """What a LoRA or checkpoint file is: architecture, rank, alpha, metadata, tags.
+    """What a LoRA or a checkpoint is: architecture, rank and alpha or models and their sizes, metadata, tags.
 
     Example: headcanon inspect out/momo/momo.safetensors
     """

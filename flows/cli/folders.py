@@ -60,7 +60,7 @@ def tag(
     from lora_core.images.collect import collect
     from lora_core.store import Store
     from lora_core.tagging.files import write_tags
-    from lora_core.tagging.wd14 import tag as read
+    from lora_core.tagging.tag import tag as read
     from tasks.runtime import progress
 
     files = find_tagger_files(model, revision)

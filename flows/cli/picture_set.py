@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from flows.cli.remarks import remarks, some
 from flows.cli.tables import coverage_table
 from lora_core.dataset import Manifest
 from lora_core.errors import RecipeError
@@ -19,9 +20,6 @@ from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.recipe_file import explain, read_recipe
 from lora_core.store import Store
 from tasks.runtime import progress
-
-# So many pictures to look at are named one by one; report.json names all.
-_NAMED = 40
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class PictureSet:
             revision: for a hub repository, the commit.
         """
         from lora_core.hub import find_tagger_files
-        from lora_core.tagging.wd14 import tag
+        from lora_core.tagging.tag import tag
 
         files = find_tagger_files(tagger, revision)
         with progress("tag", "image") as listen:
@@ -79,16 +77,13 @@ def tell(prepared: PictureSet, dst: Path) -> None:
     manifest, console = prepared.manifest, Console()
     left_out = [one for one in manifest.rejected if not one.harmless or one.image]
     flagged = [entry for entry in manifest.entries if entry.flags]
-    lines = [
-        *(f"left out {one.source}: {one.reason}" for one in left_out),
-        *(f"look at {entry.source}: {'; '.join(entry.flags)}" for entry in flagged[:_NAMED]),
-        *([f"look at {len(flagged) - _NAMED} more: {REPORT_NAME}, review"] if len(flagged) > _NAMED else []),
-    ]
-    for line in lines:
+    unknown = [entry.source for entry in manifest.entries if entry.composition is None and entry.view is None]
+    for line in remarks(manifest):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(coverage(prepared.plan, {"pictures": manifest})))
-    if any(entry.composition is None and entry.view is None for entry in manifest.entries):
-        console.print("unknown: say it in composition.csv, by a sub-folder or the file name, or let --tagger read it")
+    if unknown:
+        how = "say it in composition.csv, by a sub-folder or the file name, or let --tagger read it"
+        console.print(f"unknown: {some(unknown)}; {how}", highlight=False, markup=False, soft_wrap=True)
     others = len(manifest.rejected) - len(left_out)
     counts = (
         f"{_counted(len(manifest.entries), 'picture')} in {dst}",

@@ -2,32 +2,35 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.remarks import remarks
 from flows.cli.tables import coverage_table
-from flows.make_lora import style_tokens
+from flows.make_lora import Seen, style_tokens
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest
 from lora_core.errors import DatasetError
 from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.images.settle import refuse_doubtful
-from lora_core.recipe import Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, Ref, TagsRef
+from lora_core.recipe import PRESETS, Recipe
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, TagsRef
 from lora_core.tagging.select import thresholds
 from lora_core.training.plan import Plan
 from tasks.caching import found_finished
 from tasks.caption import edit_captions, find_rules
-from tasks.check import check_merge, check_style
+from tasks.check import check_captions, check_merge, check_style
 from tasks.compositions import covered, framings, settle_character
-from tasks.find import find_base, find_screenshots, find_tagger
+from tasks.find import find_base, find_classifier, find_screenshots, find_tagger
 from tasks.judge import judge
 from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.runtime import At
 from tasks.sample import sample_epochs
+from tasks.subtract import subtract
 from tasks.tag import tag
 from tasks.train import train_character, train_style
 
@@ -51,17 +54,21 @@ def show_plan(recipe: Recipe) -> None:
         expected_manifest(character, recipe.preprocess, tagger, said, at),
     ]
     console.print(
-        f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}\n"
+        f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
+    console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
     found = covered(manifests[0], manifests[1], recipe.plan)
     console.print(coverage_table(found))
     unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
     for line in (*unknown, *unequal_views(found), *_about_pictures(*manifests)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     plan = plan_character(recipe, *manifests)
-    if recipe.merge.use:
+    if recipe.trains_style:
         console.print(_samples("Style LoRA", plan_style(recipe, manifests[0])))
-    console.print(_samples("Character LoRA", plan), _buckets(plan))
+    title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
+    console.print(_samples(title, plan), _buckets(plan))
+    if recipe.difference.use:
+        console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
     console.print(f"Memory for training: about {memory_bytes(recipe, base, at) / 1e9:.1f} GB\n", highlight=False)
     console.print(_steps(recipe, at, base, style, character))
     if found.settled and recipe.preprocess.bad_pictures == "stop":
@@ -71,12 +78,12 @@ def show_plan(recipe: Recipe) -> None:
 
 def _about_pictures(style: Manifest, character: Manifest) -> Iterator[str]:
     for name, manifest in (("style", style), ("character", character)):
-        for one in manifest.rejected:
-            if one.image or not one.harmless:
-                yield f"{name}: left out {one.source}: {one.reason}"
-        for entry in manifest.entries:
-            if entry.flags:
-                yield f"{name}: look at {entry.source}: {'; '.join(entry.flags)}"
+        yield from (f"{name}: {line}" for line in remarks(manifest))
+
+
+def _subtraction(recipe: Recipe) -> str:
+    kept = f"rank {recipe.difference.rank} is kept" if recipe.difference.rank else "every rank is kept"
+    return f"Then the style LoRA is subtracted from it at strength {recipe.difference.weight:g}; {kept}."
 
 
 def _samples(title: str, plan: Plan) -> Table:
@@ -123,7 +130,8 @@ def finished_steps(
     yield "preprocess style", squares[0]
     yield "preprocess character", squares[1]
     style, pictures = (without_remarks.fn(each, at) if each else None for each in squares)
-    yield "tag style", found_finished(tag, style, tagger, at) if style else None
+    style_tags = found_finished(tag, style, tagger, at) if style else None
+    yield "tag style", style_tags
     tags = found_finished(tag, pictures, tagger, at) if pictures else None
     yield "tag character", tags
     pictures = _settled(squares[1], tags, rules, recipe, at) if squares[1] and tags else None
@@ -132,13 +140,19 @@ def finished_steps(
         found_finished(edit_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None
     )
     yield "caption", captioned
+    yield (
+        "check captions",
+        found_finished(check_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None,
+    )
     copies = None
     if recipe.downscale.size:
         copies = found_finished(downscale, captioned, recipe.downscale.size, at) if captioned else None
         yield "downscale", copies
 
-    trained_on, steps = _finished_style(recipe, at, base, style) if recipe.merge.use else (base, ())
-    yield from steps
+    seen = Seen(style, style_tags, tagger) if style and style_tags else None
+    look = _finished_style(recipe, at, base, seen) if recipe.trains_style else _Look()
+    yield from look.steps
+    trained_on = look.merged if recipe.merge.use else base
     lora = (
         found_finished(
             train_character, recipe.name, recipe.trigger, trained_on, captioned, copies, recipe.downscale, style,
@@ -148,14 +162,21 @@ def finished_steps(
         else None
     )  # fmt: skip
     yield "train character", lora
-    samples = found_finished(sample_epochs, base, lora, recipe.sampling, recipe.trigger, *reading, at) if lora else None
+    if recipe.difference.use:
+        lora = found_finished(subtract, lora, look.lora, recipe.difference, at) if lora and look.lora else None
+        yield "subtract", lora
+    drawing = recipe.sampling.on_one_base
+    samples = found_finished(sample_epochs, base, lora, drawing, recipe.trigger, *reading, at) if lora else None
     yield "sample", samples
     yield (
         "judge",
-        found_finished(judge, samples, pictures, tags, rules, recipe.trigger, least, tagger, recipe.judging, at)
+        found_finished(
+            judge, samples, pictures, tags, rules, recipe.trigger, least, tagger,
+            find_classifier.fn(recipe.judging, at), recipe.judging.without_place, at,
+        )
         if samples and pictures and tags
         else None,
-    )
+    )  # fmt: skip
 
 
 def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, at: At) -> DatasetRef | None:
@@ -166,22 +187,36 @@ def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, a
         return None
 
 
-def _finished_style(
-    recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef | None
-) -> tuple[CheckpointRef | None, tuple[Step, ...]]:
-    """Stages 1 and 2: the merged model if there is one, and the steps."""
-    reading, tokens, sampling = recipe.base.reading, style_tokens(recipe), recipe.sampling
-    lora = found_finished(train_style, base, style, tokens, recipe.style_training, *reading, at) if style else None
-    checked = found_finished(check_style, base, lora, tokens, sampling, *reading, at) if lora else None
-    merged = found_finished(merge, base, lora, recipe.merge, at) if lora else None
-    merge_checked = (
-        found_finished(check_merge, base, lora, merged, recipe.merge, sampling, *reading, at)
-        if lora and merged
+class _Look(NamedTuple):
+    """Stages 1 and 2, as far as they are finished."""
+
+    lora: LoraRef | None = None
+    merged: CheckpointRef | None = None
+    steps: tuple[Step, ...] = ()
+
+
+def _finished_style(recipe: Recipe, at: At, base: CheckpointRef, seen: Seen | None) -> _Look:
+    reading, tokens, gates, sampling = (
+        recipe.base.reading,
+        style_tokens(recipe),
+        recipe.gates,
+        recipe.sampling.on_one_base,
+    )
+    lora = (
+        found_finished(train_style, base, seen.pictures, tokens, recipe.style_training, *reading, at) if seen else None
+    )
+    checked = (
+        found_finished(check_style, base, lora, tokens, *seen, gates.style_share, sampling, *reading, at)
+        if lora and seen
         else None
     )
-    return merged, (
-        ("train style", lora),
-        ("check style", checked),
-        ("merge", merged),
-        ("check merge", merge_checked),
+    steps: tuple[Step, ...] = (("train style", lora), ("check style", checked))
+    if not recipe.merge.use:
+        return _Look(lora, None, steps)
+    merged = found_finished(merge, base, lora, recipe.merge, at) if lora else None
+    merge_checked = (
+        found_finished(check_merge, base, lora, merged, recipe.merge, *seen, gates.merge_share, sampling, *reading, at)
+        if lora and merged and seen
+        else None
     )
+    return _Look(lora, merged, (*steps, ("merge", merged), ("check merge", merge_checked)))

@@ -1,5 +1,6 @@
 """`headcanon run` and `headcanon new`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
+Method = Literal["note", "note-low-rank", "difference", "naive"]
 
 
 def run(
@@ -20,6 +22,9 @@ def run(
         list[str] | None,
         typer.Option(metavar="STEP", help="Do this step again (a name as in --dry-run). May be repeated."),
     ] = None,
+    version: Annotated[
+        str, typer.Option("--as", metavar="VERSION", help="Publish as NAME-VERSION, such as v2; the earlier one stays.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
     """The whole method on your own screenshots: a character LoRA without the 3D look.
@@ -40,34 +45,42 @@ def run(
         from flows.cli.plan import show_plan
         from lora_core.recipe_file import read_recipe
 
-        show_plan(_with_out(read_recipe(recipe), out))
+        show_plan(_with_out(read_recipe(recipe), out, version))
         return
-    execute(recipe, out, until, tuple(force or ()))
+    execute(recipe, out, until, tuple(force or ()), version)
 
 
-def execute(recipe_file: Path, out: Path | None, until: Until = "publish", force: tuple[str, ...] = ()) -> None:
+def execute(
+    recipe_file: Path, out: Path | None, until: Until = "publish", force: tuple[str, ...] = (), version: str = ""
+) -> None:
     """Read a recipe, check what can be checked at once, then run the graph."""
     from lora_core.recipe_file import read_recipe
 
-    recipe = _with_out(read_recipe(recipe_file), out)
+    recipe = _with_out(read_recipe(recipe_file), out, version)
     _check_at_once(recipe)
 
     from flows.make_lora import make_lora
+    from lora_core.report.publish import published_name
     from tasks.runtime import console
 
     at = _at(recipe, force)
     results = at.open_store().results
     published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
     if published:
-        folder = Path(published)
+        folder, name = Path(published), published_name(recipe)
         console.print(
             f"\n[bold green]Done.[/bold green] Look at {folder / 'report.html'}\n"
-            f"{folder / f'{recipe.name}.safetensors'} goes into models/Lora; prompt: "
-            f"<lora:{recipe.name}:{recipe.sampling.weight:g}> {recipe.trigger}",
+            f"{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
+            f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     else:
         console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
+
+
+def _weight(folder: Path, name: str) -> str:
+    """The weight that was chosen, as the published folder tells web UIs."""
+    return f"{json.loads((folder / f'{name}.json').read_text())['preferred weight']:g}"
 
 
 def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
@@ -83,10 +96,27 @@ def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
         raise RecipeError(f"--force {first['input']}: {first['msg'].lower()}") from None
 
 
-def _with_out(recipe: "Recipe", out: Path | None) -> "Recipe":
-    if out is None:
-        return recipe
-    return recipe.model_copy(update={"runtime": recipe.runtime.model_copy(update={"out": str(out.absolute())})})
+def _with_out(recipe: "Recipe", out: Path | None, version: str) -> "Recipe":
+    """The recipe with what the command line says of the output.
+
+    Raises:
+        RecipeError: the version is no part of a file name.
+    """
+    from pydantic import ValidationError
+
+    from lora_core.errors import RecipeError
+
+    changes: dict[str, object] = {}
+    if out is not None:
+        changes["runtime"] = recipe.runtime.model_copy(update={"out": str(out.absolute())})
+    if version:
+        try:
+            changes["publish"] = type(recipe.publish).model_validate(
+                {**recipe.publish.model_dump(), "version": version}
+            )
+        except ValidationError:
+            raise RecipeError(f"--as {version}: letters, digits, '.', '_' and '-' only, such as v2") from None
+    return recipe.model_copy(update=changes)
 
 
 def _check_at_once(recipe: "Recipe") -> None:
@@ -105,11 +135,18 @@ def _check_at_once(recipe: "Recipe") -> None:
 
 def new(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+    method: Annotated[
+        Method, typer.Option(help="Which way the character is learned (docs/method.md); can be changed in the recipe.")
+    ] = "note",
 ) -> None:
     """Start your own: a commented recipe and folders to put screenshots into.
 
-    Example: headcanon new my-character
+    Examples:
+
+      headcanon new my-character
+
+      headcanon new my-character --method difference
     """
     from flows.cli.scaffold import write_new
 
-    typer.echo(write_new(folder))
+    typer.echo(write_new(folder, method))

@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lora_core.errors import OutputExistsError
-from lora_core.recipe import COMPOSITIONS, Recipe
+from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
 from lora_core.store import write_atomically
 
-_PLAN = (1, 11, 18, 8)
 _HEAD = """\
 # headcanon recipe. Put screenshots into style/ and character/, name your base model, then:
 #
@@ -24,6 +24,7 @@ _HEAD = """\
 # {plan}
 
 name = "{name}"
+method = "{method}"{space}# {what}
 base = "path/to/model.safetensors"   # an SD1.5 model: a file in the original layout, or a diffusers folder
 style = "style"                      # a character very different from yours, same compositions and angles
 character = "character"              # yours
@@ -39,13 +40,13 @@ revision = ""                                    # for a hub repository: the com
 #rules = "captions.toml"
 memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes"]
 
-# Everything below is the default. Take away a '#' to change a line.
+# Everything below is this method's default. Take away a '#' to change a line.
 """
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 
 
-def write_new(folder: Path) -> str:
-    """Write the folder; returns what to do next.
+def write_new(folder: Path, method: Method = "note") -> str:
+    """Write the folder, with a recipe for a method; returns what to do next.
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
@@ -56,9 +57,10 @@ def write_new(folder: Path) -> str:
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
     recipe = folder / "recipe.toml"
-    plan = ", ".join(f"{name} {count}" for name, count in zip(COMPOSITIONS, _PLAN, strict=True))
-    head = _HEAD.format(recipe=recipe, plan=plan, name=folder.absolute().name)
-    write_atomically(recipe, (head + _defaults()).encode())
+    plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
+    what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
+    head = _HEAD.format(recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space)
+    write_atomically(recipe, (head + _defaults(method)).encode())
     return (
         f"Wrote {recipe} and folders for screenshots.\n"
         f"1. Put screenshots into {folder / 'style'} and {folder / 'character'} (one folder a composition).\n"
@@ -67,19 +69,28 @@ def write_new(folder: Path) -> str:
     )
 
 
-def _defaults() -> str:
+def _defaults(method: Method) -> str:
     lines: list[str] = []
     for section, field in Recipe.model_fields.items():
-        model = field.annotation
-        if section in _SHOWN or not (isinstance(model, type) and issubclass(model, BaseModel)):
-            continue
-        lines += ["", f"[{section}]"]
-        for name, option in model.model_fields.items():
-            if option.default is PydanticUndefined:
-                continue
-            lines += textwrap.wrap(f"{option.description}", 110, initial_indent="# ", subsequent_indent="# ")
-            lines.append(f"#{name} = {_toml(option.default)}")
+        if section not in _SHOWN and (model := _options(field.annotation)):
+            lines += _section(section, model, PRESETS[method].changes.get(section, {}))
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _section(title: str, model: type[BaseModel], preset: Mapping[str, Any]) -> Iterator[str]:
+    """A table with its options as comments; the tables inside it follow, as TOML wants them."""
+    yield from ("", f"[{title}]")
+    for name, option in model.model_fields.items():
+        if option.default is not PydanticUndefined and not _options(option.annotation):
+            yield from textwrap.wrap(f"{option.description}", 110, initial_indent="# ", subsequent_indent="# ")
+            yield f"#{name} = {_toml(preset.get(name, option.default))}"
+    for name, option in model.model_fields.items():
+        if inner := _options(option.annotation):
+            yield from _section(f"{title}.{name}", inner, preset.get(name, {}))
+
+
+def _options(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _toml(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from lora_core.images.coverage import CompositionCounts, Coverage
+from lora_core.images.coverage import CompositionCounts, Coverage, signed
 
 
 def coverage_table(found: Coverage) -> Table:
@@ -14,13 +14,13 @@ def coverage_table(found: Coverage) -> Table:
         table.add_column(heading, justify="right")
     for row in found.rows:
         planned = str(row.planned) if row.composition else ""
-        difference = (_signed(row.difference),) if two else ()
+        difference = (signed(row.difference),) if two else ()
         table.add_row(row.composition or "unknown", planned, *_counts(row), *difference, style=_style(row))
         for view in row.views:
-            difference = (_signed(view.there[-1] - view.there[0]),) if two else ()
+            difference = (signed(view.there[-1] - view.there[0]),) if two else ()
             table.add_row(f"  {view.view}", "", *map(str, view.there), *difference, style="dim")
     totals = [sum(counts) for counts in zip(*(row.there for row in found.rows), strict=True)]
-    difference = (_signed(totals[-1] - totals[0]),) if two else ()
+    difference = (signed(totals[-1] - totals[0]),) if two else ()
     table.add_row("all", str(sum(row.planned for row in found.rows)), *map(str, totals), *difference)
     return table
 
@@ -29,7 +29,7 @@ def _counts(row: CompositionCounts) -> list[str]:
     if row.composition is None:
         return [str(count) for count in row.there]
     return [
-        f"({_signed(more)}) {count}" if more else str(count)
+        f"({signed(more)}) {count}" if more else str(count)
         for count, more in zip(row.there, row.against_plan, strict=True)
     ]
 
@@ -38,7 +38,3 @@ def _style(row: CompositionCounts) -> str:
     if row.composition is None or (row.planned and not all(row.there)):
         return "red"
     return "yellow" if min(row.against_plan) < 0 else ""
-
-
-def _signed(number: int) -> str:
-    return f"{number:+d}".replace("-", "−") if number else ""

@@ -7,6 +7,8 @@ from typing import Any
 from lora_core.captions.edit import Edited
 from lora_core.captions.tags import caption_text, spaced
 
+_RARE = 3
+
 
 def report(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> dict[str, Any]:
     """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data.
@@ -67,6 +69,18 @@ def frequency_rows(edited: Sequence[Edited]) -> list[tuple[str, int, int]]:
     before, after = (frequencies(side) for side in ((one.before for one in edited), (one.tags for one in edited)))
     both = sorted({*before, *after}, key=lambda tag: (-max(before.get(tag, 0), after.get(tag, 0)), tag))
     return [(tag, before.get(tag, 0), after.get(tag, 0)) for tag in both]
+
+
+def rare(edited: Sequence[Edited]) -> dict[str, tuple[str, ...]]:
+    """Tags that few captions have, and which: often the tagger's slips.
+
+    Few: at most three, and at most a tenth of all.
+    """
+    most = min(_RARE, len(edited) // 10)
+    where: dict[str, tuple[str, ...]] = {}
+    for one in edited:
+        where |= {tag: (*where.get(tag, ()), one.name) for tag in one.tags}
+    return {tag: names for tag, names in where.items() if len(names) <= most}
 
 
 def _shown(tag: str, trigger: str) -> str:

@@ -1,5 +1,7 @@
 """Pictures to latents, once, in float32: an fp16 VAE overflows on some checkpoints and gives black pictures."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -12,7 +14,31 @@ def picture_tensor(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(pixels / 127.5 - 1.0).permute(2, 0, 1).contiguous()
 
 
+class Moments(NamedTuple):
+    """What the VAE says of a picture: mean and standard deviation of each of its latents, (4, h, w) float32."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def sample(self, generator: torch.Generator, factor: float) -> torch.Tensor:
+        """One sample, scaled by the VAE's factor; the generator is on the CPU, whatever the VAE was on."""
+        noise = torch.randn(self.mean.shape, generator=generator)
+        return (self.mean + self.deviation * noise) * factor
+
+
 @torch.no_grad()
+def moments(vae: AutoencoderKL, pixels: torch.Tensor) -> Moments:
+    """The VAE's latent distribution of a picture, on the CPU.
+
+    Args:
+        vae: in float32.
+        pixels: (3, H, W) in [-1, 1]; H and W divisible by 8.
+    """
+    device = next(vae.parameters()).device
+    distribution = vae.encode(pixels[None].to(device, torch.float32)).latent_dist
+    return Moments(distribution.mean[0].cpu(), distribution.std[0].cpu())
+
+
 def encode(vae: AutoencoderKL, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One sample of the VAE's latent distribution, scaled by its factor (0.18215 for SD1 and SD2, 0.13025 for SDXL).
 
@@ -24,8 +50,4 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor, generator: torch.Generator)
     Returns:
         (4, H / 8, W / 8) float32 on the CPU.
     """
-    device = next(vae.parameters()).device
-    distribution = vae.encode(pixels[None].to(device, torch.float32)).latent_dist
-    noise = torch.randn(distribution.mean.shape, generator=generator).to(device)
-    sample: torch.Tensor = (distribution.mean + distribution.std * noise) * vae.config.scaling_factor
-    return sample[0].cpu()
+    return moments(vae, pixels).sample(generator, vae.config.scaling_factor)

@@ -42,6 +42,7 @@ def shipped_tokenizer(*, pad_zero: bool) -> CLIPTokenizer:
         return _open(there)
 
 
+@functools.cache
 def token_counter() -> Callable[[str], int]:
     """Counts the tokens that CLIP makes of a text, its own start and end not counted."""
     tokenizer = shipped_tokenizer(pad_zero=False)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lora_core.hub.formats import TensorInfo
-from lora_core.store import replacing
+from lora_core.store import refuse_full_disk, replacing
 
 
 def header_bytes(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:
@@ -34,8 +34,11 @@ def write_safetensors(
     Raises:
         StoreError: the disk is full or not writable.
     """
+    header = header_bytes(tensors, metadata)
+    size_bytes = len(header) + max((info.end for info in tensors.values()), default=0)
     with replacing(path) as temporary, temporary.open("wb") as file, ThreadPoolExecutor(1) as writer:
-        written = writer.submit(file.write, header_bytes(tensors, metadata))
+        refuse_full_disk(path.parent, size_bytes)
+        written = writer.submit(file.write, header)
         for piece in data:
             written.result()
             written = writer.submit(file.write, piece)

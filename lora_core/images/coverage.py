@@ -127,6 +127,11 @@ def _lacking(found: Coverage, place: int) -> Iterator[str]:
                 yield f"{row.composition} {view.view} ({found.sets[view.there.index(most)]} has {most})"
 
 
+def signed(more: int) -> str:
+    """How many more, with its sign; nothing where there are as many."""
+    return f"{more:+d}".replace("-", "−") if more else ""
+
+
 def refuse_empty(found: Coverage) -> None:
     """Stop at a set that lacks a planned composition altogether, once it is clear that it does.
 

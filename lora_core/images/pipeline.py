@@ -1,8 +1,11 @@
 """The image steps of the graph; every picture is remembered on its own, so that a new one costs one picture's work."""
 
 import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
+
+from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Rejected
 from lora_core.errors import DatasetError, ImageError
@@ -21,8 +24,8 @@ from lora_core.recipe import Preprocess
 from lora_core.store import Store, canonical_json, digest_of
 
 # Raised when what comes out changes; recorded pictures of an older version are made again.
-_PREPROCESS_VERSION = 2
-_DOWNSCALE_VERSION = 2
+_PREPROCESS_VERSION = 3
+_DOWNSCALE_VERSION = 3
 
 # The other options are about the set: changing them makes no picture again.
 _OF_ONE_PICTURE = {"size", "alpha", "background", "min_source_px"}
@@ -78,7 +81,7 @@ def downscale(store: Store, manifest: Manifest, size_px: int, progress: Progress
             )
 
     def work(entry: Entry) -> dict[str, Any]:
-        key = digest_of(canonical_json(["downscale", _DOWNSCALE_VERSION, entry.image, size_px]))
+        key = digest_of(canonical_json(["downscale", _DOWNSCALE_VERSION, entry.image, entry.mask, size_px]))
         return _remembered(store, key, lambda: _scaled_down(store, entry, size_px))
 
     return Manifest(
@@ -101,17 +104,22 @@ def _each(
 def _remembered(store: Store, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was recorded under the key if its picture is still there, else made and recorded."""
     known = store.record(key)
-    if isinstance(known, dict) and ("reason" in known or store.has(str(known.get("image")))):
+    if isinstance(known, dict) and ("reason" in known or _is_whole(store, known)):
         return known
     made = make()
     store.set_record(key, made)
     return made
 
 
+def _is_whole(store: Store, made: dict[str, Any]) -> bool:
+    return all(store.has(str(made[name])) for name in ("image", "mask") if made.get(name))
+
+
 def _with_picture(entry: Entry, made: dict[str, Any]) -> Entry:
     return entry.model_copy(
         update={
             "image": made["image"],
+            "mask": made["mask"],
             "width": made["size"],
             "height": made["size"],
             "notes": (*entry.notes, *made["notes"]),
@@ -131,6 +139,7 @@ def _processed(store: Store, entry: Entry, options: Preprocess) -> dict[str, Any
     keep_thumbnail(store, picture, small)
     return {
         "image": picture,
+        "mask": None if square.mask is None else store.put_bytes(png_bytes(square.mask)),
         "size": options.size,
         "notes": square.notes,
         "flags": square.flags,
@@ -145,4 +154,8 @@ def _scaled_down(store: Store, entry: Entry, size_px: int) -> dict[str, Any]:
     if image.width != image.height:
         raise DatasetError(f"{entry.source}: {image.width}×{image.height} is not square; preprocess it first")
     picture = png_bytes(resized(image.convert("RGB"), size_px))
-    return {"image": store.put_bytes(picture), "size": size_px, "notes": (), "flags": ()}
+    mask = None
+    if entry.mask is not None:
+        opaque = Image.open(io.BytesIO(store.get_bytes(entry.mask))).convert("L")
+        mask = store.put_bytes(png_bytes(resized(opaque, size_px)))
+    return {"image": store.put_bytes(picture), "mask": mask, "size": size_px, "notes": (), "flags": ()}

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_EIGHT_BITS, _RGB = 8, 2
+_EIGHT_BITS = 8
+_COLOUR_TYPES = {"L": 0, "RGB": 2}
 _UP = 2
 # Level 1 of zlib; with Z_RLE the level hardly matters.
 _LEVEL = 1
@@ -22,12 +23,12 @@ def png_bytes(image: Image.Image) -> bytes:
     """A PNG without any metadata (W3C PNG, 3rd edition: every row is the difference to the row above, filter type 2).
 
     Args:
-        image: mode RGB.
+        image: mode RGB or L.
 
     Raises:
         ValueError: another mode.
     """
-    if image.mode != "RGB":
+    if image.mode not in _COLOUR_TYPES:
         raise ValueError(f"{image.mode} pictures are not written; convert to RGB first")
     rows = np.asarray(image).reshape(image.height, -1)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), dtype=np.uint8)
@@ -35,7 +36,7 @@ def png_bytes(image: Image.Image) -> bytes:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     deflate = zlib.compressobj(_LEVEL, strategy=zlib.Z_RLE)
-    header = struct.pack(">IIBBBBB", image.width, image.height, _EIGHT_BITS, _RGB, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", image.width, image.height, _EIGHT_BITS, _COLOUR_TYPES[image.mode], 0, 0, 0)
     pixels = deflate.compress(filtered.data) + deflate.flush()
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 

@@ -7,7 +7,7 @@ def resized(image: Image.Image, size_px: int) -> Image.Image:
     """A square picture at another size, with one Lanczos resize.
 
     Args:
-        image: mode RGB, square.
+        image: mode RGB or L, square.
         size_px: side of the result.
     """
     if image.size == (size_px, size_px):

@@ -23,12 +23,14 @@ class Square:
 
     Attributes:
         image: mode RGB, `Preprocess.size` squared.
+        mask: mode L, as large: how opaque the screenshot was; None: it has no transparency.
         alpha: how the file was found to store half-transparent pixels, whatever the recipe says; opaque: it has none.
         notes: what was decided on the way.
         flags: what a person should look at.
     """
 
     image: Image.Image
+    mask: Image.Image | None
     alpha: AlphaKind
     notes: tuple[str, ...]
     flags: tuple[str, ...]
@@ -59,10 +61,12 @@ def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
     background = colour_of(options.background)
     flags = [_OWN_BACKGROUND] if image.mode == "RGB" and not _on(image, background) else []
     box = square_around(subject, image.width, image.height)
-    flat, alpha, note = _flat(_cut(image, box, background), options)
+    cut = _cut(image, box, background)
+    flat, alpha, note = _flat(cut, options)
     if box.width < options.size:
         flags.append(f"enlarged from {box.width} to {options.size} px: take larger screenshots")
-    return Square(resized(flat, options.size), alpha, (*decoded.notes, note), tuple(flags))
+    mask = resized(cut.getchannel("A"), options.size) if cut.mode == "RGBA" else None
+    return Square(resized(flat, options.size), mask, alpha, (*decoded.notes, note), tuple(flags))
 
 
 def _on(image: Image.Image, background: tuple[int, int, int]) -> bool:

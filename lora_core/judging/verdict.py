@@ -1,23 +1,24 @@
 """The verdict on a LoRA's epochs: what was measured, and which one ships, as files in the store."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lora_core.captions.edit import Edited
-from lora_core.dataset import Frozen
+from lora_core.dataset import Frozen, Manifest
+from lora_core.judging.classifier import opinions
 from lora_core.judging.epoch import Choice, choose_epoch
-from lora_core.judging.scores import Figures, measure
+from lora_core.judging.habits import habits_of, traits_of
+from lora_core.judging.likeness import compare
+from lora_core.judging.scores import Evidence, Figures, measure
 from lora_core.progress import Progress
 from lora_core.recipe import Judging
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import load_samples, samples_manifest
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels
-from lora_core.tagging.wd14 import tag
+from lora_core.tagging.tag import tag
 
 VERDICT_FILE = "verdict.json"
-_LEAST_SHARE = 0.4
 
 
 class Verdict(Frozen):
@@ -27,43 +28,65 @@ class Verdict(Frozen):
     choice: Choice
 
 
-def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
-    """What the character is: tags taken out as traits on at least this share of its pictures, the commonest first."""
-    counts = Counter(
-        change.tag
-        for one in edited
-        for change in one.changes
-        if change.action == "removed" and change.rule.startswith("1 traits")
-    )
-    return tuple(tag for tag, count in counts.most_common() if count >= least_share * len(edited))
-
-
 def judge_epochs(
     store: Store,
     samples: ReportRef,
+    training: Manifest,
     edited: Sequence[Edited],
     tagger: Mapping[str, Path],
     options: Judging,
     progress: Progress,
+    classifier: Mapping[str, Path] | None = None,
 ) -> ReportRef:
-    """Let the tagger read every sample, measure identity and leak, and choose the epoch.
+    """Let the tagger read every sample, compare it with the screenshots, and choose the epoch.
+
+    Args:
+        store: where everything is.
+        samples: of `sample_epochs`.
+        training: the pictures the LoRA was trained on.
+        edited: their captions, before and after.
+        tagger: its files.
+        options: bounds, and what a person says.
+        progress: told after every sample.
+        classifier: a second opinion's files.
 
     Returns:
         A tree with `verdict.json`, a `Verdict`.
 
     Raises:
-        TaggerError: the tagger cannot be used.
-        GateError: there is no epoch to choose from.
+        TaggerError: the tagger or the classifier cannot be used.
+        GateError: there is no epoch to choose from, or not the one that the options name.
     """
     drawn = load_samples(store, samples)
-    table = tag(store, samples_manifest(drawn), tagger, progress)
-    labels: Collection[str] = {label.name for label in read_labels(tagger["selected_tags.csv"])}
-    figures = measure(drawn, table, traits=traits_of(edited), labels=labels)
-    verdict = Verdict(figures=figures, choice=choose_epoch(figures, options))
-    file = store.path(store.put_json(verdict.model_dump(mode="json")))
-    return ReportRef(sha256=store.put_tree({VERDICT_FILE: file}))
+    pictures = samples_manifest(drawn)
+    evidence = Evidence(
+        table=tag(store, pictures, tagger, progress),
+        labels=frozenset(label.name for label in read_labels(tagger["selected_tags.csv"])),
+        likeness=compare(store, drawn, training),
+        traits=traits_of(edited),
+        habits=habits_of(edited),
+        copy_bits=options.copy_bits,
+        second=opinions(store, pictures, classifier, options.classifier_label) if classifier else None,
+    )
+    figures = measure(drawn, evidence)
+    return _save(store, Verdict(figures=figures, choice=choose_epoch(figures, options)))
+
+
+def overrule(store: Store, ref: ReportRef, options: Judging) -> ReportRef:
+    """The same figures with the choice that the options now make.
+
+    Raises:
+        GateError: the options name what was not sampled.
+    """
+    figures = read_verdict(store, ref).figures
+    return _save(store, Verdict(figures=figures, choice=choose_epoch(figures, options)))
 
 
 def read_verdict(store: Store, ref: ReportRef) -> Verdict:
     """The verdict behind a ref."""
     return Verdict.model_validate_json(store.tree(ref.sha256)[VERDICT_FILE].read_bytes())
+
+
+def _save(store: Store, verdict: Verdict) -> ReportRef:
+    file = store.path(store.put_json(verdict.model_dump(mode="json")))
+    return ReportRef(sha256=store.put_tree({VERDICT_FILE: file}))

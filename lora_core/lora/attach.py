@@ -10,7 +10,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from lora_core.errors import LoraError
-from lora_core.lora.file import LoraFile, LoraModule, read_lora
+from lora_core.lora.adapter import Adapter, AdapterFile, read_any
+from lora_core.lora.file import LoraFile, LoraModule
 from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, misfit
 
 
@@ -18,7 +19,7 @@ from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, misfit
 class _Attached:
     """What is attached to a base: the handles that undo it, and the weight that all its modules read."""
 
-    lora: LoraFile
+    lora: LoraFile | AdapterFile
     weight: float
     handles: list[RemovableHandle]
 
@@ -26,10 +27,10 @@ class _Attached:
 _attached: WeakKeyDictionary[nn.Module, _Attached] = WeakKeyDictionary()
 
 
-def attach(components: Base, lora: LoraFile | Path, weight: float) -> None:
+def attach(components: Base, lora: LoraFile | AdapterFile | Path, weight: float) -> None:
     """Let a LoRA act on a base model until `detach`; one that was attached before is replaced.
 
-    Attaching the same `LoraFile` object again only changes the weight.
+    Attaching the same file object again only changes the weight.
 
     Args:
         components: the base.
@@ -43,12 +44,14 @@ def attach(components: Base, lora: LoraFile | Path, weight: float) -> None:
     if now is not None and now.lora is lora:
         now.weight = weight
         return
-    file = read_lora(lora) if isinstance(lora, Path) else lora
+    file = read_any(lora) if isinstance(lora, Path) else lora
     targets = _targets(components, file)
     detach(components)
     new = _Attached(file, weight, [])
     for name, module in targets.items():
-        new.handles.append(module.register_forward_hook(_Addition(module, file.modules[name], new)))
+        found = file.modules[name]
+        hook = _Change(module, found, new) if isinstance(found, Adapter) else _Addition(module, found, new)
+        new.handles.append(module.register_forward_hook(hook))
     _attached[components.unet] = new
 
 
@@ -59,7 +62,7 @@ def detach(components: Base) -> None:
         handle.remove()
 
 
-def _targets(components: Base, file: LoraFile) -> dict[str, nn.Module]:
+def _targets(components: Base, file: LoraFile | AdapterFile) -> dict[str, nn.Module]:
     """LoRA name → the base's module.
 
     Raises:
@@ -74,13 +77,36 @@ def _targets(components: Base, file: LoraFile) -> dict[str, nn.Module]:
     if unknown:
         raise LoraError(misfit(file.name, unknown, len(file.modules), components.architecture))
     for name, lora in file.modules.items():
-        shape = modules[name].get_parameter("weight").shape
-        if (lora.up.shape[0], lora.down.shape[1]) != tuple(shape[:2]):
+        weight = modules[name].get_parameter("weight")
+        if problem := _misfit(lora, weight):
             raise LoraError(
-                f"{file.name}: {name} is made for a weight of {lora.up.shape[0]}×{lora.down.shape[1]}, the base's has "
-                f"{shape[0]}×{shape[1]}; it is for another architecture than this base ({components.architecture})"
+                f"{file.name}: {name} is made for {problem}, the base's has {weight.shape[0]}×{weight.shape[1]}; it is "
+                f"for another architecture than this base ({components.architecture})"
             )
     return {name: modules[name] for name in file.modules}
+
+
+def _misfit(lora: LoraModule | Adapter, weight: torch.Tensor) -> str:
+    """What kind of weight a module is made for if not for this one; else empty."""
+    if isinstance(lora, Adapter):
+        return "" if lora.fits(weight) else "a weight of another shape"
+    shape = (lora.up.shape[0], lora.down.shape[1])
+    return "" if shape == tuple(weight.shape[:2]) else f"a weight of {shape[0]}×{shape[1]}"
+
+
+class _Change:
+    """A forward hook that adds what a changed weight would add: of the kinds that are no product of two matrices."""
+
+    def __init__(self, module: nn.Module, adapter: Adapter, attached: _Attached) -> None:
+        self._attached = attached
+        self._adapter = adapter.to(module.get_parameter("weight").device)
+
+    def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        weight = module.get_parameter("weight")
+        change = ((self._adapter.merged(weight) - weight) * self._attached.weight).to(weight.dtype)
+        if isinstance(module, nn.Conv2d):
+            return output + functional.conv2d(args[0], change, None, module.stride, module.padding, module.dilation)
+        return output + functional.linear(args[0], change)
 
 
 class _Addition:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from lora_core.errors import LoraError
 from lora_core.hub.layout import Part
 from lora_core.lora.algebra import without_mid
@@ -54,7 +52,7 @@ def convert(source: Path, out: Path, naming: Naming, progress: Progress, name: s
         for done, module in enumerate(sorted(lora.parts), 1):
             found = lora.read(module)
             if naming == "kohya":
-                add_module(spool, module, found, torch.promote_types(found.down.dtype, found.up.dtype))
+                add_module(spool, module, found, found.dtype)
             else:
                 part, inner = places[module]
                 found = without_mid(found)

@@ -55,6 +55,12 @@ class LoraModule:
         """alpha / rank, the factor on up · down."""
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """One that holds all its matrices as they are."""
+        widest = torch.promote_types(self.down.dtype, self.up.dtype)
+        return widest if self.mid is None else torch.promote_types(widest, self.mid.dtype)
+
     def to(self, dtype: torch.dtype) -> "LoraModule":
         """The same in another dtype."""
         mid = None if self.mid is None else self.mid.to(dtype)
@@ -158,16 +164,19 @@ def write_lora(path: Path, layers: Sequence[Layer], *, dtype: torch.dtype, metad
 def add_module(spool: Spool, name: str, module: LoraModule, dtype: torch.dtype) -> None:
     """Put a module into a file under way, in sd-scripts' naming. Modules come in the order of their names.
 
-    An alpha that the file's dtype would round is kept in float32, so that the scale stays what it is.
-
     Raises:
         LoraError: a weight is not finite in that dtype.
         StoreError: the disk is full or not writable.
     """
     if module.alpha is not None:
-        alpha = torch.tensor(module.alpha, dtype=torch.float64)
-        spool.add(f"{name}.alpha", alpha.to(dtype if alpha.to(dtype) == alpha else torch.float32))
+        add_alpha(spool, name, module.alpha, dtype)
     spool.add(f"{name}.lora_down.weight", module.down.detach().to(device="cpu", dtype=dtype))
     if module.mid is not None:
         spool.add(f"{name}.lora_mid.weight", module.mid.detach().to(device="cpu", dtype=dtype))
     spool.add(f"{name}.lora_up.weight", module.up.detach().to(device="cpu", dtype=dtype))
+
+
+def add_alpha(spool: Spool, name: str, alpha: float, dtype: torch.dtype) -> None:
+    """Put a module's alpha into a file under way: in float32 if the file's dtype would round it."""
+    exact = torch.tensor(alpha, dtype=torch.float64)
+    spool.add(f"{name}.alpha", exact.to(dtype if exact.to(dtype) == exact else torch.float32))

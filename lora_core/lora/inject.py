@@ -2,89 +2,170 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from lora_core.device import counter_generator
 from lora_core.errors import LoraError
-from lora_core.lora.keys import TEXT_PARTS, Base, module_names
+from lora_core.lora.keys import TEXT_PARTS, Base
+from lora_core.lora.magnitude import MAGNITUDE, add_magnitude
+from lora_core.lora.targets import LoraPart, Target, targets
+from lora_core.recipe import Network
 
-LoraPart = Literal["unet", "text_encoder", "text_encoder_2"]
-_ADAPTER = "default"
+ADAPTER = "default"
+_LORA = {"lora_down.weight": "lora_A.{}.weight", "lora_up.weight": "lora_B.{}.weight"}
+_LOHA = {key: f"{key}.{{}}" for key in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")}
+_LOKR = {key: f"{key}.{{}}" for key in ("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b")}
+_MATRICES = {"lora": _LORA, "dora": _LORA, "loha": _LOHA, "lokr": _LOKR}
+"""Of each kind: a matrix's name in the file → its name in peft's module."""
+_ZERO_AT_FIRST = ("lora_up.weight", "hada_w2_b", "lokr_w2", "lokr_w2_b")
 
 
 @dataclass(frozen=True)
 class LoraLayer:
-    """One module's LoRA: its output is up(down(x)) · alpha / rank."""
+    """One module's LoRA. Of the plain kind, its output is up(down(x)) · alpha / rank."""
 
     name: str
     """As in the file, without `.lora_down.weight`."""
     part: LoraPart
-    down: nn.Parameter
-    """(rank, in) or (rank, in, 1, 1)."""
-    up: nn.Parameter
-    """(out, rank) or (out, rank, 1, 1)."""
+    matrices: Mapping[str, nn.Parameter]
+    """What is trained, by its name in the file."""
     rank: int
     alpha: float
+    lr_factor: float
+    """Factor on its part's learning rate."""
+    module: nn.Module = field(repr=False, compare=False)
+    """peft's, in the place of the base's."""
+
+    @property
+    def down(self) -> nn.Parameter:
+        """(rank, in) or (rank, in, kh, kw), of the plain kind and of DoRA."""
+        return self.matrices["lora_down.weight"]
+
+    @property
+    def up(self) -> nn.Parameter:
+        """(out, rank) or (out, rank, 1, 1)."""
+        return self.matrices["lora_up.weight"]
 
 
 def inject(
-    components: Base, *, rank: int, alpha: float, unet: bool, text_encoder: bool, seed: int
+    components: Base,
+    *,
+    rank: int,
+    alpha: float,
+    unet: bool,
+    text_encoder: bool,
+    seed: int,
+    network: Network | None = None,
 ) -> tuple[LoraLayer, ...]:
     """Put a new LoRA into the models. They are changed in place; load a base anew for another training.
 
     Args:
         components: the base, frozen.
-        rank: of every layer.
+        rank: of every layer that the network says nothing else about.
         alpha: the LoRA's output is scaled by alpha / rank.
         unet: whether the U-Net gets one.
         text_encoder: whether the text encoders get one.
         seed: of the first values.
+        network: its kind, other ranks, dropout of whole modules; None: a plain LoRA.
 
     Returns:
-        The layers, text encoders first as in sd-scripts' files. Their parameters are float32 and trainable. `down` is
-        drawn kaiming-uniform with a = √5, so within ±1/√in, from the seed and the layer's name alone; `up` is zero, so
-        the model's output is at first unchanged.
+        The layers, text encoders first as in sd-scripts' files. Their parameters are float32 and trainable. All but
+        one of a module's matrices are drawn kaiming-uniform with a = √5, so within ±1/√in, from the seed and the
+        layer's name alone; that one is zero, so the model's output is at first unchanged.
 
     Raises:
         LoraError: neither part was asked for, or the base has a LoRA already.
+        RecipeError: `network.block_lr` does not fit the base.
     """
     if not (unet or text_encoder):
         raise LoraError("neither the U-Net nor the text encoder is trained; give one of them a learning rate")
-    parts: list[LoraPart] = []
-    if text_encoder:
-        parts += [cast(LoraPart, part) for part in TEXT_PARTS[: len(components.text_encoders)]]
-    if unet:
-        parts.append("unet")
-    return tuple(layer for part in parts for layer in _inject_part(components, part, rank=rank, alpha=alpha, seed=seed))
-
-
-def _inject_part(components: Base, part: LoraPart, *, rank: int, alpha: float, seed: int) -> Iterator[LoraLayer]:
-    model = components.unet if part == "unet" else components.text_encoders[TEXT_PARTS.index(part)]
-    names = module_names(components, part)
-    if any("lora_" in name for name, _ in model.named_parameters()):
+    if any(isinstance(module, BaseTunerLayer) for model in _models(components) for module in model.modules()):
         raise LoraError("the base has a LoRA in training already; load it anew")
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(names), init_lora_weights=False, lora_dropout=0.0)
-    inject_adapter_in_model(config, model, adapter_name=_ADAPTER)
-    for path, name in names.items():
-        down = model.get_parameter(f"{path}.lora_A.{_ADAPTER}.weight")
-        up = model.get_parameter(f"{path}.lora_B.{_ADAPTER}.weight")
-        for parameter in (down, up):
-            parameter.data = parameter.data.to(torch.float32)
-            parameter.requires_grad_(True)
-        if not down.is_meta:
-            down.data.copy_(first_values(tuple(down.shape), seed, name))
-            up.data.zero_()
-        yield LoraLayer(name=name, part=part, down=down, up=up, rank=rank, alpha=alpha)
+    network = network or Network()
+    found = targets(components, network, rank=rank, alpha=alpha, unet=unet, text_encoder=text_encoder)
+    parts = dict.fromkeys(target.part for target in found)
+    return tuple(
+        layer
+        for part in parts
+        for layer in _inject_part(components, [each for each in found if each.part == part], network, seed)
+    )
+
+
+def _models(components: Base) -> tuple[nn.Module, ...]:
+    return (components.unet, *components.text_encoders)
+
+
+def _inject_part(components: Base, found: Sequence[Target], network: Network, seed: int) -> Iterator[LoraLayer]:
+    part = found[0].part
+    model = components.unet if part == "unet" else components.text_encoders[TEXT_PARTS.index(part)]
+    inject_adapter_in_model(_config(found, network), model, adapter_name=ADAPTER)
+    for target in found:
+        module = model.get_submodule(target.path)
+        module.train(_peft_drops(network))
+        yield _layer(target, module, network, seed)
+
+
+def _peft_drops(network: Network) -> bool:
+    """Whether peft is to leave rows or modules out; in training mode it draws numbers for that even at a share of 0."""
+    return network.kind in ("loha", "lokr") and bool(network.rank_dropout or network.module_dropout)
+
+
+def _config(found: Sequence[Target], network: Network) -> LoraConfig | LoHaConfig | LoKrConfig:
+    """peft's, with the ranks that differ from the first module's by name."""
+    first = found[0]
+    others: dict[tuple[int, float], list[str]] = {}
+    for target in found:
+        if (shape := (target.rank, target.alpha)) != (first.rank, first.alpha):
+            others.setdefault(shape, []).append(target.path.replace(".", r"\."))
+    common: dict[str, Any] = {
+        "r": first.rank,
+        "target_modules": [target.path for target in found],
+        "rank_pattern": {"|".join(paths): rank for (rank, _), paths in others.items()},
+        "alpha_pattern": {"|".join(paths): alpha for (_, alpha), paths in others.items()},
+    }
+    dropouts = {"rank_dropout": network.rank_dropout, "module_dropout": network.module_dropout}
+    if network.kind == "loha":
+        return LoHaConfig(**common, **dropouts, alpha=first.alpha, init_weights=False)
+    if network.kind == "lokr":
+        factor = network.factor or -1
+        return LoKrConfig(**common, **dropouts, alpha=first.alpha, init_weights=False, decompose_factor=factor)
+    return LoraConfig(**common, lora_alpha=first.alpha, init_lora_weights=False, lora_dropout=0.0)
+
+
+def _layer(target: Target, module: Any, network: Network, seed: int) -> LoraLayer:
+    there = dict(module.named_parameters())
+    matrices = {
+        key: there[path.format(ADAPTER)]
+        for key, path in _MATRICES[network.kind].items()
+        if path.format(ADAPTER) in there
+    }
+    alpha = target.alpha
+    if network.kind == "lokr" and "lokr_w2" in matrices:  # both whole: web UIs take no scale from alpha then
+        module.scaling[ADAPTER], alpha = 1.0, float(target.rank)
+    for key, parameter in matrices.items():
+        parameter.data = parameter.data.to(torch.float32)
+        parameter.requires_grad_(True)
+        if parameter.is_meta:
+            continue
+        if key in _ZERO_AT_FIRST:
+            parameter.data.zero_()
+        else:
+            name = target.name if key == "lora_down.weight" else f"{target.name}.{key}"
+            parameter.data.copy_(first_values(tuple(parameter.shape), seed, name))
+    if network.kind == "dora":
+        matrices[MAGNITUDE] = add_magnitude(module, ADAPTER)
+    return LoraLayer(target.name, target.part, matrices, target.rank, alpha, target.lr_factor, module)
 
 
 def first_values(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:
-    """The first `down` of a layer: uniform within ±1/√fan_in (He et al. 2015 with a = √5, as torch's linear layers)."""
+    """A layer's first values: uniform within ±1/√fan_in (He et al. 2015 with a = √5, as torch's linear layers)."""
     generator = counter_generator(seed, int(hashlib.sha256(name.encode()).hexdigest(), 16))
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)

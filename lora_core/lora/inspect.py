@@ -1,89 +1,50 @@
 """What a file is: a LoRA, a checkpoint or neither, told from its header alone."""
 
+import json
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from lora_core.errors import CheckpointError, LoraError
-from lora_core.hub.formats import Header, read_header
-from lora_core.hub.layout import detect_architecture
-from lora_core.lora.header import tag_frequency
+from lora_core.hub import find_model_files
+from lora_core.hub.formats import Header, TensorInfo, read_header
+from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
+from lora_core.lora.header import MADE, tag_frequency
+from lora_core.lora.inspection import Inspection, Tag
 from lora_core.lora.keys import lora_architecture
-from lora_core.lora.parts import input_widths, is_diffusers, lora_parts
+from lora_core.lora.merge import MERGED
+from lora_core.lora.parts import input_widths, is_diffusers, lora_parts, other_kind
+from lora_core.lora.places import find_weights
 from lora_core.lora.tensors import TensorFile
 
 _TOP_TAGS = 30
-_SHORT = 100
-
-
-class Tag(BaseModel):
-    """A tag and in how many captions of the training it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    count: int
-
-
-class Inspection(BaseModel):
-    """What `headcanon inspect` shows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    kind: Literal["lora", "checkpoint", "other"]
-    what: str = Field(description="In words.")
-    architecture: str = Field(description="sd1, sd2, sdxl, or what can be said of it.")
-    size_bytes: int
-    tensors: int
-    dtypes: tuple[str, ...]
-    modules: int = Field(default=0, description="Of a LoRA.")
-    parts: Mapping[str, int] = Field(default={}, description="Of a LoRA: modules of the U-Net and the text encoders.")
-    ranks: tuple[int, ...] = Field(default=(), description="Of a LoRA, each once.")
-    alphas: tuple[float, ...] = Field(default=(), description="Of a LoRA, each once; empty: as the rank.")
-    tags: tuple[Tag, ...] = Field(default=(), description="The most frequent tags, from the metadata.")
-    metadata: Mapping[str, str] = Field(default={})
-
-    def __str__(self) -> str:
-        """What a person wants to know, line by line; the metadata that is long JSON is left to programs."""
-        lines = [f"{self.path}: {self.what}", f"architecture  {self.architecture}"]
-        lines.append(f"size          {self.size_bytes / 1e6:.1f} MB, {self.tensors} tensors, {', '.join(self.dtypes)}")
-        if self.modules:
-            parts = ", ".join(f"{count} {part}" for part, count in self.parts.items())
-            lines.append(f"modules       {self.modules} ({parts})")
-            lines.append(f"rank          {', '.join(map(str, self.ranks))}")
-            lines.append(
-                f"alpha         {', '.join(f'{alpha:g}' for alpha in self.alphas) or 'not stated: as the rank'}"
-            )
-        if self.tags:
-            lines.append("tags          " + ", ".join(f"{tag.name} ({tag.count})" for tag in self.tags))
-        short = {key: value for key, value in self.metadata.items() if len(value) <= _SHORT}
-        lines += [f"  {key} = {value}" for key, value in short.items()]
-        if len(short) < len(self.metadata):
-            lines.append(f"  … and {len(self.metadata) - len(short)} long entries of metadata")
-        return "\n".join(lines)
+_RANKED = (".lora_down.weight", ".hada_w1_b", ".lokr_w1_b", ".lokr_w2_b")
+_FOLDERS = {"unet": "U-Net", "text_encoder": "text encoder", "text_encoder_2": "text encoder 2", "vae": "VAE"}
+_PREFIXES = (
+    (UNET_PREFIX, "U-Net"),
+    (VAE_PREFIX, "VAE"),
+    ("cond_stage_model.", "text encoder"),
+    ("conditioner.embedders.0.", "text encoder"),
+    ("conditioner.embedders.1.", "text encoder 2"),
+    (EMA_PREFIX, "averaged copy (EMA)"),
+)
 
 
 def inspect_file(path: Path) -> Inspection:
-    """Look at a safetensors file. Only its header and a LoRA's alphas are read.
+    """Look at a safetensors file or a diffusers folder. Only headers and a LoRA's alphas are read.
 
     Raises:
-        CheckpointError: it is not a whole safetensors file; pickles are refused unread.
+        CheckpointError: it is neither, or not whole; pickles are refused unread.
     """
-    if path.is_dir():
-        raise CheckpointError(f"{path}: this is a folder; name a .safetensors file")
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file")
+    if path.is_dir():
+        return _folder(path)
     header = read_header(path, str(path))
-    common = {
-        "path": str(path),
-        "size_bytes": path.stat().st_size,
-        "tensors": len(header.tensors),
-        "dtypes": tuple(sorted({info.dtype for info in header.tensors.values()})),
+    common = _common(path, {path.name: path}, [header]) | {
         "tags": _tags(header.metadata),
+        "made": tuple(_made(header.metadata)),
         "metadata": dict(sorted(header.metadata.items())),
     }
     if is_diffusers(header) or any(key.startswith("lora_") for key in header.tensors):
@@ -93,17 +54,74 @@ def inspect_file(path: Path) -> Inspection:
     except CheckpointError as error:
         what = str(error).removeprefix(f"{path.name}: ").partition(";")[0]
         return Inspection.model_validate({**common, "kind": "other", "what": what, "architecture": "unknown"})
-    what = "a base model in the original layout" + (", merged" if "headcanon.merged" in header.metadata else "")
-    return Inspection.model_validate({**common, "kind": "checkpoint", "what": what, "architecture": architecture})
+    what = "a base model in the original layout" + (", merged" if MERGED in header.metadata else "")
+    counts = _parameters((_model_of(key), info) for key, info in header.tensors.items())
+    found = {"kind": "checkpoint", "what": what, "architecture": architecture, "parameters": counts}
+    return Inspection.model_validate({**common, **found})
+
+
+def _folder(path: Path) -> Inspection:
+    """A diffusers folder.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    files = find_model_files(str(path), "")
+    if len(files) == 1:  # a folder around a single file
+        return inspect_file(*files.values())
+    headers = {name: read_header(file, name) for name, file in files.items() if name.endswith(".safetensors")}
+    weights = {name: files[name] for name in headers}
+    tensors = ((name.partition("/")[0], info) for name, header in headers.items() for info in header.tensors.values())
+    return Inspection.model_validate(
+        {
+            **_common(path, weights, list(headers.values())),
+            "kind": "checkpoint",
+            "what": "a base model as a diffusers folder",
+            "architecture": find_weights(headers, files).architecture,
+            "parameters": _parameters((_FOLDERS.get(folder, folder), info) for folder, info in tensors),
+            "made": tuple(line for header in headers.values() for line in _made(header.metadata)),
+        }
+    )
+
+
+def _common(path: Path, files: Mapping[str, Path], headers: list[Header]) -> dict[str, object]:
+    return {
+        "path": str(path),
+        "size_bytes": sum(file.stat().st_size for file in files.values()),
+        "tensors": sum(len(header.tensors) for header in headers),
+        "dtypes": tuple(sorted({info.dtype for header in headers for info in header.tensors.values()})),
+    }
+
+
+def _parameters(tensors: Iterable[tuple[str, TensorInfo]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for model, info in tensors:
+        counts[model] += math.prod(info.shape)
+    return {model: counts[model] for model in (*_FOLDERS.values(), *sorted(counts)) if counts[model]}
+
+
+def _model_of(key: str) -> str:
+    """Which model of a single file a tensor belongs to."""
+    return next((model for start, model in _PREFIXES if key.startswith(start)), "other")
+
+
+def _made(metadata: Mapping[str, str]) -> Iterable[str]:
+    """What our tools have noted, in words; nothing where the note is not as they write it."""
+    try:
+        if made := json.loads(metadata.get(MADE, "null")):
+            sources = (f"{each['weight']:g} × {each['sha256'][:12]}" for each in made.get("sources", ()))
+            yield f"by {made['how']} from {' and '.join(sources) or 'two models'}"
+        for each in json.loads(metadata.get(MERGED, "[]")):
+            yield f"by merging {each['weight']:g} × {each['lora_sha256'][:12]} into it"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
 
 
 def _lora(path: Path, header: Header) -> dict[str, object]:
     try:
         parts = lora_parts(header, path.name)
     except LoraError as error:
-        what = str(error).removeprefix(f"{path.name}: ")
-        names = {key.partition(".")[0]: 0 for key in header.tensors}
-        return {"kind": "other", "what": what, "architecture": lora_architecture(names, header.metadata)}
+        return _other_lora(header, str(error).removeprefix(f"{path.name}: "))
     file = TensorFile(path, path.name)
     stated = {float(file.read(part.keys["alpha"])) for part in parts.values() if "alpha" in part.keys}
     return {
@@ -111,10 +129,27 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
         "what": "a LoRA" + (" in diffusers' naming" if is_diffusers(header) else ""),
         "architecture": lora_architecture(input_widths(parts), header.metadata),
         "modules": len(parts),
-        "parts": dict(sorted(Counter(_part(name) for name in parts).items())),
+        "parts": _count(parts),
         "ranks": tuple(sorted({part.rank for part in parts.values()})),
         "alphas": tuple(sorted(stated | {part.alpha for part in parts.values() if part.alpha is not None})),
     }
+
+
+def _other_lora(header: Header, problem: str) -> dict[str, object]:
+    """What can be said of a kind that is no plain LoRA, or of one that is broken."""
+    names = {key.partition(".")[0]: 0 for key in header.tensors}
+    what = other_kind(header) if problem.startswith("this is ") else ""
+    found: dict[str, object] = {
+        "kind": "other", "what": problem, "architecture": lora_architecture(names, header.metadata)
+    }  # fmt: skip
+    if not what:
+        return found
+    ranks = {info.shape[0] for key, info in header.tensors.items() if key.endswith(_RANKED) and info.shape}
+    return {**found, "what": what, "modules": len(names), "parts": _count(names), "ranks": tuple(sorted(ranks))}
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(_part(name) for name in names).items()))
 
 
 def _part(name: str) -> str:

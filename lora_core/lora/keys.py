@@ -75,7 +75,7 @@ def module_names(base: Base, part: Part) -> dict[str, str]:
     """
     model = base.unet if part == "unet" else base.text_encoders[TEXT_PARTS.index(part)]
     paths = _unet_paths(model) if part == "unet" else _text_paths(model)
-    layers, up_attention = _build(base.unet)
+    layers, up_attention = unet_build(base.unet)
     return {path: kohya_name(base.architecture, part, path, layers=layers, up_attention=up_attention) for path in paths}
 
 
@@ -86,7 +86,7 @@ def attachable_names(base: Base, part: Part) -> dict[str, str]:
     """
     if part != "unet":
         return {name: path for path, name in module_names(base, part).items()}
-    layers, up_attention = _build(base.unet)
+    layers, up_attention = unet_build(base.unet)
     paths = [path for path, module in base.unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     names = {f"lora_unet_{path.replace('.', '_')}": path for path in paths}
     if base.architecture == "sdxl":
@@ -116,7 +116,8 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
 
 
-def _build(unet: nn.Module) -> tuple[int, tuple[bool, ...]]:
+def unet_build(unet: nn.Module) -> tuple[int, tuple[bool, ...]]:
+    """Residual blocks a level on the U-Net's way down, and for each level on its way up whether it has attention."""
     blocks = unet.get_submodule("up_blocks").children()
     down = unet.get_submodule("down_blocks.0.resnets")
     return len(list(down.children())), tuple(hasattr(block, "attentions") for block in blocks)

@@ -28,11 +28,14 @@ _BUILDS: Mapping[Architecture, _Build] = {
     "sd2": _Build(2, (False, True, True, True), 1, (24,)),
     "sdxl": _Build(2, (True, True, False), 10, (12, 32)),
 }
-_TEXT = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
-_RESNET = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
+TEXT_MODULES = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
+"""Of a text encoder's layer."""
+RESNET_MODULES = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
+"""Of a residual block."""
 _ATTENTION = tuple(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v"))
 _TRANSFORMER = (*_ATTENTION, "attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2")
-_ENDS = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
+END_MODULES = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
+"""Of the U-Net, outside its blocks."""
 
 
 @cache
@@ -57,6 +60,8 @@ def name_of(architecture: Architecture, part: Part, path: str) -> str:
     Raises:
         KeyError: the architecture has no such part, or no place for such a path.
     """
+    if (part, path) not in _known(architecture == "sdxl"):
+        raise KeyError(path)
     build = _BUILDS[architecture]
     return kohya_name(architecture, part, path, layers=build.layers, up_attention=build.up_attention)
 
@@ -69,28 +74,35 @@ def plain_name(path: str) -> str:
 def same_name(name: str, architecture: str) -> str:
     """One name for a module of an SDXL U-Net, whichever of the two namings a file uses."""
     place = module_places().get(name)
-    if architecture != "sdxl" or place is None or place[0] != "unet":
+    if architecture != "sdxl" or place not in _known(True) or place[0] != "unet":
         return name
     return name_of("sdxl", *place)
 
 
+@cache
+def _known(xl: bool) -> frozenset[tuple[Part, str]]:
+    """Every module's place, of SDXL or of its elders, whose names are made alike."""
+    builds = (build for architecture, build in _BUILDS.items() if (architecture == "sdxl") == xl)
+    return frozenset(place for build in builds for place in _paths(build))
+
+
 def _paths(build: _Build) -> Iterator[tuple[Part, str]]:
     for part, layers in zip(TEXT_PARTS, build.text_layers, strict=False):
-        yield from ((part, f"text_model.encoder.layers.{n}.{module}") for n in range(layers) for module in _TEXT)
-    yield from (("unet", path) for path in _ENDS)
+        yield from ((part, f"text_model.encoder.layers.{n}.{module}") for n in range(layers) for module in TEXT_MODULES)
+    yield from (("unet", path) for path in END_MODULES)
     levels = len(build.up_attention)
     for level in range(levels):
         yield from (("unet", path) for path in _block(f"down_blocks.{level}", build.layers, build.depth))
         yield from (("unet", path) for path in _block(f"up_blocks.{level}", build.layers + 1, build.depth))
         yield "unet", f"down_blocks.{level}.downsamplers.0.conv"
         yield "unet", f"up_blocks.{level}.upsamplers.0.conv"
-    yield from (("unet", f"mid_block.resnets.{n}.{module}") for n in range(2) for module in _RESNET)
+    yield from (("unet", f"mid_block.resnets.{n}.{module}") for n in range(2) for module in RESNET_MODULES)
     yield from (("unet", path) for path in _attention("mid_block.attentions.0", build.depth))
 
 
 def _block(block: str, count: int, depth: int) -> Iterator[str]:
     for index in range(count):
-        yield from (f"{block}.resnets.{index}.{module}" for module in _RESNET)
+        yield from (f"{block}.resnets.{index}.{module}" for module in RESNET_MODULES)
         yield from _attention(f"{block}.attentions.{index}", depth)
 
 

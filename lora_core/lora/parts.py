@@ -78,7 +78,8 @@ def lora_parts(header: Header, name: str) -> dict[str, Parts]:
     for key in header.tensors:
         found = (_DIFFUSERS if diffusers else _KOHYA).fullmatch(key)
         if not found:
-            raise LoraError(_other_kind(header, key, name))
+            what = other_kind(header) or f"something else (it has a tensor {key!r})"
+            raise LoraError(f"{name}: this is {what}, not a LoRA as sd-scripts writes it; a plain one is needed")
         module = f"{found['part']}.{found['path']}" if diffusers else found["module"]
         keys.setdefault(module, {})[_HALVES[found["half"]]] = key
     if not keys:
@@ -100,10 +101,9 @@ def input_widths(parts: Mapping[str, Parts]) -> dict[str, int]:
     return {name: module.shape[1] for name, module in parts.items()}
 
 
-def _other_kind(header: Header, key: str, name: str) -> str:
-    kinds = (what for mark, what in _OTHER_KINDS if any(mark in each for each in header.tensors))
-    what = next(kinds, f"something else (it has a tensor {key!r})")
-    return f"{name}: this is {what}, not a LoRA as sd-scripts, web UIs or diffusers write it; use such a file"
+def other_kind(header: Header) -> str:
+    """What a file is that is no plain LoRA, in words; "" if that cannot be told."""
+    return next((what for mark, what in _OTHER_KINDS if any(mark in key for key in header.tensors)), "")
 
 
 def _check_module(module: str, parts: Parts, name: str) -> None:

@@ -10,12 +10,10 @@ from typing import Any
 from lora_core.errors import CheckpointError
 from lora_core.hub.formats import Header, TensorInfo
 from lora_core.hub.layout import UNET_PREFIX, Architecture, OriginalLayout, Part, Place, read_layout, unet_name
-from lora_core.lora.keys import kohya_name
+from lora_core.lora.keys import TEXT_PARTS, kohya_name
+from lora_core.lora.names import END_MODULES, RESNET_MODULES, TEXT_MODULES, plain_name
 
-_RESNET = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
 _SAMPLERS = ("downsamplers.0.conv", "upsamplers.0.conv")
-_TEXT = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
-_TEXT_PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2")
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,15 @@ def _single(
 
 def _paths(tensors: Mapping[str, TensorInfo], layout: OriginalLayout) -> Iterator[tuple[Part, str]]:
     """Every module path that the layout may have; whether the file has it is seen by its tensors."""
-    for part, _ in zip(_TEXT_PARTS, layout.text_encoders, strict=False):
+    for part, _ in zip(TEXT_PARTS, layout.text_encoders, strict=False):
         for number in range(_text_layers(tensors)):
-            yield from ((part, f"encoder.layers.{number}.{module}") for module in _TEXT)
+            yield from ((part, f"encoder.layers.{number}.{module}") for module in TEXT_MODULES)
+    yield from (("unet", path) for path in END_MODULES)
     levels = len(layout.up_attention)
     blocks = [f"{way}_blocks.{level}" for way in ("down", "up") for level in range(levels)]
     for block in [*blocks, "mid_block"]:
         for index in range(layout.layers + 1):
-            yield from (("unet", f"{block}.resnets.{index}.{module}") for module in _RESNET)
+            yield from (("unet", f"{block}.resnets.{index}.{module}") for module in RESNET_MODULES)
             if block != "mid_block" or index == 0:
                 path = f"{block}.attentions.{index}"
                 start = UNET_PREFIX + unet_name(f"{path}.", layout.layers, layout.up_attention)
@@ -109,13 +108,13 @@ def _folder(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weights
     architecture: Architecture = "sdxl" if two else "sd2" if config.get("use_linear_projection") else "sd1"
     layers = config.get("layers_per_block", 2)
     up_attention = tuple("CrossAttn" in kind for kind in config.get("up_block_types", ()))
-    parts: tuple[Part, ...] = ("unet", *_TEXT_PARTS)
+    parts: tuple[Part, ...] = ("unet", *TEXT_PARTS)
     by_name: dict[str, Weight] = {}
     for file, header in headers.items():
         part = next((part for part in parts if file.startswith(f"{part}/")), None)
         for key, info in header.tensors.items() if part else ():
             path = key.removesuffix(".weight")
-            if part and path != key and len(info.shape) >= 2 and "embedding" not in path:
+            if part and path != key and len(info.shape) >= 2 and "embeddings." not in path:
                 for name in _names(architecture, part, path, layers, up_attention):
                     by_name[name] = Weight(file, Place(key), info.shape)
     return Weights(architecture, by_name)
@@ -130,5 +129,5 @@ def _names(
     except KeyError:
         return ()
     if part == "unet" and architecture == "sdxl":
-        return (name, f"lora_unet_{path.replace('.', '_')}")
+        return (name, plain_name(path))
     return (name,)

@@ -1,5 +1,6 @@
 """What a sum of LoRAs is made of: files with their weights, and their modules under names that all of them share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,15 @@ class Term:
     weight: float = 1.0
     name: str = ""
     """What the user calls the file; the path if empty."""
+
+    def __post_init__(self) -> None:
+        """Refuse a weight that is no number.
+
+        Raises:
+            LoraError: it is NaN or infinite.
+        """
+        if not math.isfinite(self.weight):
+            raise LoraError(f"{self.name or self.path}: weight {self.weight} is no number; give one such as 0.8")
 
 
 def weighted(paths: Sequence[Path], weights: Sequence[float]) -> list[Term]:

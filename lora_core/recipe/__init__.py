@@ -6,22 +6,31 @@ models make a readable form in Prefect's UI: an empty text or a zero means "not 
 """
 
 from lora_core.recipe.captions import Captions
+from lora_core.recipe.method import PRESETS, Difference, Method
 from lora_core.recipe.models import Base, Process, Tagger
+from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
 from lora_core.recipe.pictures import COMPOSITIONS, Composition, Downscale, Preprocess, Set, ShotPlan, Style
-from lora_core.recipe.results import Judging, Publish, Sampling
+from lora_core.recipe.results import Gates, Judging, Mode, Publish, Sampling
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
 from lora_core.recipe.whole import Recipe, Runtime
 
 __all__ = (
     "COMPOSITIONS",
+    "PRESETS",
     "Base",
     "Captions",
     "CharacterTraining",
     "Composition",
+    "Difference",
     "Downscale",
+    "Gates",
     "Judging",
     "Merge",
+    "Method",
+    "Mode",
+    "Network",
+    "Noise",
     "Options",
     "Preprocess",
     "Process",

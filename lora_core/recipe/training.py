@@ -1,9 +1,10 @@
 """Both trainings and the merge between them."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
 
 
@@ -50,21 +51,49 @@ class Training(Options):
         description="Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates "
         "fit it.",
     )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        title="Gradient accumulation",
+        description="Batches that make one step: as a batch that many times as large, in the memory of one. The result "
+        "is the same. 1: off.",
+    )
+    optimizer: Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"] = Field(
+        default="adamw",
+        title="Optimizer",
+        description="The method does not name one; AdamW is sd-scripts' default. adamw8bit: less memory, needs "
+        "`pip install headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the "
+        "rate itself; set both learning rates to 1. adafactor: with the learning rates given here, not its own.",
+    )
     weight_decay: float = Field(
         default=0.01,
         ge=0,
         le=1,
         title="Weight decay",
-        description="AdamW's. The method does not name an optimizer; AdamW with 0.01, constant, is sd-scripts' "
-        "default.",
+        description="Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is "
+        "sd-scripts' default for AdamW.",
+    )
+    scheduler: Literal["constant", "linear", "cosine", "cosine_with_restarts"] = Field(
+        default="constant",
+        title="Schedule",
+        description="How the learning rate falls towards 0 behind the warm-up. The method does not say; constant is "
+        "sd-scripts' default.",
+    )
+    restarts: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        title="Cosines",
+        description="Of cosine_with_restarts: how often the rate falls to 0. sd-scripts' lr_scheduler_num_cycles.",
     )
     warmup_steps: int = Field(
         default=0,
         ge=0,
         le=100_000,
         title="Warm-up (steps)",
-        description="Steps over which the learning rate rises from 0; then it is constant. The method does not "
-        "say; 0 is sd-scripts' default.",
+        description="Steps over which the learning rate rises from 0. The method does not say; 0 is sd-scripts' "
+        "default.",
     )
     max_grad_norm: float = Field(
         default=1.0,
@@ -79,6 +108,24 @@ class Training(Options):
         le=20,
         title="Min-SNR gamma",
         description="Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's.",
+    )
+    debiased: bool = Field(
+        default=False,
+        title="Debiased estimation",
+        description="Loss weight 1 / √snr, for v-prediction 1 / (snr + 1) (Yu et al. 2023). Off in the method.",
+    )
+    masked_loss: bool = Field(
+        default=False,
+        title="Masked loss",
+        description="Count the loss only where the screenshot was not transparent, so that the background is not "
+        "learned. Pictures without transparency count whole. Off in the method.",
+    )
+    prior_preservation: Literal["plain", "teacher"] = Field(
+        default="plain",
+        title="Prior preservation",
+        description="What regularization pictures teach. plain: they are trained like any others, as in the method "
+        "(DreamBooth). teacher: to draw them as the base model does without the LoRA, so that nothing about them is "
+        "learned or forgotten; takes one more pass through the U-Net for them.",
     )
     prior_loss_weight: float = Field(
         default=1.0,
@@ -115,6 +162,20 @@ class Training(Options):
         description="Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU "
         "has it, fp32 on a CPU.",
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        title="Gradient checkpointing",
+        description="Compute parts of the model twice instead of keeping them: far less memory, about a third slower, "
+        "the same result.",
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        title="EMA decay",
+        description="Save a moving average of the LoRA instead of its last state; this is how much of it stays at "
+        "each step (rising to it: (1 + step) / (10 + step) at first). 0: off, as in the method. 0.999 is usual.",
+    )
     save_precision: Literal["fp16", "bf16", "fp32"] = Field(
         default="fp16", title="Precision of the files", description="fp16 is what web UIs expect."
     )
@@ -132,6 +193,26 @@ class Training(Options):
         title="Checkpoint every (minutes)",
         description="How much work a crash can cost. The state is saved after every epoch as well.",
     )
+    network: Network = Network()
+    noise: Noise = Noise()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.min_snr_gamma and self.debiased:
+            raise ValueError("min_snr_gamma and debiased are two weights for the same; set one of them to 0 or false")
+        rates = {rate for rate in (self.unet_lr, self.text_encoder_lr) if rate}
+        factors = {factor for factor in self.network.block_factors.values() if factor}
+        if self.optimizer == "prodigy" and (len(rates) > 1 or factors - {1.0}):
+            raise ValueError(
+                "prodigy finds one rate for everything it trains: set unet_lr and text_encoder_lr to 1 (or one of them "
+                "to 0), and block_lr to nothing but 0 and 1"
+            )
+        return self
+
+    @property
+    def step_batch(self) -> int:
+        """Pictures that one step of the optimizer sees."""
+        return self.batch * self.accumulation
 
 
 class StyleTraining(Training):
@@ -147,6 +228,15 @@ class StyleTraining(Training):
         title="Alpha",
         description="The LoRA's output is scaled by alpha / rank. The method's is 32.",
     )
+
+    @model_validator(mode="after")
+    def _can_be_merged(self) -> Self:
+        if self.network.kind != "lora":
+            raise ValueError(
+                f"network.kind = {self.network.kind!r}: this LoRA is merged into the base, which only a plain one "
+                "can be; use 'lora' here"
+            )
+        return self
 
 
 class CharacterTraining(Training):

@@ -2,13 +2,14 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lora_core.recipe.captions import Captions
+from lora_core.recipe.method import PRESETS, Difference, Method, with_preset
 from lora_core.recipe.models import Base, Tagger
 from lora_core.recipe.options import TRIGGER, Options
 from lora_core.recipe.pictures import Downscale, Preprocess, Set, ShotPlan, Style
-from lora_core.recipe.results import Judging, Publish, Sampling
+from lora_core.recipe.results import Gates, Judging, Publish, Sampling
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
 _NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
@@ -44,6 +45,13 @@ class Recipe(Options):
         title="Trigger",
         description="The word that calls the character; best one that no model knows. Empty: made from the name.",
     )
+    method: Method = Field(
+        default="note",
+        title="Method",
+        description="A preset of the sections below; a key that is set there wins. "
+        + "; ".join(f"'{name}': {preset.what}" for name, preset in PRESETS.items())
+        + ".",
+    )
     base: Base
     tagger: Tagger = Tagger()
     style: Style
@@ -54,12 +62,19 @@ class Recipe(Options):
     downscale: Downscale = Downscale()
     style_training: StyleTraining = StyleTraining()
     merge: Merge = Merge()
+    difference: Difference = Difference()
     regularization: Regularization = Regularization()
     character_training: CharacterTraining = CharacterTraining()
     sampling: Sampling = Sampling()
+    gates: Gates = Gates()
     judging: Judging = Judging()
     publish: Publish = Publish()
     runtime: Runtime = Runtime()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, data: Any) -> Any:
+        return with_preset(data)
 
     @field_validator("base", "character", "tagger", mode="before")
     @classmethod
@@ -74,9 +89,34 @@ class Recipe(Options):
     def _short_style(cls, value: Any) -> Any:
         return {"images": value} if isinstance(value, str) else value
 
+    @field_validator("difference")
+    @classmethod
+    def _one_way(cls, value: Difference, info: ValidationInfo) -> Difference:
+        if value.use and "merge" in info.data and info.data["merge"].use:
+            raise ValueError(
+                "a difference is taken between two LoRAs of the plain base; set [merge] use = false, or use "
+                "method = 'difference', which does"
+            )
+        return value
+
+    @field_validator("character_training")
+    @classmethod
+    def _what_can_be_subtracted(cls, value: CharacterTraining, info: ValidationInfo) -> CharacterTraining:
+        if "difference" in info.data and info.data["difference"].use and value.network.kind != "lora":
+            raise ValueError(
+                f"network.kind = {value.network.kind!r}: a difference is taken of plain LoRAs; set kind = 'lora', or "
+                "take another method"
+            )
+        return value
+
     @model_validator(mode="after")
     def _trigger_from_name(self) -> Self:
         if self.trigger:
             return self
         made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
         return self.model_copy(update={"trigger": made})
+
+    @property
+    def trains_style(self) -> bool:
+        """Whether there is a style LoRA: to be merged into the base, or to be subtracted."""
+        return self.merge.use or self.difference.use

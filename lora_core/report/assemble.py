@@ -17,12 +17,12 @@ from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
 from lora_core.images.coverage import coverage
 from lora_core.images.png import png_bytes
-from lora_core.judging.checks import GATE_FILE
-from lora_core.judging.scores import Figure
+from lora_core.judging.checks import read_gates
 from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.recipe import Recipe, ShotPlan
+from lora_core.recipe_file import looks_like_path
 from lora_core.refs import LoraRef, ReportRef
-from lora_core.report.card import choose_preview, model_card, user_metadata
+from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata
 from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet
 from lora_core.report.data import (
     CaptionChange,
@@ -30,14 +30,16 @@ from lora_core.report.data import (
     CheckRow,
     DataSheet,
     Drawn,
-    EpochRow,
-    Interval,
+    Elsewhere,
     LeftOut,
     LossCurve,
     ReportData,
+    Timing,
 )
+from lora_core.report.figures import baseline, rows_of
 from lora_core.report.html import render
 from lora_core.report.made import Made
+from lora_core.report.publish import published_name
 from lora_core.sampling.samples import GRID_FILE, load_samples
 from lora_core.store import Store
 
@@ -58,25 +60,28 @@ class _Files:
         self.digests[name] = self.store.digest_of_file(self.store.tree(ref.sha256)[file])
 
 
-def assemble(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...]) -> ReportRef:
+def assemble(
+    store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
+) -> ReportRef:
     """Every file of the published folder.
 
     Returns:
         A tree: `NAME.safetensors` (the chosen epoch) with `NAME.png` and `NAME.json` for web UIs, `README.md`,
-        `report.html`, `report.json`, `epochs/`, `samples/`, `checks/`.
+        `report.html`, `report.json`, `prompts.txt`, `epochs/`, `samples/`, `checks/`.
     """
     verdict = read_verdict(store, made.verdict)
-    data = report_data(store, recipe, made, edited, verdict)
+    data = report_data(store, recipe, made, edited, verdict, timings)
     files = _Files(store, {})
-    name = recipe.name
+    name = published_name(recipe)
     files.take(f"{name}.safetensors", made.lora, verdict.choice.file)
     files.put(f"{name}.png", data.preview)
     files.put(
         f"{name}.json",
         _readable(user_metadata(data, _architecture(store.path(files.digests[f"{name}.safetensors"]))).as_json()),
     )
-    card = model_card(data, base=PurePath(recipe.base.model).name, licence=recipe.publish.licence)
+    card = model_card(data, base=_base_name(recipe.base.model), licence=recipe.publish.licence)
     files.put("README.md", card.encode())
+    files.put("prompts.txt", sample_prompts(data).encode())
     files.put("report.html", render(data).encode())
     summary = _summary(recipe, made, verdict, store)
     files.put("report.json", _readable({**summary, "captions": report(edited, recipe.trigger, token_counter())}))
@@ -87,6 +92,7 @@ def assemble(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...
         ("samples", made.samples),
         ("checks/style", made.style_check),
         ("checks/merge", made.merge_check),
+        *((f"transfer/{name}", ref) for name, ref in made.transfer),
     ):
         if ref:
             for file in store.tree(ref.sha256):
@@ -94,51 +100,56 @@ def assemble(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...
     return ReportRef(sha256=store.put_tree({each: store.path(digest) for each, digest in files.digests.items()}))
 
 
-def report_data(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...], verdict: Verdict) -> ReportData:
+def report_data(
+    store: Store,
+    recipe: Recipe,
+    made: Made,
+    edited: tuple[Edited, ...],
+    verdict: Verdict,
+    timings: tuple[Timing, ...] = (),
+) -> ReportData:
     """Everything that the report shows."""
     choice = verdict.choice
     samples = load_samples(store, made.samples)
     drawn = tuple(
-        Drawn(epoch=each.epoch, prompt=each.prompt, seed=each.seed, picture=store.get_bytes(each.image))
-        for each in samples.samples
+        Drawn(epoch=one.epoch, weight=one.weight, prompt=one.prompt, seed=one.seed, picture=store.get_bytes(one.image))
+        for one in samples.samples
     )
     style, pictures = load_manifest(store, made.style_squares), load_manifest(store, made.squares)
     return ReportData(
         name=recipe.name,
         trigger=recipe.trigger,
-        file=f"{recipe.name}.safetensors",
+        file=f"{published_name(recipe)}.safetensors",
         epoch=choice.epoch,
         reason=choice.reason,
         flagged=choice.flagged,
-        weight=recipe.sampling.weight,
+        weight=choice.weight,
         max_leak=choice.max_leak,
-        preview=choose_preview(drawn, choice.epoch),
-        epochs=tuple(
-            EpochRow(
-                epoch=row.epoch,
-                file=row.file,
-                identity=_interval(row.identity),
-                leak=_interval(row.leak),
-                within_bounds=row.within_bounds,
-                chosen=row.chosen,
-            )
-            for row in choice.table
-        ),
+        preview=choose_preview(drawn, choice.epoch, choice.weight),
+        epochs=rows_of(verdict),
+        without=baseline(verdict.figures.without),
+        elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
         traits=verdict.figures.traits,
         not_measured=choice.not_measured,
         styled=made.style_lora is not None,
+        subtracted=recipe.difference.use,
         checks=tuple(
-            _check(store, question, check)
+            row
             for question, check in (
+                ("Captions: do they hold to their rules?", made.caption_check),
                 ("Style LoRA on the base: is it the style character?", made.style_check),
                 ("Merged model: does it draw the style character whatever the prompt?", made.merge_check),
             )
             if check
+            for row in _checks(store, question, check)
         ),
         curves=tuple(
             _curve(store, label, lora)
-            for label, lora in (("style LoRA", made.style_lora), ("character LoRA", made.lora))
+            for label, lora in (
+                ("style LoRA", made.style_lora),
+                ("LoRA of look and character" if recipe.difference.use else "character LoRA", made.lora),
+            )
             if lora
         ),
         sheets=(
@@ -150,18 +161,28 @@ def report_data(store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, 
         frequencies=tuple(frequency_rows(edited)),
         left_out=tuple(LeftOut(source=one.source, reason=one.reason) for one in (*style.rejected, *pictures.rejected)),
         recipe=_readable(recipe.model_dump(mode="json", exclude={"runtime"})).decode(),
+        timings=timings,
         versions=(("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)),
     )
 
 
-def _check(store: Store, name: str, ref: ReportRef) -> CheckRow:
-    files = store.tree(ref.sha256)
-    gate = json.loads(files[GATE_FILE].read_bytes()) if GATE_FILE in files else None
-    return CheckRow(
-        name=name,
-        passed=gate["passed"] if gate else None,
-        line=gate["line"] if gate else "Look: the pictures below should show it.",
-        picture=files[GRID_FILE].read_bytes(),
+def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
+    """One for each of a check's figures; its pictures stand beside the last."""
+    grid, gates = store.tree(ref.sha256).get(GRID_FILE), read_gates(store, ref)
+    for number, gate in enumerate(gates, start=1):
+        yield CheckRow(
+            name=name if number == len(gates) else gate.name.capitalize(),
+            passed=gate.passed if gate.figure is not None else None,
+            line=gate.line,
+            details=gate.details,
+            advice=gate.advice,
+            picture=grid.read_bytes() if grid and number == len(gates) else b"",
+        )
+
+
+def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:
+    return Elsewhere(
+        base=base, row=rows_of(read_verdict(store, ref))[0], picture=store.tree(ref.sha256)[GRID_FILE].read_bytes()
     )
 
 
@@ -222,14 +243,15 @@ def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict
     }
 
 
+def _base_name(model: str) -> str:
+    """A hub repository as it is, a path without its folders."""
+    return PurePath(model).name if looks_like_path(model) else model
+
+
 def _architecture(lora: Path) -> str:
     """By what the trainer wrote into the file."""
     version = read_header(lora, lora.name, LoraError).metadata.get("ss_base_model_version", "")
     return {"sd_v1": "sd1", "sd_v2": "sd2"}.get(version.removesuffix("_v"), "sdxl")
-
-
-def _interval(figure: Figure | None) -> Interval | None:
-    return Interval(mean=figure.mean, low=figure.low, high=figure.high) if figure else None
 
 
 def _readable(value: Any) -> bytes:

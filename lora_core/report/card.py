@@ -1,5 +1,7 @@
 """What lies beside a published LoRA: the model card, and the facts that A1111 shows on its card."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -12,6 +14,10 @@ _WITH_STYLE = (
     "A style LoRA learned the look of the 3D creator from another character and was merged into the base model; "
     "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
     "original base model and its relatives, never for the merged one."
+)
+_SUBTRACTED = (
+    "Two LoRAs were trained on the base model: one of the look of the 3D creator, from another character, and one of "
+    "that look and this character. This is the second minus the first, so what is left is the character."
 )
 _WITHOUT_STYLE = (
     "For comparison, this LoRA was trained straight on the base model: no style LoRA took the look of the 3D creator "
@@ -61,16 +67,22 @@ def lora_call(file: str, weight: float) -> str:
     return f"<lora:{PurePath(file).stem}:{weight:g}>"
 
 
-def choose_preview(samples: Sequence[Drawn], epoch: str) -> bytes:
-    """The picture that stands for the LoRA: the chosen epoch's first one.
+def choose_preview(samples: Sequence[Drawn], epoch: str, weight: float) -> bytes:
+    """The picture that stands for the LoRA: the chosen epoch's first one at the chosen weight.
 
     Raises:
         ValueError: the epoch has no picture.
     """
     for drawn in samples:
-        if drawn.epoch == epoch:
+        if (drawn.epoch, drawn.weight) == (epoch, weight):
             return drawn.picture
-    raise ValueError(f"epoch {epoch} has no picture")
+    raise ValueError(f"epoch {epoch} at weight {weight:g} has no picture")
+
+
+def sample_prompts(data: ReportData) -> str:
+    """The prompts of the samples with the LoRA called, one a line, to be pasted into a web UI's "from file" script."""
+    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch == data.epoch)
+    return "".join(f"{prompt}, {lora_call(data.file, data.weight)}\n" for prompt in prompts)
 
 
 def model_card(data: ReportData, *, base: str, licence: str) -> str:
@@ -84,6 +96,7 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
     call = f"{lora_call(data.file, data.weight)} {data.trigger}"
     prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch != _NO_LORA)
     lines = [
+        *_front_matter(data, base, licence),
         f"# {_plain(data.name)}",
         "",
         "A character LoRA for Stable Diffusion, learned from screenshots of a 3D character creator"
@@ -110,25 +123,43 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "## How it was made",
         "",
-        _WITH_STYLE if data.styled else _WITHOUT_STYLE,
+        _SUBTRACTED if data.subtracted else _WITH_STYLE if data.styled else _WITHOUT_STYLE,
         "",
         "## Figures",
         "",
         _plain(data.reason),
         "",
-        "Read by a tagger from samples; each figure is the rise over the same prompts and seeds without the LoRA, with "
-        "a 95 % bootstrap interval. Identity: the character's traits. Leak: realistic, 3d, nose, lips.",
+        "Read by a tagger from samples, with 95 % bootstrap intervals over prompts and seeds. Identity and leak are "
+        "rises over the same prompts and seeds without the LoRA: of the character's traits, and of realistic, 3d, nose "
+        "and lips. Copies are samples that are nearly a training picture.",
         "",
-        "| Epoch | Identity | Leak | |",
-        "|---|---|---|---|",
-        *(_row(row) for row in data.epochs),
+        "| Epoch | Weight | Identity | Leak | Copies | |",
+        "|---|---|---|---|---|---|",
+        *(_row(row) for row in data.epochs if row.weight == data.weight),
         "",
     ]
     return "\n".join(lines)
 
 
+def _front_matter(data: ReportData, base: str, licence: str) -> list[str]:
+    """What the hub reads: YAML, whose strings may be JSON's."""
+    named = {"license": "other", "license_name": licence} if licence else {}
+    if re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
+        named = {"license": licence}
+    facts = {
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "tags": ["lora", "stable-diffusion", "text-to-image"],
+        "instance_prompt": data.trigger,
+        **({"base_model": base} if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else {}),
+        **named,
+    }
+    return ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items()), "---", ""]
+
+
 def _row(row: EpochRow) -> str:
-    return f"| {row.epoch} | {_interval(row.identity)} | {_interval(row.leak)} | {'this one' if row.chosen else ''} |"
+    figures = " | ".join(_interval(figure) for figure in (row.identity, row.leak, row.copying))
+    return f"| {row.epoch} | {row.weight:g} | {figures} | {'this one' if row.chosen else ''} |"
 
 
 def _interval(interval: Interval | None) -> str:

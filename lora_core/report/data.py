@@ -17,20 +17,37 @@ class Interval(Frozen):
 
 
 class EpochRow(Frozen):
-    """One epoch's figures."""
+    """The figures of one epoch at one weight; None: not measured."""
 
     epoch: str
-    file: str
-    identity: Interval | None
-    leak: Interval | None
-    within_bounds: bool
-    chosen: bool
+    weight: float = 1.0
+    identity: Interval | None = None
+    leak: Interval | None = None
+    background: Interval | None = None
+    habits: Interval | None = None
+    obedience: Interval | None = None
+    copying: Interval | None = None
+    diversity: Interval | None = None
+    second: Interval | None = None
+    nearest: str = Field(default="", description="The screenshot that a sample comes closest to, and how close.")
+    within_bounds: bool = True
+    chosen: bool = False
+    reason: str = Field(default="", description="Why it was chosen or not.")
+
+
+class Elsewhere(Frozen):
+    """The chosen epoch on another base."""
+
+    base: str
+    row: EpochRow
+    picture: bytes = Field(repr=False, description="A grid: without the LoRA and with it.")
 
 
 class Drawn(Frozen):
     """One sample of the grid."""
 
     epoch: str = Field(description="'none' without the LoRA, else the epoch's number.")
+    weight: float = Field(default=0, description="The LoRA's; 0 without one.")
     prompt: str
     seed: int
     picture: bytes = Field(repr=False, description="PNG, JPEG or WebP.")
@@ -68,6 +85,7 @@ class CheckRow(Frozen):
     name: str
     passed: bool | None = Field(description="None: nothing was measured, a person looks at the picture.")
     line: str = Field(description="Figure and bound in words.")
+    details: tuple[str, ...] = Field(default=(), description="What the figure is made of.")
     advice: str = Field(default="", description="Shown when it was not passed.")
     picture: bytes = Field(default=b"", repr=False, description="A grid of the samples it looked at; empty: none.")
 
@@ -92,8 +110,8 @@ class Timing(Frozen):
     """How long a step took."""
 
     step: str
-    seconds: float
-    cached: bool
+    seconds: float = Field(description="When it was done; not measured: negative.")
+    cached: bool = Field(description="It was done before this run.")
 
 
 class ReportData(Frozen):
@@ -105,12 +123,15 @@ class ReportData(Frozen):
     epoch: str
     reason: str = Field(description="Why this epoch, as a sentence.")
     flagged: bool = Field(description="A person should look before using it.")
-    weight: float = Field(default=0.8, description="Strength recommended for use.")
+    weight: float = Field(default=1.0, description="The chosen strength.")
     max_leak: float
     preview: bytes = Field(repr=False)
-    epochs: tuple[EpochRow, ...]
+    epochs: tuple[EpochRow, ...] = Field(description="Every epoch at every weight.")
+    without: EpochRow | None = Field(default=None, description="The same samples without the LoRA.")
+    elsewhere: tuple[Elsewhere, ...] = ()
     samples: tuple[Drawn, ...]
-    styled: bool = Field(default=True, description="Whether a style LoRA was merged into the base first.")
+    styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
+    subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
     traits: tuple[str, ...] = Field(description="What identity is the mean of.")
     not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
     checks: tuple[CheckRow, ...] = ()

@@ -9,13 +9,27 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
+from lora_core.images import coverage
+from lora_core.judging.epoch import RULE
 from lora_core.report.card import lora_call
-from lora_core.report.data import CaptionRow, Drawn, Interval, ReportData
-from lora_core.report.plots import identity_against_leak, loss_curve
-from lora_core.sampling.samples import column_title
+from lora_core.report.data import CaptionRow, Drawn, EpochRow, Interval, ReportData
+from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
+from lora_core.sampling.samples import Column
 from lora_core.store import write_atomically
 
 _OPEN_CAPTIONS = 6
+_MEASURES = (
+    ("Identity", "identity"),
+    ("Leak: look", "leak"),
+    ("background", "background"),
+    ("framing, pose", "habits"),
+    ("Copies", "copying"),
+    ("Obedience", "obedience"),
+    ("Diversity", "diversity"),
+    ("Second opinion", "second"),
+)
+# The largest side that the format has room for.
+_WEBP_MOST_PX = 16383
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -25,20 +39,34 @@ def write_report(data: ReportData, path: Path) -> None:
 
 def render(data: ReportData) -> str:
     """The report as HTML; everything that comes from names, prompts, captions or the recipe is escaped."""
-    return _template().render(
-        data=data,
-        chosen=next((row for row in data.epochs if row.chosen), None),
-        call=f"{lora_call(data.file, data.weight)} {data.trigger}",
-        columns=list(dict.fromkeys(drawn.epoch for drawn in data.samples)),
-        rows=_rows(data.samples),
-        plot=identity_against_leak(data.epochs, data.max_leak),
-        curves=[(curve.label, loss_curve(curve)) for curve in data.curves],
-        first_captions=data.captions[:_OPEN_CAPTIONS],
-        more_captions=data.captions[_OPEN_CAPTIONS:],
+    chosen = next((row for row in data.epochs if row.chosen), None)
+    columns = list(dict.fromkeys(_column(drawn) for drawn in data.samples))
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            chosen=chosen,
+            chosen_column=Column(chosen.epoch, chosen.weight) if chosen else None,
+            call=f"{lora_call(data.file, data.weight)} {data.trigger}",
+            rule=RULE,
+            epochs=len({row.epoch for row in data.epochs}),
+            columns=columns,
+            weights=sorted({column.weight for column in columns if column.weight}),
+            prompts=list(dict.fromkeys(drawn.prompt for drawn in data.samples)),
+            seeds=list(dict.fromkeys(drawn.seed for drawn in data.samples)),
+            rows=_rows(data.samples),
+            measures=measures(data.epochs),
+            plot=identity_against_leak(data.epochs, data.max_leak),
+            shapes=weight_shapes(data.epochs),
+            curves=[(curve.label, loss_curve(curve)) for curve in data.curves],
+            first_captions=data.captions[:_OPEN_CAPTIONS],
+            more_captions=data.captions[_OPEN_CAPTIONS:],
+        )
     )
 
 
-def data_uri(picture: bytes, longest_px: int) -> str:
+def data_uri(picture: bytes, longest_px: int = _WEBP_MOST_PX) -> str:
     """A picture as a WebP `data:` address, reduced so that no side is longer than `longest_px`."""
     with Image.open(BytesIO(picture)) as opened:
         small = opened.convert("RGB")
@@ -57,11 +85,20 @@ def reasons(row: CaptionRow) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(what, reason, tags) for (what, reason), tags in gathered.items()]
 
 
-def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[str, Drawn]]]:
-    """Prompt, seed, and the pictures by epoch."""
-    rows: dict[tuple[str, int], dict[str, Drawn]] = {}
+def _column(drawn: Drawn) -> Column:
+    return Column(drawn.epoch, drawn.weight)
+
+
+def measures(epochs: Sequence[EpochRow]) -> list[tuple[str, str]]:
+    """Heading and field of every figure that was measured at all."""
+    return [(name, field) for name, field in _MEASURES if any(getattr(row, field) for row in epochs)]
+
+
+def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[Column, Drawn]]]:
+    """Prompt, seed, and the pictures by column."""
+    rows: dict[tuple[str, int], dict[Column, Drawn]] = {}
     for drawn in samples:
-        rows.setdefault((drawn.prompt, drawn.seed), {})[drawn.epoch] = drawn
+        rows.setdefault((drawn.prompt, drawn.seed), {})[_column(drawn)] = drawn
     return [(prompt, seed, pictures) for (prompt, seed), pictures in rows.items()]
 
 
@@ -82,16 +119,22 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-@lru_cache(maxsize=1)
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+    return environment().get_template("report.html.j2")
+
+
+@lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """Templates and filters of all pages."""
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        uri=data_uri, span=_span, signed=_signed, duration=_duration, reasons=reasons, column_title=column_title
-    )
-    return environment.get_template("report.html.j2")
+    made.filters.update(
+        uri=data_uri, span=_span, signed=_signed, duration=_duration, reasons=reasons,
+        difference=coverage.signed, warnings=coverage.warnings,
+    )  # fmt: skip
+    return made

@@ -20,4 +20,6 @@ class Made(BaseModel):
     merge_check: ReportRef | None = None
     lora: LoraRef
     samples: ReportRef
+    caption_check: ReportRef | None = None
     verdict: ReportRef
+    transfer: tuple[tuple[str, ReportRef], ...] = ()

@@ -5,9 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lora_core.errors import OutputExistsError
+from lora_core.recipe import Recipe
 from lora_core.store import canonical_json, digest_of, file_digest, replacing, write_atomically
 
 INPUTS_FILE = ".inputs"
+
+
+def published_name(recipe: Recipe) -> str:
+    """The LoRA's name with its version, if it has one."""
+    return f"{recipe.name}-{recipe.publish.version}" if recipe.publish.version else recipe.name
 
 
 def check_name(folder: Path, name: str, inputs: object) -> None:
@@ -19,10 +25,15 @@ def check_name(folder: Path, name: str, inputs: object) -> None:
     lora = folder / f"{name}.safetensors"
     if lora.exists() and _inputs_of(folder) != _digest(inputs):
         raise OutputExistsError(
-            f"{lora}: exists and was made from other inputs; it is not overwritten. Give another --out "
-            "(everything that is "
-            "computed stays cached), another name, or move the folder away"
+            f"{lora}: exists and was made from other inputs; it is not overwritten. `--as v2` writes beside "
+            "it, another --out elsewhere; everything that is computed stays cached"
         )
+
+
+def for_everybody(files: Mapping[str, Path], name: str) -> dict[str, Path]:
+    """What goes to a hub: nothing that shows the screenshots, or more than one epoch."""
+    shown = (f"{name}.safetensors", f"{name}.png", f"{name}.json", "README.md", "prompts.txt", "samples/grid.png")
+    return {file: files[file] for file in shown if file in files}
 
 
 def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: object) -> None:
@@ -36,7 +47,7 @@ def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: obj
     lora = f"{name}.safetensors"
     target = folder / lora
     if target.exists() and file_digest(target) != file_digest(files[lora]):
-        raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; give another --out or name")
+        raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; `--as v2` writes beside it")
     for file in sorted(files, key=lambda file: file == lora):  # the LoRA last: its presence means that all is there
         if not _is_copy(folder / file, files[file]):
             with replacing(folder / file) as temporary:

@@ -27,7 +27,8 @@ def sample_to_folder(
 ) -> tuple[Path, ...]:
     """Draw every prompt with every seed into `folder` as PROMPT-SEED.png, counted from 1.
 
-    `process` is what is told of the base's diffusion process; None: what the base says itself.
+    The LoRA has the first of the options' weights. `process` is what is told of the base's diffusion process; None:
+    what the base says itself.
 
     Returns:
         The files, each with its infotext.
@@ -38,8 +39,9 @@ def sample_to_folder(
     """
     where = pick_device(device)
     components = load_components(base, device=where, dtype=pick_dtype("auto", where), process=process)
+    weight = options.weights[0]
     if lora is not None:
-        attach(components, lora, options.weight)
+        attach(components, lora, weight)
     named = {
         folder / f"{number}-{seed}.png": Shot(prompt, options.negative, seed)
         for number, prompt in enumerate(options.prompts, start=1)
@@ -48,7 +50,7 @@ def sample_to_folder(
     pictures = generate(components, list(named.values()), options, clip_skip, progress)
     for (path, shot), picture in zip(named.items(), pictures, strict=True):
         name = lora.stem if lora else ""
-        data = png_bytes(picture, infotext(shot, options, name, options.weight, clip_skip=clip_skip))
+        data = png_bytes(picture, infotext(shot, options, name, weight, clip_skip=clip_skip))
         if path.exists() and path.read_bytes() != data:
             raise OutputExistsError(f"{path}: exists with another picture and is not overwritten; give another --out")
         write_atomically(path, data)

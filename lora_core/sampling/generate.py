@@ -6,21 +6,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
 from PIL import Image
 
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
 from lora_core.diffusion.prompts import token_ids
+from lora_core.errors import CheckpointError
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
+from lora_core.sampling.pixels import to_latent, to_picture
+from lora_core.sampling.schedulers import build_scheduler
 
 _log = logging.getLogger(__name__)
 
 _ESCAPED_BRACKET = re.compile(r"\\([()])")
 _LATENT_CHANNELS = 4
+_LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True)
@@ -48,72 +50,129 @@ def generate(
         progress: Told after every step; a unit is one picture's step.
 
     Yields:
-        RGB pictures of `options.width` × `options.height`.
+        RGB pictures of `drawn_size(options)`.
 
     Raises:
         RecipeError: the text encoder has no such layer.
+        CheckpointError: memory does not hold a single picture.
     """
     texts = _encode_all(components, [text for shot in shots for text in (shot.prompt, shot.negative)], clip_skip)
-    total = len(shots) * options.steps
+    each = steps_of_a_picture(options)
+    total = len(shots) * each
     for start in range(0, len(shots), options.batch):
         batch = shots[start : start + options.batch]
         note = f"picture {start + len(batch)}/{len(shots)}"
 
         def told(steps: int, start: int = start, size: int = len(batch), note: str = note) -> None:
-            progress(start * options.steps + steps * size, total, note)
+            progress(start * each + steps * size, total, note)
 
-        for latent in _denoise(components, batch, texts, options, told):
-            yield _decode(components, latent)
+        for latent in _fitting_memory(_Brush(components, texts, options), batch, told):
+            yield to_picture(components, latent)
 
 
-def build_scheduler(name: str, prediction_type: str, *, zero_terminal_snr: bool = False) -> Any:
-    """A sampler by the recipe's name, on Stable Diffusion's "scaled_linear" noise schedule.
+def steps_of_a_picture(options: Sampling) -> int:
+    """Denoising steps, those of the hires pass included."""
+    return options.steps + (hires_steps(options) if options.hires > 1 else 0)
 
-    Euler a spaces its steps evenly over the training timesteps and DPM++ 2M over the sigmas of Karras et al. 2022,
-    eq. 5, both as k-diffusion does; DDIM is CompVis'. With zero terminal SNR the schedule is rescaled and the steps
-    begin at the last timestep (Lin et al. 2023, sections 3.1 and 3.3).
+
+def hires_steps(options: Sampling) -> int:
+    """Steps of the second pass: the last `hires_denoise` of the schedule, at least one."""
+    return max(1, int(options.hires_denoise * options.steps))
+
+
+def drawn_size(options: Sampling) -> tuple[int, int]:
+    """(width, height) in pixels of what comes out: with the hires factor, a multiple of 8."""
+    width, height = (round(side * options.hires / 8) * 8 for side in (options.width, options.height))
+    return width, height
+
+
+Told = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Brush:
+    """All that the shots of a sampling share."""
+
+    components: Components
+    texts: Mapping[str, Condition]
+    options: Sampling
+
+
+def _fitting_memory(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
+    """Latents of the shots; where memory does not hold them all, of one half after the other.
+
+    Raises:
+        CheckpointError: memory does not hold a single picture.
     """
-    schedule: dict[str, Any] = {
-        "num_train_timesteps": 1000,
-        "beta_start": 0.00085,
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "prediction_type": prediction_type,
-        "steps_offset": 1,
-    }
-    if zero_terminal_snr:
-        schedule |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-    if name == "euler_a":
-        return EulerAncestralDiscreteScheduler(**schedule)
-    if name == "dpmpp_2m_karras":
-        return DPMSolverMultistepScheduler(**schedule, algorithm_type="dpmsolver++", use_karras_sigmas=True)
-    return DDIMScheduler(**schedule, clip_sample=False, set_alpha_to_one=False)
+    try:
+        return _draw(brush, shots, told)
+    except torch.OutOfMemoryError:
+        if len(shots) == 1:
+            width, height = drawn_size(brush.options)
+            raise CheckpointError(
+                f"sampling: out of memory drawing one picture of {width}×{height} px; choose a smaller size or "
+                "hires factor, or device = 'cpu'"
+            ) from None
+    torch.cuda.empty_cache()
+    _log.warning("memory does not hold %d pictures at once; drawing them in two halves", len(shots))
+    half = len(shots) // 2
+    return torch.cat([_fitting_memory(brush, part, told) for part in (shots[:half], shots[half:])])
 
 
 @torch.no_grad()
-def _denoise(
-    components: Components,
-    shots: Sequence[Shot],
-    texts: Mapping[str, Condition],
-    options: Sampling,
-    told: Callable[[int], None],
-) -> torch.Tensor:
+def _draw(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
     """Latents (B, 4, height / 8, width / 8) in float32 after the last step; `told` hears how many steps are done."""
-    device = components.unet.device
-    scheduler = build_scheduler(
+    components, options = brush.components, brush.options
+    generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
+    scheduler = _scheduler(brush)
+    noise = _noise(components, generators, (options.width, options.height))
+    latents = _denoise(brush, shots, noise * scheduler.init_noise_sigma, 0, generators, told)
+    if options.hires <= 1:
+        return latents
+    size = drawn_size(options)
+    enlarged = torch.cat([to_latent(components, to_picture(components, one).resize(size, _LANCZOS)) for one in latents])
+    first = options.steps - hires_steps(options)
+    noise = _noise(components, generators, size)
+    begun = scheduler.add_noise(enlarged, noise, scheduler.timesteps[first : first + 1].expand(len(shots)))
+    return _denoise(brush, shots, begun, first, generators, lambda done: told(options.steps + done))
+
+
+def _noise(components: Components, generators: Sequence[torch.Generator], size: tuple[int, int]) -> torch.Tensor:
+    """(B, 4, height / 8, width / 8), each picture's from its own generator on the CPU."""
+    factor = 2 ** (len(components.vae.config.block_out_channels) - 1)
+    shape = (_LATENT_CHANNELS, size[1] // factor, size[0] // factor)
+    drawn = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    return drawn.to(components.unet.device)
+
+
+def _scheduler(brush: _Brush) -> Any:
+    components, options = brush.components, brush.options
+    made = build_scheduler(
         options.scheduler, components.prediction_type, zero_terminal_snr=components.zero_terminal_snr
     )
-    scheduler.set_timesteps(options.steps, device=device)
-    generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
-    factor = 2 ** (len(components.vae.config.block_out_channels) - 1)
-    shape = (_LATENT_CHANNELS, options.height // factor, options.width // factor)
-    noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    latents: torch.Tensor = noise.to(device) * scheduler.init_noise_sigma
+    made.set_timesteps(options.steps, device=components.unet.device)
+    return made
+
+
+def _denoise(
+    brush: _Brush,
+    shots: Sequence[Shot],
+    latents: torch.Tensor,
+    first: int,
+    generators: list[torch.Generator],
+    told: Told,
+) -> torch.Tensor:
+    """From latents as noisy as the step `first` wants them to clean ones, shape kept."""
+    components, options, scheduler = brush.components, brush.options, _scheduler(brush)
     negatives = [shot.negative for shot in shots] if options.cfg > 1 else []
     prompts = (*negatives, *(shot.prompt for shot in shots))
-    condition = Condition.joined([texts[text] for text in prompts]).to(components.unet.dtype)
-    sizes = torch.tensor([SizeIds(options.height, options.width, 0, 0, options.height, options.width)] * len(prompts))
-    for done, timestep in enumerate(scheduler.timesteps, start=1):
+    condition = Condition.joined([brush.texts[text] for text in prompts]).to(components.unet.dtype)
+    factor = 2 ** (len(components.vae.config.block_out_channels) - 1)
+    height, width = (side * factor for side in latents.shape[-2:])
+    sizes = torch.tensor([SizeIds(height, width, 0, 0, height, width)] * len(prompts))
+    if first and hasattr(scheduler, "set_begin_index"):  # DDIM goes by the timestep alone
+        scheduler.set_begin_index(first)
+    for done, timestep in enumerate(scheduler.timesteps[first:], start=1):
         scaled = scheduler.scale_model_input(latents, timestep)
         predicted = _guided(components, scaled, timestep, condition, sizes, options.cfg)
         latents = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
@@ -160,12 +219,3 @@ def _encode_all(components: Components, texts: Sequence[str], clip_skip: int) ->
             _log.warning("prompt is longer than 75 tokens, the rest is not read: %s", text)
         encoded[text] = read_texts(components, [its_ids.to(device) for its_ids in ids], clip_skip)
     return encoded
-
-
-@torch.no_grad()
-def _decode(components: Components, latent: torch.Tensor) -> Image.Image:
-    """One picture from (4, h, w) latents, through the VAE in float32."""
-    vae = components.vae
-    pixels = vae.decode(latent[None].float() / vae.config.scaling_factor, return_dict=False)[0][0]
-    values = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy()))

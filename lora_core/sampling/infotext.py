@@ -8,9 +8,8 @@ from PIL import Image, PngImagePlugin
 
 from lora_core.recipe import Sampling
 from lora_core.sampling.generate import Shot
+from lora_core.sampling.schedulers import SAMPLER_NAMES
 from lora_core.store import write_atomically
-
-SAMPLER_NAMES = {"euler_a": "Euler a", "dpmpp_2m_karras": "DPM++ 2M Karras", "ddim": "DDIM"}
 
 
 def infotext(
@@ -33,6 +32,9 @@ def infotext(
         "CFG scale": f"{options.cfg:g}",
         "Seed": str(shot.seed),
         "Size": f"{options.width}x{options.height}",
+        "Denoising strength": f"{options.hires_denoise:g}" if options.hires > 1 else "",
+        "Hires upscale": f"{options.hires:g}" if options.hires > 1 else "",
+        "Hires upscaler": "Lanczos" if options.hires > 1 else "",
         "Model": model.replace(",", " ").replace(":", " "),
         "Clip skip": str(clip_skip) if clip_skip > 1 else "",
         "RNG": "CPU",

@@ -2,6 +2,7 @@
 
 import json
 from io import BytesIO
+from typing import NamedTuple
 
 from PIL import Image
 from pydantic import Field
@@ -20,6 +21,7 @@ class Sample(Frozen):
     """One drawn picture."""
 
     epoch: str = Field(description="'none' without a LoRA, else the epoch's number; a check names its model here.")
+    weight: float = Field(default=0, ge=0, description="The LoRA's strength; 0 where there is none.")
     prompt_index: int = Field(ge=0, description="Position of the prompt among the recipe's.")
     prompt: str = Field(description="As drawn, the trigger filled in.")
     seed: int
@@ -29,22 +31,45 @@ class Sample(Frozen):
     height: int = Field(gt=0, description="Pixels.")
 
 
+class Column(NamedTuple):
+    """What a picture was drawn with: an epoch at a weight."""
+
+    epoch: str
+    weight: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """How it is called where a person reads it."""
+        if self.epoch == NO_LORA:
+            return "no LoRA"
+        return f"epoch {self.epoch} · {self.weight:g}" if self.epoch.isdigit() else self.epoch
+
+    @property
+    def folder(self) -> str:
+        """How it is called where a file system reads it."""
+        return f"{self.epoch}-w{self.weight:g}" if self.epoch.isdigit() else self.epoch
+
+
 class Samples(Frozen):
-    """A whole sampling, columns in drawing order: without the LoRA first, then epoch by epoch."""
+    """A whole sampling, columns in drawing order: without the LoRA first, then epoch by epoch, weight by weight."""
 
     negative: str
-    weight: float = Field(description="The LoRA's strength in the columns that have one.")
-    lora_files: tuple[tuple[str, str], ...] = Field(description="Column → file of the LoRA, in drawing order.")
+    lora_files: tuple[tuple[str, str], ...] = Field(description="Epoch → file of the LoRA, in drawing order.")
     samples: tuple[Sample, ...]
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """In drawing order, each once."""
+        return tuple(dict.fromkeys(Column(sample.epoch, sample.weight) for sample in self.samples))
+
+    @property
     def epochs(self) -> tuple[str, ...]:
-        """The columns in drawing order, each once."""
+        """In drawing order, each once."""
         return tuple(dict.fromkeys(sample.epoch for sample in self.samples))
 
-    def of(self, epoch: str) -> tuple[Sample, ...]:
-        """One column's pictures."""
-        return tuple(sample for sample in self.samples if sample.epoch == epoch)
+    def of(self, epoch: str, weight: float | None = None) -> tuple[Sample, ...]:
+        """An epoch's pictures, at one weight or at all of them."""
+        return tuple(s for s in self.samples if s.epoch == epoch and weight in (None, s.weight))
 
     @property
     def seeds_by_prompt(self) -> tuple[tuple[int, int], ...]:
@@ -52,9 +77,9 @@ class Samples(Frozen):
         return tuple(dict.fromkeys((sample.prompt_index, sample.seed) for sample in self.samples))
 
 
-def picture_file(epoch: str, prompt_index: int, seed: int) -> str:
+def picture_file(column: Column, prompt_index: int, seed: int) -> str:
     """A picture's name in the tree."""
-    return f"samples/{epoch}/{prompt_index}-{seed}.png"
+    return f"samples/{column.folder}/{prompt_index}-{seed}.png"
 
 
 def save_samples(store: Store, samples: Samples, title: str) -> ReportRef:
@@ -78,7 +103,7 @@ def samples_manifest(samples: Samples) -> Manifest:
     return Manifest(
         entries=tuple(
             Entry(
-                name=f"{sample.epoch}-{sample.prompt_index}-{sample.seed}",
+                name=sample.file.removeprefix("samples/").removesuffix(".png").replace("/", "-"),
                 source=sample.file,
                 image=sample.image,
                 width=sample.width,
@@ -90,24 +115,17 @@ def samples_manifest(samples: Samples) -> Manifest:
 
 
 def samples_grid(store: Store, samples: Samples, title: str) -> Image.Image:
-    """Rows are prompts × seeds, columns are epochs with the one without a LoRA first."""
+    """Rows are prompts × seeds, columns are epochs × weights with the one without a LoRA first."""
     prompts = {sample.prompt_index: sample.prompt for sample in samples.samples}
     rows = [(prompts[index], f"seed {seed}") for index, seed in samples.seeds_by_prompt]
     at = {pair: row for row, pair in enumerate(samples.seeds_by_prompt)}
-    columns = {epoch: column for column, epoch in enumerate(samples.epochs)}
+    columns = {column: number for number, column in enumerate(samples.columns)}
     cells = (
         Cell(
             row=at[sample.prompt_index, sample.seed],
-            column=columns[sample.epoch],
+            column=columns[Column(sample.epoch, sample.weight)],
             picture=Image.open(BytesIO(store.get_bytes(sample.image))),
         )
         for sample in samples.samples
     )
-    return contact_grid(rows, [column_title(epoch) for epoch in samples.epochs], cells, title)
-
-
-def column_title(epoch: str) -> str:
-    """How a column is called where a person reads it."""
-    if epoch == NO_LORA:
-        return "no LoRA"
-    return f"epoch {epoch}" if epoch.isdigit() else epoch
+    return contact_grid(rows, [column.title for column in samples.columns], cells, title)

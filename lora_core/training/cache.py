@@ -1,29 +1,30 @@
-"""The pictures' latents, encoded once and kept beside the training's state."""
+"""The pictures' latents: encoded once for a picture and a VAE, kept in the store, held in memory while training."""
 
+import hashlib
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from lora_core.dataset import Entry
-from lora_core.device import counter_generator
-from lora_core.diffusion.latents import encode, picture_tensor
-from lora_core.errors import ImageError, TrainingError
+from lora_core.device import counter_generator, numerics
+from lora_core.diffusion.latents import Moments, moments, picture_tensor
+from lora_core.errors import ImageError, StoreError, TrainingError
 from lora_core.progress import Progress
-from lora_core.store import Store, replacing
+from lora_core.store import Store, canonical_json, digest_of
 from lora_core.training.buckets import fit
 from lora_core.training.samples import Picture
 
 _LATENT = 3
+# Raised when what is encoded changes.
+_VERSION = 1
 
 
 def cached_latents(
-    path: Path,
     store: Store,
     vae: AutoencoderKL,
     pictures: Sequence[Picture],
@@ -31,13 +32,14 @@ def cached_latents(
     progress: Progress,
     total_steps: int,
 ) -> tuple[torch.Tensor, ...]:
-    """One latent a picture, from the file at `path` or encoded now and written there.
+    """One latent a picture, from the store or encoded now and kept there.
 
-    As sd-scripts does when it caches latents, each is one sample of the VAE's distribution, drawn once; here from
-    (seed, the picture's digest), so that it depends on nothing else.
+    What is kept is the VAE's distribution, by the bytes of the picture and of the VAE and by what last bits depend on;
+    so every training on this VAE that shows a picture at this size shares it. As sd-scripts does when it caches
+    latents, each latent is one sample of it, drawn once; here from (seed, the picture's digest), so that it depends on
+    nothing else.
 
     Args:
-        path: of the cache, in the work folder of the training's key.
         store: holds the pictures.
         vae: in float32.
         pictures: of the whole training.
@@ -52,42 +54,49 @@ def cached_latents(
         ImageError: a picture's bytes are no picture.
         TrainingError: the VAE gives values that are not finite.
     """
-    names = [_name(picture) for picture in pictures]
-    known = _read(path)
-    if not known.keys() >= set(names):
-        unique = dict(zip(names, pictures, strict=True))
-        known = {}
-        for done, (name, picture) in enumerate(unique.items(), 1):
+    same = [vae_digest(vae), next(vae.parameters()).device.type, numerics()]
+    unique = {(picture.entry.image, picture.placement.bucket): picture for picture in pictures}
+    latents: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
+    for done, (name, picture) in enumerate(unique.items(), 1):
+        key = digest_of(canonical_json(["latent", _VERSION, *name, same]))
+        found = _kept(store, key)
+        if found is None:
             progress(0, total_steps, f"encoding picture {done}/{len(unique)}")
-            known[name] = _encoded(store, vae, picture, seed)
-        with replacing(path) as temporary:
-            save_file(known, temporary)
-    return tuple(known[name] for name in names)
+            found = _encoded(store, vae, picture)
+            store.set_record(key, store.put_bytes(save(found._asdict())))
+        generator = counter_generator(seed, _LATENT, int(picture.entry.image, 16))
+        latents[name] = found.sample(generator, vae.config.scaling_factor)
+    return tuple(latents[picture.entry.image, picture.placement.bucket] for picture in pictures)
 
 
-def _name(picture: Picture) -> str:
-    width, height = picture.placement.bucket
-    return f"{picture.entry.image}-{width}x{height}"
+def vae_digest(vae: AutoencoderKL) -> str:
+    """SHA-256 over the encoder's numbers: the same whatever file they came from."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        if not name.startswith(("decoder.", "post_quant_conv.")):
+            hasher.update(name.encode())
+            hasher.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    if not path.exists():
-        return {}
+def _kept(store: Store, key: str) -> Moments | None:
+    known = store.record(key)
+    if not isinstance(known, str) or not store.has(known):
+        return None
     try:
-        return {name: latent.clone() for name, latent in load_file(path).items()}
-    except SafetensorError:
-        return {}
+        return Moments(**load(store.get_bytes(known)))
+    except (SafetensorError, StoreError, TypeError):
+        return None
 
 
-def _encoded(store: Store, vae: AutoencoderKL, picture: Picture, seed: int) -> torch.Tensor:
-    generator = counter_generator(seed, _LATENT, int(picture.entry.image, 16))
-    latent = encode(vae, picture_tensor(fit(_opened(store, picture.entry), picture.placement)), generator)
-    if not latent.isfinite().all():
+def _encoded(store: Store, vae: AutoencoderKL, picture: Picture) -> Moments:
+    found = moments(vae, picture_tensor(fit(_opened(store, picture.entry), picture.placement)))
+    if not (found.mean.isfinite().all() and found.deviation.isfinite().all()):
         raise TrainingError(
             f"{picture.entry.source}: the base model's VAE turns this picture into values that are not finite; "
             "the VAE is damaged, use another base model"
         )
-    return latent
+    return found
 
 
 def _opened(store: Store, entry: Entry) -> Image.Image:

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 
 from lora_core.errors import TrainingError
-from lora_core.lora.file import write_lora
+from lora_core.lora.adapter import Adapter, write_adapters
 from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
 from lora_core.store import canonical_json, write_atomically
+from lora_core.training.batch import draw_batch
 from lora_core.training.facts import Facts, lora_metadata
-from lora_core.training.loop import Stepper, draw_batch
+from lora_core.training.loop import Stepper
 from lora_core.training.plan import Plan
-from lora_core.training.resume import Position, restore_state, save_state
+from lora_core.training.resume import Position, State
 from lora_core.training.samples import epoch_batches, epoch_repeats
 
 STATE_FILE = "state.safetensors"
@@ -33,12 +34,27 @@ def epoch_file(name: str, epoch: int, epochs: int) -> str:
 
 @dataclass(frozen=True)
 class Machinery:
-    """What trains: the models' step, what it moves, and the pictures' latents (one a picture, (4, h, w))."""
+    """What trains: the models' step, what it moves, and what it learns from.
+
+    Attributes:
+        stepper: runs steps.
+        layers: are moved.
+        optimizer: moves them.
+        latents: one a picture, (4, h, w).
+        masks: one a picture, (1, h, w); none: every place counts.
+    """
 
     stepper: Stepper
     layers: Sequence[LoraLayer]
     optimizer: torch.optim.Optimizer
     latents: Sequence[torch.Tensor]
+    masks: Sequence[torch.Tensor] = ()
+
+    @property
+    def state(self) -> State:
+        """All that a run consists of besides where it stands."""
+        average = self.stepper.average
+        return State(self.layers, self.optimizer, () if average is None else average.values)
 
 
 class Run:
@@ -55,7 +71,7 @@ class Run:
         Raises:
             TrainingError: the state file is damaged.
         """
-        restore_state(self._folder / STATE_FILE, self._machinery.layers, self._machinery.optimizer)
+        self._machinery.state.restore(self._folder / STATE_FILE)
         if position.scaler:
             self._machinery.stepper.scaler.load_state_dict(dict(position.scaler))
         self._losses = list(position.losses)
@@ -77,14 +93,14 @@ class Run:
                 self._save()
 
     def _finish_epoch(self, repeats: Sequence[int], progress: Progress) -> None:
-        options, pictures, latents = self._facts.options, self._facts.pictures, self._machinery.latents
-        batches = epoch_batches(pictures, repeats, batch=options.batch, seed=options.seed, epoch=self._epoch)
+        options, pictures, machinery = self._facts.options, self._facts.pictures, self._machinery
+        batches = epoch_batches(pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch)
         total = self._facts.layout.total_steps
         saved = time.monotonic()
         for samples in batches[self._batch :]:
-            batch = draw_batch(samples, pictures, latents, options, self._epoch)
+            batch = draw_batch(samples, pictures, machinery.latents, options, self._epoch, machinery.masks)
             try:
-                self._losses.append(self._machinery.stepper.step(batch, len(self._losses)))
+                self._losses.append(machinery.stepper.step(batch, len(self._losses)))
             except FloatingPointError as error:
                 sources = ", ".join(pictures[sample.picture].entry.source for sample in samples)
                 raise TrainingError(
@@ -100,17 +116,26 @@ class Run:
     def _save(self) -> None:
         scaler = {key: float(value) for key, value in self._machinery.stepper.scaler.state_dict().items()}
         position = Position(self._epoch, self._batch, tuple(self._losses), self._numerics, scaler)
-        save_state(self._folder / STATE_FILE, position, self._machinery.layers, self._machinery.optimizer)
+        self._machinery.state.save(self._folder / STATE_FILE, position)
 
     def _write_epoch(self) -> None:
         """The epoch's file goes before the state: a run killed between the two writes the same file again."""
         options = self._facts.options
         path = self._folder / epoch_file(self._facts.name, self._epoch, options.epochs)
         metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))
-        write_lora(path, self._machinery.layers, dtype=_DTYPES[options.save_precision], metadata=metadata)
+        write_adapters(path, self._adapters(), dtype=_DTYPES[options.save_precision], metadata=metadata)
         if self._epoch + 1 == options.epochs:
             table = _loss_table(self._losses, self._facts.layout)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
+
+    def _adapters(self) -> list[Adapter]:
+        """The layers as they go into a file: with the moving average's values if there is one."""
+        average = self._machinery.stepper.average
+        values = iter(self._machinery.stepper.matrices if average is None else average.values)
+        return [
+            Adapter(layer.name, layer.alpha, {key: next(values) for key in layer.matrices})
+            for layer in self._machinery.layers
+        ]
 
 
 def _average(losses: Sequence[float]) -> float:

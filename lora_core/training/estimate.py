@@ -1,15 +1,14 @@
 """How much memory a training will take, told before it starts."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lora_core.device import pick_device, pick_dtype, training_memory_bytes
 from lora_core.diffusion.components import load_components
-from lora_core.hub.layout import Part
-from lora_core.lora.keys import TEXT_PARTS, module_names
+from lora_core.lora.targets import targets
 from lora_core.recipe import Process, Training
 
 _SAVED_MAPS = {"sd1": 360, "sd2": 360, "sdxl": 650}
@@ -29,14 +28,18 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
     """
     dtype = pick_dtype(options.precision, pick_device(device_name))
     components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
-    models: dict[Part, nn.Module] = {"unet": components.unet} if options.unet_lr else {}
-    if options.text_encoder_lr:
-        models.update(zip(TEXT_PARTS, components.text_encoders, strict=False))
     trained = 0
-    for part, model in models.items():
-        for path in module_names(components, part):
-            outputs, inputs = model.get_parameter(f"{path}.weight").shape[:2]
-            trained += options.rank * (outputs + inputs)
+    for target in targets(
+        components,
+        options.network,
+        rank=options.rank,
+        alpha=options.alpha,
+        unet=options.unet_lr > 0,
+        text_encoder=options.text_encoder_lr > 0,
+    ):
+        model = components.unet if target.part == "unet" else components.text_encoders[target.part == "text_encoder_2"]
+        outputs, *inputs = model.get_parameter(f"{target.path}.weight").shape
+        trained += target.rank * (outputs + prod(inputs))
     return training_memory_bytes(
         (components.unet, components.vae, *components.text_encoders),
         trained,

@@ -13,6 +13,7 @@ from lora_core.diffusion.source import Prediction
 from lora_core.hub.layout import Architecture
 from lora_core.recipe import Training
 from lora_core.store import Tree
+from lora_core.training.optim import optimizer_name, optimizer_settings
 from lora_core.training.plan import Plan
 from lora_core.training.samples import Picture, TrainingSet
 
@@ -80,9 +81,7 @@ def _model(facts: Facts) -> dict[str, str]:
         "ss_output_name": facts.name,
         "ss_base_model_version": _base_version(facts),
         "ss_v2": str(facts.architecture == "sd2"),
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(options.rank),
-        "ss_network_alpha": str(options.alpha),
+        **_network(options),
         "ss_mixed_precision": "no" if facts.precision == "fp32" else facts.precision,
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": f"{_SPEC_ARCHITECTURES[facts.architecture, facts.prediction]}/lora",
@@ -161,20 +160,72 @@ def _tag_frequency(facts: Facts) -> dict[str, dict[str, int]]:
 
 
 def _optimization(options: Training) -> dict[str, str]:
-    return {
-        "ss_optimizer": "torch.optim.adamw.AdamW",
-        "ss_optimizer_args": f"weight_decay={options.weight_decay}",
+    settings = ",".join(f"{key}={value}" for key, value in optimizer_settings(options).items())
+    found = {
+        "ss_optimizer": optimizer_name(options),
+        "ss_optimizer_args": settings,
         "ss_learning_rate": str(options.unet_lr),
         "ss_unet_lr": str(options.unet_lr),
         "ss_text_encoder_lr": str(options.text_encoder_lr),
-        "ss_lr_scheduler": "constant_with_warmup" if options.warmup_steps else "constant",
+        "ss_lr_scheduler": _scheduler(options),
         "ss_lr_warmup_steps": str(options.warmup_steps),
         "ss_batch_size_per_device": str(options.batch),
         "ss_total_batch_size": str(options.batch),
-        "ss_gradient_accumulation_steps": "1",
+        "ss_gradient_accumulation_steps": str(options.accumulation),
+        "ss_gradient_checkpointing": str(options.gradient_checkpointing),
         "ss_max_grad_norm": str(options.max_grad_norm),
-        "ss_min_snr_gamma": str(options.min_snr_gamma) if options.min_snr_gamma else "None",
+        "ss_min_snr_gamma": _or_none(options.min_snr_gamma),
+        "ss_debiased_estimation": str(options.debiased),
+        "ss_noise_offset": _or_none(options.noise.offset),
+        "ss_multires_noise_iterations": _or_none(options.noise.multires_iterations),
+        "ss_multires_noise_discount": str(options.noise.multires_discount),
+        "ss_ip_noise_gamma": _or_none(options.noise.input_perturbation),
         "ss_prior_loss_weight": str(options.prior_loss_weight),
         "ss_loss_type": "l2",
         "ss_seed": str(options.seed),
     }
+    ours = {"headcanon.prior_preservation": "teacher"} if options.prior_preservation == "teacher" else {}
+    if options.masked_loss:
+        ours["headcanon.masked_loss"] = "True"
+    if options.ema_decay:
+        ours["headcanon.ema_decay"] = str(options.ema_decay)
+    return found | ours
+
+
+def _scheduler(options: Training) -> str:
+    if options.scheduler == "constant":
+        return "constant_with_warmup" if options.warmup_steps else "constant"
+    return options.scheduler
+
+
+def _network(options: Training) -> dict[str, str]:
+    """sd-scripts' own module for what it can train itself, LyCORIS' for the rest, and the arguments in their words."""
+    network = options.network
+    lycoris = network.kind != "lora"
+    arguments: dict[str, object] = {"algo": network.kind.replace("dora", "locon")} if lycoris else {}
+    if network.kind == "dora":
+        arguments |= {"dora_wd": True, "wd_on_output": False}
+    if network.kind == "lokr":
+        arguments["factor"] = network.factor or -1
+    if network.conv_rank or lycoris:  # LyCORIS' default is network_dim
+        arguments["conv_dim"] = network.conv_rank
+        arguments["conv_alpha"] = network.conv_alpha or options.alpha / options.rank * network.conv_rank
+    for name in ("text_encoder_rank", "text_encoder_alpha", "rank_dropout", "module_dropout"):
+        if value := getattr(network, name):
+            arguments[name] = value
+    if network.block_lr:
+        arguments["block_lr"] = ", ".join(network.block_lr)
+    found = {
+        "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
+        "ss_network_dim": str(options.rank),
+        "ss_network_alpha": str(options.alpha),
+        "ss_network_dropout": _or_none(network.dropout),
+        "ss_scale_weight_norms": _or_none(network.max_norm),
+    }
+    if arguments:
+        found["ss_network_args"] = json.dumps({key: str(value) for key, value in arguments.items()})
+    return found
+
+
+def _or_none(value: float) -> str:
+    return str(value) if value else "None"

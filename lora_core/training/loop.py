@@ -1,95 +1,23 @@
 """One training step: pictures' latents in, LoRA matrices a little better."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 import torch
 
 from lora_core.diffusion.components import Components
-from lora_core.diffusion.condition import SizeIds, predict
-from lora_core.diffusion.loss import min_snr_weight, weighted_mse
-from lora_core.diffusion.prompts import shuffled
-from lora_core.diffusion.schedule import TRAIN_STEPS, add_noise, alphas_cumprod, snr, target, zero_terminal
+from lora_core.diffusion.condition import predict
+from lora_core.diffusion.loss import debiased_weight, min_snr_weight, weighted_mse
+from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
 from lora_core.lora.inject import LoraLayer
+from lora_core.lora.norm import limit_norms
 from lora_core.recipe import Training
-from lora_core.training.optim import set_rates, warmup_factor
-from lora_core.training.samples import Picture, Sample, draws
+from lora_core.training.average import MovingAverage
+from lora_core.training.batch import Batch
+from lora_core.training.dropout import Dropout
+from lora_core.training.optim import rate_factor, set_rates
+from lora_core.training.teacher import Teacher
 from lora_core.training.texts import TextReader
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's input, on the CPU.
-
-    Attributes:
-        latents: (B, 4, h, w) float32.
-        noise: (B, 4, h, w) float32.
-        timesteps: (B,) int64 in [0, 1000).
-        captions: B texts.
-        weights: (B,) float32, weights of the samples' losses before min-SNR.
-        sizes: (B, 6) int64, each sample's `SizeIds`.
-    """
-
-    latents: torch.Tensor
-    noise: torch.Tensor
-    timesteps: torch.Tensor
-    captions: tuple[str, ...]
-    weights: torch.Tensor
-    sizes: torch.Tensor
-
-
-def draw_batch(
-    samples: Sequence[Sample],
-    pictures: Sequence[Picture],
-    latents: Sequence[torch.Tensor],
-    options: Training,
-    epoch: int,
-) -> Batch:
-    """Draw noise, timestep and caption of every sample from (seed, epoch, position).
-
-    The caption as in sd-scripts: first whether it is dropped whole, then the order of its tags.
-
-    Args:
-        samples: of one batch, all of one size.
-        pictures: of the whole training.
-        latents: (4, h, w), one a picture.
-        options: seed and caption options are read.
-        epoch: counted from 0.
-    """
-    noise, timesteps, captions = [], [], []
-    for sample in samples:
-        generator = draws(options.seed, epoch, sample.position)
-        timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
-        noise.append(torch.randn(latents[sample.picture].shape, generator=generator))
-        captions.append(_caption(pictures[sample.picture].tags, options, generator))
-    weights = [options.prior_loss_weight if pictures[each.picture].regularization else 1.0 for each in samples]
-    return Batch(
-        latents=torch.stack([latents[sample.picture] for sample in samples]),
-        noise=torch.stack(noise),
-        timesteps=torch.stack(timesteps),
-        captions=tuple(captions),
-        weights=torch.tensor(weights),
-        sizes=torch.tensor([size_ids(pictures[sample.picture]) for sample in samples]),
-    )
-
-
-def size_ids(picture: Picture) -> SizeIds:
-    """A picture's true sizes: as it came to the trainer, what the crop took off once it was resized, as it is trained.
-
-    sd-scripts tells the border of a picture that is fitted into the bucket, though it fills and crops it; a picture of
-    the bucket's shape has 0 and 0 either way.
-    """
-    (left, top), (width, height) = picture.placement.crop, picture.placement.bucket
-    return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
-
-
-def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:
-    if options.caption_dropout and torch.rand((), generator=generator).item() < options.caption_dropout:
-        return ""
-    if options.shuffle_caption:
-        tags = shuffled(tags, options.keep_tokens, generator)
-    return ", ".join(tags)
 
 
 class Stepper:
@@ -104,18 +32,25 @@ class Stepper:
         *,
         clip_skip: int,
         dtype: torch.dtype,
+        total_steps: int = 0,
     ) -> None:
         self._components, self._optimizer, self._options = components, optimizer, options
         self._device, self._dtype = components.unet.device, dtype
-        self._matrices = [matrix for layer in layers for matrix in (layer.down, layer.up)]
+        self._layers, self._total_steps = layers, total_steps
+        self.matrices = [matrix for layer in layers for matrix in layer.matrices.values()]
+        """What is trained."""
+        self.average = MovingAverage(self.matrices, options.ema_decay) if options.ema_decay else None
+        """The moving average, if the recipe wants one."""
         alphas = alphas_cumprod()
         self._alphas = zero_terminal(alphas) if components.zero_terminal_snr else alphas
+        self._dropout = Dropout(layers, options.network)
         self._read = TextReader(
             components,
             clip_skip=clip_skip,
             trained=any(layer.part != "unet" for layer in layers),
             remember=not options.shuffle_caption,
         )
+        self._teacher = Teacher(components, layers, clip_skip) if options.prior_preservation == "teacher" else None
         half = dtype == torch.float16 and self._device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=half)
 
@@ -126,16 +61,22 @@ class Stepper:
         weights = batch.weights
         if self._options.min_snr_gamma:
             weights = weights * min_snr_weight(snr(alphas), self._options.min_snr_gamma, prediction)
-        noisy = add_noise(batch.latents, batch.noise, alphas).to(self._device, self._dtype)
+        if self._options.debiased:
+            weights = weights * debiased_weight(snr(alphas), prediction)
+        mixed = batch.noise if batch.perturbation is None else batch.noise + batch.perturbation
+        noisy = add_noise(batch.latents, mixed, alphas).to(self._device, self._dtype)
         wanted = target(batch.latents, batch.noise, alphas, prediction).to(self._device)
+        timesteps = batch.timesteps.to(self._device)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            if self._teacher is not None and batch.prior.any():
+                wanted = self._teacher.taught(wanted, batch, noisy, timesteps)
             condition = self._read(batch.captions).to(self._dtype)
-            timesteps = batch.timesteps.to(self._device)
             predicted = predict(self._components.unet, noisy, timesteps, condition, batch.sizes)
-        return weighted_mse(predicted, wanted, weights.to(self._device))
+        masks = None if batch.masks is None else batch.masks.to(self._device)
+        return weighted_mse(predicted, wanted, weights.to(self._device), masks)
 
     def step(self, batch: Batch, number: int) -> float:
-        """One step of the optimizer.
+        """One step of the optimizer, over a batch that goes through the models in parts of `options.batch`.
 
         Args:
             batch: this step's.
@@ -149,17 +90,28 @@ class Stepper:
                 may overflow: it skips such a step by itself.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(batch)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        losses = [self._backward(part, len(part) / len(batch)) for part in batch.split(self._options.batch)]
         self.scaler.unscale_(self._optimizer)
-        gradients = [matrix.grad for matrix in self._matrices if matrix.grad is not None]
+        gradients = [matrix.grad for matrix in self.matrices if matrix.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        value, size = torch.stack([loss.detach(), norm]).tolist()  # the step's only wait for the device
+        # the step's only wait for the device
+        value, size = torch.stack([torch.stack(losses).sum(), norm]).tolist()
         if not isfinite(value) or not (isfinite(size) or self.scaler.is_enabled()):
             raise FloatingPointError(f"loss {value}, gradient norm {size}")
         if self._options.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(self._matrices, self._options.max_grad_norm, norm)
-        set_rates(self._optimizer, warmup_factor(number, self._options.warmup_steps))
+            torch.nn.utils.clip_grads_with_norm_(self.matrices, self._options.max_grad_norm, norm)
+        set_rates(self._optimizer, rate_factor(number, self._total_steps, self._options))
         self.scaler.step(self._optimizer)
         self.scaler.update()
+        if self._options.network.max_norm:
+            limit_norms(self._layers, self._options.network.max_norm)
+        if self.average is not None:
+            self.average.update(number)
         return float(value)
+
+    def _backward(self, part: Batch, share: float) -> torch.Tensor:
+        """Add the gradients of a part of a step's batch; returns its share of the loss."""
+        with self._dropout.drawn_for(part.counters):
+            loss = self.loss(part) * share
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()

@@ -1,34 +1,154 @@
-"""AdamW over the LoRA's matrices, a rate for each part, constant behind a warm-up."""
+"""Optimizers over the LoRA's matrices, a rate for each part and block, and how the rates fall."""
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import importlib.util
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
+from lora_core.errors import TrainingError
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
 
+_NAMES = {
+    "adamw": "torch.optim.adamw.AdamW",
+    "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit",
+    "lion": "lion_pytorch.lion_pytorch.Lion",
+    "prodigy": "prodigyopt.prodigy.Prodigy",
+    "adafactor": "transformers.optimization.Adafactor",
+}
+_USUAL_RATES = {
+    "adamw": (0.0, 0.01, "far above what is usual (1e-5 to 1e-3)"),
+    "lion": (
+        0.0,
+        1e-4,
+        "Lion moves every number by the whole rate; a third to a tenth of AdamW's, so 1e-5 to 3e-5, is usual",
+    ),
+    "prodigy": (
+        0.1,
+        1.0,
+        "Prodigy multiplies the rate it finds by it, so next to nothing is learned; set it to 1",
+    ),
+}
+"""Lowest, highest, and what is odd beyond them."""
 
-def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with torch's betas and epsilon, as sd-scripts' default.
 
-    One parameter group a part with its own `base_lr`; the fused kernel, because a LoRA is hundreds of small matrices.
+def optimizer_settings(options: Training) -> Mapping[str, Any]:
+    """What an optimizer is told besides its rates. Everything else is its package's default.
+
+    Prodigy as its authors advise for diffusion models; Adafactor with the rates of the recipe instead of its own.
     """
+    more: dict[str, dict[str, Any]] = {
+        "prodigy": {"use_bias_correction": True, "safeguard_warmup": True},
+        "adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False},
+    }
+    return {"weight_decay": options.weight_decay, **more.get(options.optimizer, {})}
+
+
+def optimizer_name(options: Training) -> str:
+    """The optimizer's class, as sd-scripts writes it into a file's metadata."""
+    return _NAMES[options.optimizer]
+
+
+def check_optimizer(options: Training) -> None:
+    """Refuse, before anything is loaded, an optimizer that is not installed.
+
+    Raises:
+        TrainingError: bitsandbytes is wanted and not there.
+    """
+    if options.optimizer == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise TrainingError(
+            "optimizer = 'adamw8bit' needs bitsandbytes, which is not installed: pip install 'headcanon[bnb]', "
+            "or use 'adamw' or 'adafactor'"
+        )
+
+
+def rate_remarks(options: Training) -> tuple[str, ...]:
+    """What is odd about the learning rates for this optimizer, a line each."""
+    rates = {"unet_lr": options.unet_lr, "text_encoder_lr": options.text_encoder_lr}
+    lowest, highest, why = _USUAL_RATES.get(options.optimizer, _USUAL_RATES["adamw"])
+    return tuple(
+        f"{name} = {rate:g} with optimizer = '{options.optimizer}': {why}"
+        for name, rate in rates.items()
+        if rate and not lowest <= rate <= highest
+    )
+
+
+def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.optim.Optimizer:
+    """The recipe's optimizer; one parameter group for each part and block rate, with its own `base_lr`.
+
+    AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101; 8-bit: Dettmers et al. 2022, arXiv:2110.02861), Lion (Chen et
+    al. 2023, arXiv:2302.06675), Prodigy (Mishchenko and Defazio 2023, arXiv:2306.06101) or Adafactor (Shazeer and Stern
+    2018, arXiv:1804.04235).
+
+    Raises:
+        TrainingError: bitsandbytes is wanted and not there.
+    """
+    check_optimizer(options)
+    with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
+        made: torch.optim.Optimizer = _class(options.optimizer)(_groups(layers, options), **optimizer_settings(options))
+    return made
+
+
+def _class(name: str) -> Any:
+    """Imported only when it is wanted."""
+    if name == "lion":
+        from lion_pytorch import Lion
+
+        return Lion
+    if name == "prodigy":
+        from prodigyopt import Prodigy
+
+        return Prodigy
+    if name == "adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor
+    if name == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit
+    return functools.partial(torch.optim.AdamW, fused=True)  # fused: a LoRA is hundreds of small matrices
+
+
+def _groups(layers: Sequence[LoraLayer], options: Training) -> list[dict[str, Any]]:
     rates = {
         "unet": options.unet_lr,
         "text_encoder": options.text_encoder_lr,
         "text_encoder_2": options.text_encoder_lr,
     }
-    groups = []
-    for part, rate in rates.items():
-        matrices = [matrix for layer in layers if layer.part == part for matrix in (layer.down, layer.up)]
-        if matrices:
-            groups.append({"params": matrices, "lr": rate, "base_lr": rate})
-    return torch.optim.AdamW(groups, weight_decay=options.weight_decay, fused=True)
+    groups: dict[tuple[str, float], list[torch.nn.Parameter]] = {}
+    for part in rates:
+        for layer in layers:
+            if layer.part == part:
+                groups.setdefault((part, rates[part] * layer.lr_factor), []).extend(layer.matrices.values())
+    return [{"params": matrices, "lr": rate, "base_lr": rate} for (_, rate), matrices in groups.items()]
 
 
-def warmup_factor(step: int, warmup_steps: int) -> float:
-    """Factor on the learning rate at a step counted from 0: rises from 0 to 1 over the warm-up, then stays."""
-    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
+def rate_factor(step: int, total_steps: int, options: Training) -> float:
+    """Factor on the learning rates at a step, from that alone: so a resumed run needs no state of a schedule.
+
+    The formulas are those of transformers' `get_scheduler`, which sd-scripts uses.
+
+    Args:
+        step: counted from 0.
+        total_steps: of the whole training.
+        options: schedule, warm-up and restarts.
+    """
+    if step < options.warmup_steps:
+        return step / options.warmup_steps
+    done = (step - options.warmup_steps) / max(1, total_steps - options.warmup_steps)
+    if options.scheduler == "linear":
+        return max(0.0, 1.0 - done)
+    if options.scheduler == "cosine":
+        return max(0.0, (1.0 + math.cos(math.pi * done)) / 2)
+    if options.scheduler == "cosine_with_restarts":
+        return 0.0 if done >= 1 else max(0.0, (1.0 + math.cos(math.pi * (options.restarts * done % 1.0))) / 2)
+    return 1.0
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -35,7 +35,7 @@ class SetPlan:
 
 @dataclass(frozen=True)
 class BucketPlan:
-    """One size in the first epoch."""
+    """One size in the first epoch; `batches` are steps of the optimizer."""
 
     size: tuple[int, int]
     samples: int
@@ -100,13 +100,15 @@ def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
             _set_plan(each, [[epoch[i] for i, p in enumerate(pictures) if p.set_index == index] for epoch in epochs])
             for index, each in enumerate(sets)
         ),
-        buckets=tuple(BucketPlan(size, len(all_), ceil(len(all_) / options.batch)) for size, all_ in buckets.items()),
+        buckets=tuple(
+            BucketPlan(size, len(all_), ceil(len(all_) / options.step_batch)) for size, all_ in buckets.items()
+        ),
         pictures=tuple(
             PlacedPicture(each.entry.source, (each.entry.width, each.entry.height), each.placement.bucket)
             for each in pictures
         ),
         epoch_steps=tuple(
-            sum(ceil(len(members) / options.batch) for members in samples_by_bucket(pictures, repeats).values())
+            sum(ceil(len(members) / options.step_batch) for members in samples_by_bucket(pictures, repeats).values())
             for repeats in epochs
         ),
         prior_loss_weight=options.prior_loss_weight,

@@ -1,8 +1,9 @@
 """The state of a training in one file, so that a run killed at any moment goes on to the same bytes.
 
-One safetensors file: the LoRA's matrices and AdamW's moments in float32, and as JSON in its header where the run
-stands. It is written under another name and renamed, so there is a whole state or the one before it, never half of one.
-It lies in a folder named by the key of the step, so a state made from other inputs is never met.
+One safetensors file: the LoRA's matrices, what the optimizer remembers of them and their moving average; as JSON in its
+header the optimizer's numbers and where the run stands. It is written under another name and renamed, so there is a
+whole state or the one before it, never half of one. It lies in a folder named by the key of the step, so a state made
+from other inputs is never met.
 """
 
 import json
@@ -19,6 +20,8 @@ from lora_core.lora.inject import LoraLayer
 from lora_core.store import replacing
 
 _HEADER = "headcanon_training"
+_OPTIMIZER = "headcanon_optimizer"
+_OF, _AVERAGE = "|", "#average"
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,6 @@ class Position:
         return len(self.losses)
 
 
-def save_state(path: Path, position: Position, layers: Sequence[LoraLayer], optimizer: torch.optim.Optimizer) -> None:
-    """Replace the state file by a new one, atomically.
-
-    Raises:
-        StoreError: the disk is full or cannot be written.
-    """
-    tensors = {}
-    for name, matrix in _matrices(layers):
-        tensors[name] = matrix.detach().cpu().contiguous()
-        for kind, moment in optimizer.state.get(matrix, {}).items():
-            tensors[f"{name}.{kind}"] = moment.detach().cpu().contiguous()
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={_HEADER: json.dumps(asdict(position))})
-
-
 def read_position(path: Path) -> Position | None:
     """Where the run stands, or None if it has not begun.
 
@@ -76,32 +64,79 @@ def read_position(path: Path) -> Position | None:
         raise _damaged(path) from error
 
 
-def restore_state(path: Path, layers: Sequence[LoraLayer], optimizer: torch.optim.Optimizer) -> None:
-    """Put the matrices and moments of a state file back in place.
+@dataclass(frozen=True)
+class State:
+    """Everything that a step changes.
 
-    Raises:
-        TrainingError: the file is damaged, or belongs to a LoRA of another shape.
+    Attributes:
+        layers: the LoRA.
+        optimizer: over its matrices.
+        average: its moving average, in the matrices' order; empty without one.
     """
-    trained = {id(matrix) for group in optimizer.param_groups for matrix in group["params"]}
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            for name, matrix in _matrices(layers):
-                with torch.no_grad():
+
+    layers: Sequence[LoraLayer]
+    optimizer: torch.optim.Optimizer
+    average: Sequence[torch.Tensor]
+
+    def save(self, path: Path, position: Position) -> None:
+        """Replace the state file by a new one, atomically.
+
+        Raises:
+            StoreError: the disk is full or cannot be written.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        numbers: dict[str, dict[str, float]] = {}
+        for name, matrix in self._matrices():
+            tensors[name] = matrix
+            for kind, value in self.optimizer.state.get(matrix, {}).items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{name}{_OF}{kind}"] = value
+                else:
+                    numbers.setdefault(name, {})[kind] = value
+        for (name, _), average in zip(self._matrices(), self.average, strict=False):
+            tensors[f"{name}{_AVERAGE}"] = average
+        groups = [
+            {key: value for key, value in group.items() if type(value) in (int, float)}
+            for group in self.optimizer.param_groups
+        ]
+        header = {
+            _HEADER: json.dumps(asdict(position)),
+            _OPTIMIZER: json.dumps({"numbers": numbers, "groups": groups}),
+        }
+        with replacing(path) as temporary:
+            copies = {name: each.detach().to("cpu", copy=True).contiguous() for name, each in tensors.items()}
+            save_file(copies, temporary, metadata=header)
+
+    def restore(self, path: Path) -> None:
+        """Put what a state file holds back in place.
+
+        Raises:
+            TrainingError: the file is damaged, or belongs to a LoRA of another shape.
+        """
+        try:
+            with safe_open(path, framework="pt") as file, torch.no_grad():
+                optimizer = json.loads(file.metadata()[_OPTIMIZER])
+                kinds: dict[str, list[str]] = {}
+                for key in file.keys():  # noqa: SIM118  (it is no dict)
+                    name, _, kind = key.partition(_OF)
+                    kinds.setdefault(name, []).extend([kind] if kind else [])
+                for name, matrix in self._matrices():
                     matrix.copy_(file.get_tensor(name))
-                if id(matrix) in trained and f"{name}.exp_avg" in names:
-                    optimizer.state[matrix] = {
-                        kind: file.get_tensor(f"{name}.{kind}").clone().to(matrix.device)
-                        for kind in ("step", "exp_avg", "exp_avg_sq")
-                    }
-    except (SafetensorError, RuntimeError) as error:
-        raise _damaged(path) from error
+                    state = dict(optimizer["numbers"].get(name, {}))
+                    state |= {kind: file.get_tensor(f"{name}{_OF}{kind}").to(matrix.device) for kind in kinds[name]}
+                    if state:
+                        self.optimizer.state[matrix] = state
+                for (name, _), average in zip(self._matrices(), self.average, strict=False):
+                    average.copy_(file.get_tensor(f"{name}{_AVERAGE}"))
+                for group, values in zip(self.optimizer.param_groups, optimizer["groups"], strict=True):
+                    group.update(values)
+        except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise _damaged(path) from error
 
-
-def _matrices(layers: Sequence[LoraLayer]) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    for layer in layers:
-        yield f"{layer.name}.down", layer.down
-        yield f"{layer.name}.up", layer.up
+    def _matrices(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for layer in self.layers:
+            for key, matrix in layer.matrices.items():
+                yield f"{layer.name}.{key}", matrix
 
 
 def _damaged(path: Path) -> TrainingError:

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from lora_core.device import make_deterministic, numerics, pick_device, pick_dtype, use_threads
-from lora_core.diffusion.components import load_components
+from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
@@ -21,7 +21,8 @@ from lora_core.training.cache import cached_latents
 from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file
 from lora_core.training.facts import Facts
 from lora_core.training.loop import Stepper
-from lora_core.training.optim import build_optimizer
+from lora_core.training.masks import latent_masks
+from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
 from lora_core.training.plan import Plan, plan
 from lora_core.training.resume import Position, read_position
 from lora_core.training.samples import Picture, TrainingSet, pictures_of
@@ -68,9 +69,12 @@ def train(
         DatasetError: there is nothing to train on.
         CaptionError: a picture without a caption.
         CheckpointError: the base cannot be loaded or is no Stable Diffusion 1, 2 or XL.
-        TrainingError: the loss is not finite, or memory ran out; the last good state is kept.
+        TrainingError: the loss is not finite, or memory ran out; the last good state is kept. The optimizer is not
+            installed.
+        RecipeError: `block_lr` or the clip skip does not fit the base.
     """
     layout = plan(sets, options)
+    check_optimizer(options)
     folder = store.work_folder(key)
     position = read_position(folder / STATE_FILE)
     if position is None or position.step < layout.total_steps:
@@ -117,9 +121,9 @@ def _prepared(
     components = load_components(store.tree(base.sha256), device=device, dtype=dtype, process=process)
     pictures = pictures_of(sets)
     _warn_of_cut_captions(pictures, components.tokenizers[0])
-    latents = cached_latents(
-        folder / "latents.safetensors", store, components.vae, pictures, options.seed, progress, layout.total_steps
-    )
+    for remark in rate_remarks(options):
+        _log.warning("%s", remark)
+    latents = cached_latents(store, components.vae, pictures, options.seed, progress, layout.total_steps)
     components.vae.to("cpu")
     layers = inject(
         components,
@@ -128,9 +132,14 @@ def _prepared(
         unet=options.unet_lr > 0,
         text_encoder=options.text_encoder_lr > 0,
         seed=options.seed,
+        network=options.network,
     )
+    if options.gradient_checkpointing:
+        _compute_twice(components)
     optimizer = build_optimizer(layers, options)
-    stepper = Stepper(components, layers, optimizer, options, clip_skip=clip_skip, dtype=dtype)
+    stepper = Stepper(
+        components, layers, optimizer, options, clip_skip=clip_skip, dtype=dtype, total_steps=layout.total_steps
+    )
     facts = Facts(
         name=name,
         trigger=trigger,
@@ -145,7 +154,18 @@ def _prepared(
         layout=layout,
         options=options,
     )
-    return Run(folder, facts, Machinery(stepper, layers, optimizer, latents), numerics())
+    masks = latent_masks(store, pictures) if options.masked_loss else ()
+    return Run(folder, facts, Machinery(stepper, layers, optimizer, latents, masks), numerics())
+
+
+def _compute_twice(components: Components) -> None:
+    """Let the models compute their blocks once more on the way back instead of keeping what was computed."""
+    components.unet.enable_gradient_checkpointing()
+    for encoder in components.text_encoders:
+        encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for module in encoder.modules():
+            if hasattr(module, "gradient_checkpointing"):  # it does so in training mode only
+                module.training = True
 
 
 def _warn_of_cut_captions(pictures: Sequence[Picture], tokenizer: CLIPTokenizer) -> None:
@@ -177,6 +197,7 @@ def _clear_when_memory_runs_out(options: Training) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"out of memory with batch {options.batch} at {options.resolution} px; lower batch or resolution, or use "
-            "precision 'bf16'. The last good state is kept"
+            f"out of memory with batch {options.batch} at {options.resolution} px; lower batch (raise accumulation to "
+            "keep the result) or resolution, or use gradient_checkpointing or precision 'bf16'. The last good state is "
+            "kept"
         ) from error

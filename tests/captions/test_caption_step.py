@@ -5,7 +5,8 @@ import json
 import pytest
 
 from lora_core.captions.caption import caption
-from lora_core.captions.explain import frequency_rows, lines, report
+from lora_core.captions.edit import Edited
+from lora_core.captions.explain import frequency_rows, lines, rare, report
 from lora_core.captions.rules import Rules
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest
@@ -74,3 +75,19 @@ def test_the_frequency_table_has_both_sides_and_the_commonest_first(edited):
     assert ("portrait", 0, 1) in rows
     highest = [max(before, after) for _, before, after in rows]
     assert highest == sorted(highest, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("captions", "hats", "named"),
+    [
+        (9, ("0",), ()),  # one of nine is more than a tenth
+        (10, ("0",), ("0",)),
+        (19, ("0", "9"), ()),
+        (20, ("0", "9"), ("0", "9")),
+        (60, ("0", "1", "2", "3"), ()),  # more than three
+    ],
+)
+def test_a_tag_on_few_of_many_captions_names_them(captions, hats, named):
+    names = [str(number) for number in range(captions)]
+    edited = [Edited(name, (), ("t", "hat") if name in hats else ("t",), ()) for name in names]
+    assert rare(edited) == ({"hat": named} if named else {})

@@ -53,6 +53,21 @@ def test_a_minor_and_a_sexual_rating_are_refused_at_any_caption_threshold(run, s
         run(a=({sign: 0.4}, {rating: 0.6, "general": 0.5}))
 
 
+@pytest.mark.parametrize(
+    "balanced",
+    [0.3771, 0.2653, 0.2614, 0.2682, 0.5296],
+    ids=["v2 swin", "v3 swin", "v3 vit", "v3 convnext", "v3 eva02"],
+)
+def test_what_a_published_tagger_would_call_present_counts_whichever_it_is(run, balanced):
+    """The models' own thresholds, from their model cards: there precision and recall are the same."""
+    with pytest.raises(ContentRuleError, match="child"):
+        run(a=({"child": balanced, "nude": balanced}, {}))
+
+
+def test_a_trace_of_a_sign_is_none(run):
+    run(a=({"child": 0.2, "nude": 0.9}, EXPLICIT))
+
+
 @pytest.mark.parametrize("sign", SEXUAL.split())
 def test_a_minor_and_nudity_are_refused_without_any_rating_head(run, sign):
     with pytest.raises(ContentRuleError, match=rf"child.*\({sign}\)"):

@@ -18,7 +18,7 @@ from demo.world.tags import VOCABULARY, Look
 MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
 BOUND_LOOK = 0.95
 BOUND_HAIR = 0.95
-BOUND_PSNR = 21.0
+BOUND_PSNR = 24.0
 
 Pictures = tuple[np.ndarray, list[tuple[str, ...]]]
 

@@ -22,7 +22,7 @@ from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.world.solid import FINISHES
 from demo.world.tags import SOLID_LOOK, VOCABULARY
 from lora_core.errors import RecipeError
-from lora_core.judging.scores import tags_of_prompt
+from lora_core.judging.habits import tags_of_prompt
 from lora_core.recipe import Recipe
 
 SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from demo.proof.bootstrap import Place, figure, ratio, weights_of
+from demo.proof.bootstrap import Place, figure, ratio
+from lora_core.judging.bootstrap import weights_of
 
 VALUES = st.floats(-1, 1, allow_nan=False)
 PLACES = st.builds(Place, st.sampled_from("abc"), st.integers(1, 2))

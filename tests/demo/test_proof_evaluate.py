@@ -17,7 +17,7 @@ from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
 from demo.proof.tables import number, short, whole
 from lora_core.errors import RecipeError
-from lora_core.judging.scores import Figure, bootstrap
+from lora_core.judging.bootstrap import Figure, bootstrap
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import NO_LORA, Sample, Samples
 
@@ -52,7 +52,7 @@ def outcome(name: str, identity: float, leak: float, seed: int = 1, *, gates: bo
                         image=image, width=8, height=8,
                     )
                 )  # fmt: skip
-    drawn = Samples(negative="", weight=1.0, lora_files=(("1", "a"), ("2", "b")), samples=tuple(samples))
+    drawn = Samples(negative="", lora_files=(("1", "a"), ("2", "b")), samples=tuple(samples))
     return Outcome(arm_run(name, seed), drawn, readings, "0" * 64, None if gates is None else made_gates(gates))
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from small_project import Project
 
 from demo.project import MODELS
+from lora_core.recipe import PRESETS
 
 BASE = str(MODELS / "base")
 
@@ -90,12 +91,15 @@ def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_i
     refused(project.run("new", "mine"), "mine", "not empty")
 
 
-def test_the_commented_defaults_of_a_new_recipe_are_the_defaults(project: Project) -> None:
+@pytest.mark.parametrize("method", PRESETS)
+def test_the_commented_defaults_of_a_new_recipe_are_the_methods_defaults(project: Project, method: str) -> None:
     from lora_core.recipe_file import read_recipe
 
-    project.run("new", "mine")
+    done = project.run("new", "mine", "--method", method)
+    assert done.returncode == 0, done.stderr
     path = project.folder / "mine" / "recipe.toml"
     plain = read_recipe(path)
+    assert plain.method == method
     lines = path.read_text().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("# Everything below"))
     opened = [line[1:] if line.startswith("#") and not line.startswith("# ") else line for line in lines[start:]]

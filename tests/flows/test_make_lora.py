@@ -42,7 +42,7 @@ def test_a_run_leaves_the_lora_every_epoch_the_checks_and_a_report(finished: Pro
     expected = {
         "momo.safetensors", "momo.png", "momo.json", "README.md", "report.html", "report.json",
         "epochs/momo-000001.safetensors", "epochs/momo.safetensors", "samples/grid.png", "samples/none/0-1.png",
-        "samples/1/0-1.png", "samples/2/1-1.png", "checks/style/grid.png", "checks/merge/grid.png",
+        "samples/1-w1/0-1.png", "samples/2-w1/1-1.png", "prompts.txt", "checks/style/grid.png", "checks/merge/grid.png",
         "checks/merge/gate.json", "checks/style-lora/style.safetensors",
     }  # fmt: skip
     assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
@@ -52,14 +52,14 @@ def test_a_second_run_finds_everything_finished(finished: Project) -> None:
     again = finished.run("run", "recipe.toml")
     assert again.returncode == 0, again.stderr
     assert steps_done(again.stderr) == ()
-    assert again.stderr.count(": cached") == 14
+    assert again.stderr.count(": cached") == 15
 
 
 def test_the_dry_run_of_a_finished_project_says_that_all_is_cached(finished: Project) -> None:
     plan = finished.run("run", "recipe.toml", "--dry-run")
     assert plan.returncode == 0, plan.stderr
     assert "to do" not in plan.stdout
-    assert plan.stdout.count("cached") == 13
+    assert plan.stdout.count("cached") == 14
     assert re.search(r"regularization \(weight 1\) +4 +128 +1 → 3-3 +12 +4 of 4", plan.stdout)
 
 
@@ -105,4 +105,8 @@ def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, 
     refused = finished.run("run", "other.toml")
     assert refused.returncode == 2
     assert "momo.safetensors: exists and was made from other inputs" in refused.stderr.splitlines()[-1]
+    beside = finished.run("run", "other.toml", "--as", "v2")
+    assert beside.returncode == 0, beside.stderr
+    assert {"sample", "train momo"} & set(steps_done(beside.stderr)) == set()
+    assert (finished.folder / "out" / "momo-v2" / "momo-v2.safetensors").exists()
     assert file_digest(finished.lora) == before

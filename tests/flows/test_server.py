@@ -1,5 +1,6 @@
 """Against a real Prefect server: the run, its steps and their logs are there."""
 
+import json
 import os
 import socket
 import subprocess
@@ -16,15 +17,15 @@ from small_project import Project
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that was started for this test."""
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that was started for these tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
         **os.environ,
-        "PREFECT_HOME": str(tmp_path / "server"),
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("server")),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
@@ -49,7 +50,7 @@ def api(tmp_path: Path) -> Iterator[str]:
 
 
 def _healthy(address: str, server: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         assert server.poll() is None, "the server ended while starting"
         try:
@@ -57,11 +58,11 @@ def _healthy(address: str, server: subprocess.Popen[bytes]) -> str:
                 return address
         except httpx.TransportError:
             time.sleep(0.5)
-    raise AssertionError("the server did not start within 180 s")
+    raise AssertionError("the server did not start within 400 s")
 
 
 def _all(address: str, what: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.post(f"{address}/{what}/filter", json={}).raise_for_status().json()
+    found: list[dict[str, Any]] = httpx.post(f"{address}/{what}/filter", json={}, timeout=60).raise_for_status().json()
     return found
 
 
@@ -79,3 +80,57 @@ def test_a_run_against_a_server_is_seen_there_with_its_steps_and_log_lines(api: 
         time.sleep(1)
     assert {steps[name] for name in ("find base", "preprocess", "tag", "content rule", "caption")} == {"COMPLETED"}
     assert any(line.startswith("tag: 4 images") for line in lines)
+
+
+_ASKING = """
+import flows.cli
+from pathlib import Path
+from prefect import flow
+from PIL import Image
+from flows.asking import EpochAnswer, Question, ask
+
+Image.new("RGB", (64, 48), "red").save("grid.png")
+
+@flow(name="asking")
+def asking():
+    answer = ask(Question("epoch", ("leak 0.30, at most 0.25",), Path("grid.png"), 5), EpochAnswer)
+    print(answer.decision, answer.epoch, answer.weight)
+
+asking()
+"""
+
+
+def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answer(api: str, project: Project) -> None:
+    asking = subprocess.Popen(
+        [sys.executable, "-c", _ASKING],
+        cwd=project.folder,
+        env={**project.environment(api), "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    paused: list[dict[str, Any]] = []
+    while not paused and time.monotonic() < deadline:
+        assert asking.poll() is None, asking.communicate()
+        time.sleep(0.5)
+        paused = [run for run in _all(api, "flow_runs") if run["state_type"] == "PAUSED"]
+    (run,) = paused
+    keys = run["state"]["state_details"]["run_input_keyset"]
+    form, description = (_input(api, run["id"], keys[name]) for name in ("schema", "description"))
+    places = {name: field["position"] for name, field in form["properties"].items()}
+    assert places == {"decision": 0, "epoch": 1, "weight": 2}
+    assert "leak 0.30, at most 0.25" in description
+    assert "data:image/jpeg;base64," in description
+    resumed = httpx.post(
+        f"{api}/flow_runs/{run['id']}/resume", json={"run_input": {"decision": "go on", "epoch": 7}}, timeout=60
+    )
+    assert resumed.raise_for_status().json()["status"] == "ACCEPT"
+    out, told = asking.communicate(timeout=300)
+    assert asking.returncode == 0, told
+    assert out.split() == ["go", "on", "7", "0.0"]
+
+
+def _input(api: str, run: str, key: str) -> Any:
+    return json.loads(httpx.get(f"{api}/flow_runs/{run}/input/{key}", timeout=60).raise_for_status().json())

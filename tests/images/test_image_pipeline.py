@@ -156,7 +156,9 @@ def test_copies_are_smaller_and_keep_everything_else(store, screenshots, shot):
     )
     small = downscale(store, captioned, 48)
     assert Image.open(store.path(small.entries[0].image)).size == (48, 48)
-    expected = captioned.entries[0].model_copy(update={"image": small.entries[0].image, "width": 48, "height": 48})
+    expected = captioned.entries[0].model_copy(
+        update={"image": small.entries[0].image, "mask": small.entries[0].mask, "width": 48, "height": 48}
+    )
     assert small.entries[0] == expected
 
 

@@ -116,7 +116,7 @@ def crowd(folder: Path) -> Path:
         if odd.fate != "stops" and "may not be read" not in odd.row:
             odd.make(folder)
     for number in range(200 - len(_files(folder))):
-        figure(1000 + number).save(folder / f"portrait_{number:03d}.png")
+        figure(1000 + number, (280, 200)).save(folder / f"portrait_{number:03d}.png")
     return folder
 
 

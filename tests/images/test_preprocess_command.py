@@ -87,3 +87,15 @@ def test_a_tagger_reads_views_and_compositions_that_nobody_says(run, shot, tmp_p
     (entry,) = json.loads((tmp_path / "pictures/report.json").read_text())["accepted"]
     assert entry["view"] is not None
     assert (entry["composition"] is None) == any("in doubt" in flag for flag in entry["flags"])
+
+
+def test_pictures_with_the_same_remark_are_told_in_one_line(run, screenshots):
+    for number in range(5):
+        picture = Image.new("RGB", (300, 300), "#dde6f0")
+        picture.paste("#304060", (40 + 20 * number, 60, 200, 280 - 20 * number))
+        picture.save(screenshots / f"IMG_{number}.png")
+    said = run("--size", "64").stdout
+    flag = "no transparency: its own background stays; export with a transparent one"
+    assert f"look at IMG_0.png, IMG_1.png, IMG_2.png and 2 more: {flag}\n" in said
+    assert "unknown: IMG_0.png, IMG_1.png, IMG_2.png and 2 more; say it in composition.csv" in said
+    assert "5 to look at" in said

@@ -1,4 +1,4 @@
-"""Checks between two steps."""
+"""What a check comes to, and the merge check's sums."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,17 +7,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_core.dataset import Scores, TagTable
 from lora_core.errors import GateError
-from lora_core.judging.gates import GateResult, look_gate, looks, merge_error, merge_gate, require
+from lora_core.judging.checks import read_gates, with_gates
+from lora_core.judging.gates import GateResult, require
+from lora_core.judging.merged import merge_error, merge_gate
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files
-from lora_core.sampling.samples import Sample, Samples
-from lora_core.store import Store, digest_of
+from lora_core.store import Store
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 WEIGHT = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+RESULT = GateResult(
+    name="merge", passed=False, figure=1.2, bound=0.25, at_least=False, meaning="error", advice="merge again"
+)
 
 
 def merged_base(
@@ -63,40 +66,14 @@ def test_a_lora_that_does_nothing_is_measured_against_one_hundredth_of_the_predi
     assert merge_error(same, same, same * 1.001).share == pytest.approx(0.1, rel=1e-3)
 
 
-def checked(white: float) -> tuple[Samples, TagTable]:
-    image = digest_of(b"picture")
-    sample = Sample(epoch="merged", prompt_index=0, prompt="a", seed=1, file="merged-1", image=image, width=8, height=8)
-    scores = Scores(rating={}, general={"white_background": white, "nose": 0.5}, character={})
-    samples = Samples(negative="", weight=1.0, lora_files=(), samples=(sample,))
-    return samples, TagTable(model="0" * 64, floor=0.05, images={image: scores})
-
-
-def test_the_look_check_passes_at_its_bound() -> None:
-    samples, table = checked(0.6)
-    labels = ("white_background",)
-    for least, passed in ((0.6, True), (0.61, False)):
-        result = look_gate("style", samples, table, column="merged", tag="white_background", labels=labels, least=least)
-        assert (result.passed, result.figure) == (passed, pytest.approx(0.6))
-
-
-def test_a_tag_unknown_to_the_tagger_bars_nothing() -> None:
-    samples, table = checked(0.0)
-    result = look_gate("style", samples, table, column="merged", tag="white_background", labels=(), least=0.5)
-    assert (result.passed, result.figure) == (True, None)
-    assert "does not know white_background" in result.line
-
-
-def test_looks_are_told_for_known_tags_only() -> None:
-    samples, table = checked(0.6)
-    found = looks(samples, table, ("nose", "lips"))
-    assert [(look.tag, look.figure.mean) for look in found] == [("nose", pytest.approx(0.5)), ("lips", 0.0)]
-
-
 def test_a_failed_check_says_figure_bound_and_what_helps() -> None:
-    result = GateResult(
-        name="merge", passed=False, figure=1.2, bound=0.25, at_least=False, meaning="error", advice="merge again"
-    )
     with pytest.raises(GateError, match=r"merge: error 1\.200, at most 0\.25; merge again"):
-        require(result)
-    passed = result.model_copy(update={"passed": True})
+        require(RESULT)
+    passed = RESULT.model_copy(update={"passed": True})
     assert require(passed) is passed
+
+
+def test_a_checks_results_are_kept_beside_its_pictures(store: Store, tmp_path: Path) -> None:
+    other = RESULT.model_copy(update={"name": "look", "figure": None, "details": ("white in 3 of 20",)})
+    check = with_gates(store, None, [RESULT, other])
+    assert read_gates(store, check) == (RESULT, other)

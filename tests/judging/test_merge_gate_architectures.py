@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_core.hub import find_model_files
-from lora_core.judging.gates import LARGEST_MERGE_ERROR, merge_gate
+from lora_core.judging.merged import LARGEST_MERGE_ERROR, merge_gate
 from lora_core.lora.file import write_lora
 from lora_core.lora.inject import inject
 from lora_core.lora.merge import merge_file

@@ -1,25 +1,33 @@
 """Figures by hand: means, rises over the base model, intervals."""
 
+from statistics import fmean
+
 import pytest
 
 from lora_core.dataset import Scores, TagTable
 from lora_core.errors import DatasetError
-from lora_core.judging.scores import bootstrap, measure, tags_of_prompt
+from lora_core.judging.likeness import Likeness, Nearest
+from lora_core.judging.scores import EpochFigures, Evidence, Figures, measure
 from lora_core.sampling.samples import Sample, Samples
 from lora_core.store import digest_of
 
-LABELS = ("blue_hair", "long_hair", "realistic", "nose", "lips", "smile")
+LABELS = (
+    "blue_hair", "long_hair", "realistic", "nose", "lips", "smile", "grass", "white_background", "simple_background",
+    "upper_body", "standing",
+)  # fmt: skip
 TRAITS = ("blue_hair", "long_hair")
+NO_LIKENESS = Likeness(nearest={}, hashes={})
+At = tuple[str, int]
 
 
-def make_sample(epoch: str, seed: int, prompt: str = "hc_mira, smile") -> Sample:
-    image = digest_of(f"{epoch}/{seed}/{prompt}".encode())
+def make_sample(epoch: str, seed: int, prompt: str, weight: float = 1.0) -> Sample:
     return Sample(
-        epoch=epoch, prompt_index=0, prompt=prompt, seed=seed, file=f"{epoch}-{seed}", image=image, width=8, height=8
-    )
+        epoch=epoch, weight=0 if epoch == "none" else weight, prompt_index=0, prompt=prompt, seed=seed,
+        file=f"{epoch}-{seed}", image=digest_of(f"{epoch}/{weight}/{seed}/{prompt}".encode()), width=8, height=8,
+    )  # fmt: skip
 
 
-def make(scores: dict[tuple[str, int], dict[str, float]], prompt: str = "hc_mira, smile") -> tuple[Samples, TagTable]:
+def make(scores: dict[At, dict[str, float]], prompt: str = "hc_mira, smile") -> tuple[Samples, TagTable]:
     samples = {key: make_sample(*key, prompt) for key in scores}
     epochs = dict.fromkeys(epoch for epoch, _ in scores if epoch != "none")
     table = TagTable(
@@ -31,14 +39,29 @@ def make(scores: dict[tuple[str, int], dict[str, float]], prompt: str = "hc_mira
     )
     drawn = Samples(
         negative="",
-        weight=1.0,
         lora_files=tuple((epoch, f"{epoch}.safetensors") for epoch in epochs),
         samples=tuple(samples.values()),
     )
     return drawn, table
 
 
-TWO_SEEDS: dict[tuple[str, int], dict[str, float]] = {
+def read(
+    scores: dict[At, dict[str, float]],
+    prompt: str = "hc_mira, smile",
+    traits: tuple[str, ...] = TRAITS,
+    habits: tuple[str, ...] = (),
+    likeness: Likeness = NO_LIKENESS,
+) -> Figures:
+    drawn, table = make(scores, prompt)
+    return measure(drawn, Evidence(table, LABELS, likeness, traits, habits))
+
+
+def only(figures: Figures) -> EpochFigures:
+    (epoch,) = figures.epochs
+    return epoch
+
+
+TWO_SEEDS: dict[At, dict[str, float]] = {
     ("none", 1): {"blue_hair": 0.1, "long_hair": 0.3, "nose": 0.2},
     ("none", 2): {"blue_hair": 0.1, "long_hair": 0.5},
     ("1", 1): {"blue_hair": 0.9, "long_hair": 0.7, "nose": 0.5, "realistic": 0.3},
@@ -47,8 +70,7 @@ TWO_SEEDS: dict[tuple[str, int], dict[str, float]] = {
 
 
 def test_identity_is_the_mean_rise_of_the_traits() -> None:
-    figures = measure(*make(TWO_SEEDS), traits=TRAITS, labels=LABELS)
-    identity = figures.epochs[0].identity
+    identity = only(read(TWO_SEEDS)).identity
     assert identity is not None
     # seed 1: (0.8 + 0.4) / 2 = 0.6; seed 2: (0.4 + 0.4) / 2 = 0.4
     assert identity.mean == pytest.approx(0.5)
@@ -57,8 +79,8 @@ def test_identity_is_the_mean_rise_of_the_traits() -> None:
 
 
 def test_leak_is_the_mean_rise_of_the_3d_look_over_the_tags_that_the_tagger_knows() -> None:
-    figures = measure(*make(TWO_SEEDS), traits=TRAITS, labels=LABELS)
-    leak = figures.epochs[0].leak
+    figures = read(TWO_SEEDS)
+    leak = only(figures).leak
     assert leak is not None
     # realistic, nose, lips; seed 1: (0.3 + 0.3 + 0) / 3 = 0.2; seed 2: 0.3 / 3 = 0.1
     assert leak.mean == pytest.approx(0.15)
@@ -66,54 +88,116 @@ def test_leak_is_the_mean_rise_of_the_3d_look_over_the_tags_that_the_tagger_know
 
 
 def test_tags_unknown_to_the_tagger_are_named() -> None:
-    figures = measure(*make(TWO_SEEDS), traits=("blue_hair", "halo"), labels=LABELS)
+    figures = read(TWO_SEEDS, traits=("blue_hair", "halo"))
     assert figures.traits == ("blue_hair",)
     assert figures.not_measured == ("halo", "3d")
 
 
 def test_every_tag_is_told_with_and_without_the_lora() -> None:
-    rise = measure(*make(TWO_SEEDS), traits=TRAITS, labels=LABELS).epochs[0].traits[1]
+    rise = only(read(TWO_SEEDS)).traits[1]
     assert (rise.tag, rise.base, rise.epoch) == ("long_hair", pytest.approx(0.4), pytest.approx(0.8))
 
 
 def test_a_trait_that_the_prompt_asks_for_does_not_count() -> None:
-    figures = measure(*make(TWO_SEEDS, "hc_mira, Long Hair"), traits=TRAITS, labels=LABELS)
-    identity = figures.epochs[0].identity
+    identity = only(read(TWO_SEEDS, "hc_mira, Long Hair")).identity
     assert identity is not None
     assert identity.mean == pytest.approx((0.8 + 0.4) / 2)
 
 
 def test_without_traits_identity_is_not_measured() -> None:
-    figures = measure(*make(TWO_SEEDS), traits=(), labels=LABELS)
-    assert figures.epochs[0].identity is None
+    assert only(read(TWO_SEEDS, traits=())).identity is None
 
 
-def test_the_interval_is_the_same_every_time_and_narrows_with_more_samples() -> None:
-    few, many = [0.0, 1.0] * 3, [0.0, 1.0] * 50
-    assert bootstrap(few) == bootstrap(few)
-    wide, narrow = bootstrap(few), bootstrap(many)
-    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
-    # Normal theory for 100 values of standard deviation 0.5: 0.5 ± 1.96 · 0.05
-    assert (narrow.low, narrow.high) == (pytest.approx(0.402, abs=0.02), pytest.approx(0.598, abs=0.02))
+PLAIN: dict[At, dict[str, float]] = {
+    ("none", 1): {"grass": 0.8, "white_background": 0.1},
+    ("1", 1): {"grass": 0.2, "white_background": 0.9, "simple_background": 0.5, "upper_body": 0.7, "standing": 0.4},
+}
 
 
-def test_equal_values_have_an_interval_of_no_width() -> None:
-    figure = bootstrap([0.3] * 4)
-    assert (figure.low, figure.high) == (pytest.approx(0.3), pytest.approx(0.3))
+def test_a_plain_background_leaks_only_where_another_was_asked_for() -> None:
+    asked = only(read(PLAIN, "hc_mira, grass")).background
+    assert asked is not None
+    assert asked.mean == pytest.approx(((0.9 - 0.1) + 0.5) / 2)
+    assert only(read(PLAIN, "hc_mira, smile")).background is None
+    assert only(read(PLAIN, "hc_mira, grass, white background")).background is None
+
+
+def test_framing_and_pose_of_the_screenshots_leak_where_the_prompt_does_not_ask_for_them() -> None:
+    habits = ("upper_body", "standing")
+    portrait = only(read(PLAIN, "hc_mira, portrait", habits=habits)).habits
+    upper_body = only(read(PLAIN, "hc_mira, upper body", habits=habits)).habits
+    assert portrait is not None
+    assert upper_body is not None
+    assert portrait.mean == pytest.approx((0.7 + 0.4) / 2)
+    assert upper_body.mean == pytest.approx(0.4)
+
+
+def test_obedience_is_what_the_prompt_asks_for_beside_what_the_lora_brings() -> None:
+    figures = read(PLAIN, "hc_mira, 1girl, blue hair, nose, grass, upper body, no such tag")
+    obedience, without = only(figures).obedience, figures.without.obedience
+    assert obedience is not None
+    assert without is not None
+    assert (obedience.mean, without.mean) == (pytest.approx(fmean([0.2, 0.7])), pytest.approx(0.4))
+
+
+def test_copying_is_the_share_of_samples_near_a_screenshot_and_the_nearest_is_named() -> None:
+    drawn, table = make(TWO_SEEDS)
+    bits = {sample.image: Nearest(picture=sample.file, bits=20 * n) for n, sample in enumerate(drawn.samples, start=1)}
+    evidence = Evidence(table, LABELS, Likeness(bits, {}), TRAITS, copy_bits=60)
+    epoch = only(measure(drawn, evidence))
+    # 60 and 80 bits
+    assert epoch.copying is not None
+    assert epoch.copying.mean == pytest.approx(0.5)
+    assert epoch.nearest == Nearest(picture="1-1", bits=60)
+    assert only(read(TWO_SEEDS)).copying is None
+
+
+def test_diversity_is_the_distance_between_seeds_of_a_prompt() -> None:
+    drawn, table = make(TWO_SEEDS)
+    hashes = {
+        sample.image: f"{number:064x}" for sample, number in zip(drawn.samples, (0, 0, 0, 2**64 - 1), strict=True)
+    }
+    figures = measure(drawn, Evidence(table, LABELS, Likeness({}, hashes), TRAITS))
+    diversity, without = only(figures).diversity, figures.without.diversity
+    assert diversity is not None
+    assert without is not None
+    # 64 of 128 bits; the base drew the same twice
+    assert (diversity.mean, without.mean) == (pytest.approx(0.5), 0.0)
+    one_seed = {key: scores for key, scores in TWO_SEEDS.items() if key[1] == 1}
+    assert only(read(one_seed)).diversity is None
+
+
+def test_a_second_opinion_is_a_rise_too() -> None:
+    drawn, table = make(TWO_SEEDS)
+    seen = {sample.image: value for sample, value in zip(drawn.samples, (0.1, 0.2, 0.6, 0.5), strict=True)}
+    second = only(measure(drawn, Evidence(table, LABELS, NO_LIKENESS, TRAITS, second=seen))).second
+    assert second is not None
+    assert second.mean == pytest.approx((0.5 + 0.3) / 2)
+
+
+def test_every_weight_of_an_epoch_stands_alone() -> None:
+    pictures = [make_sample("none", 1, "x"), make_sample("1", 1, "x", 0.5), make_sample("1", 1, "x", 1.0)]
+    scores = [{}, {"blue_hair": 0.2}, {"blue_hair": 0.8}]
+    table = TagTable(
+        model="0" * 64,
+        floor=0.05,
+        images={
+            one.image: Scores(rating={}, general=seen, character={}) for one, seen in zip(pictures, scores, strict=True)
+        },
+    )
+    drawn = Samples(negative="", lora_files=(("1", "a"),), samples=tuple(pictures))
+    epochs = measure(drawn, Evidence(table, LABELS, NO_LIKENESS, ("blue_hair",))).epochs
+    means = [(one.epoch, one.weight, one.identity.mean if one.identity else None) for one in epochs]
+    assert means == [("1", 0.5, pytest.approx(0.2)), ("1", 1.0, pytest.approx(0.8))]
 
 
 def test_an_untagged_sample_is_named() -> None:
     samples, table = make(TWO_SEEDS)
     less = table.model_copy(update={"images": dict(list(table.images.items())[:-1])})
     with pytest.raises(DatasetError, match="1-2"):
-        measure(samples, less, traits=TRAITS, labels=LABELS)
+        measure(samples, Evidence(less, LABELS, NO_LIKENESS, TRAITS))
 
 
 def test_an_epoch_without_its_base_picture_is_named() -> None:
-    samples, table = make({key: value for key, value in TWO_SEEDS.items() if key != ("none", 2)})
     with pytest.raises(DatasetError, match="without the LoRA"):
-        measure(samples, table, traits=TRAITS, labels=LABELS)
-
-
-def test_prompts_are_read_as_tags() -> None:
-    assert tags_of_prompt("hc_mira, Upper Body, , smile") == ("hc_mira", "upper_body", "smile")
+        read({key: value for key, value in TWO_SEEDS.items() if key != ("none", 2)})

@@ -1,6 +1,8 @@
 """The LoRA commands as users meet them: what they write, and one clear line with exit status 2 for each mistake."""
 
 import json
+import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,8 +182,27 @@ def broken_number(part: str, number: float) -> Callable[[Path, Path], None]:
     return changed(change)
 
 
+def renamed(old: str, new: str) -> Callable[[Path, Path], None]:
+    """A file whose tensors have other names."""
+
+    def write(source: Path, path: Path) -> None:
+        save_file({key.replace(old, new): tensor for key, tensor in load_file(source).items()}, path)
+
+    return write
+
+
 def eight_bits(key: str, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.float8_e4m3fn) if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+
+
+def pickled(source: Path, path: Path) -> None:
+    """A pickle under a name that says safetensors."""
+    path.write_bytes(pickle.dumps({"state_dict": {"source": source.name}}))
+
+
+def zipped_pickle(source: Path, path: Path) -> None:
+    """What torch.save writes since 1.6."""
+    torch.save({"state_dict": {}}, path)
 
 
 def without_vae(key: str, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -193,6 +214,8 @@ BROKEN_FILES = [
     pytest.param(lying_length, "not a whole safetensors file", id="header longer than the file"),
     pytest.param(lying_table, "its safetensors header is wrong", id="shape larger than the bytes"),
     pytest.param(lying_place, "its safetensors header is wrong", id="bytes behind the end"),
+    pytest.param(pickled, "this is a pickle", id="pickle"),
+    pytest.param(zipped_pickle, "this is a pickle", id="zipped pickle"),
 ]
 
 
@@ -249,6 +272,10 @@ def test_averaged_weights_that_nothing_reads_may_hold_anything(command: Command,
             changed(lambda key, tensor: None if key.endswith("mlp_fc1.lora_up.weight") else tensor),
             "has no lora_up.weight", id="half a module",
         ),
+        *(
+            pytest.param(renamed(".lora_up.weight", half), f"this is {kind}", id=kind)
+            for half, kind in ((".dora_scale", "a DoRA"), (".hada_w1_a", "a LoHa"), (".lokr_w1", "a LoKr"))
+        ),
     ],
 )  # fmt: skip
 def test_a_broken_lora_is_named_in_one_line_by_every_command(
@@ -295,3 +322,49 @@ def test_a_mistake_in_the_options_is_refused(command: Command, made: Any, tmp_pa
     assert "there is no such file" in command.refused("lora", "extract", made["sd1"].single, "none.safetensors", out)
     assert "cannot be read" in command.refused("lora", "resize", tmp_path / "none.safetensors", out, "--rank", 2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_weight_that_is_no_number_is_refused(command: Command, made: Any, tmp_path: Path) -> None:
+    files, out = made["sd1"], tmp_path / "out.safetensors"
+    for words in (
+        ("merge", files.single, files.lora, out, "--weight", "nan"),
+        ("lora", "add", files.lora, files.other_rank, out, "--weight", "inf"),
+        ("lora", "subtract", files.lora, files.other_rank, out, "--weight", "nan"),
+    ):
+        assert "is no number; give one such as 0.8" in command.refused(*words)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ── no room ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def large_work(made: Any, out: Path) -> list[tuple[object, ...]]:
+    """Commands whose files do not fit 64 KiB."""
+    files = made["sd1"]
+    return [
+        ("merge", files.single, files.lora, out),
+        ("lora", "add", *[files.lora] * 8, out),
+        ("lora", "convert", files.lora, out, "--to", "diffusers"),
+    ]
+
+
+def test_a_disk_without_room_is_told_before_the_work(
+    command: Command, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "here" / "out.safetensors"
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    for words in large_work(made, out):
+        line = command.refused(*words)
+        assert "MB are needed there, 0.1 MB are free; free some space or choose another folder" in line
+        assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_half_written_stays(
+    command: Command, made: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 40))
+    for words in large_work(made, small_disk / "out.safetensors"):
+        assert "the disk is full; free some space and run the same command again" in command.refused(*words)
+        assert list(small_disk.iterdir()) == []

@@ -1,12 +1,16 @@
 """The two namings: there and back is the identity, and diffusers draws the same from either."""
 
 import json
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -45,6 +49,49 @@ def test_there_and_back_is_the_identity_to_the_byte(made: Any, architecture: str
     assert there.read_bytes() != back.read_bytes()
     convert(back, tmp_path / "again.safetensors", "diffusers", silent)
     assert (tmp_path / "again.safetensors").read_bytes() == there.read_bytes()
+
+
+@st.composite
+def files(draw: Any) -> dict[str, torch.Tensor]:
+    """Some modules of one architecture, each with a rank, an alpha (or none) and a dtype of its own."""
+    architecture = draw(st.sampled_from(["sd1", "sdxl"]))
+    own = sorted(name for name in module_places() if _belongs(name, architecture))
+    block, width = {"sd1": ("mid_block_attentions_0", 768), "sdxl": ("middle_block_1", 2048)}[architecture]
+    mark = f"lora_unet_{block}_transformer_blocks_0_attn2_to_k"  # every file has one; it tells the architecture
+    tensors: dict[str, torch.Tensor] = {}
+    for name in {mark, *draw(st.lists(st.sampled_from(own), max_size=4, unique=True))}:
+        rank, dtype = draw(st.integers(1, 5)), draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
+        kernel = draw(st.sampled_from([(), (1, 1), (3, 3)]))
+        inputs = width if name == mark else 3
+        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, inputs, *kernel).to(dtype)
+        tensors[f"{name}.lora_up.weight"] = torch.randn(4, rank, *(1 for _ in kernel)).to(dtype)
+        if alpha := draw(st.one_of(st.none(), st.floats(0.125, 64, width=32))):
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    return tensors
+
+
+def _belongs(name: str, architecture: Any) -> bool:
+    try:
+        return name_of(architecture, *module_places()[name]) == name
+    except KeyError:
+        return False
+
+
+@given(files())
+@settings(max_examples=25, deadline=None)  # files are written, which other work on the disk delays
+def test_there_and_back_keeps_every_number_and_every_scale(tensors: dict[str, torch.Tensor]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        source, there, back = (Path(name) / f"{each}.safetensors" for each in ("source", "there", "back"))
+        save_file(tensors, source)
+        convert(source, there, "diffusers", silent)
+        convert(there, back, "kohya", silent)
+        before, after = read_lora(source).modules, read_lora(back).modules
+        assert before.keys() == after.keys()
+        for module, was in before.items():
+            found = after[module]
+            assert (found.scale, found.down.dtype) == (was.scale, was.down.dtype)
+            assert torch.equal(found.down, was.down)
+            assert torch.equal(found.up, was.up)
 
 
 @pytest.mark.parametrize("architecture", ["sd1", "sdxl"])
@@ -161,11 +208,18 @@ def test_what_the_other_naming_cannot_say_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(LoraError, match=r"1 of its 1 modules are none of .*lora_unet_nowhere"):
         convert(tmp_path / "odd.safetensors", tmp_path / "out.safetensors", "diffusers", silent)
-    path = "unet.elsewhere.0.to_k"
-    tensors = {f"text_encoder_2.text_model.a.{half}.weight": torch.ones(1, 1) for half in ("lora_A", "lora_B")}
+    for path in ("unet.elsewhere.0.to_k", "unet.up_blocks.3.upsamplers.0.conv"):  # SDXL has three levels
+        _refused_by_sdxl(path, tmp_path)
+
+
+def _refused_by_sdxl(path: str, tmp_path: Path) -> None:
+    tensors = {
+        f"text_encoder_2.text_model.encoder.layers.0.mlp.fc1.{half}.weight": torch.ones(1, 1)
+        for half in ("lora_A", "lora_B")
+    }
     tensors |= {f"{path}.{half}.weight": torch.ones(1, 1) for half in ("lora_A", "lora_B")}
     save_file(tensors, tmp_path / "odd2.safetensors")
-    with pytest.raises(LoraError, match=r"unet\.elsewhere\.0\.to_k is no module of sdxl"):
+    with pytest.raises(LoraError, match=rf"{re.escape(path)} is no module of sdxl"):
         convert(tmp_path / "odd2.safetensors", tmp_path / "out.safetensors", "kohya", silent)
     assert not (tmp_path / "out.safetensors").exists()
 

@@ -1,6 +1,7 @@
 """LoRA files: written as others read them, read with one clear line for rubbish."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,20 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import LoraError
 from lora_core.lora.file import read_lora, write_lora
-from lora_core.lora.inject import LoraLayer
 
 
-def layer(name: str = "lora_unet_a", up: float = 0.5) -> LoraLayer:
-    down = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
-    return LoraLayer(name, "unet", down, torch.nn.Parameter(torch.full((4, 2), up)), rank=2, alpha=1.0)
+@dataclass(frozen=True)
+class Layer:
+    """As much of a layer as is written."""
+
+    name: str
+    down: torch.Tensor
+    up: torch.Tensor
+    alpha: float
+
+
+def layer(name: str = "lora_unet_a", up: float = 0.5) -> Layer:
+    return Layer(name, torch.arange(6.0).reshape(2, 3), torch.full((4, 2), up), alpha=1.0)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -41,9 +50,7 @@ def test_equal_inputs_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
 
 def test_the_model_hash_is_the_sha256_of_the_bytes_behind_the_header(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    big = LoraLayer(
-        "lora_unet_a", "unet", torch.nn.Parameter(torch.randn(64, 9000)), torch.nn.Parameter(torch.randn(4, 64)), 64, 1
-    )
+    big = Layer("lora_unet_a", torch.randn(64, 9000), torch.randn(4, 64), 1.0)
     write_lora(path, [big], dtype=torch.float32, metadata={"ss_seed": "1", "modelspec.title": "a"})
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")

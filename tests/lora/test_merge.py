@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import CheckpointError, LoraError, OutputExistsError
 from lora_core.hub import find_model_files
+from lora_core.lora.attach import attach
 from lora_core.lora.file import LoraModule
+from lora_core.lora.keys import TEXT_PARTS, attachable_names
 from lora_core.lora.merge import merge_file, merged_weight
 from lora_core.lora.terms import Term
 from lora_core.progress import silent
@@ -48,6 +50,29 @@ def test_a_merged_base_draws_what_the_base_with_the_lora_draws(
         merge_file(find_model_files(str(base), ""), [Term(made[architecture].lora, 1.0)], out, silent)
         torch.testing.assert_close(workshop.draw(workshop.load(out)), made[architecture].drawn, rtol=1e-4, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "merged", "merged.safetensors"]
+
+
+@pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
+def test_a_lora_of_every_layer_that_any_trainer_touches_merges_as_it_attaches(
+    workshop: Any, made: Any, architecture: Any, tmp_path: Path
+) -> None:
+    single, folder = made[architecture].single, workshop.folder(tmp_path / "base", architecture)
+    base, tensors = workshop.load(single), {}
+    generator = torch.Generator().manual_seed(5)
+    for part, model in (("unet", base.unet), *zip(TEXT_PARTS, base.text_encoders, strict=False)):
+        names = {path: name for name, path in attachable_names(base, part).items()}  # of SDXL's two the original one
+        for path, name in names.items():
+            weight = model.get_parameter(f"{path}.weight")
+            down = torch.randn(2, *weight.shape[1:], generator=generator)
+            up = torch.randn(weight.shape[0], 2, *(1 for _ in weight.shape[2:]), generator=generator)
+            tensors |= {f"{name}.lora_down.weight": down * 0.05, f"{name}.lora_up.weight": up * 0.05}
+    assert any("time_embed" in key for key in tensors)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    attach(base, tmp_path / "lora.safetensors", 1.0)
+    drawn = workshop.draw(base)
+    for source, out in ((single, tmp_path / "merged.safetensors"), (folder, tmp_path / "merged")):
+        merge_file(find_model_files(str(source), ""), [Term(tmp_path / "lora.safetensors")], out, silent)
+        torch.testing.assert_close(workshop.draw(workshop.load(out)), drawn, rtol=1e-3, atol=1e-4)
 
 
 def test_an_fp16_base_stays_fp16_and_what_the_lora_does_not_touch_stays_as_it_is(

@@ -1,5 +1,6 @@
 """The report: one file, readable by a parser, with everything escaped."""
 
+import json
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -8,13 +9,14 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from lora_core.report.card import choose_preview, model_card, user_metadata
+from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata
 from lora_core.report.data import (
     CaptionChange,
     CaptionRow,
     CheckRow,
     DataSheet,
     Drawn,
+    Elsewhere,
     EpochRow,
     Interval,
     LeftOut,
@@ -23,7 +25,7 @@ from lora_core.report.data import (
     Timing,
 )
 from lora_core.report.html import reasons, render, write_report
-from lora_core.report.plots import identity_against_leak, loss_curve
+from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 
 EVIL = "<script>alert('x')</script>"
 
@@ -38,14 +40,17 @@ def interval(mean: float) -> Interval:
     return Interval(mean=mean, low=mean - 0.1, high=mean + 0.1)
 
 
-def row(epoch: int, identity: float, leak: float, *, chosen: bool = False) -> EpochRow:
+def row(epoch: int, identity: float, leak: float, *, weight: float = 0.8, chosen: bool = False) -> EpochRow:
     return EpochRow(
         epoch=str(epoch),
-        file=f"Mira-{epoch:06d}.safetensors",
+        weight=weight,
         identity=interval(identity),
         leak=interval(leak),
+        copying=interval(0.1),
+        diversity=interval(0.7),
         within_bounds=leak <= 0.25,
         chosen=chosen,
+        reason="chosen" if chosen else f"lower bound of identity {identity:.2f}",
     )
 
 
@@ -67,16 +72,27 @@ DATA = ReportData(
     epoch="2",
     reason="Epoch 2 has the highest lower bound of identity.",
     flagged=False,
+    weight=0.8,
     max_leak=0.25,
     preview=png("blue"),
+    without=EpochRow(epoch="none", weight=0, diversity=interval(0.9)),
+    elsewhere=(Elsewhere(base="other.safetensors", row=row(2, 0.3, 0.1), picture=png("red")),),
     epochs=(row(1, 0.2, 0.1), row(2, 0.5, 0.2, chosen=True), row(3, 0.6, 0.4)),
     samples=tuple(
-        Drawn(epoch=epoch, prompt="hc_mira, smile", seed=1, picture=png(colour))
+        Drawn(epoch=epoch, weight=0.0 if epoch == "none" else 0.8, prompt="hc_mira, smile", seed=1, picture=png(colour))
         for epoch, colour in (("none", "red"), ("1", "green"), ("2", "blue"), ("3", "black"))
     ),
     traits=("blue_hair",),
     not_measured=("3d",),
-    checks=(CheckRow(name="merge", passed=False, line="merge: 1.2, at most 0.25", advice="merge again"),),
+    checks=(
+        CheckRow(
+            name="merge",
+            passed=False,
+            line="merge: 1.2, at most 0.25",
+            advice="merge again",
+            details=tuple(f"missing white: prompt {number}" for number in range(8)),
+        ),
+    ),
     curves=(LossCurve(label="Character LoRA", losses=(0.3, 0.2, 0.1, 0.1), epochs=2),),
     sheets=(DataSheet(title="Character", text="1 picture", picture=png("white")),),
     captions=(CAPTION,) * 8,
@@ -90,7 +106,7 @@ DATA = ReportData(
 class Page(HTMLParser):
     """Tags that are open, everything that was said, and addresses of pictures."""
 
-    VOID = ("meta", "img", "link", "br", "line", "circle", "rect", "polyline")
+    VOID = ("meta", "img", "link", "br", "input", "line", "circle", "rect", "polyline", "polygon")
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -153,7 +169,7 @@ def test_everything_that_a_user_wrote_is_escaped() -> None:
 
 def test_the_grid_has_the_column_without_the_lora_first() -> None:
     html = render(DATA)
-    assert html.index(">no LoRA<") < html.index(">epoch 1<") < html.index(">epoch 3<")
+    assert html.index(">no LoRA<") < html.index(">epoch 1 · 0.8<") < html.index(">epoch 3 · 0.8<")
 
 
 def test_captions_beyond_the_sixth_are_folded_away() -> None:
@@ -173,7 +189,7 @@ def test_changes_with_one_reason_are_told_together() -> None:
 def test_an_unmeasured_figure_is_called_so() -> None:
     rows = tuple(row.model_copy(update={"identity": None, "leak": None}) for row in DATA.epochs)
     page = "".join(Page(render(DATA.model_copy(update={"epochs": rows}))).text)
-    assert page.count("not measured") == 2 + 2 * 3
+    assert page.count("not measured") == 2
 
 
 def test_a_bare_report_renders() -> None:
@@ -200,7 +216,32 @@ def test_the_plot_puts_leak_right_and_identity_up() -> None:
     assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)
     labels = [text.text for text in svg.iter("text") if "label" in text.attrib["class"]]
     assert labels == ["1", "2", "3"]
-    assert [circle.attrib["class"] for circle in svg.iter("circle")] == ["point", "point chosen", "point"]
+    assert [circle.attrib["class"] for circle in svg.iter("circle")] == ["point", "point chosen", "point out"]
+
+
+def test_weights_have_shapes_of_their_own_and_of_many_points_few_are_named() -> None:
+    rows = [
+        row(epoch, 0.05 * epoch, 0.02 * epoch, weight=w, chosen=(epoch, w) == (7, 0.8))
+        for epoch in range(1, 11)
+        for w in (0.6, 0.8, 1.0)
+    ]
+    svg = ElementTree.fromstring(identity_against_leak(rows, 0.25))
+    shapes = [
+        [one for one in svg.iter(name) if "point" in one.attrib.get("class", "")]
+        for name in ("circle", "rect", "polygon")
+    ]
+    assert [len(found) for found in shapes] == [10, 10, 10]
+    assert sorted(t.text or "" for t in svg.iter("text") if "label" in t.attrib["class"]) == [
+        "1",
+        "1",
+        "1",
+        "10",
+        "10",
+        "10",
+        "7",
+    ]
+    assert len(weight_shapes(rows)) == 3
+    assert "epoch 7, weight 0.8: identity 0.35, leak 0.14" in [title.text for title in svg.iter("title")]
 
 
 def test_epochs_at_one_place_have_labels_at_different_places() -> None:
@@ -236,7 +277,50 @@ def test_the_card_says_how_to_use_it_and_escapes() -> None:
     assert "<lora:Mira:0.8> hc_mira" in card
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "| Licence | not stated |" in card
-    assert "| 2 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | this one |" in card
+    assert "| 2 | 0.8 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | 0.10 (0.00 to 0.20) | this one |" in card
+
+
+def front_matter(card: str) -> dict[str, object]:
+    head = card.split("---\n")[1]
+    return {name: json.loads(value) for name, _, value in (line.partition(": ") for line in head.splitlines())}
+
+
+@pytest.mark.parametrize(
+    ("licence", "facts"),
+    [
+        ("", {}),
+        ("cc-by-4.0", {"license": "cc-by-4.0"}),
+        ("Ask: me", {"license": "other", "license_name": "Ask: me"}),
+    ],
+)
+def test_the_card_begins_with_what_the_hub_reads(licence: str, facts: dict[str, str]) -> None:
+    found = front_matter(model_card(DATA, base="owner/name", licence=licence))
+    assert found["instance_prompt"] == "hc_mira"
+    assert found["base_model"] == "owner/name"
+    assert {name: value for name, value in found.items() if name.startswith("license")} == facts
+    assert "base_model" not in front_matter(model_card(DATA, base="model.safetensors", licence=licence))
+
+
+def test_sample_prompts_call_the_lora() -> None:
+    assert sample_prompts(DATA) == "hc_mira, smile, <lora:Mira:0.8>\n"
+
+
+def test_every_epoch_has_its_reason_and_the_base_its_own_row() -> None:
+    said = " ".join("".join(Page(render(DATA)).text).split())
+    assert "lower bound of identity 0.20" in said
+    assert "0.90 0.80 to 1.00" in said.partition("no LoRA")[2]
+    assert "other.safetensors" in said
+    assert "and 2 more" in said
+
+
+def test_filters_offer_what_there_is_to_choose_from() -> None:
+    one = render(DATA)
+    assert 'name="weight"' not in one
+    more = tuple(drawn.model_copy(update={"weight": 0.4, "seed": 2}) for drawn in DATA.samples[1:])
+    both = render(DATA.model_copy(update={"samples": (*DATA.samples, *more)}))
+    assert both.count('type="radio"') == 3
+    assert 'value="0.8" checked' in both
+    assert '<option value="2">2</option>' in both
 
 
 def test_a_lora_without_a_style_stage_claims_nothing_of_it() -> None:
@@ -247,6 +331,15 @@ def test_a_lora_without_a_style_stage_claims_nothing_of_it() -> None:
     assert "not for the merged one" in render(DATA)
     assert "merged one" not in render(plain)
     assert "without their look" not in user_metadata(plain, "sd1").description
+
+
+def test_a_difference_of_two_loras_is_told_as_such() -> None:
+    difference = DATA.model_copy(update={"subtracted": True})
+    card = model_card(difference, base="owner/name", licence="")
+    assert "This is the second minus the first" in card
+    assert "leaves the 3D look behind" in card
+    assert "merged" not in card
+    assert "merged one" not in render(difference)
 
 
 def test_web_uis_get_their_own_keys() -> None:
@@ -260,9 +353,9 @@ def test_web_uis_get_their_own_keys() -> None:
 
 
 def test_the_preview_is_the_chosen_epochs_first_picture() -> None:
-    assert choose_preview(DATA.samples, "2") == png("blue")
-    with pytest.raises(ValueError, match="epoch 9"):
-        choose_preview(DATA.samples, "9")
+    assert choose_preview(DATA.samples, "2", 0.8) == png("blue")
+    with pytest.raises(ValueError, match=r"epoch 2 at weight 0\.6"):
+        choose_preview(DATA.samples, "2", 0.6)
 
 
 def test_tags_are_counted_before_and_after_and_tokens_beside_their_caption() -> None:

@@ -8,20 +8,23 @@ import pytest
 from PIL import Image
 
 from lora_core.errors import LoraError
-from lora_core.recipe import Sampling
+from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling import epochs
-from lora_core.sampling.epochs import epoch_files, sample_check, sample_epochs
-from lora_core.sampling.samples import load_samples, samples_manifest
+from lora_core.sampling import easel
+from lora_core.sampling.easel import Studio
+from lora_core.sampling.epochs import STYLE_PICTURES, epoch_files, sample_epochs, sample_merged, sample_style
+from lora_core.sampling.samples import Column, load_samples, samples_manifest
 from lora_core.store import Store
 
 OPTIONS = Sampling(
-    prompts=("{trigger}, a", "b"), seeds=(1, 2), steps=2, width=64, height=64, batch=2, negative="bad", cfg=3.0
-)
+    prompts=("{trigger}, a", "b"), seeds=(1, 2), steps=2, width=64, height=64, batch=2, negative="bad", cfg=3.0,
+    weights=(1.0,),
+)  # fmt: skip
+STUDIO = Studio(1, Process(), "cpu")
 
 
 def sample(store: Store, base: CheckpointRef, lora: LoraRef, options: Sampling = OPTIONS) -> ReportRef:
-    return sample_epochs(store, base, lora, options, clip_skip=1, device="cpu", trigger="hc_mira")
+    return sample_epochs(store, base, lora, options, STUDIO, trigger="hc_mira")
 
 
 def picture(store: Store, ref: ReportRef, file: str) -> Image.Image:
@@ -36,9 +39,10 @@ def test_every_prompt_and_seed_is_drawn_without_the_lora_and_with_every_epoch(
     assert drawn.epochs == ("none", "1", "2")
     assert drawn.lora_files == (("1", "Mira-000001.safetensors"), ("2", "Mira.safetensors"))
     assert {sample.prompt for sample in drawn.samples} == {"hc_mira, a", "b"}
-    names = {f"samples/{epoch}/{prompt}-{seed}.png" for epoch in drawn.epochs for prompt in (0, 1) for seed in (1, 2)}
+    folders = ("none", "1-w1", "2-w1")
+    names = {f"samples/{folder}/{prompt}-{seed}.png" for folder in folders for prompt in (0, 1) for seed in (1, 2)}
     assert set(store.tree(ref.sha256)) == {*names, "grid.png", "samples.json"}
-    pictures = [picture(store, ref, f"samples/{epoch}/0-1.png").tobytes() for epoch in drawn.epochs]
+    pictures = [picture(store, ref, f"samples/{folder}/0-1.png").tobytes() for folder in folders]
     assert len(set(pictures)) == 3
 
 
@@ -52,14 +56,14 @@ def test_the_grid_has_a_column_without_the_lora(store: Store, base: CheckpointRe
 
 def test_the_column_without_the_lora_is_the_bare_base(store: Store, base: CheckpointRef, lora: LoraRef) -> None:
     epochs_ref = sample(store, base, lora)
-    check = sample_check(store, base, None, ("b",), OPTIONS, label="merged", clip_skip=1, device="cpu")
-    one, other = picture(store, epochs_ref, "samples/none/1-2.png"), picture(store, check, "samples/merged/0-2.png")
+    check = sample_merged(store, base, ("b",), OPTIONS, STUDIO)
+    one, other = picture(store, epochs_ref, "samples/none/1-1.png"), picture(store, check, "samples/merged/0-1.png")
     assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
 
 def test_pictures_say_how_they_were_made(store: Store, base: CheckpointRef, lora: LoraRef) -> None:
     ref = sample(store, base, lora)
-    assert picture(store, ref, "samples/1/0-2.png").info["parameters"] == (
+    assert picture(store, ref, "samples/1-w1/0-2.png").info["parameters"] == (
         "hc_mira, a <lora:Mira-000001:1>\n"
         "Negative prompt: bad\n"
         "Steps: 2, Sampler: DPM++ 2M Karras, CFG scale: 3, Seed: 2, Size: 64x64, RNG: CPU"
@@ -71,7 +75,7 @@ def test_a_second_sampling_loads_no_model(
     store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = sample(store, base, lora)
-    monkeypatch.delattr(epochs, "load_components")
+    monkeypatch.delattr(easel, "load_components")
     assert sample(store, base, lora) == first
 
 
@@ -88,9 +92,9 @@ def test_another_seed_draws_only_what_is_new(
     options = OPTIONS.model_copy(update={"batch": 1})
     sample(store, base, lora, options)
     drawn = []
-    generate = epochs.generate
+    generate = easel.generate
     monkeypatch.setattr(
-        epochs, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
+        easel, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
     )
     sample(store, base, lora, options.model_copy(update={"seeds": (1, 2, 3)}))
     assert {shot.seed for shot in drawn} == {3}
@@ -103,21 +107,55 @@ def test_another_lora_draws_no_picture_of_the_bare_base_again(
     sample(store, base, lora)
     other = LoraRef(sha256=store.put_tree({"Nele.safetensors": store.path(epoch_files(store, lora)[0].sha256)}))
     drawn = []
-    generate = epochs.generate
+    generate = easel.generate
     monkeypatch.setattr(
-        epochs, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
+        easel, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
     )
     sample(store, base, other)
     assert len(drawn) == 2 * 2
 
 
+def test_every_weight_has_a_column_and_the_lora_is_read_once_an_epoch(
+    store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_lora = easel.read_lora
+    monkeypatch.setattr(easel, "read_lora", lambda path, name: read.append(name) or read_lora(path, name))
+    ref = sample(store, base, lora, OPTIONS.model_copy(update={"weights": (0.5, 1.0)}))
+    drawn = load_samples(store, ref)
+    assert drawn.columns == (("none", 0), ("1", 0.5), ("1", 1.0), ("2", 0.5), ("2", 1.0))
+    assert read == ["Mira-000001.safetensors", "Mira.safetensors"]
+    assert len({one.image for one in drawn.samples if (one.prompt_index, one.seed) == (0, 1)}) == 5
+    assert {one.image for one in drawn.of("2", 1.0)} < {one.image for one in drawn.of("2")}
+
+
+def test_a_columns_pictures_do_not_depend_on_the_other_columns(
+    store: Store, base: CheckpointRef, lora: LoraRef, tmp_path: Path
+) -> None:
+    """What was attached before leaves nothing behind."""
+    both = load_samples(store, sample(store, base, lora, OPTIONS.model_copy(update={"weights": (0.5, 1.0)})))
+    fresh = Store(tmp_path / "fresh")
+    for ref in (base, lora):
+        fresh.put_tree(store.tree(ref.sha256))
+    alone = sample_epochs(fresh, base, lora, OPTIONS, STUDIO, trigger="hc_mira", only=Column("2", 1.0))
+    drawn = load_samples(fresh, alone)
+    assert drawn.columns == (("none", 0), ("2", 1.0))
+    assert [one.image for one in drawn.of("2")] == [one.image for one in both.of("2", 1.0)]
+
+
 def test_a_style_check_shows_the_base_without_and_with_the_last_epoch(
     store: Store, base: CheckpointRef, lora: LoraRef
 ) -> None:
-    ref = sample_check(store, base, lora, ("a",), OPTIONS, label="style", clip_skip=1, device="cpu")
-    drawn = load_samples(store, ref)
-    assert drawn.epochs == ("none", "style")
+    drawn = load_samples(store, sample_style(store, base, lora, "a", OPTIONS, STUDIO))
+    assert drawn.columns == (("none", 0), ("style", 1))
     assert drawn.lora_files == (("style", "Mira.safetensors"),)
+    assert [one.seed for one in drawn.of("style")] == list(range(1, STYLE_PICTURES + 1))
+
+
+def test_a_merge_check_draws_every_prompt_once_with_seeds_of_their_own(store: Store, base: CheckpointRef) -> None:
+    hires = OPTIONS.model_copy(update={"hires": 2.0})
+    drawn = load_samples(store, sample_merged(store, base, ("a", "b", "c"), hires, STUDIO))
+    assert [(one.prompt, one.seed, one.width) for one in drawn.samples] == [("a", 1, 64), ("b", 2, 64), ("c", 3, 64)]
 
 
 def test_progress_runs_from_start_to_end_even_when_everything_is_kept(
@@ -129,7 +167,7 @@ def test_progress_runs_from_start_to_end_even_when_everything_is_kept(
         def listen(done: int, total: int, note: str = "", heard: list[tuple[int, int]] = heard) -> None:
             heard.append((done, total))
 
-        sample_epochs(store, base, lora, OPTIONS, clip_skip=1, device="cpu", trigger="x", progress=listen)
+        sample_epochs(store, base, lora, OPTIONS, STUDIO, trigger="x", progress=listen)
         assert heard == sorted(heard)
         assert heard[-1] == (24, 24)
 

@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
 from lora_core.diffusion.components import Components, load_components
+from lora_core.errors import CheckpointError
 from lora_core.recipe import Sampling
-from lora_core.sampling.generate import Shot, build_scheduler, generate
+from lora_core.sampling import generate as generating
+from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
+from lora_core.sampling.pixels import to_latent
+from lora_core.sampling.schedulers import SAMPLER_NAMES, build_scheduler
 
 OPTIONS = Sampling(steps=4, width=64, height=96, batch=4, cfg=5.0)
 SHOTS = (Shot("a girl", "bad", 1), Shot("a boy, night", "", 2), Shot("a girl", "bad", 3))
-SCHEDULERS = ("euler_a", "dpmpp_2m_karras", "ddim")
+SCHEDULERS = tuple(SAMPLER_NAMES)
 
 
 def draw(components: Components, shots: Sequence[Shot], options: Sampling, clip_skip: int = 1) -> list[Image.Image]:
@@ -116,3 +120,69 @@ def test_progress_counts_steps_of_pictures(components: Components) -> None:
 def test_a_bfloat16_model_draws_nearly_the_same(components: Components, base_files: Mapping[str, Path]) -> None:
     half = load_components(base_files, device=torch.device("cpu"), dtype=torch.bfloat16)
     assert distance(draw(half, SHOTS[:1], OPTIONS)[0], draw(components, SHOTS[:1], OPTIONS)[0]) < 40
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_hires_pass_is_diffusers_image_to_image_on_the_enlarged_picture(
+    components: Components, scheduler: str
+) -> None:
+    options = OPTIONS.model_copy(update={"scheduler": scheduler, "hires": 1.5, "hires_denoise": 0.5, "steps": 6})
+    parts = {
+        "vae": components.vae,
+        "unet": components.unet,
+        "text_encoder": components.text_encoders[0],
+        "tokenizer": components.tokenizers[0],
+        "scheduler": build_scheduler(scheduler, "epsilon"),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    first, second = StableDiffusionPipeline(**parts), StableDiffusionImg2ImgPipeline(**parts)
+    generator = torch.Generator().manual_seed(1)
+    told = {"negative_prompt": "bad", "num_inference_steps": 6, "guidance_scale": 5.0, "generator": generator}
+    for pipeline in (first, second):
+        pipeline.set_progress_bar_config(disable=True)
+    small = first("a girl", width=64, height=96, **told).images[0]
+    enlarged = to_latent(components, small.resize((96, 144), Image.Resampling.LANCZOS))
+    wanted = second("a girl", image=enlarged, strength=0.5, **told).images[0]
+    (drawn,) = draw(components, SHOTS[:1], options)
+    assert drawn.size == drawn_size(options) == (96, 144)
+    assert distance(drawn, wanted) <= 1
+
+
+def test_progress_counts_the_hires_steps(components: Components) -> None:
+    options = OPTIONS.model_copy(update={"hires": 2.0, "hires_denoise": 0.5, "batch": 2})
+    heard: list[tuple[int, int]] = []
+    list(generate(components, SHOTS, options, 1, lambda done, total, note="": heard.append((done, total))))
+    assert steps_of_a_picture(options) == 6
+    assert heard[-1] == (18, 18)
+    assert heard == sorted(heard)
+
+
+def test_a_batch_that_memory_does_not_hold_is_drawn_in_halves(
+    components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = draw(components, SHOTS, OPTIONS)
+    whole, sizes = generating._draw, []
+
+    def small_memory(brush: object, shots: Sequence[Shot], told: object) -> torch.Tensor:
+        sizes.append(len(shots))
+        if len(shots) > 1:
+            raise torch.OutOfMemoryError
+        return whole(brush, shots, told)
+
+    monkeypatch.setattr(generating, "_draw", small_memory)
+    drawn = draw(components, SHOTS, OPTIONS)
+    assert sizes == [3, 1, 2, 1, 1]
+    assert max(distance(one, other) for one, other in zip(drawn, wanted, strict=True)) <= 1
+
+
+def test_a_single_picture_that_memory_does_not_hold_is_told_with_its_size(
+    components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(generating, "_draw", no_memory)
+    with pytest.raises(CheckpointError, match="one picture of 64×96 px; choose a smaller size"):
+        draw(components, SHOTS[:1], OPTIONS)

@@ -46,8 +46,13 @@ style_prompts = ["1girl, solo, upper body"]
 negative = ""
 seeds = [1]
 steps = 2
+weights = [1.0]
 width = 128
 height = 128
+[gates]
+style = "off"
+merge = "off"
+epoch = "off"
 [runtime]
 out = "out"
 store = "store"

@@ -4,20 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lora_core.errors import OutputExistsError, TaggerError
-from lora_core.tagging import wd14
-from lora_core.tagging.files import read_tags, write_tags
-from lora_core.tagging.wd14 import Tagger, as_input, tag
-
-
-def test_scores_go_to_their_category_by_name(store, manifest, make_tagger):
-    table = tag(store, manifest, make_tagger(), device="cpu")
-    blue, green = (table.of(entry) for entry in manifest.entries)
-    # Outputs are blue, green, red, blue; the table's rows are blue_hair, green_eyes, general (9), hakurei_reimu (4).
-    assert dict(blue.general) == {"blue_hair": 1.0}
-    assert dict(blue.character) == {"hakurei_reimu": 1.0}
-    assert dict(blue.rating) == {}
-    assert dict(green.general) == {"green_eyes": 1.0}
+from lora_core.errors import TaggerError
+from lora_core.tagging.wd14 import Tagger, as_input
 
 
 def test_input_is_bgr_from_0_to_255_on_a_white_square():
@@ -35,39 +23,16 @@ def test_transparent_counts_as_white():
 def test_a_fixed_and_a_free_batch_give_the_same_scores(make_tagger, batch):
     tagger = Tagger.load(make_tagger(batch=batch), "cpu")
     pictures = [Image.new("RGB", (8, 8), (0, 0, level)) for level in range(0, 250, 25)]
-    found = tagger.probabilities(pictures)
+    found = tagger.probabilities([tagger.prepared(picture) for picture in pictures])
     assert found.shape == (10, 4)
     assert np.allclose(found[:, 0], np.arange(0, 250, 25) / 255, atol=1e-6)
 
 
 def test_scores_below_the_floor_are_not_kept(make_tagger):
     tagger = Tagger.load(make_tagger(), "cpu")
-    (low,) = tagger.scores([Image.new("RGB", (8, 8), (0, 12, 13))])
+    (low,) = tagger.scores([tagger.prepared(Image.new("RGB", (8, 8), (0, 12, 13)))])
     assert list(low.general) == ["blue_hair"]  # 13/255 = .051, 12/255 = .047
     assert low.general["blue_hair"] == pytest.approx(13 / 255, abs=1e-5)
-
-
-def test_a_second_run_reads_no_picture_and_another_tagger_reads_all(store, manifest, make_tagger, monkeypatch):
-    files = make_tagger()
-    first = tag(store, manifest, files, device="cpu")
-    told = []
-    monkeypatch.setattr(wd14, "_picture", lambda store, entry: pytest.fail("read again"))
-    assert tag(store, manifest, files, lambda done, total, note="": told.append(done), device="cpu") == first
-    assert told == [2]
-    monkeypatch.undo()
-    other = tag(store, manifest, make_tagger(scale=1 / 510), device="cpu")
-    assert other.model != first.model
-    assert other.of(manifest.entries[0]).general["blue_hair"] == pytest.approx(0.5)
-
-
-def test_a_new_picture_alone_is_read(store, manifest, make_tagger, monkeypatch):
-    files = make_tagger()
-    tag(store, manifest.model_copy(update={"entries": manifest.entries[:1]}), files, device="cpu")
-    seen = []
-    real = wd14._picture
-    monkeypatch.setattr(wd14, "_picture", lambda store, entry: seen.append(entry.name) or real(store, entry))
-    tag(store, manifest, files, device="cpu")
-    assert seen == ["green"]
 
 
 def test_a_model_and_a_table_that_do_not_belong_together_are_refused(make_tagger):
@@ -91,7 +56,7 @@ def test_a_model_with_channels_first_is_refused(make_tagger):
 def test_answers_that_are_no_probabilities_are_refused(make_tagger):
     tagger = Tagger.load(make_tagger(scale=1.0), "cpu")
     with pytest.raises(TaggerError, match="not with probabilities"):
-        tagger.scores([Image.new("RGB", (8, 8), (0, 0, 255))])
+        tagger.scores([tagger.prepared(Image.new("RGB", (8, 8), (0, 0, 255)))])
 
 
 def test_a_missing_file_is_named(make_tagger):
@@ -99,18 +64,3 @@ def test_a_missing_file_is_named(make_tagger):
     files["selected_tags.csv"].unlink()
     with pytest.raises(TaggerError, match=r"lacks selected_tags\.csv"):
         Tagger.load(files, "cpu")
-
-
-def test_the_table_survives_a_file_and_is_never_overwritten(store, manifest, make_tagger, tmp_path):
-    table = tag(store, manifest, make_tagger(), device="cpu")
-    path = tmp_path / "tags.json"
-    write_tags(table, path)
-    write_tags(table, path)
-    assert read_tags(path) == table
-    path.write_text("{}")
-    with pytest.raises(OutputExistsError, match="other bytes"):
-        write_tags(table, path)
-    with pytest.raises(TaggerError, match="not a table of tagger scores"):
-        read_tags(path)
-    with pytest.raises(TaggerError, match="headcanon tag"):
-        read_tags(tmp_path / "no.json")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_core.captions.rules import Rules
-from lora_core.dataset import Entry, Manifest, Scores, TagTable, load_manifest, save_manifest, save_tags
+from lora_core.dataset import Entry, Manifest, Rejected, Scores, TagTable, load_manifest, save_manifest, save_tags
 from lora_core.errors import DatasetError
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
@@ -74,3 +74,16 @@ def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(at: At, mon
     other, tags = _saved(at, {"upper_body": 0.9})
     with pytest.raises(DatasetError, match="character: no portrait picture, 1 planned"):
         check_plan.fn(style, settle_style.fn(other, tags, at), PLAN, at)
+
+
+def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+    squares, _ = _saved(at, {}, "portrait")
+    store = at.open_store()
+    manifest = load_manifest(store, squares)
+    flagged = tuple(entry.model_copy(update={"flags": ("soft",)}) for entry in manifest.entries)
+    rejected = (Rejected(source="b.png", reason="empty"), Rejected(source="c.txt", reason="a text", harmless=True))
+    character = save_manifest(store, Manifest(entries=flagged, rejected=rejected))
+    check_plan.fn(squares, character, PLAN, at)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "! character pictures: 1 left out, 1 to look at; --dry-run says why" in said
+    assert "style pictures" not in said

@@ -1,10 +1,10 @@
 """Trains in child processes that are killed with SIGKILL, one after the other, then once to the end.
 
-    python killed_run.py JOB.json
+    python killed_run.py JOBS.json
 
-The job names the store, the base, the sets, the options and the kills. A kill is ["step", n]: behind the n-th step of
+Each job names the store, the base, the sets, the options and the kills. A kill is ["step", n]: behind the n-th step of
 that child; ["rename", n]: with its n-th file written but not yet renamed; or ["seconds", s]: whenever that is. The
-children are forked from a parent that has imported everything and computed nothing. The last line is the result's
+children are forked from a parent that has imported everything and computed nothing. A job's last line is the result's
 digest.
 """
 
@@ -65,26 +65,33 @@ def die_at_rename(number: int) -> None:
     Path.replace = replace  # type: ignore[assignment, method-assign]
 
 
-def child(job: dict[str, Any], kind: str, amount: float) -> None:
+def child(job: dict[str, Any], kind: str, amount: float) -> int:
+    """Fork one; returns its process id."""
+    process = os.fork()
+    if process:
+        return process
     if kind == "rename":
         die_at_rename(int(amount))
-    finish(job, int(amount) if kind == "step" else -1)
+    digest = finish(job, int(amount) if kind == "step" else -1)
+    if kind == "end":
+        sys.stdout.write(f"{digest}\n")
+        sys.stdout.flush()
+    os._exit(0)
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_bytes())
-    for kind, amount in job["kills"]:
-        process = os.fork()
-        if process == 0:
-            child(job, kind, amount)
-            os._exit(0)
-        if kind == "seconds":
-            time.sleep(amount)
-            os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        sys.stdout.write(f"{kind} {amount}: {os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
-    sys.stdout.write(finish(job) + "\n")
+    for job in json.loads(Path(sys.argv[1]).read_bytes()):
+        for kind, amount in (*job["kills"], ("end", 0)):
+            process = child(job, kind, amount)
+            if kind == "seconds":
+                time.sleep(amount)
+                os.kill(process, signal.SIGKILL)
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            if kind != "end":
+                sys.stdout.write(f"{kind} {amount}: {code}\n")
+                sys.stdout.flush()
+            elif code:
+                sys.exit(code)
 
 
 if __name__ == "__main__":

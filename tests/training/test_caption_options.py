@@ -14,7 +14,7 @@ from lora_core.progress import silent
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
-from lora_core.training.loop import Batch, draw_batch
+from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.run import train
 from lora_core.training.samples import Sample, TrainingSet, pictures_of
 

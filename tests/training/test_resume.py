@@ -22,49 +22,90 @@ def key(word: str) -> str:
     return hashlib.sha256(word.encode()).hexdigest()
 
 
+Job = tuple[str, Training, list[tuple[str, float]]]
+"""Its name, its options, and when it is killed."""
+
+
 def run_killed(
-    store: Store,
-    base: CheckpointRef,
-    sets: tuple[TrainingSet, ...],
-    options: Training,
-    kills: list[tuple[str, float]],
-    name: str,
-) -> tuple[str, list[str]]:
-    """The digest of the result, and how each child ended."""
-    job = {
+    store: Store, base: CheckpointRef, sets: tuple[TrainingSet, ...], jobs: list[Job]
+) -> list[tuple[str, list[str]]]:
+    """Of each job the digest of the result, and how each child ended."""
+    common = {
         "store": str(store.root),
         "base": base.sha256,
         "sets": [{**dataclasses.asdict(each), "manifest": each.manifest.model_dump(mode="json")} for each in sets],
-        "options": options.model_dump(mode="json"),
         "clip_skip": 2,
-        "key": key(name),
-        "kills": kills,
     }
-    path = store.root / f"{name}.json"
-    path.write_text(json.dumps(job))
+    path = store.root / "jobs.json"
+    path.write_text(
+        json.dumps(
+            [
+                {**common, "options": options.model_dump(mode="json"), "key": key(name), "kills": kills}
+                for name, options, kills in jobs
+            ]
+        )
+    )
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(path)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    *ends, digest = done.stdout.split("\n")[:-1]
-    return digest, ends
+    lines = iter(done.stdout.splitlines())
+    results = []
+    for _, _, kills in jobs:
+        ends = [next(lines).rpartition(" ")[2] for _ in kills]
+        results.append((next(lines), ends))
+    return results
+
+
+SETS = {
+    "captions": {"shuffle_caption": True, "caption_dropout": 0.3, "warmup_steps": 5},
+    "lion": {
+        "optimizer": "lion",
+        "scheduler": "cosine",
+        "batch": 1,
+        "accumulation": 2,
+        "ema_decay": 0.9,
+        "network": {"dropout": 0.2, "rank_dropout": 0.2, "module_dropout": 0.1, "max_norm": 0.05, "conv_rank": 2},
+        "noise": {"offset": 0.1, "input_perturbation": 0.1},
+    },
+    "prodigy": {
+        "optimizer": "prodigy",
+        "unet_lr": 1.0,
+        "text_encoder_lr": 1.0,
+        "prior_preservation": "teacher",
+        "network": {"kind": "dora", "dropout": 0.2},
+        "noise": {"multires_iterations": 4},
+    },
+    "adafactor": {
+        "optimizer": "adafactor",
+        "scheduler": "cosine_with_restarts",
+        "restarts": 2,
+        "gradient_checkpointing": True,
+        "network": {"kind": "loha", "rank_dropout": 0.2, "module_dropout": 0.2},
+    },
+}
+"""Options of every kind that keeps something between steps or draws numbers."""
+
+
+def saving(options: Training, **more: object) -> Training:
+    """The options with a state behind every step."""
+    return Training.model_validate({**options.model_dump(), "checkpoint_minutes": 1e-9, **more})
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_bytes(
     store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
 ) -> None:
-    saving = options.model_copy(
-        update={"checkpoint_minutes": 1e-9, "shuffle_caption": True, "caption_dropout": 0.3, "warmup_steps": 5}
-    )
-    steps = plan(drawn_sets, saving).steps_per_epoch
-    kills = [
-        ("rename", 1),  # latents written, not renamed
-        ("rename", 3),  # the state behind the first step
+    captions = saving(options, **SETS["captions"])
+    steps = plan(drawn_sets, captions).steps_per_epoch
+    latents = 2 * 7  # of every picture an object and its record
+    kills: list[tuple[str, float]] = [
+        ("rename", 3),  # a latent known, not renamed
+        ("rename", latents),  # the state before the first step
         ("step", 2),
         ("rename", steps + 1),  # around the end of the first epoch: its last states, its file
         ("rename", 4),
@@ -72,10 +113,28 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(
         ("step", 1),
         ("seconds", 0.5),  # anywhere: loading, training or writing
     ]
-    found, ends = run_killed(store, base, drawn_sets, saving, kills, "killed")
-    assert [each.rpartition(" ")[2] for each in ends if not each.startswith("seconds")] == ["-9"] * 7
-    undisturbed, _ = run_killed(store, base, drawn_sets, saving, [], "undisturbed")
-    assert found == undisturbed
+    killed, undisturbed = run_killed(
+        store, base, drawn_sets, [("killed", captions, kills), ("undisturbed", captions, [])]
+    )
+    assert killed[1][:-1] == ["-9"] * 7
+    assert killed[0] == undisturbed[0]
+
+
+def test_every_option_that_keeps_or_draws_something_survives_two_kills(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    """Six steps each; killed behind the second and, an epoch later, behind the fifth."""
+    few = (dataclasses.replace(drawn_sets[0], repeats=1), drawn_sets[2])
+    jobs: list[Job] = []
+    for name in ("lion", "prodigy", "adafactor"):
+        chosen = saving(options, epochs=2, **SETS[name])
+        assert plan(few, chosen).epoch_steps == (3, 3)
+        jobs += [(name, chosen, [("step", 2), ("step", 3)]), (f"{name} undisturbed", chosen, [])]
+    results = run_killed(store, base, few, jobs)
+    for killed, undisturbed in zip(results[::2], results[1::2], strict=True):
+        assert killed[1] == ["-9", "-9"]
+        assert killed[0] == undisturbed[0]
+    assert len({digest for digest, _ in results}) == 3
 
 
 def test_states_between_epochs_do_not_change_the_result(

@@ -14,7 +14,8 @@ from lora_core.progress import silent
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store
-from lora_core.training import loop
+from lora_core.training import cache, loop
+from lora_core.training.batch import Batch
 from lora_core.training.run import TrainingSet, plan, train
 
 KEY = hashlib.sha256(b"a training").hexdigest()
@@ -128,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
     whole = loop.Stepper.loss
     calls: list[int] = []
 
-    def breaking(self: loop.Stepper, batch: loop.Batch) -> torch.Tensor:
+    def breaking(self: loop.Stepper, batch: Batch) -> torch.Tensor:
         calls.append(1)
         loss = whole(self, batch)
         return loss * float("nan") if len(calls) == first + 2 else loss
@@ -198,3 +199,84 @@ def test_a_base_whose_files_are_missing_is_refused(
     base = CheckpointRef(sha256=store.put_tree({"unet/config.json": tmp_path / "config.json"}))
     with pytest.raises(CheckpointError):
         trained(store, base, drawn_sets, options)
+
+
+def test_the_header_tells_the_options_in_sd_scripts_words(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    chosen = Training.model_validate(
+        {
+            **options.model_dump(),
+            "epochs": 1,
+            "optimizer": "adafactor",
+            "scheduler": "cosine",
+            "warmup_steps": 2,
+            "accumulation": 2,
+            "gradient_checkpointing": True,
+            "debiased": True,
+            "ema_decay": 0.5,
+            "prior_preservation": "teacher",
+            "network": {"kind": "lokr", "conv_rank": 2, "factor": 4, "rank_dropout": 0.1, "max_norm": 1},
+            "noise": {"offset": 0.05, "input_perturbation": 0.1},
+        }
+    )
+    files = store.tree(trained(store, base, drawn_sets, chosen).sha256)
+    with safe_open(files["hero.safetensors"], framework="pt") as file:
+        metadata = file.metadata()
+    wanted = {
+        "ss_optimizer": "transformers.optimization.Adafactor",
+        "ss_optimizer_args": "weight_decay=0.01,relative_step=False,scale_parameter=False,warmup_init=False",
+        "ss_lr_scheduler": "cosine",
+        "ss_lr_warmup_steps": "2",
+        "ss_batch_size_per_device": "2",
+        "ss_gradient_accumulation_steps": "2",
+        "ss_gradient_checkpointing": "True",
+        "ss_debiased_estimation": "True",
+        "ss_min_snr_gamma": "None",
+        "ss_noise_offset": "0.05",
+        "ss_multires_noise_iterations": "None",
+        "ss_ip_noise_gamma": "0.1",
+        "ss_network_module": "lycoris.kohya",
+        "ss_network_dropout": "None",
+        "ss_scale_weight_norms": "1.0",
+        "headcanon.prior_preservation": "teacher",
+        "headcanon.ema_decay": "0.5",
+    }
+    assert {key: metadata.get(key) for key in wanted} == wanted
+    arguments = {"algo": "lokr", "factor": "4", "conv_dim": "2", "conv_alpha": "1.0", "rank_dropout": "0.1"}
+    assert json.loads(metadata["ss_network_args"]) == arguments
+    steps = plan(drawn_sets, chosen).epoch_steps
+    assert metadata["ss_steps"] == metadata["ss_max_train_steps"] == str(sum(steps))
+    assert sum(steps) < sum(plan(drawn_sets, chosen.model_copy(update={"accumulation": 1})).epoch_steps)
+
+
+def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
+    store: Store,
+    base: CheckpointRef,
+    drawn_sets: tuple[TrainingSet, ...],
+    options: Training,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the bytes of picture and VAE: another seed draws another sample of what was kept."""
+    once = options.model_copy(update={"epochs": 1})
+    encoded: list[str] = []
+    whole = cache._encoded
+
+    def counting(store: Store, vae: object, picture: cache.Picture) -> object:
+        encoded.append(picture.entry.source)
+        return whole(store, vae, picture)
+
+    monkeypatch.setattr(cache, "_encoded", counting)
+    first = trained(store, base, drawn_sets, once)
+    assert len(encoded) == len(set(encoded)) == 7
+    other = hashlib.sha256(b"other").hexdigest()
+    assert trained(store, base, drawn_sets, once, key=other) == first
+    again = hashlib.sha256(b"another seed").hexdigest()
+    assert trained(store, base, drawn_sets, once.model_copy(update={"seed": 8}), key=again) != first
+    assert len(encoded) == 7
+    for path in store.objects():
+        if path.stat().st_size < 5000 and path.read_bytes()[8:20] == b'{"deviation"':
+            path.write_bytes(b"rubbish")
+    healed = hashlib.sha256(b"healed").hexdigest()
+    assert trained(store, base, drawn_sets, once, key=healed) == first
+    assert len(encoded) == 14

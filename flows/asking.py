@@ -1,0 +1,128 @@
+"""Ask a person in the middle of a run: at the terminal if there is one, else in Prefect's UI."""
+
+import base64
+import sys
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+from PIL import Image
+from prefect.context import FlowRunContext
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.settings import PREFECT_API_URL
+from pydantic import Field, ValidationError
+
+from lora_core.errors import GateError
+from tasks.runtime import console
+
+_LONGEST_PX = 900
+_QUALITY = 75
+
+
+class Answer(RunInput):
+    """What becomes of the run."""
+
+    decision: Literal["go on", "stop"] = Field(default="go on", title="Decision", json_schema_extra={"position": 0})
+
+
+class EpochAnswer(Answer):
+    """What becomes of the run, and with which epoch."""
+
+    epoch: int = Field(default=0, ge=0, title="Epoch", description="0: as proposed.", json_schema_extra={"position": 1})
+    weight: float = Field(
+        default=0, ge=0, le=4, title="LoRA weight", description="0: as proposed.", json_schema_extra={"position": 2}
+    )
+
+
+Form = TypeVar("Form", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked.
+
+    Attributes:
+        name: of the gate; once in a run.
+        lines: figures, bounds, what usually helps.
+        picture: a grid of samples, if there is one.
+        wait_minutes: how long the run stays open.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    picture: Path | None
+    wait_minutes: int
+
+    @property
+    def markdown(self) -> str:
+        """Figures and thumbnails, well below a megabyte."""
+        told = "\n".join(f"- {escape(line)}" for line in self.lines)
+        shown = f'\n\n<img width="{_LONGEST_PX}" src="{_thumbnail(self.picture)}">' if self.picture else ""
+        return f"**{self.name}**: does the run go on?\n\n{told}{shown}"
+
+
+def ask(question: Question, form: type[Form]) -> Form:
+    """The answer of a person.
+
+    With a terminal it is asked for there. A run of a deployment is suspended: its process ends, and Resume in
+    Prefect's UI shows the form. Any other run with a server is paused: its process waits for the form.
+
+    Raises:
+        GateError: there is neither a terminal nor a server.
+        FlowPauseTimeout: nobody answered in time.
+    """
+    if sys.stdin.isatty():
+        return _in_terminal(question, form)
+    if not PREFECT_API_URL.value():
+        raise GateError(
+            f"{question.name}: [gates] says 'ask', but there is neither a terminal nor a Prefect server to ask at; use "
+            "'auto' or 'off', or set PREFECT_API_URL"
+        )
+    # A subclass, not `with_initial_data`: that loses the order of the fields.
+    described = cast(type[Form], type(form.__name__, (form,), {"__doc__": form.__doc__}))
+    described._description = question.markdown
+    wait = question.wait_minutes * 60
+    key = f"gate {question.name}"
+    if _can_be_suspended():
+        return suspend_flow_run(wait_for_input=described, timeout=wait, key=key)
+    console.print(f"? {question.name}: waiting for an answer in Prefect's UI (Resume)", highlight=False)
+    return pause_flow_run(wait_for_input=described, timeout=wait, key=key)
+
+
+def _can_be_suspended() -> bool:
+    """Prefect starts a run anew only from its deployment, and never a sub-flow by itself."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    return run is not None and run.deployment_id is not None and run.parent_task_run_id is None
+
+
+def _in_terminal(question: Question, form: type[Form]) -> Form:
+    console.print(f"\n[bold]{question.name}[/bold]: does the run go on?", highlight=False)
+    for line in question.lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if question.picture:
+        console.print(f"  pictures: {question.picture}", highlight=False, markup=False, soft_wrap=True)
+    while True:
+        said = {}
+        for name, field in form.model_fields.items():
+            choices = " (go on / stop)" if name == "decision" else f" ({field.description})"
+            said[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
+            if said["decision"] == "stop":
+                break
+        try:
+            return form.model_validate(said)
+        except ValidationError as error:
+            first = error.errors()[0]
+            console.print(f"{first['loc'][0]}: {first['msg']}", highlight=False, markup=False)
+
+
+def _thumbnail(picture: Path) -> str:
+    with Image.open(picture) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((_LONGEST_PX, _LONGEST_PX * 4), Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,82 @@
+"""`headcanon compare`: several recipes side by side in one report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lora_core.recipe import Recipe
+    from lora_core.refs import ReportRef
+    from lora_core.report.compare import Variant
+    from tasks.runtime import At
+
+
+def compare(
+    recipes: Annotated[list[Path], typer.Argument(help="Two or more recipe.toml files.")],
+    out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("compare.html"),
+) -> None:
+    """Run several recipes, or find them finished, and put what came of them side by side.
+
+    Each is run up to its verdict; checks that it misses are told and end nothing. Recipes in which only `method`
+    differs share everything else: screenshots, captions, the style LoRA.
+
+    Example: headcanon compare note.toml naive.toml difference.toml --out compare.html
+    """
+    from lora_core.errors import RecipeError
+    from lora_core.recipe_file import read_recipe
+    from lora_core.report.compare import render_comparison
+    from lora_core.store import write_atomically
+
+    if len(recipes) < 2:
+        raise RecipeError("compare: give two recipes or more; `headcanon run` makes the report of one")
+    read = [read_recipe(path) for path in recipes]
+    variants = [_variant(name, recipe) for name, recipe in zip(_names(recipes), read, strict=True)]
+    write_atomically(out.absolute(), render_comparison(variants, read[0].judging.max_leak).encode())
+    typer.echo(f"Wrote {out}")
+
+
+def _variant(name: str, recipe: "Recipe") -> "Variant":
+    """One recipe, run or found; one that ends with an error is shown with it."""
+    from flows.make_lora import make_lora
+    from lora_core.errors import HeadcanonError
+    from lora_core.recipe import PRESETS, Gates
+    from lora_core.report.compare import Variant, variant
+    from tasks.runtime import At, console, say
+
+    console.print(f"\n[bold]{name}[/bold]", highlight=False)
+    what = f"Method {recipe.method}: {PRESETS[recipe.method].what}"
+    shares = {"style_share": recipe.gates.style_share, "merge_share": recipe.gates.merge_share}
+    gates = Gates.model_validate({"style": "off", "merge": "off", "captions": "off", "epoch": "off", **shares})
+    # Nothing is published, so no output folder is in the way.
+    nowhere = recipe.runtime.model_copy(update={"out": str(Path(recipe.runtime.store) / "compare")})
+    told = recipe.model_copy(update={"gates": gates, "runtime": nowhere})
+    at = At(store=recipe.runtime.store, device=recipe.runtime.device)
+    try:
+        results = at.open_store().results
+        make_lora.with_options(result_storage=results, persist_result=False)(told, at, "judge")
+    except HeadcanonError as error:
+        reason = " ".join(str(error).split())
+        say(f"{name}: {reason}", mark="!")
+        return Variant(name=name, what=what, reason=f"Failed: {reason}")
+    made = _made(told, at)
+    checks = [made[step] for step in ("check captions", "check style", "check merge") if step in made]
+    return variant(at.open_store(), name, what, made["sample"], made["judge"], checks)
+
+
+def _made(recipe: "Recipe", at: "At") -> "dict[str, ReportRef]":
+    """Every report that the recipe's steps came to."""
+    from flows.cli.plan import finished_steps
+    from lora_core.refs import ReportRef
+    from tasks.find import find_base, find_screenshots
+
+    base = find_base.fn(recipe.base, at)
+    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
+    steps = finished_steps(recipe, at, base, style, character)
+    return {name: ref for name, ref in steps if isinstance(ref, ReportRef)}
+
+
+def _names(recipes: list[Path]) -> list[str]:
+    """The files' names, with their folders where two are called alike."""
+    stems = [path.stem for path in recipes]
+    return stems if len({*stems}) == len(stems) else [f"{path.absolute().parent.name}/{path.stem}" for path in recipes]

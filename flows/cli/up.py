@@ -1,0 +1,99 @@
+"""`headcanon up`."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def up(
+    folder: Annotated[
+        Path, typer.Argument(help="Recipes, characters and results go here; made if it does not exist.")
+    ] = Path(),
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="A further folder that forms in the UI may name. May be repeated."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Another than this machine's own needs a password.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 4200,
+    database: Annotated[
+        str, typer.Option(envvar="HEADCANON_DATABASE", help="A Postgres URL, postgresql+asyncpg://… Empty: SQLite.")
+    ] = "",
+    api: Annotated[str, typer.Option(help="Add a worker to a Prefect server that runs elsewhere, http://…/api.")] = "",
+    runs: Annotated[int, typer.Option(min=1, max=64, help="How many runs are worked on at once.")] = 2,
+    notify: Annotated[
+        str,
+        typer.Option(
+            envvar="HEADCANON_NOTIFY",
+            show_envvar=True,
+            metavar="URL",
+            help="A webhook to call when a run failed, waits for you, or published a LoRA.",
+        ),
+    ] = "",
+) -> None:
+    """Prefect's UI, a worker, schedules: all of it on this machine, until Ctrl-C.
+
+    Put screenshots into DIR/characters/NAME and your base model into DIR/recipes/default.toml; a run starts by itself
+    when a folder has been at rest for ten minutes, or from the form train-character in the UI.
+
+    Examples:
+
+      headcanon up studio
+
+      headcanon up studio --allow /mnt/screenshots
+
+      headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
+    """
+    from flows.up import Wanted, run_until
+    from lora_core.errors import UserError
+    from tasks.runtime import console
+
+    if host not in _LOOPBACK and not api:
+        _require_password(host)
+    missing = next((path for path in allow or () if not path.is_dir()), None)
+    if missing is not None:
+        raise UserError(f"--allow {missing}: there is no such folder")
+    wanted = Wanted(
+        home=folder.expanduser().resolve(),
+        also=tuple(path.resolve() for path in allow or ()),
+        host=host,
+        port=port,
+        database=database,
+        api=api.rstrip("/"),
+        runs=runs,
+        notify=notify,
+    )
+    with _until_told_to_end() as ended:
+        run_until(wanted, ended, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+
+
+@contextlib.contextmanager
+def _until_told_to_end() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that nothing is cut off in the middle."""
+    ended = threading.Event()
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _require_password(host: str) -> None:
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    from lora_core.errors import UserError
+
+    if not PREFECT_SERVER_API_AUTH_STRING.value():
+        raise UserError(
+            f"--host {host}: whoever reaches this address could start runs; set a password first: "
+            "export PREFECT_SERVER_API_AUTH_STRING=user:password"
+        )

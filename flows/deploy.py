@@ -1,0 +1,117 @@
+"""Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
+
+from datetime import timedelta
+from importlib import import_module, resources
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.utilities.callables import parameter_schema
+from prefect.workers.process import ProcessWorker
+from pydantic import BaseModel, ConfigDict
+from ruamel.yaml import YAML
+
+POOL = "headcanon"
+
+
+class Interval(BaseModel):
+    """A schedule: every so many seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: int
+
+
+class Pool(BaseModel):
+    """The work pool that runs go to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+
+class Limit(BaseModel):
+    """How many runs at once, and what becomes of one too many."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: int
+    collision_strategy: ConcurrencyLimitStrategy
+
+
+class Declared(BaseModel):
+    """A deployment as prefect.yaml declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    entrypoint: str
+    description: str
+    tags: tuple[str, ...]
+    work_pool: Pool
+    schedules: tuple[Interval, ...] = ()
+    concurrency_limit: Limit | None = None
+
+    def flow(self) -> Flow[..., object]:
+        """The flow behind its entry point."""
+        module, _, name = self.entrypoint.rpartition(".")
+        found = getattr(import_module(module), name)
+        if not isinstance(found, Flow):
+            raise TypeError(f"{self.entrypoint} is no flow")
+        return found
+
+
+def declared() -> tuple[Declared, ...]:
+    """Everything in deployments/prefect.yaml."""
+    text = resources.files("deployments").joinpath("prefect.yaml").read_text("utf-8")
+    return tuple(Declared.model_validate(one) for one in YAML(typ="safe").load(text)["deployments"])
+
+
+def put_in_place(client: SyncPrefectClient) -> None:
+    """The work pool and every deployment; a second time changes nothing that a person set."""
+    _pool(client)
+    for one in declared():
+        _deploy(client, one)
+
+
+def _pool(client: SyncPrefectClient) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    try:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+    except ObjectAlreadyExists:
+        return
+
+
+def _deploy(client: SyncPrefectClient, one: Declared) -> None:
+    flow = one.flow()
+    schema = parameter_schema(flow).model_dump_for_openapi()
+    try:
+        there = client.read_deployment_by_name(f"{flow.name}/{one.name}")
+    except ObjectNotFound:
+        limit = one.concurrency_limit
+        client.create_deployment(
+            flow_id=client.create_flow_from_name(flow.name),
+            name=one.name,
+            entrypoint=one.entrypoint,
+            description=one.description,
+            tags=list(one.tags),
+            work_pool_name=one.work_pool.name,
+            parameter_openapi_schema=schema,
+            enforce_parameter_schema=True,
+            schedules=[
+                DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=s.interval)))
+                for s in one.schedules
+            ],
+            concurrency_limit=limit.limit if limit else None,
+            concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
+        )
+        return
+    client.update_deployment(
+        there.id,
+        DeploymentUpdate(
+            entrypoint=one.entrypoint, description=one.description, parameter_openapi_schema=schema, tags=list(one.tags)
+        ),
+    )

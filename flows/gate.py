@@ -1,0 +1,97 @@
+"""Between two stages: go on, ask a person, or end the run. What is finished stays cached either way."""
+
+from collections.abc import Sequence
+
+from flows.asking import Answer, EpochAnswer, Question, ask
+from lora_core.errors import GateError
+from lora_core.judging.checks import read_gates
+from lora_core.judging.gates import GateResult
+from lora_core.recipe import Gates, Mode, Recipe
+from lora_core.refs import ReportRef
+from lora_core.sampling.samples import GRID_FILE
+from lora_core.store import canonical_json, digest_of
+from tasks.judge import overrule
+from tasks.runtime import At, say
+
+
+def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> None:
+    """Let the run go on past a check, as its mode says.
+
+    Raises:
+        GateError: a bound is missed, or a person said stop.
+    """
+    store = at.open_store()
+    results = read_gates(store, check)
+    for result in results:
+        say(result.line, mark="·" if result.passed else "!")
+    if mode == "auto":
+        _require_all(results)
+    if mode == "ask" and not _answered(name, check, at):
+        picture = store.tree(check.sha256).get(GRID_FILE)
+        answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
+        _go_on_or_stop(answer, name)
+        _remember(name, check, answer, at)
+
+
+def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: At) -> ReportRef:
+    """The verdict that the run goes on with: as the rule has it, or as a person says.
+
+    Raises:
+        GateError: no epoch is within bounds, or a person said stop.
+    """
+    from lora_core.judging.verdict import read_verdict
+
+    store, mode = at.open_store(), recipe.gates.epoch
+    found = read_verdict(store, verdict)
+    if mode == "auto" and not found.choice.passed and not found.choice.by_hand:
+        raise GateError(
+            f"epochs: {found.choice.reason} The bounds are in [judging]; [judging] epoch takes one by hand, "
+            "[gates] epoch = 'off' goes on all the same"
+        )
+    if mode != "ask":
+        return verdict
+    known = _answered("epoch", verdict, at)
+    if known is None:
+        lines = [
+            found.choice.reason,
+            *(f"epoch {row.epoch} at {row.weight:g}: {row.reason}" for row in found.choice.table),
+        ]
+        picture = store.tree(samples.sha256)[GRID_FILE]
+        given = ask(Question("epoch", tuple(lines), picture, recipe.gates.wait_minutes), EpochAnswer)
+        _go_on_or_stop(given, "epoch")
+        _remember("epoch", verdict, given, at)
+    else:
+        given = EpochAnswer.model_validate(known)
+    if not (given.epoch or given.weight):
+        return verdict
+    by_hand = recipe.judging.model_copy(update={"epoch": given.epoch, "weight": given.weight})
+    return overrule(verdict, by_hand.without_place, at)
+
+
+def _require_all(results: Sequence[GateResult]) -> None:
+    missed = [result.story for result in results if not result.passed]
+    if missed:
+        raise GateError(". ".join(missed))
+
+
+def _story(results: Sequence[GateResult]) -> tuple[str, ...]:
+    return tuple(line for result in results for line in (result.story, *result.details))
+
+
+def _go_on_or_stop(answer: Answer, name: str) -> None:
+    if answer.decision == "stop":
+        raise GateError(f"{name}: stopped by hand; what is finished stays cached, the same command asks again")
+
+
+def _answered(name: str, seen: ReportRef, at: At) -> dict[str, object] | None:
+    """What a person said of the very same figures and pictures."""
+    known = at.open_store().record(_key(name, seen))
+    return known if isinstance(known, dict) else None
+
+
+def _remember(name: str, seen: ReportRef, answer: Answer, at: At) -> None:
+    at.open_store().set_record(_key(name, seen), answer.model_dump(mode="json"))
+
+
+def _key(name: str, seen: ReportRef) -> str:
+    return digest_of(canonical_json(["answer", name, seen.sha256]))

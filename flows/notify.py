@@ -1,0 +1,65 @@
+"""Tell someone: automations that call a webhook when a run failed, waits for a person, or published a LoRA."""
+
+from uuid import UUID
+
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events import emit_event
+from prefect.events.actions import CallWebhook
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from pydantic import SecretStr
+
+from flows.janitor import OURS
+
+PUBLISHED = "headcanon.published"
+_BLOCK = "headcanon"
+_STATES = ("Failed", "Crashed", "TimedOut", "Suspended", "Paused")
+# `text` is what Slack, Mattermost and ntfy-like services show; Discord shows `content`.
+_PAYLOAD = """\
+{%- set what = event.event.split(".")[-1] -%}
+{%- set about = event.resource.name or event.resource.id -%}
+{%- set why = (event.payload.get("validated_state") or {}).get("message") or event.payload.get("folder") or "" -%}
+{%- set line = "headcanon: " ~ about ~ " " ~ what ~ (": " ~ why if why else "") -%}
+{"event": {{ what | tojson }}, "about": {{ about | tojson }}, "message": {{ why | tojson }},
+ "text": {{ line | tojson }}, "content": {{ line | tojson }}}
+"""
+
+
+def published(character: str, folder: str) -> None:
+    """Say that a LoRA was published, for whoever listens."""
+    resource = {"prefect.resource.id": f"headcanon.character.{character}", "prefect.resource.name": character}
+    emit_event(PUBLISHED, resource=resource, payload={"folder": folder})
+
+
+def put_webhook_in_place(client: SyncPrefectClient, url: str) -> None:
+    """The block that holds the webhook's address, a secret, and the automations that call it; replaced if there."""
+    block = UUID(str(Webhook(url=SecretStr(url)).save(_BLOCK, overwrite=True)))
+    call = CallWebhook(block_document_id=block, payload=_PAYLOAD)
+    for automation in (
+        AutomationCore(
+            name="headcanon: a run needs you",
+            description="A run failed, lost its worker, or waits for an answer.",
+            trigger=EventTrigger(
+                expect={f"prefect.flow-run.{state}" for state in _STATES},
+                match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+                match_related=ResourceSpecification(
+                    {"prefect.resource.role": "flow", "prefect.resource.name": list(OURS)}
+                ),
+                posture=Posture.Reactive,
+                threshold=1,
+            ),
+            actions=[call],
+        ),
+        AutomationCore(
+            name="headcanon: a LoRA is there",
+            description="A run published a LoRA.",
+            trigger=EventTrigger(expect={PUBLISHED}, posture=Posture.Reactive, threshold=1),
+            actions=[call],
+        ),
+    ):
+        there = client.read_automations_by_name(automation.name)
+        if there:
+            client.update_automation(there[0].id, automation)
+        else:
+            client.create_automation(automation)

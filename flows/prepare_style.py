@@ -1,0 +1,47 @@
+"""Stages 1 and 2 on their own. They hold no character: every later one finds them finished."""
+
+from prefect import flow
+
+from flows.edge import telling_user_errors
+from flows.make_lora import Seen, style_tokens, styled_base
+from flows.place import Place
+from flows.request import at_of, shared_recipe
+from lora_core.recipe import Recipe
+from tasks.caption import check_content
+from tasks.compositions import settle_style
+from tasks.find import find_base, find_screenshots, find_tagger
+from tasks.preprocess import preprocess, without_remarks
+from tasks.runtime import At, Step, stopping_all_when_one_fails
+from tasks.sharing import results_in
+from tasks.tag import tag
+from tasks.train import train_style
+
+
+@flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False)
+@telling_user_errors
+def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:
+    """The style LoRA and the base model with it, for all characters of a preset.
+
+    Args:
+        preset: A recipe in recipes/ that names the base model and the style screenshots.
+        force: Steps to do again although they are finished.
+    """
+    recipe = shared_recipe(Place(), preset)
+    at = at_of(recipe, force)
+    with results_in(at.open_store()):
+        style_of(recipe, at)
+
+
+def style_of(recipe: Recipe, at: At) -> None:
+    """The style branch of the graph, step for step as `make_lora` has it."""
+    if not recipe.trains_style:
+        return
+    with stopping_all_when_one_fails():
+        base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
+        squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at)
+        style = without_remarks(squares, at)
+        tags = tag(style, tagger, at)
+        check_content((style,), (tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
+        settle_style(squares, tags, at)
+        lora = train_style(base, style, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
+        styled_base(recipe, base, lora, Seen(style, tags, tagger), at)

@@ -1,0 +1,152 @@
+"""From what a form says to a recipe: a preset, what lies beside the screenshots, and what the form itself says."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.place import CHARACTERS, Place
+from lora_core.errors import RecipeError
+from lora_core.recipe import Options, Recipe, Runtime
+from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
+from tasks.runtime import At, Step
+
+OWN_RECIPE = "recipe.toml"
+DEFAULT_PRESET = "default"
+
+# What a recipe names outside of itself. Where things go (runtime) is the worker's business.
+_PATHS = (
+    ("base", "model"),
+    ("tagger", "model"),
+    ("style", "images"),
+    ("character", "images"),
+    ("captions", "rules"),
+    ("sampling", "transfer"),
+    ("judging", "classifier"),
+)
+
+
+def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
+    """A character's recipe: the preset's keys, under those of a recipe.toml beside the screenshots, under the form's.
+
+    Args:
+        place: what this worker may touch.
+        character: name of the character, and of its folder if `folder` is empty.
+        folder: its screenshots, or a folder with recipe.toml.
+        preset: name of a recipe in the home's recipes/. Empty: `default` if there is one.
+        base: a base model instead of the recipe's.
+
+    Raises:
+        RecipeError: no such preset, an option that does not exist or is out of bounds, or a path outside of the
+            worker's folders. What a preset names may lie anywhere: its author has the worker's machine.
+    """
+    pictures = place.inside(folder or f"{CHARACTERS}/{character}", "folder")
+    own_file = place.inside(str(pictures / OWN_RECIPE), "recipe")
+    own = _read(own_file) if own_file.is_file() else {}
+    if base:
+        own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
+    file = _preset_file(place, preset, needed=not {"base", "style"} <= own.keys())
+    shared = _read(file) if file else {}
+    shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
+    data = {**_over(shared, own), "name": character, "runtime": _runtime(place).model_dump()}
+    data.setdefault("character", {"images": str(pictures)})
+    recipe = parse_recipe(data, str(own_file if own else file))
+    at_home = anchored(recipe, pictures)
+    settled = _choose(at_home, anchored(recipe, file.parent) if file else at_home, own)
+    _refuse_outside(place, settled, {(section, field) for section, field in _PATHS if _says(own, section, field)})
+    return settled
+
+
+def shared_recipe(place: Place, preset: str) -> Recipe:
+    """A preset as a recipe of its own, for what its characters share; its name and character stand for nobody's.
+
+    Raises:
+        RecipeError: no such preset, or an option that does not exist or is out of bounds.
+    """
+    file = place.preset(preset)
+    data = _read(file)
+    stand_in = {"name": "style", "trigger": "", "character": data.get("style", ""), "runtime": _runtime(place)}
+    if isinstance(data.get("style"), Mapping):
+        stand_in["character"] = data["style"].get("images", "")
+    return anchored(parse_recipe({**data, **stand_in}, str(file)), file.parent)
+
+
+def checked(place: Place, recipe: Recipe) -> Recipe:
+    """A whole recipe that a form gave, with its paths in the worker's folders and its results in the worker's store.
+
+    Raises:
+        RecipeError: a path outside of the worker's folders.
+    """
+    settled = anchored(recipe.model_copy(update={"runtime": _runtime(place)}), place.folder)
+    _refuse_outside(place, settled, set(_PATHS))
+    return settled
+
+
+def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
+    """Where the steps of a recipe run."""
+    return At(store=recipe.runtime.store, device=recipe.runtime.device, force=force)
+
+
+def _runtime(place: Place) -> Runtime:
+    return Runtime(out=place.out, store=place.store)
+
+
+def _preset_file(place: Place, preset: str, *, needed: bool) -> Path | None:
+    if preset:
+        return place.preset(preset)
+    try:
+        return place.preset(DEFAULT_PRESET)
+    except RecipeError:
+        if needed:
+            raise
+        return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{file}: not a readable TOML file: {error}") from error
+
+
+def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Section by section, and key by key in each; a short form (`base = "file"`) replaces what it is short for."""
+    merged = dict(shared)
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and key in shared
+        merged[key] = {**_section(shared[key], key), **value} if both else value
+    return merged
+
+
+def _section(value: Any, key: str = "base") -> dict[str, Any]:
+    """A section as a mapping, its short form included."""
+    if isinstance(value, str):
+        return {"images" if key in ("style", "character") else "model": value}
+    return dict(value or {})
+
+
+def _says(own: Mapping[str, Any], section: str, field: str) -> bool:
+    return field in _section(own.get(section), section)
+
+
+def _choose(own_paths: Recipe, shared_paths: Recipe, own: Mapping[str, Any]) -> Recipe:
+    """Relative paths are taken from the folder of the file that names them."""
+    changed: dict[str, Options] = {}
+    for section, field in _PATHS:
+        source = own_paths if _says(own, section, field) or section == "character" else shared_paths
+        options = changed.get(section, getattr(own_paths, section))
+        changed[section] = options.model_copy(update={field: getattr(getattr(source, section), field)})
+    return own_paths.model_copy(update={**changed, "runtime": own_paths.runtime})
+
+
+def _refuse_outside(place: Place, recipe: Recipe, fields: set[tuple[str, str]]) -> None:
+    for section, field in sorted(fields):
+        for text in _paths(getattr(getattr(recipe, section), field)):
+            place.inside(text, f"{section}.{field}")
+
+
+def _paths(value: str | tuple[str, ...]) -> Iterator[str]:
+    """The paths among texts that may be hub repositories too; a repository is pinned by its revision."""
+    for text in (value,) if isinstance(value, str) else value:
+        if text and looks_like_path(text):
+            yield text

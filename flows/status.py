@@ -1,0 +1,130 @@
+"""What a Prefect server is doing, and how far each character of a home is."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+
+from flows.cli.plan import finished_steps
+from flows.deploy import POOL
+from flows.janitor import OURS
+from flows.place import CHARACTERS, Place
+from flows.request import at_of, recipe_of
+from lora_core.errors import UserError
+from tasks.find import find_base, find_screenshots
+
+_HOUSEKEEPING = ("watch-inbox", "janitor")
+_WORKING = (StateType.RUNNING, StateType.CANCELLING)
+_WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
+_ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+
+
+class Run(NamedTuple):
+    """One line about a run."""
+
+    name: str
+    state: str
+    since: datetime | None
+    doing: str
+
+
+class Progress(NamedTuple):
+    """How far a character is."""
+
+    character: str
+    finished: int
+    steps: int
+    next_step: str
+
+
+def workers(client: SyncPrefectClient) -> list[str]:
+    """Names of the workers that are there."""
+    try:
+        found = client.read_workers_for_work_pool(POOL)
+    except ObjectNotFound:
+        return []
+    return [worker.name for worker in found if worker.status == "ONLINE"]
+
+
+def running(client: SyncPrefectClient) -> list[Run]:
+    """Runs that are worked on, each with its steps."""
+    return [_line(run, ", ".join(_steps(client, run))) for run in _runs(client, _WORKING, limit=50)]
+
+
+def waiting(client: SyncPrefectClient) -> list[Run]:
+    """Runs that wait for a worker, for their time, or for a person."""
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    found = _runs(client, _WAITING, limit=50, before=soon)
+    return [_line(run, run.state.message or "" if run.state else "") for run in found]
+
+
+def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
+    """The last runs that ended."""
+    return [
+        _line(run, run.state.message or "" if run.state else "")
+        for run in _runs(client, _ENDED, limit=limit, newest=True)
+    ]
+
+
+def characters(place: Place) -> Iterator[Progress | str]:
+    """How far each character of a home is; a line of text where its recipe cannot be used."""
+    for folder in sorted((place.folder / CHARACTERS).glob("*")):
+        if folder.is_dir() and not folder.name.startswith("."):
+            try:
+                yield _progress(place, folder)
+            except UserError as error:
+                yield f"{folder.name}: {' '.join(str(error).split())}"
+
+
+def _progress(place: Place, folder: Path) -> Progress:
+    recipe = recipe_of(place, folder.name)
+    at = at_of(recipe)
+    base = find_base.fn(recipe.base, at)
+    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
+    steps = list(finished_steps(recipe, at, base, style, character))
+    missing = [name for name, ref in steps if ref is None]
+    return Progress(folder.name, len(steps) - len(missing), len(steps), missing[0] if missing else "")
+
+
+def _runs(
+    client: SyncPrefectClient,
+    states: Sequence[StateType],
+    *,
+    limit: int,
+    before: datetime | None = None,
+    newest: bool = False,
+) -> list[FlowRun]:
+    wanted = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": before}) if before else None,
+    )
+    flows = FlowFilter(name=FlowFilterName(any_=[name for name in OURS if name not in _HOUSEKEEPING]))
+    sort = FlowRunSort.END_TIME_DESC if newest else FlowRunSort.EXPECTED_START_TIME_ASC
+    return client.read_flow_runs(flow_filter=flows, flow_run_filter=wanted, limit=limit, sort=sort)
+
+
+def _steps(client: SyncPrefectClient, run: FlowRun) -> list[str]:
+    active = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    return [step.name for step in client.read_task_runs(flow_run_filter=of_run, task_run_filter=active, limit=20)]
+
+
+def _line(run: FlowRun, doing: str) -> Run:
+    return Run(run.name, run.state_name or "", run.end_time or run.start_time or run.expected_start_time, doing)

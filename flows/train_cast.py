@@ -1,0 +1,68 @@
+"""Many characters on one style: the style once, then a run for each character, spread over the pool's workers."""
+
+from prefect import flow, runtime
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.urls import url_for
+
+from flows.edge import telling_user_errors
+from flows.place import CHARACTERS, Place
+from flows.prepare_style import style_of
+from flows.request import at_of, recipe_of, shared_recipe
+from flows.start import start_character
+from lora_core.errors import DatasetError
+from tasks.runtime import Step, say
+from tasks.sharing import results_in
+
+
+@flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False)
+@telling_user_errors
+def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
+    """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.
+
+    Args:
+        preset: A recipe in recipes/ with what the characters share.
+        characters: Names of folders in characters/. Empty: all of them.
+        force: Steps to do again although they are finished, in every run.
+    """
+    place = Place()
+    names = characters or cast(place)
+    for name in names:
+        recipe_of(place, name, preset=preset)  # all mistakes at once, before any work
+    recipe = shared_recipe(place, preset)
+    at = at_of(recipe, force)
+    with results_in(at.open_store()):
+        style_of(recipe, at)
+    runs = {name: _start(name, preset, force) for name in names}
+    create_markdown_artifact(key="cast", markdown=_overview(runs), description=f"The cast of {preset}")
+    say(f"started {len(runs)} runs: {', '.join(runs)}")
+    return len(runs)
+
+
+# Done for all by this run; forced again in every run they would be done once for each.
+_OF_STYLE: frozenset[Step] = frozenset(("train style", "check style", "merge", "check merge"))
+
+
+def cast(place: Place) -> tuple[str, ...]:
+    """Every folder of characters/, by name.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    folder = place.folder / CHARACTERS
+    found = sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise DatasetError(f"{folder}: holds no folder of a character; make one for each, with its screenshots")
+    return tuple(found)
+
+
+def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:
+    # A retry of this run must start the characters again; their finished steps are found in the store.
+    key = f"cast:{runtime.flow_run.id}:{runtime.flow_run.run_count}:{name}"
+    own = tuple(step for step in force if step not in _OF_STYLE)
+    return start_character(name, preset, key, f"cast:{runtime.flow_run.name}", own)
+
+
+def _overview(runs: dict[str, FlowRun]) -> str:
+    lines = [f"- {name}: [{run.name}]({url_for(run)})" for name, run in runs.items()]
+    return "\n".join(("### One run for each character", "", *lines))

@@ -1,0 +1,103 @@
+"""Every option as a form in Prefect's UI: the recipe's sections, one card each."""
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.edge import telling_user_errors
+from flows.make_lora import Until, make_lora
+from flows.notify import published
+from flows.place import Place
+from flows.request import at_of, checked
+from flows.versions import with_free_version
+from lora_core.recipe import (
+    Base,
+    Captions,
+    CharacterTraining,
+    Difference,
+    Downscale,
+    Gates,
+    Judging,
+    Merge,
+    Preprocess,
+    Publish,
+    Recipe,
+    Regularization,
+    Sampling,
+    Set,
+    ShotPlan,
+    Style,
+    StyleTraining,
+    Tagger,
+)  # fmt: skip
+from tasks.runtime import Step
+from tasks.sharing import results_in
+
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+@flow(name="train-character-full", flow_run_name="{name}", persist_result=False)
+@telling_user_errors
+def train_character_full(
+    name: Name,
+    base: Base,
+    style: Style,
+    character: Set,
+    trigger: str = "",
+    tagger: Tagger = Tagger(),
+    preprocess: Preprocess = Preprocess(),
+    plan: ShotPlan = ShotPlan(),
+    captions: Captions = Captions(),
+    downscale: Downscale = Downscale(),
+    style_training: StyleTraining = StyleTraining(),
+    merge: Merge = Merge(),
+    difference: Difference = Difference(),
+    regularization: Regularization = Regularization(),
+    character_training: CharacterTraining = CharacterTraining(),
+    sampling: Sampling = Sampling(),
+    gates: Gates = Gates(),
+    judging: Judging = Judging(),
+    publish: Publish = Publish(),
+    until: Until = "publish",
+    force: tuple[Step, ...] = (),
+) -> str:
+    """Screenshots in, character LoRA out, with every option in sight. All of them count as they are shown here.
+
+    Args:
+        name: Name of the LoRA.
+        base: The base model that the finished LoRA is for. Paths are on the worker's machine, in its home.
+        style: Screenshots of another, very different character from the same 3D creator.
+        character: Screenshots of yours.
+        trigger: The word that calls the character. Empty: made from the name.
+        tagger: What writes the captions and reads the samples.
+        preprocess: From screenshots to square pictures on white.
+        plan: How many pictures of each composition a set should have.
+        captions: What the captions say, and leave out.
+        downscale: The small copies beside the originals.
+        style_training: Stage 1, the style LoRA.
+        merge: Stage 2, the style LoRA into the base.
+        difference: Instead of stage 2, the style LoRA out of the character's.
+        regularization: Stage 1's pictures beside the character's.
+        character_training: Stage 3, the character LoRA.
+        sampling: Pictures drawn to check each stage and to choose the epoch.
+        gates: Checks between stages, and what becomes of a run that misses one.
+        judging: How the epoch is chosen.
+        publish: Where the finished LoRA goes.
+        until: Stop after this step.
+        force: Steps to do again although they are finished.
+    """
+    sections = {
+        "tagger": tagger, "preprocess": preprocess, "plan": plan, "captions": captions, "downscale": downscale,
+        "style_training": style_training, "merge": merge, "difference": difference, "regularization": regularization,
+        "character_training": character_training, "sampling": sampling, "gates": gates, "judging": judging,
+        "publish": publish,
+    }  # fmt: skip
+    given = {"name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections}
+    recipe = checked(Place(), Recipe.model_validate(given))
+    at = at_of(recipe, force)
+    with results_in(at.open_store()):
+        out = make_lora.fn(with_free_version(recipe, at), at, until)
+    if out:
+        published(recipe.name, out)
+    return out

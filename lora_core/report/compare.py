@@ -1,0 +1,109 @@
+"""Several ways to make a LoRA, side by side on one page."""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from lora_core.dataset import Frozen
+from lora_core.judging.checks import read_gates
+from lora_core.judging.epoch import RULE
+from lora_core.judging.verdict import read_verdict
+from lora_core.refs import ReportRef
+from lora_core.report.data import Drawn, EpochRow
+from lora_core.report.figures import baseline, rows_of
+from lora_core.report.html import environment, measures
+from lora_core.report.plots import variants_plot
+from lora_core.sampling.samples import NO_LORA, load_samples
+from lora_core.store import Store
+
+
+class Variant(Frozen):
+    """One recipe and what came of it; without rows it failed."""
+
+    name: str
+    what: str = Field(description="The recipe's method in words.")
+    rows: tuple[EpochRow, ...] = ()
+    without: EpochRow | None = None
+    reason: str = Field(default="", description="Why this epoch, or why it failed.")
+    checks: tuple[tuple[str, bool], ...] = Field(default=(), description="Line of each check, and whether it passed.")
+    samples: tuple[Drawn, ...] = Field(default=(), repr=False, description="The chosen epoch's, and the base's own.")
+
+    @property
+    def chosen(self) -> EpochRow | None:
+        """The epoch that the rule takes."""
+        return next((row for row in self.rows if row.chosen), None)
+
+
+def variant(
+    store: Store, name: str, what: str, samples: ReportRef, verdict: ReportRef, checks: Sequence[ReportRef]
+) -> Variant:
+    """From what a run came to.
+
+    Args:
+        store: where it is.
+        name: how it is called on the page.
+        what: its method in words.
+        samples: of every epoch.
+        verdict: on them.
+        checks: between its stages.
+    """
+    found, drawn = read_verdict(store, verdict), load_samples(store, samples)
+    choice = found.choice
+    shown = (*drawn.of(NO_LORA), *drawn.of(choice.epoch, choice.weight))
+    return Variant(
+        name=name,
+        what=what,
+        rows=rows_of(found),
+        without=baseline(found.figures.without),
+        reason=choice.reason,
+        checks=tuple((gate.line, gate.passed) for check in checks for gate in read_gates(store, check)),
+        samples=tuple(
+            Drawn(
+                epoch=one.epoch, weight=one.weight, prompt=one.prompt, seed=one.seed,
+                picture=store.get_bytes(one.image),
+            )
+            for one in shown
+        ),
+    )  # fmt: skip
+
+
+def render_comparison(variants: Sequence[Variant], max_leak: float) -> str:
+    """One HTML page that needs no other file."""
+    rows = [row for each in variants for row in each.rows]
+    drawn = [each for each in variants if each.samples]
+    chosen = [(each.name, each.chosen) for each in variants if each.chosen]
+    return (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            variants=variants,
+            without=next((each.without for each in variants if each.without), None),
+            measures=measures(rows),
+            plot=variants_plot(chosen, max_leak),
+            grid=_grid(drawn),
+            shown=[each.name for each in drawn],
+            rule=RULE,
+        )
+    )
+
+
+def _grid(variants: Sequence[Variant]) -> list[tuple[str, int, list[Drawn | None]]]:
+    """Prompt, seed, and a picture each: the base's own, then every variant's; prompts are told without triggers."""
+    columns: list[dict[tuple[int, int], Drawn]] = []
+    places: dict[tuple[int, int], str] = {}
+    for each in variants:
+        own = [drawn for drawn in each.samples if drawn.epoch != NO_LORA]
+        prompts = list(dict.fromkeys(drawn.prompt for drawn in own))
+        at = {(prompts.index(drawn.prompt), drawn.seed): drawn for drawn in own}
+        columns.append(at)
+        places |= {place: drawn.prompt for place, drawn in at.items() if place not in places}
+    base = _base(variants)
+    return [
+        (prompt, place[1], [base.get((prompt, place[1])), *(column.get(place) for column in columns)])
+        for place, prompt in places.items()
+    ]
+
+
+def _base(variants: Sequence[Variant]) -> dict[tuple[str, int], Drawn]:
+    first = next((each for each in variants if each.samples), None)
+    return {(one.prompt, one.seed): one for one in first.samples if one.epoch == NO_LORA} if first else {}

@@ -1,0 +1,171 @@
+"""A base model and how to draw with it: loaded once, when the first picture is missing; LoRAs are swapped in place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lora_core.device import pick_device, pick_dtype
+from lora_core.diffusion.components import Components, load_components
+from lora_core.lora.adapter import AdapterFile, read_any
+from lora_core.lora.attach import attach, detach
+from lora_core.lora.file import LoraFile
+from lora_core.progress import Progress
+from lora_core.recipe import Process, Sampling
+from lora_core.refs import CheckpointRef
+from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
+from lora_core.sampling.infotext import infotext, png_bytes
+from lora_core.sampling.samples import Column, Sample, Samples, picture_file
+from lora_core.store import Store, canonical_json, digest_of
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EpochFile:
+    """One epoch of a LoRA in the store."""
+
+    epoch: int
+    file: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Without extension, as prompts call it."""
+        return self.file.removesuffix(".safetensors")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A column of the grid to be drawn: what it is called, and the LoRA it is drawn with, if any."""
+
+    column: Column
+    lora: EpochFile | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of the grid to be drawn."""
+
+    prompt_index: int
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Studio:
+    """How the base is read, and where it runs."""
+
+    clip_skip: int
+    process: Process
+    device: str
+
+
+class Easel:
+    """Draws columns of pictures, and keeps every batch as soon as it is done."""
+
+    def __init__(self, store: Store, base: CheckpointRef, options: Sampling, studio: Studio) -> None:
+        self.store, self.base, self.options, self.studio = store, base, options, studio
+        self._attached: tuple[EpochFile | None, float] = (None, 0.0)
+        self._read: tuple[EpochFile, LoraFile | AdapterFile] | None = None
+
+    @cached_property
+    def components(self) -> Components:
+        """The base model."""
+        device = pick_device(self.studio.device)
+        files, dtype = self.store.tree(self.base.sha256), pick_dtype("auto", device)
+        return load_components(files, device=device, dtype=dtype, process=self.studio.process)
+
+    def draw(self, columns: Sequence[Planned], places: Sequence[Place], progress: Progress) -> Samples:
+        """Every place in every column.
+
+        Raises:
+            CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
+            LoraError: a LoRA cannot be read or does not fit the base.
+        """
+        shots = [Shot(place.prompt, self.options.negative, place.seed) for place in places]
+        each = len(shots) * steps_of_a_picture(self.options)
+        samples: list[Sample] = []
+        for number, planned in enumerate(columns):
+            note = f"{planned.column.title}, {number + 1} of {len(columns)}"
+            digests = self._column(planned, shots, _part(progress, number * each, len(columns) * each, note))
+            samples += [
+                self._sample(planned.column, place, digest) for place, digest in zip(places, digests, strict=True)
+            ]
+        files = {planned.column.epoch: planned.lora.file for planned in columns if planned.lora}
+        return Samples(negative=self.options.negative, lora_files=tuple(files.items()), samples=tuple(samples))
+
+    def _column(self, planned: Planned, shots: Sequence[Shot], progress: Progress) -> list[str]:
+        """Digests of a column's pictures.
+
+        Batches are always cut from the whole list, so that a killed sampling goes on with the same batches and draws
+        the same pictures to the last bit.
+        """
+        digests: list[str] = []
+        each = steps_of_a_picture(self.options)
+        for start in range(0, len(shots), self.options.batch):
+            batch = shots[start : start + self.options.batch]
+            known = [digest for shot in batch if (digest := self._known(planned, shot))]
+            heard = _part(progress, start * each, len(shots) * each)
+            digests += known if len(known) == len(batch) else self._batch(planned, batch, heard)
+            progress((start + len(batch)) * each, len(shots) * each)
+        return digests
+
+    def _batch(self, planned: Planned, batch: Sequence[Shot], progress: Progress) -> list[str]:
+        self._attach(planned)
+        digests = []
+        pictures = generate(self.components, batch, self.options, self.studio.clip_skip, progress)
+        for shot, picture in zip(batch, pictures, strict=True):
+            digests.append(self.store.put_bytes(png_bytes(picture, self._infotext(planned, shot))))
+            self.store.set_record(self._key(planned, shot), digests[-1])
+        return digests
+
+    def _attach(self, planned: Planned) -> None:
+        """The column's LoRA at its weight; the file is read once for all its weights."""
+        wanted = planned.lora, planned.column.weight
+        if wanted == self._attached:
+            return
+        if planned.lora is None:
+            detach(self.components)
+        else:
+            if self._read is None or self._read[0] != planned.lora:
+                self._read = planned.lora, read_any(self.store.path(planned.lora.sha256), planned.lora.file)
+            attach(self.components, self._read[1], planned.column.weight)
+        self._attached = wanted
+
+    def _known(self, planned: Planned, shot: Shot) -> str | None:
+        digest = self.store.record(self._key(planned, shot))
+        return str(digest) if digest is not None and self.store.has(str(digest)) else None
+
+    def _key(self, planned: Planned, shot: Shot) -> str:
+        """The infotext names all options that change a picture, except the two files and how the base is read."""
+        lora, process = planned.lora.sha256 if planned.lora else "", self.studio.process
+        told = [] if process == Process() else [process.model_dump()]
+        facts = ["sample", _VERSION, self.base.sha256, lora, self._infotext(planned, shot), *told]
+        return digest_of(canonical_json(facts))
+
+    def _infotext(self, planned: Planned, shot: Shot) -> str:
+        name = planned.lora.name if planned.lora else ""
+        return infotext(shot, self.options, name, planned.column.weight, clip_skip=self.studio.clip_skip)
+
+    def _sample(self, column: Column, place: Place, digest: str) -> Sample:
+        width, height = drawn_size(self.options)
+        return Sample(
+            epoch=column.epoch,
+            weight=column.weight,
+            prompt_index=place.prompt_index,
+            prompt=place.prompt,
+            seed=place.seed,
+            file=picture_file(column, place.prompt_index, place.seed),
+            image=digest,
+            width=width,
+            height=height,
+        )
+
+
+def _part(progress: Progress, offset: int, whole: int, part_note: str = "") -> Progress:
+    """The listener for a piece of the work that begins at `offset` of `whole`."""
+
+    def listen(done: int, total: int, note: str = "") -> None:
+        progress(offset + done, whole, part_note or note)
+
+    return listen

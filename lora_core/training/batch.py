@@ -1,0 +1,134 @@
+"""One step's input: which latents, with which noise, at which timestep, under which caption."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+from lora_core.device import counter_generator
+from lora_core.diffusion.condition import SizeIds
+from lora_core.diffusion.noise import multires_noise, offset_noise
+from lora_core.diffusion.prompts import shuffled
+from lora_core.diffusion.schedule import TRAIN_STEPS
+from lora_core.recipe import Noise, Training
+from lora_core.training.samples import Picture, Sample, draws
+
+_NOISE, _PERTURBATION = 5, 6
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input, on the CPU.
+
+    Attributes:
+        latents: (B, 4, h, w) float32.
+        noise: (B, 4, h, w) float32, what is to be predicted.
+        timesteps: (B,) int64 in [0, 1000).
+        captions: B texts.
+        weights: (B,) float32, weights of the samples' losses before min-SNR.
+        sizes: (B, 6) int64, each sample's `SizeIds`.
+        counters: B times (seed, epoch, position).
+        prior: (B,) bool, whether it is a regularization picture.
+        masks: (B, 1, h, w) float32, how much each place counts; None: all alike.
+        perturbation: (B, 4, h, w) float32, added to the noise that is mixed in; None: nothing.
+    """
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    captions: tuple[str, ...]
+    weights: torch.Tensor
+    sizes: torch.Tensor
+    counters: tuple[tuple[int, int, int], ...]
+    prior: torch.Tensor
+    masks: torch.Tensor | None = None
+    perturbation: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def split(self, size: int) -> tuple["Batch", ...]:
+        """The same samples in order, in batches of that size; the last can be smaller."""
+        if len(self) <= size:
+            return (self,)
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+
+        def part(each: Any, start: int) -> Any:
+            return None if each is None else each[start : start + size]
+
+        return tuple(
+            Batch(**{name: part(each, start) for name, each in values.items()}) for start in range(0, len(self), size)
+        )
+
+
+def draw_batch(
+    samples: Sequence[Sample],
+    pictures: Sequence[Picture],
+    latents: Sequence[torch.Tensor],
+    options: Training,
+    epoch: int,
+    masks: Sequence[torch.Tensor] = (),
+) -> Batch:
+    """Draw noise, timestep and caption of every sample from (seed, epoch, position).
+
+    The caption as in sd-scripts: first whether it is dropped whole, then the order of its tags. Changed noise has a
+    stream of its own, so that no option moves what is drawn for another.
+
+    Args:
+        samples: of one batch, all of one size.
+        pictures: of the whole training.
+        latents: (4, h, w), one a picture.
+        options: seed, caption and noise options are read.
+        epoch: counted from 0.
+        masks: (1, h, w), one a picture; none: every place counts.
+    """
+    noise, timesteps, captions, perturbations = [], [], [], []
+    for sample in samples:
+        generator = draws(options.seed, epoch, sample.position)
+        timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
+        drawn = torch.randn(latents[sample.picture].shape, generator=generator)
+        captions.append(_caption(pictures[sample.picture].tags, options, generator))
+        noise.append(_changed(drawn, options.noise, counter_generator(options.seed, _NOISE, epoch, sample.position)))
+        if strength := options.noise.input_perturbation:
+            own = counter_generator(options.seed, _PERTURBATION, epoch, sample.position)
+            perturbations.append(strength * torch.randn(drawn.shape, generator=own))
+    its = [pictures[sample.picture] for sample in samples]
+    return Batch(
+        latents=torch.stack([latents[sample.picture] for sample in samples]),
+        noise=torch.stack(noise),
+        timesteps=torch.stack(timesteps),
+        captions=tuple(captions),
+        weights=torch.tensor([options.prior_loss_weight if picture.regularization else 1.0 for picture in its]),
+        sizes=torch.tensor([size_ids(picture) for picture in its]),
+        counters=tuple((options.seed, epoch, sample.position) for sample in samples),
+        prior=torch.tensor([picture.regularization for picture in its]),
+        masks=torch.stack([masks[sample.picture] for sample in samples]) if masks else None,
+        perturbation=torch.stack(perturbations) if perturbations else None,
+    )
+
+
+def size_ids(picture: Picture) -> SizeIds:
+    """A picture's true sizes: as it came to the trainer, what the crop took off once it was resized, as it is trained.
+
+    sd-scripts tells the border of a picture that is fitted into the bucket, though it fills and crops it; a picture of
+    the bucket's shape has 0 and 0 either way.
+    """
+    (left, top), (width, height) = picture.placement.crop, picture.placement.bucket
+    return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
+
+
+def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:
+    if options.caption_dropout and torch.rand((), generator=generator).item() < options.caption_dropout:
+        return ""
+    if options.shuffle_caption:
+        tags = shuffled(tags, options.keep_tokens, generator)
+    return ", ".join(tags)
+
+
+def _changed(noise: torch.Tensor, options: Noise, generator: torch.Generator) -> torch.Tensor:
+    if options.offset:
+        return offset_noise(noise, options.offset, generator)
+    if options.multires_iterations:
+        return multires_noise(noise, options.multires_iterations, options.multires_discount, generator)
+    return noise

@@ -1,0 +1,91 @@
+"""Gates: what goes on, what ends a run, what a person is asked; without any server."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from flows import asking
+from flows.asking import Answer, EpochAnswer, Question, ask
+from flows.gate import pass_gate
+from lora_core.errors import GateError
+from lora_core.judging.checks import with_gates
+from lora_core.judging.gates import GateResult
+from lora_core.recipe import Gates
+from lora_core.refs import ReportRef
+from tasks.runtime import At
+
+QUESTION = Question("epoch", ("leak 0.30, at most 0.25",), None, 5)
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> At:
+    return At(store=str(tmp_path))
+
+
+def check(at: At, *, passed: bool) -> ReportRef:
+    gate = GateResult(
+        name="merged", passed=passed, figure=0.5, bound=0.75, at_least=True, meaning="share", advice="merge more"
+    )
+    return with_gates(at.open_store(), None, [gate])
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Lines that a person types; what is left over was not asked for."""
+    lines: list[str] = []
+    stdin = StringIO()
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", stdin)
+    monkeypatch.setattr(asking.console, "input", lambda prompt: lines.pop(0))
+    yield lines
+    assert lines == []
+
+
+def test_auto_ends_the_run_with_figure_bound_and_what_helps(at: At) -> None:
+    pass_gate("auto", "merged", check(at, passed=True), Gates(), at)
+    with pytest.raises(GateError, match=r"merged: share 0\.500, at least 0\.75; merge more"):
+        pass_gate("auto", "merged", check(at, passed=False), Gates(), at)
+
+
+def test_off_only_tells(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+    pass_gate("off", "merged", check(at, passed=False), Gates(), at)
+    assert "! merged: share 0.500, at least 0.75" in capsys.readouterr().err
+
+
+def test_an_answer_is_remembered_for_the_very_same_figures(at: At, terminal: list[str]) -> None:
+    terminal += ["go on"]
+    pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
+    pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
+    terminal += ["go on"]
+    pass_gate("ask", "merged", check(at, passed=True), Gates(), at)
+
+
+def test_stop_ends_the_run_and_is_asked_again(at: At, terminal: list[str]) -> None:
+    terminal += ["stop", "stop"]
+    for _ in range(2):
+        with pytest.raises(GateError, match="stopped by hand"):
+            pass_gate("ask", "merged", check(at, passed=True), Gates(), at)
+
+
+def test_a_terminal_is_asked_for_every_field_and_again_after_nonsense(terminal: list[str]) -> None:
+    terminal += ["go on", "seven", "", "", "7", "0.8"]
+    assert ask(QUESTION, EpochAnswer).model_dump() == {"decision": "go on", "epoch": 7, "weight": 0.8}
+
+
+def test_a_stop_at_the_terminal_asks_for_nothing_more(terminal: list[str]) -> None:
+    terminal += ["stop"]
+    assert ask(QUESTION, EpochAnswer).decision == "stop"
+
+
+def test_with_neither_terminal_nor_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO())
+    monkeypatch.setattr(asking.PREFECT_API_URL, "value", lambda: None)
+    with pytest.raises(GateError, match=r"neither a terminal nor a Prefect server.*'auto' or 'off'"):
+        ask(QUESTION, Answer)
+
+
+def test_figures_in_a_question_are_escaped() -> None:
+    assert "&lt;b&gt;" in Question("epoch", ("<b>",), None, 5).markdown

@@ -1,0 +1,130 @@
+"""From a form to a recipe: the preset's keys, under those beside the screenshots, under what the form says."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.place import Place
+from flows.request import checked, recipe_of, shared_recipe
+from lora_core.errors import RecipeError
+from lora_core.recipe import Recipe, Style
+
+_PRESET = """
+name = "somebody"
+trigger = "somebody"
+base = "../models/base.safetensors"
+character = "whoever"
+[style]
+images = "/mnt/style"
+class_word = "1boy"
+[captions]
+drop = ["smile"]
+add = ["realistic"]
+[character_training]
+rank = 8
+[runtime]
+out = "/somewhere/else"
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "default.toml").write_text(_PRESET)
+    (tmp_path / "characters" / "momo").mkdir(parents=True)
+    return Place(home=str(tmp_path))
+
+
+def test_a_character_without_a_recipe_takes_everything_but_itself_from_the_preset(place: Place) -> None:
+    recipe = recipe_of(place, "momo")
+    assert (recipe.name, recipe.trigger) == ("momo", "hcmomo")
+    assert recipe.character.images == str(place.folder / "characters/momo")
+    assert recipe.base.model == str(place.folder / "models/base.safetensors")
+    assert (recipe.style.images, recipe.style.class_word) == ("/mnt/style", "1boy")
+    assert recipe.character_training.rank == 8
+
+
+def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: Place) -> None:
+    recipe = recipe_of(place, "momo")
+    assert recipe.runtime.out == str(place.folder / "out")
+    assert recipe.runtime.store == str(place.folder / ".headcanon")
+
+
+def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: Place) -> None:
+    own = place.folder / "characters/momo/recipe.toml"
+    own.write_text('trigger = "momo"\nmethod = "note-low-rank"\n[captions]\nmemorize = ["pink_hair"]\nadd = []\n')
+    recipe = recipe_of(place, "momo")
+    assert recipe.trigger == "momo"
+    assert (recipe.captions.memorize, recipe.captions.drop, recipe.captions.add) == (("pink_hair",), ("smile",), ())
+    assert recipe.character_training.rank == 8  # the preset's own key wins over the method's
+    assert recipe.character_training.alpha == 4.0
+
+
+def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(place: Place) -> None:
+    own = place.folder / "characters/momo/recipe.toml"
+    own.write_text('style = "style"\ncharacter = "shots"\n')
+    recipe = recipe_of(place, "momo")
+    assert recipe.style.images == str(own.parent / "style")
+    assert recipe.style.class_word == "1girl"  # the short form replaces the section
+    assert recipe.character.images == str(own.parent / "shots")
+    assert recipe.base.model == str(place.folder / "models/base.safetensors")
+
+
+@pytest.mark.parametrize(
+    "line", ['style = "/etc"', 'base = "../../../x.safetensors"', '[captions]\nrules = "/etc/passwd"']
+)
+def test_a_recipe_beside_screenshots_may_not_name_what_lies_outside(place: Place, line: str) -> None:
+    (place.folder / "characters/momo/recipe.toml").write_text(line + "\n")
+    with pytest.raises(RecipeError, match="outside of the folders"):
+        recipe_of(place, "momo")
+
+
+def test_a_recipe_that_is_a_link_out_of_the_home_is_refused(
+    place: Place, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "recipe.toml"
+    elsewhere.write_text("")
+    (place.folder / "characters/momo/recipe.toml").symlink_to(elsewhere)
+    with pytest.raises(RecipeError, match="outside of the folders"):
+        recipe_of(place, "momo")
+
+
+@pytest.mark.parametrize("form", [{"folder": "../other"}, {"base": "/root/base.safetensors"}, {"preset": "../x"}])
+def test_a_form_may_not_name_what_lies_outside(place: Place, form: dict[str, str]) -> None:
+    with pytest.raises(RecipeError):
+        recipe_of(place, "momo", **form)
+
+
+@pytest.mark.parametrize("name", ["../momo", "a/b", "..", ""])
+def test_a_character_is_a_name_and_no_path(place: Place, name: str) -> None:
+    with pytest.raises(RecipeError):
+        recipe_of(place, name)
+
+
+def test_the_form_s_base_goes_over_the_recipe_s(place: Place) -> None:
+    assert recipe_of(place, "momo", base="models/other.safetensors").base.model == str(
+        place.folder / "models/other.safetensors"
+    )
+
+
+def test_a_recipe_with_a_base_and_a_style_of_its_own_needs_no_preset(place: Place) -> None:
+    (place.folder / "recipes/default.toml").unlink()
+    with pytest.raises(RecipeError, match="preset 'default'"):
+        recipe_of(place, "momo")
+    (place.folder / "characters/momo/recipe.toml").write_text('base = "./b.safetensors"\nstyle = "style"\n')
+    assert recipe_of(place, "momo").base.model == str(place.folder / "characters/momo/b.safetensors")
+
+
+def test_a_preset_stands_for_no_character(place: Place) -> None:
+    recipe = shared_recipe(place, "default")
+    assert recipe.name == "style"
+    assert recipe.character.images == recipe.style.images == "/mnt/style"
+
+
+def test_the_full_form_s_paths_lie_in_the_home_too(place: Place) -> None:
+    inside = Recipe.model_validate({"name": "momo", "base": "./models/b.safetensors", "style": "s", "character": "c"})
+    assert checked(place, inside).style.images == str(place.folder / "s")
+    assert checked(place, inside).runtime.out == str(place.folder / "out")
+    outside = inside.model_copy(update={"style": Style(images="/etc")})
+    with pytest.raises(RecipeError, match=r"style\.images"):
+        checked(place, outside)

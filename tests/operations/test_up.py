@@ -1,0 +1,155 @@
+"""`headcanon up` for real: forms start runs, runs that lose their process go on, Ctrl-C ends everything."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from running import Up, wait_for
+
+from flows.janitor import janitor
+from lora_core.store import file_digest
+
+pytestmark = pytest.mark.slow
+
+_LONG = ("preprocess", "tag", "train style", "merge", "train character", "sample", "judge")
+
+
+@pytest.fixture(scope="module")
+def finished(up: Up) -> Path:
+    """The folder of a LoRA that the short form made."""
+    run = up.submit("train-character", character="momo")
+    up.state(run, "Completed")
+    return up.project.folder / "out" / "momo"
+
+
+@pytest.fixture
+def on_server(up: Up) -> Iterator[None]:
+    """Flows that the test itself calls talk to this server."""
+    with temporary_settings({PREFECT_API_URL: up.api}):
+        yield
+
+
+def _process(up: Up, run: str) -> int:
+    return int(wait_for(lambda: up.run(run)["infrastructure_pid"], "the run's process"))
+
+
+def _training(up: Up) -> bool:
+    """Whether the character's training has written its first epoch and not its last."""
+    return any((up.project.folder / ".headcanon/work").glob("*/momo-000001.safetensors"))
+
+
+def _forced(up: Up) -> str:
+    """A run that trains the character again, caught in the middle of it."""
+    run = up.submit("train-character", character="momo", force=["train character"])
+    wait_for(lambda: _training(up), "the training's first epoch")
+    return run
+
+
+def test_the_short_form_makes_a_lora_and_says_what_was_done(up: Up, finished: Path) -> None:
+    assert (finished / "momo.safetensors").is_file()
+    assert (finished / "report.html").is_file()
+    (run,) = up.post("flow_runs/filter", flow_runs={"name": {"any_": ["momo"]}})
+    assert up.steps(run["id"], *_LONG, "publish")
+    assert up.told("published", "momo")["message"] == str(finished)
+
+
+def test_the_same_form_again_finds_every_step_cached_and_publishes_nothing_new(up: Up, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.parent.rglob("*") if path.is_file()}
+    run = up.submit("train-character", character="momo")
+    up.state(run, "Completed")
+    assert {state for name, states in up.steps(run, *_LONG).items() if name in _LONG for state in states} == {"Cached"}
+    written = {
+        path for path in finished.parent.rglob("*") if path.is_file() and before.get(path) != path.stat().st_mtime_ns
+    }
+    assert {path.name for path in written} <= {".inputs", "report.html", "report.json"}
+
+
+def test_a_mistake_is_one_line_in_the_ui_and_no_traceback(up: Up) -> None:
+    run = up.state(up.submit("train-character", character="nobody"), "Failed")
+    assert "nobody: there is no such folder" in run["state"]["message"]
+    assert "no such folder" in up.told("Failed", "nobody")["message"]
+    outside = up.state(up.submit("train-character", character="x", folder="../../etc"), "Failed")
+    assert "outside of the folders that this worker may touch" in outside["state"]["message"]
+
+
+def test_other_options_make_a_second_version_beside_the_first(up: Up, finished: Path) -> None:
+    before = file_digest(finished / "momo.safetensors")
+    preset = up.project.folder / "recipes" / "default.toml"
+    (preset.parent / "more.toml").write_text(preset.read_text().replace("seeds = [1]", "seeds = [2]"))
+    up.state(up.submit("train-character", character="momo", preset="more"), "Completed")
+    assert (finished.parent / "momo-v2" / "momo-v2.safetensors").is_file()
+    assert file_digest(finished / "momo.safetensors") == before
+
+
+def test_a_run_killed_in_training_is_crashed_and_retry_ends_with_the_same_bytes(up: Up, finished: Path) -> None:
+    before = file_digest(finished / "momo.safetensors")
+    run = _forced(up)
+    os.kill(_process(up, run), signal.SIGKILL)
+    up.state(run, "Crashed")
+    up.retry(run)
+    up.state(run, "Completed")
+    assert up.steps(run, "train style", "publish")["train style"][-1] == "Cached"
+    assert file_digest(finished / "momo.safetensors") == before
+
+
+@pytest.mark.usefixtures("on_server")
+def test_a_run_that_lost_its_worker_with_it_is_found_by_the_janitor(up: Up, finished: Path) -> None:
+    run = _forced(up)
+    pid = _process(up, run)
+    os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(4)
+    assert up.run(run)["state_name"] == "Running"  # nobody noticed
+    assert janitor.fn(silent_seconds=3600) == 0
+    assert janitor.fn(silent_seconds=3, retries=1) == 1
+    wait_for(lambda: up.run(run)["state_name"] == "Completed", "the retried run to end")
+    assert "was started again" in up.said.read_text()  # by `up`: another worker goes on with the run
+
+
+@pytest.mark.usefixtures("on_server")
+def test_a_run_that_waits_for_a_person_is_left_alone_and_goes_on_when_answered(up: Up, finished: Path) -> None:
+    preset = up.project.folder / "recipes" / "default.toml"
+    (preset.parent / "ask.toml").write_text(preset.read_text().replace("[gates]", '[gates]\ncaptions = "ask"'))
+    run = up.submit("train-character", character="momo", preset="ask")
+    up.state(run, "Suspended")
+    assert up.told("Suspended", "momo")["text"].startswith("headcanon: momo Suspended")
+    pid = _process(up, run)
+    wait_for(lambda: not psutil.pid_exists(pid), "the suspended run's process to end")
+    assert janitor.fn(silent_seconds=0) == 0
+    up.post(f"flow_runs/{run}/resume", run_input={"decision": "go on"})
+    wait_for(lambda: up.run(run)["state_name"] == "Completed", "the resumed run to end")
+    assert up.steps(run, "tag", "publish")["tag"][-1] == "Cached"
+
+
+def test_ctrl_c_ends_everything_and_a_second_start_finds_everything_in_place(up: Up, finished: Path) -> None:
+    assert up.process is not None
+    deployments = {one["name"]: one["id"] for one in up.post("deployments/filter")}
+    run = _forced(up)
+    everything = psutil.Process(up.process.pid).children(recursive=True)
+    assert up.stop() == 0
+    assert not [process for process in everything if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{up.api}/health")
+    up.start()
+    assert up.run(run)["state_name"] == "Crashed"
+    assert {one["name"]: one["id"] for one in up.post("deployments/filter")} == deployments
+    up.retry(run)
+    wait_for(lambda: up.run(run)["state_name"] == "Completed", "the retried run to end")
+    assert json.loads((finished / "report.json").read_text())
+
+
+def test_nothing_is_left_behind_when_up_itself_is_killed(up: Up) -> None:
+    assert up.process is not None
+    everything = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    up.process.wait()
+    gone, alive = psutil.wait_procs(everything, timeout=60)
+    assert not alive
+    assert len(gone) >= 2

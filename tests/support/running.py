@@ -1,0 +1,174 @@
+"""`headcanon up` as a user starts it, and what the UI would ask its server."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+from small_project import Project
+
+PATIENCE_SECONDS = 300.0
+
+
+def wait_for(what: Callable[[], Any], meant: str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """What a look comes to as soon as it is true of something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"waited {seconds:.0f} s for {meant}")
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Receiver:
+    """A webhook's other end: keeps what it was sent."""
+
+    def __init__(self) -> None:
+        received: list[dict[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Keep quiet."""
+
+        self.received = received
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Up:
+    """A running `headcanon up`."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.webhook = project, Receiver()
+        self.port = free_port()
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        self.said = project.folder / "up.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is there."""
+        before = self.said.read_text().count("Prefect's UI") if self.said.exists() else 0
+        with self.said.open("ab") as said:
+            self.process = subprocess.Popen(
+                self.project.command("up", ".", "--port", str(self.port)),
+                cwd=self.project.folder,
+                env={**self.project.environment(), "HEADCANON_NOTIFY": self.webhook.url},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        wait_for(lambda: self._there(before), "`headcanon up` to be there")
+
+    def _there(self, before: int) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.said.read_text()
+        return self.said.read_text().count("Prefect's UI") > before
+
+    def stop(self) -> int:
+        """Ctrl-C; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+    def told(self, event: str, about: str) -> dict[str, Any]:
+        """Wait until the webhook was told of an event; returns what it got."""
+        found: dict[str, Any] = wait_for(
+            lambda: next(
+                (one for one in self.webhook.received if (one["event"], one["about"]) == (event, about)), None
+            ),
+            f"the webhook to hear of {event}",
+        )
+        return found
+
+    def post(self, path: str, **json: Any) -> Any:
+        """Ask the server; one on SQLite that is busy says so, and Prefect's own client asks again too."""
+        answer = httpx.post(f"{self.api}/{path}", json=json, timeout=60)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            time.sleep(2)
+            return self.post(path, **json)
+        return answer.raise_for_status().json()
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """A run as the server knows it."""
+        found: dict[str, Any] = httpx.get(f"{self.api}/flow_runs/{run_id}", timeout=30).raise_for_status().json()
+        return found
+
+    def submit(self, deployment: str, **parameters: Any) -> str:
+        """As the form does; returns the run's id."""
+        found = httpx.get(f"{self.api}/deployments/name/{deployment}/{deployment}").raise_for_status().json()
+        return str(self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
+
+    def state(self, run_id: str, *wanted: str) -> dict[str, Any]:
+        """Wait until the run is in one of these states; returns the run."""
+
+        def look() -> dict[str, Any] | None:
+            run = self.run(run_id)
+            ended = run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") and run["state_name"] not in wanted
+            assert not ended, (run["state"], self.worker_log())
+            return run if run["state_name"] in wanted else None
+
+        found: dict[str, Any] = wait_for(look, f"{run_id} to be {wanted}")
+        return found
+
+    def steps(self, run_id: str, *wanted: str) -> dict[str, list[str]]:
+        """Step → the states of its task runs, oldest first, once the wanted ones have ended; they arrive late."""
+
+        def look() -> dict[str, list[str]] | None:
+            runs = self.post("task_runs/filter", flow_runs={"id": {"any_": [run_id]}})
+            found: dict[str, list[str]] = {}
+            for run in sorted(runs, key=lambda run: run["expected_start_time"]):
+                found.setdefault(run["name"], []).append(run["state_name"])
+            return found if all(found.get(name, [""])[-1] in ("Completed", "Cached") for name in wanted) else None
+
+        steps: dict[str, list[str]] = wait_for(look, f"the steps {wanted} at the server")
+        return steps
+
+    def retry(self, run_id: str) -> None:
+        """As the UI's Retry does."""
+        self.post(f"flow_runs/{run_id}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True)
+
+    def worker_log(self) -> str:
+        """The end of what the worker and its runs said."""
+        return (self.project.folder / ".headcanon/logs/worker.log").read_text()[-3000:]
+
+
+@contextlib.contextmanager
+def started(project: Project) -> Iterator[Up]:
+    """A running `headcanon up` that is gone afterwards, whatever happens."""
+    up = Up(project)
+    try:
+        up.start()
+        yield up
+    finally:
+        up.webhook.close()
+        if up.process is not None and up.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                up.stop()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(up.process.pid, signal.SIGKILL)

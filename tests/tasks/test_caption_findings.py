@@ -1,0 +1,45 @@
+"""What is to be said of captions belongs to the result: it is said each time, cached or not."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from lora_core.captions.rules import Rules
+from lora_core.dataset import Entry, Manifest, Scores, TagTable, save_manifest, save_tags
+from lora_core.refs import ReportRef
+from lora_core.tagging.select import Thresholds
+from tasks.check import check_captions, tell_findings
+from tasks.runtime import At
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> At:
+    return At(store=str(tmp_path / "store"))
+
+
+def _checked(at: At, rules: Rules) -> ReportRef:
+    store = at.open_store()
+    image = store.put_bytes(b"a picture")
+    entry = Entry(name="a", source="a.png", image=image, width=8, height=8, composition="portrait")
+    scores = Scores(rating={}, general={"1girl": 0.9, "smile": 0.9}, character={})
+    tags = save_tags(store, TagTable(model="1" * 64, floor=0.05, images={image: scores}))
+    least = Thresholds(general=0.5, character=0.5)
+    pictures, work = save_manifest(store, Manifest(entries=(entry,))), inspect.unwrap(check_captions.fn)
+    return work(pictures, tags, rules, "hcmomo", least, at)
+
+
+def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(
+    at: At, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = _checked(at, Rules(drop=("smole",)))
+    assert capsys.readouterr().err == ""  # the step itself is silent, or it would say it only when it is not cached
+    for _ in range(2):
+        tell_findings.fn(told, at)
+        said = capsys.readouterr().err
+        assert "! caption rules: drop: smole is on no picture; did you mean smile, on 1?" in " ".join(said.split())
+
+
+def test_captions_without_a_fault_are_passed_in_silence(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_findings.fn(_checked(at, Rules()), at)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,104 @@
+"""One worker at a time: who comes second waits, and nobody waits for the dead."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_core.lease import alone
+
+_HOLD = """\
+import sys, time
+from pathlib import Path
+from lora_core.lease import alone
+with alone(Path(sys.argv[1]), lambda seconds: None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def _holder(lock: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen([sys.executable, "-c", _HOLD, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_that_nobody_holds_is_had_at_once(tmp_path: Path) -> None:
+    with alone(tmp_path / "locks" / "a.lock", lambda seconds: pytest.fail("it waited")) as waited:
+        assert not waited
+
+
+def test_who_comes_second_waits_and_is_told_so(tmp_path: Path) -> None:
+    order: list[str] = []
+    first_in = threading.Event()
+
+    def first() -> None:
+        with alone(tmp_path / "lock", lambda seconds: None):
+            first_in.set()
+            time.sleep(0.3)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_in.wait(10)
+    with alone(tmp_path / "lock", lambda seconds: order.append("told")) as waited:
+        order.append("second")
+    thread.join()
+    assert waited
+    assert [word for word in order if word != "told"] == ["first", "second"]
+    assert order[0] == "told"
+
+
+def test_a_holder_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
+    holder = _holder(tmp_path / "lock")
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with alone(tmp_path / "lock", lambda seconds: pytest.fail("it waited for the dead")) as waited:
+        assert not waited
+
+
+def test_one_who_waits_can_give_up(tmp_path: Path) -> None:
+    holder = _holder(tmp_path / "lock")
+
+    def give_up(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt), alone(tmp_path / "lock", give_up):
+            pytest.fail("it ran beside another")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+_COUNT = """\
+import sys
+from pathlib import Path
+from lora_core.lease import alone
+number = Path(sys.argv[2])
+for _ in range(20):
+    with alone(Path(sys.argv[1]), lambda seconds: None):
+        number.write_text(str(int(number.read_text()) + 1))
+"""
+
+
+def test_processes_under_one_lock_never_lose_each_other_s_work(tmp_path: Path) -> None:
+    number = tmp_path / "number"
+    number.write_text("0")
+    command = [sys.executable, "-c", _COUNT, str(tmp_path / "lock"), str(number)]
+    workers = [subprocess.Popen(command) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert number.read_text() == "60"
+
+
+def test_an_error_in_the_block_gives_the_lock_back(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="inside"), alone(tmp_path / "lock", lambda seconds: None):
+        raise ValueError("inside")
+    with alone(tmp_path / "lock", lambda seconds: pytest.fail("it waited")):
+        pass
