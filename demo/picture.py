@@ -21,8 +21,9 @@ def main() -> None:
     parser.add_argument("picture", type=Path, nargs="?", default=Path("docs/demo.png"))
     options = parser.parse_args()
     before = [_on_white(options.out / "demo" / "character" / name) for name in _SCREENSHOTS]
-    report = json.loads((options.out / "momo" / "report.json").read_text())
-    samples = sorted((options.out / "momo" / "samples" / report["verdict"]["choice"]["epoch"]).glob("*.png"))
+    choice = json.loads((options.out / "momo" / "report.json").read_text())["verdict"]["choice"]
+    chosen = f"{choice['epoch']}-w{choice['weight']:g}"
+    samples = sorted((options.out / "momo" / "samples" / chosen).glob("*.png"))
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     compose(before, [Image.open(path) for path in samples[:6]]).save(options.picture, optimize=True)
 

@@ -56,22 +56,22 @@ style_prompts = [
     "1girl, solo, portrait, night, starry sky, outdoors",
     "1girl, solo, cowboy shot, blonde hair, red dress, dress, indoors, window",
     "1girl, solo, close-up, open mouth, floral background",
+    "1girl, solo, upper body, white hair, ponytail, red eyes, sky, cloud, outdoors",
+    "1girl, solo, cowboy shot, green hair, twin braids, braid, frown",
     "1girl, solo, upper body, black hair, short hair, blue hoodie, hoodie",
-    "1girl, solo, portrait, white hair, ponytail, red eyes, sky, cloud, outdoors",
-    "1girl, solo, cowboy shot, green hair, twin braids, braid, frown, night",
+    "1girl, solo, portrait, blue hair, hair flower, hair ornament",
     "1girl, solo, upper body, from side, brown hair, long hair, smile",
     "1girl, solo, portrait, dark skin, pointy ears, surprised, open mouth",
-    "1girl, solo, cowboy shot, cat ears, animal ears, yellow dress, dress, grass",
-    "1girl, solo, upper body, closed eyes, smile, floral background",
-    "1girl, solo, portrait, one eye closed, blue hair, hair flower, hair ornament",
-    "1girl, solo, cowboy shot, from above, red hair, twintails, indoors",
-    "1girl, solo, upper body, from below, purple eyes, white dress, dress, sky",
-    "1girl, solo, portrait, bear ears, animal ears, brown eyes, window, indoors",
-    "1girl, solo, close-up, frown, closed mouth, night, starry sky",
-    "1girl, solo, cowboy shot, black hoodie, hoodie, short hair, grass, outdoors",
-    "1girl, solo, upper body, pink hair, ponytail, surprised, sky, outdoors",
-    "1girl, solo, portrait, yellow eyes, green dress, dress, floral background",
-    "1girl, solo, cowboy shot, from side, purple dress, dress, night, outdoors",
+    "1girl, solo, cowboy shot, cat ears, animal ears, yellow dress, dress",
+    "1girl, solo, upper body, closed eyes, smile",
+    "1girl, solo, portrait, one eye closed, red hair, twintails",
+    "1girl, solo, cowboy shot, from above",
+    "1girl, solo, upper body, from below, purple eyes, white dress, dress",
+    "1girl, solo, portrait, bear ears, animal ears, brown eyes",
+    "1girl, solo, close-up, frown, closed mouth",
+    "1girl, solo, cowboy shot, black hoodie, hoodie, short hair",
+    "1girl, solo, upper body, pink hair, ponytail, surprised",
+    "1girl, solo, portrait, yellow eyes, green dress, dress",
 ]
 negative = ""
 width = 128
@@ -80,6 +80,9 @@ steps = 20
 cfg = 5.0
 batch = 6
 weights = [1.0]   # the default, [0.6, 0.8, 1.0], takes minutes more
+
+[gates]
+merge_share = 0.5         # a base this small still obeys a prompt that names a background or a hair colour
 
 [runtime]
 out = ".."

@@ -85,7 +85,7 @@ def ask(question: Question, form: type[Form]) -> Form:
     described = cast(type[Form], type(form.__name__, (form,), {"__doc__": form.__doc__}))
     described._description = question.markdown
     wait = question.wait_minutes * 60
-    key = f"gate {question.name}"
+    key = "gate-" + question.name.lower().replace(" ", "-")  # part of an address
     if _can_be_suspended():
         return suspend_flow_run(wait_for_input=described, timeout=wait, key=key)
     console.print(f"? {question.name}: waiting for an answer in Prefect's UI (Resume)", highlight=False)

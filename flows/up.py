@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -30,6 +31,7 @@ from prefect.settings import (
     PREFECT_SERVER_API_AUTH_STRING,
     temporary_settings,
 )
+from pydantic import SecretStr
 
 from flows.children import Child, ServiceError
 from flows.deploy import POOL, put_in_place
@@ -90,6 +92,8 @@ class Wanted:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+            "PREFECT_UI_API_URL": "/api",  # of the page's own address, whatever name and port it was reached by
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             **database,
         }
 
@@ -107,15 +111,15 @@ class Wanted:
 
     def as_client(self) -> contextlib.AbstractContextManager[object]:
         """Prefect's client settings for this server, for the length of a block."""
-        settings = {PREFECT_API_URL: self.address}
+        settings: dict[Any, object] = {PREFECT_API_URL: self.address}
         if password := self._password():
-            settings[PREFECT_API_AUTH_STRING] = password["PREFECT_API_AUTH_STRING"]
+            settings[PREFECT_API_AUTH_STRING] = SecretStr(password["PREFECT_API_AUTH_STRING"])
         return temporary_settings(settings)
 
     def _password(self) -> dict[str, str]:
         """A server of ours and its clients take the same one, from the server's own setting."""
         text = PREFECT_SERVER_API_AUTH_STRING.value()
-        return {"PREFECT_API_AUTH_STRING": text.get_secret_value()} if text and not self.api else {}
+        return {"PREFECT_API_AUTH_STRING": str(text)} if text and not self.api else {}
 
 
 def make_home(home: Path) -> None:
@@ -138,7 +142,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
     if not wanted.api:
         refuse_taken(wanted)
     server = None if wanted.api else _server(wanted)
-    worker = _worker(wanted)
+    worker = worker_of(wanted, f"{socket.gethostname()}-{os.getpid()}")
     try:
         if server is not None:
             server.start()
@@ -231,7 +235,7 @@ def _server(wanted: Wanted) -> Child:
     return Child("server", command, wanted.server_settings(), wanted.logs / "server.log")
 
 
-def _worker(wanted: Wanted) -> Child:
-    name = f"{socket.gethostname()}-{os.getpid()}"
+def worker_of(wanted: Wanted, name: str) -> Child:
+    """A worker, not started yet, under a name of its own."""
     command = ("worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(wanted.runs))
     return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log")

@@ -102,7 +102,7 @@ def check_captions(
         figure=float(len(failing)),
         bound=0,
         at_least=False,
-        meaning=f"matters that fail ({failing[0]}):" if failing else "matters that fail:",
+        meaning=f"broken rules ({failing[0]}):" if failing else "broken rules",
         advice="`headcanon caption RECIPE --check` names them all; mend the rule file or the captions",
         details=tuple(str(finding) for finding in findings),
     )

@@ -77,9 +77,10 @@ def up(
 
 @contextlib.contextmanager
 def _until_told_to_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that nothing is cut off in the middle."""
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, so that nothing is cut off in the middle."""
     ended = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in numbers}
     try:
         yield ended
     finally:

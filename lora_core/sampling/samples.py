@@ -8,6 +8,7 @@ from PIL import Image
 from pydantic import Field
 
 from lora_core.dataset import Entry, Frozen, Manifest
+from lora_core.images.png import png_bytes
 from lora_core.refs import Digest, ReportRef
 from lora_core.sampling.grid import Cell, contact_grid
 from lora_core.store import Store, Tree, canonical_json
@@ -84,10 +85,8 @@ def picture_file(column: Column, prompt_index: int, seed: int) -> str:
 
 def save_samples(store: Store, samples: Samples, title: str) -> ReportRef:
     """Keep the pictures, their list and a labelled grid of them as one tree."""
-    grid = BytesIO()
-    samples_grid(store, samples, title).save(grid, "PNG", optimize=True)
     files = {sample.file: store.path(sample.image) for sample in samples.samples}
-    files[GRID_FILE] = store.path(store.put_bytes(grid.getvalue()))
+    files[GRID_FILE] = store.path(store.put_bytes(png_bytes(samples_grid(store, samples, title))))
     files[SAMPLES_FILE] = store.path(store.put_bytes(canonical_json(samples.model_dump(mode="json"))))
     return ReportRef(sha256=store.put_tree(files))
 

@@ -29,4 +29,4 @@ def test_without_merge_no_style_lora_is_trained_and_the_report_says_so(project: 
     assert plan.returncode == 0, plan.stderr
     assert "Style LoRA" not in plan.stdout
     assert "to do" not in plan.stdout
-    assert plan.stdout.count("cached") == 9
+    assert plan.stdout.count("cached") == 10

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from running import Up, wait_for
 
 from flows.janitor import janitor
+from flows.watch_inbox import watch_inbox
 from lora_core.store import file_digest
 
 pytestmark = pytest.mark.slow
@@ -48,6 +50,7 @@ def _training(up: Up) -> bool:
 def _forced(up: Up) -> str:
     """A run that trains the character again, caught in the middle of it."""
     run = up.submit("train-character", character="momo", force=["train character"])
+    up.state(run, "Running")
     wait_for(lambda: _training(up), "the training's first epoch")
     return run
 
@@ -128,9 +131,32 @@ def test_a_run_that_waits_for_a_person_is_left_alone_and_goes_on_when_answered(u
     assert up.steps(run, "tag", "publish")["tag"][-1] == "Cached"
 
 
+@pytest.mark.usefixtures("on_server")
+def test_new_screenshots_start_one_run_and_nothing_else_does(
+    up: Up, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADCANON_HOME", str(up.project.folder))
+    assert watch_inbox.fn(quiet_minutes=0) == 1  # the folder is new to it; the run finds everything finished
+    before = _runs(up)
+    assert watch_inbox.fn(quiet_minutes=0) == 0
+    picture = next((up.project.folder / "characters/momo").glob("portrait*.png"))
+    shutil.copy(picture, picture.with_name("portrait_again.png"))
+    assert watch_inbox.fn(quiet_minutes=0) == 1
+    assert watch_inbox.fn(quiet_minutes=0) == 0
+    (run,) = _runs(up) - before
+    assert up.run(run)["parameters"]["character"] == "momo"
+    assert up.run(run)["idempotency_key"].startswith("inbox:momo:2:")
+    wait_for(lambda: up.run(run)["state_name"] == "Completed", "the run for the new screenshots")
+
+
+def _runs(up: Up) -> set[str]:
+    return {run["id"] for run in up.post("flow_runs/filter", flows={"name": {"any_": ["train-character"]}})}
+
+
 def test_ctrl_c_ends_everything_and_a_second_start_finds_everything_in_place(up: Up, finished: Path) -> None:
     assert up.process is not None
     deployments = {one["name"]: one["id"] for one in up.post("deployments/filter")}
+    up.ask("PATCH", f"deployments/{deployments['watch-inbox']}", paused=True)
     run = _forced(up)
     everything = psutil.Process(up.process.pid).children(recursive=True)
     assert up.stop() == 0
@@ -139,7 +165,9 @@ def test_ctrl_c_ends_everything_and_a_second_start_finds_everything_in_place(up:
         httpx.get(f"{up.api}/health")
     up.start()
     assert up.run(run)["state_name"] == "Crashed"
-    assert {one["name"]: one["id"] for one in up.post("deployments/filter")} == deployments
+    after = up.post("deployments/filter")
+    assert {one["name"]: one["id"] for one in after} == deployments
+    assert {one["name"] for one in after if one["paused"]} == {"watch-inbox"}  # as a person set it
     up.retry(run)
     wait_for(lambda: up.run(run)["state_name"] == "Completed", "the retried run to end")
     assert json.loads((finished / "report.json").read_text())

@@ -1,0 +1,59 @@
+"""Many characters on one style, on two workers: the style is trained once, every character gets its run."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import Up, started
+from small_home import new_home
+from small_project import Project
+
+from flows.children import Child
+from flows.up import Wanted, worker_of
+
+pytestmark = pytest.mark.slow
+
+CAST = tuple(f"momo{number}" for number in range(1, 7))
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[Up]:
+    """A home with a cast, and a second worker beside `headcanon up`'s own."""
+    folder = tmp_path_factory.mktemp("cast")
+    home = new_home(folder / "home", drawn, folder / "prefect", CAST)
+    with started(home) as running:
+        second = _second_worker(running, home)
+        try:
+            yield running
+        finally:
+            second.end(30)
+
+
+def _second_worker(up: Up, project: Project) -> Child:
+    second = worker_of(Wanted(home=project.folder, api=up.api, runs=2), "second")
+    second.start()
+    return second
+
+
+def test_a_cast_has_its_style_trained_once_and_every_character_published(up: Up) -> None:
+    cast = up.submit("train-cast")
+    up.state(cast, "Completed")
+    runs = up.post("flow_runs/filter", flows={"name": {"any_": ["train-character"]}})
+    assert {run["name"] for run in runs} == set(CAST)
+    for run in runs:
+        up.state(run["id"], "Completed")
+    assert {path.parent.name for path in (up.project.folder / "out").glob("*/*.safetensors")} == set(CAST)
+    states = Counter(state for run in (cast, *(one["id"] for one in runs)) for state in _of(up, run, "train style"))
+    assert states == {"Completed": 1, "Cached": len(CAST)}
+    assert len({worker for run in runs for worker in _takers(up, run["id"])}) == 2
+
+
+def _of(up: Up, run: str, step: str) -> list[str]:
+    return up.steps(run, step)[step]
+
+
+def _takers(up: Up, run: str) -> set[str]:
+    """The workers that took a run, by their own log lines."""
+    lines = [line["message"] for line in up.post("logs/filter", logs={"flow_run_id": {"any_": [run]}})]
+    return {line.split("'")[1] for line in lines if line.startswith("Worker '")}
