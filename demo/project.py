@@ -77,9 +77,9 @@ negative = ""
 width = 128
 height = 128
 steps = 20
-cfg = 5.0
+cfg = 3.0
 batch = 6
-weights = [1.0]   # the default, [0.6, 0.8, 1.0], takes minutes more
+weights = [1.0, 1.5]   # this small base needs more than the default's [0.6, 0.8, 1.0]
 
 [gates]
 merge_share = 0.5         # a base this small still obeys a prompt that names a background or a hair colour
