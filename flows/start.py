@@ -15,7 +15,7 @@ def start_character(character: str, preset: str, key: str, tag: str, force: tupl
     """
     run = run_deployment(
         _CHARACTER, parameters={"character": character, "preset": preset, "force": list(force)}, timeout=0,
-        as_subflow=False, idempotency_key=key, tags=[tag],
+        as_subflow=False, idempotency_key=key, tags=[tag], flow_run_name=character,
     )  # fmt: skip
     if not isinstance(run, FlowRun):
         raise TypeError("start_character() was called from an asynchronous flow")
