@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.place import character_folders
+from lora_core.disk import write_atomically
 from lora_core.images.decode import EXTENSIONS
-from lora_core.store import Store, canonical_json, digest_of, write_atomically
+from lora_core.store import Store, canonical_json, digest_of
 
 MEMORY = "inbox.json"
 # Besides pictures: what says how they are to be read and captioned.
@@ -66,9 +68,7 @@ class Inbox:
             quiet_seconds: how long nothing may have changed.
             now: seconds since the epoch.
         """
-        for folder in sorted(self._folder.glob("*")):
-            if not folder.is_dir() or folder.is_symlink() or folder.name.startswith("."):
-                continue
+        for folder in character_folders(self._folder):
             found = sorted(_walk(str(folder)))
             known = self._known.get(folder.name, Known())
             look = digest_of(canonical_json([list(file) for file in found]))

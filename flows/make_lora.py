@@ -1,14 +1,17 @@
 """The whole method as one graph (docs/method.md). Every step is cached, so a run goes on where the last one ended."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 
 from flows.gate import pass_epoch_gate, pass_gate
+from lora_core.captions.rules import Rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.made import Made
-from lora_core.tagging.select import thresholds
+from lora_core.tagging.select import Thresholds, thresholds
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_character, settle_style
@@ -26,6 +29,48 @@ from tasks.train import train_character, train_style
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
 
 
+class Found(NamedTuple):
+    """What a recipe names, found and known by its content."""
+
+    base: CheckpointRef
+    tagger: CheckpointRef
+    style: DatasetRef
+    character: DatasetRef
+    rules: Rules
+    least: Thresholds
+
+    @property
+    def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
+        """All that was read from the user's disk."""
+        return self.base, self.tagger, self.style, self.character
+
+
+class Seen(NamedTuple):
+    """The style screenshots and what the tagger sees in them."""
+
+    pictures: DatasetRef
+    tags: TagsRef
+    tagger: CheckpointRef
+
+
+class Pictures(NamedTuple):
+    """Both sets as squares, with compositions, and what the tagger sees in them."""
+
+    style_squares: DatasetRef
+    squares: DatasetRef
+    style: Seen
+    character: DatasetRef
+    tags: TagsRef
+
+
+class Captioned(NamedTuple):
+    """The character's pictures with captions, their small copies, and what the caption rules say of them."""
+
+    pictures: DatasetRef
+    copies: DatasetRef | None
+    check: ReportRef
+
+
 class Styled(NamedTuple):
     """Stages 1 and 2: what the character is trained on, the style LoRA, and the checks of both."""
 
@@ -39,92 +84,80 @@ class Styled(NamedTuple):
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""
     with stopping_all_when_one_fails():
-        base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
-        rules, least = find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger)
-        shots = find_screenshots(recipe.style.images, at), find_screenshots(recipe.character.images, at)
-        found = (base, tagger, *shots)
-        check_name(recipe, rules, found)
+        found = find(recipe, at)
+        base, drawing = found.base, recipe.sampling.on_one_base
+        check_name(recipe, found.rules, found.files)
 
-        squares = [preprocess(shot, recipe.preprocess, at) for shot in shots]
+        squares = [preprocess(shots, recipe.preprocess, at) for shots in (found.style, found.character)]
         if until == "preprocess":
             return ""
-        style, pictures = (without_remarks(square, at) for square in squares)
-        style_tags, tags = tag(style, tagger, at), tag(pictures, tagger, at)
-        check_content((style, pictures), (style_tags, tags), words(recipe), at)
-        style_squares = settle_style(squares[0], style_tags, at)
-        character_squares = settle_character(squares[1], tags, rules, recipe.preprocess, at)
-        check_plan(style_squares, character_squares, recipe.plan, at)
-        pictures = without_remarks(character_squares, at)
+        pictures = look_at(squares, found, recipe, at)
         if until == "tag":
             return ""
-        training = None
-        if until != "caption" and recipe.trains_style:
-            training = train_style.submit(
-                base, style, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at
-            )
-        captioned = edit_captions(pictures, tags, rules, recipe.trigger, least, at)
-        told = check_captions(pictures, tags, rules, recipe.trigger, least, at)
-        tell_findings(told, at)
-        pass_gate(recipe.gates.captions, "captions", told, recipe.gates, at)
-        copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None
+        trained = begin_style(pictures.style, found, recipe, at) if until != "caption" and recipe.trains_style else None
+        captioned = write_captions(pictures, found, recipe, at)
         if until == "caption":
             return ""
-
-        seen = Seen(style, style_tags, tagger)
-        styled = styled_base(recipe, base, training.result(), seen, at) if training else Styled(base)
+        styled = styled_base(recipe, base, trained.result(), pictures.style, at) if trained else Styled(base)
         if until == "merge":
             return ""
-        lora = train_character(
-            recipe.name, recipe.trigger, styled.base, captioned, copies, recipe.downscale, style,
-            style_tokens(recipe), recipe.regularization, recipe.character_training, *recipe.base.reading, at,
-        )  # fmt: skip
+        lora = learn_character(captioned, pictures.style, styled, recipe, at)
         if until == "train":
             return ""
         if styled.lora and recipe.difference.use:
             lora = subtract(lora, styled.lora, recipe.difference, at)
-        samples = sample_epochs(base, lora, recipe.sampling.on_one_base, recipe.trigger, *recipe.base.reading, at)
+        samples = sample_epochs(base, lora, drawing, recipe.trigger, *recipe.base.reading, at)
         if until == "sample":
             return ""
-        judging, second = recipe.judging.without_place, find_classifier(recipe.judging, at)
-        verdict = judge(samples, pictures, tags, rules, recipe.trigger, least, tagger, second, judging, at)
+        verdict = judged(samples, pictures, found, recipe, at)
         if until == "judge":
             return ""
         verdict = pass_epoch_gate(recipe, samples, verdict, at)
-        elsewhere = tuple(
-            (name, transfer(
-                other, lora, verdict, pictures, tags, rules, recipe.trigger, least, tagger,
-                recipe.sampling.on_one_base, judging, recipe.base.clip_skip, at,
-            ))
-            for name, other in further_bases(recipe.sampling, at)
-        )  # fmt: skip
-        made = Made(
-            base=base, style_squares=style_squares, squares=character_squares, pictures=pictures, captioned=captioned,
-            style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check, caption_check=told,
-            lora=lora, samples=samples, verdict=verdict, transfer=elsewhere,
-        )  # fmt: skip
-        files = report(without_place(recipe), made, tags, rules, at)
-        folder = publish(recipe, files, rules, found, at)
-        tell(recipe, verdict, samples, folder, push(recipe, files, at), at)
-        tidy(at)
-        return folder
+        return hand_over(pictures, captioned, styled, lora, samples, verdict, found, recipe, at)
 
 
-class Seen(NamedTuple):
-    """The style screenshots and what the tagger sees in them."""
+def find(recipe: Recipe, at: At) -> Found:
+    """Everything the recipe names, before any work."""
+    return Found(
+        find_base(recipe.base, at), find_tagger(recipe.tagger, at),
+        find_screenshots(recipe.style.images, at), find_screenshots(recipe.character.images, at),
+        find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
+    )  # fmt: skip
 
-    pictures: DatasetRef
-    tags: TagsRef
-    tagger: CheckpointRef
+
+def look_at(squares: Sequence[DatasetRef], found: Found, recipe: Recipe, at: At) -> Pictures:
+    """Tag both sets; refuse forbidden content; tell compositions, and how the sets differ from the plan."""
+    style, pictures = (without_remarks(each, at) for each in squares)
+    style_tags, tags = tag(style, found.tagger, at), tag(pictures, found.tagger, at)
+    check_content((style, pictures), (style_tags, tags), words(recipe), at)
+    style_squares = settle_style(squares[0], style_tags, at)
+    character_squares = settle_character(squares[1], tags, found.rules, recipe.preprocess, at)
+    check_plan(style_squares, character_squares, recipe.plan, at)
+    seen = Seen(style, style_tags, found.tagger)
+    return Pictures(style_squares, character_squares, seen, without_remarks(character_squares, at), tags)
+
+
+def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:
+    """Stage 1, which trains while the captions are written."""
+    options, tokens = recipe.style_training, style_tokens(recipe)
+    return train_style.submit(found.base, style.pictures, tokens, options, *recipe.base.reading, at)
+
+
+def write_captions(pictures: Pictures, found: Found, recipe: Recipe, at: At) -> Captioned:
+    """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
+    rules = (found.rules, recipe.trigger, found.least)
+    captioned = edit_captions(pictures.character, pictures.tags, *rules, at)
+    check = check_captions(pictures.character, pictures.tags, *rules, at)
+    tell_findings(check, at)
+    pass_gate(recipe.gates.captions, "captions", check, recipe.gates, at)
+    copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None
+    return Captioned(captioned, copies, check)
 
 
 def styled_base(recipe: Recipe, base: CheckpointRef, lora: LoraRef, seen: Seen, at: At) -> Styled:
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
-    tokens, reading, gates, drawing = (
-        style_tokens(recipe),
-        recipe.base.reading,
-        recipe.gates,
-        recipe.sampling.on_one_base,
-    )
+    tokens, reading = style_tokens(recipe), recipe.base.reading
+    gates, drawing = recipe.gates, recipe.sampling.on_one_base
     check = check_style(base, lora, tokens, *seen, gates.style_share, drawing, *reading, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)
     if not recipe.merge.use:
@@ -133,6 +166,49 @@ def styled_base(recipe: Recipe, base: CheckpointRef, lora: LoraRef, seen: Seen, 
     merge_check = check_merge(base, lora, merged, recipe.merge, *seen, gates.merge_share, drawing, *reading, at)
     pass_gate(gates.merge, "merged model", merge_check, gates, at)
     return Styled(merged, lora, check, merge_check)
+
+
+def learn_character(captioned: Captioned, style: Seen, styled: Styled, recipe: Recipe, at: At) -> LoraRef:
+    """Stage 3: the character, trained where the look is known already."""
+    return train_character(
+        recipe.name, recipe.trigger, styled.base, captioned.pictures, captioned.copies, recipe.downscale,
+        style.pictures, style_tokens(recipe), recipe.regularization, recipe.character_training,
+        *recipe.base.reading, at,
+    )  # fmt: skip
+
+
+def judged(samples: ReportRef, pictures: Pictures, found: Found, recipe: Recipe, at: At) -> ReportRef:
+    """Figures of every epoch and weight, and the one that the rule chooses."""
+    second = find_classifier(recipe.judging, at)
+    return judge(
+        samples, pictures.character, pictures.tags, found.rules, recipe.trigger, found.least, found.tagger, second,
+        recipe.judging.without_place, at,
+    )  # fmt: skip
+
+
+def hand_over(
+    pictures: Pictures, captioned: Captioned, styled: Styled, lora: LoraRef, samples: ReportRef, verdict: ReportRef,
+    found: Found, recipe: Recipe, at: At,
+) -> str:  # fmt: skip
+    """The chosen epoch tried on further bases, the report, the published folder. Returns the folder."""
+    elsewhere = tuple(
+        (name, transfer(
+            other, lora, verdict, pictures.character, pictures.tags, found.rules, recipe.trigger, found.least,
+            found.tagger, recipe.sampling.on_one_base, recipe.judging.without_place, recipe.base.clip_skip, at,
+        ))
+        for name, other in further_bases(recipe.sampling, at)
+    )  # fmt: skip
+    made = Made(
+        base=found.base, style_squares=pictures.style_squares, squares=pictures.squares, pictures=pictures.character,
+        captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
+        merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,
+        transfer=elsewhere,
+    )  # fmt: skip
+    files = report(without_place(recipe), made, pictures.tags, found.rules, at)
+    folder = publish(recipe, files, found.rules, found.files, at)
+    tell(recipe, verdict, samples, folder, push(recipe, files, at), at)
+    tidy(at)
+    return folder
 
 
 def style_tokens(recipe: Recipe) -> str:

@@ -13,6 +13,7 @@ every file of that machine, so a path of a form is taken only from inside these 
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -46,6 +47,11 @@ class Place(BaseSettings):
                 "`headcanon up DIR`, or set HEADCANON_HOME"
             )
         return Path(self.home).expanduser().resolve()
+
+    @property
+    def characters(self) -> tuple[Path, ...]:
+        """The characters' folders, by name."""
+        return tuple(character_folders(self.folder / CHARACTERS))
 
     @property
     def store(self) -> str:
@@ -95,3 +101,10 @@ class Place(BaseSettings):
             there = f"there are: {', '.join(known)}" if known else "there is none yet"
             raise RecipeError(f"preset {name!r}: no {folder / (name + '.toml')}; {there}")
         return known[name]
+
+
+def character_folders(within: Path) -> Iterator[Path]:
+    """Folders that hold one character each, by name: none that is hidden, and no link."""
+    for path in sorted(within.glob("*")):
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            yield path

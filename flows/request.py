@@ -3,7 +3,9 @@
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from flows.place import CHARACTERS, Place
 from lora_core.errors import RecipeError
@@ -13,6 +15,9 @@ from tasks.runtime import At, Step
 
 OWN_RECIPE = "recipe.toml"
 DEFAULT_PRESET = "default"
+
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+"""A character's, in a form."""
 
 # What a recipe names outside of itself. Where things go (runtime) is the worker's business.
 _PATHS = (

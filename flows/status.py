@@ -25,7 +25,7 @@ from prefect.exceptions import ObjectNotFound
 from flows.cli.plan import finished_steps
 from flows.deploy import POOL
 from flows.janitor import OURS
-from flows.place import CHARACTERS, Place
+from flows.place import Place
 from flows.request import at_of, recipe_of
 from lora_core.errors import UserError
 from tasks.find import find_base, find_screenshots
@@ -85,12 +85,11 @@ def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
 
 def characters(place: Place) -> Iterator[Progress | str]:
     """How far each character of a home is; a line of text where its recipe cannot be used."""
-    for folder in sorted((place.folder / CHARACTERS).glob("*")):
-        if folder.is_dir() and not folder.name.startswith("."):
-            try:
-                yield _progress(place, folder)
-            except UserError as error:
-                yield f"{folder.name}: {' '.join(str(error).split())}"
+    for folder in place.characters:
+        try:
+            yield _progress(place, folder)
+        except UserError as error:
+            yield f"{folder.name}: {' '.join(str(error).split())}"
 
 
 def _progress(place: Place, folder: Path) -> Progress:

@@ -49,11 +49,12 @@ def cast(place: Place) -> tuple[str, ...]:
     Raises:
         DatasetError: there is none.
     """
-    folder = place.folder / CHARACTERS
-    found = sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+    found = tuple(path.name for path in place.characters)
     if not found:
-        raise DatasetError(f"{folder}: holds no folder of a character; make one for each, with its screenshots")
-    return tuple(found)
+        raise DatasetError(
+            f"{place.folder / CHARACTERS}: holds no folder of a character; make one for each, with its screenshots"
+        )
+    return found
 
 
 def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:

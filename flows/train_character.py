@@ -1,20 +1,15 @@
 """The everyday front door in Prefect's UI: a short form for one character."""
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.make_lora import make_lora
 from flows.notify import published
 from flows.place import Place
-from flows.request import at_of, recipe_of
+from flows.request import Name, at_of, recipe_of
 from flows.versions import with_free_version
 from tasks.runtime import Step
 from tasks.sharing import results_in
-
-Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 
 @flow(name="train-character", flow_run_name="{character}", persist_result=False)

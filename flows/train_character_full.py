@@ -1,15 +1,12 @@
 """Every option as a form in Prefect's UI: the recipe's sections, one card each."""
 
-from typing import Annotated
-
 from prefect import flow
-from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.make_lora import Until, make_lora
 from flows.notify import published
 from flows.place import Place
-from flows.request import at_of, checked
+from flows.request import Name, at_of, checked
 from flows.versions import with_free_version
 from lora_core.recipe import (
     Base,
@@ -33,8 +30,6 @@ from lora_core.recipe import (
 )  # fmt: skip
 from tasks.runtime import Step
 from tasks.sharing import results_in
-
-Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 
 @flow(name="train-character-full", flow_run_name="{name}", persist_result=False)

@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import httpx
 import torch
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -33,6 +32,7 @@ from prefect.settings import (
 )
 from pydantic import SecretStr
 
+from flows import healthy
 from flows.children import Child, ServiceError
 from flows.deploy import POOL, put_in_place
 from flows.janitor import HEARTBEAT_SECONDS, alive, set_crashed
@@ -185,7 +185,7 @@ def refuse_taken(wanted: Wanted) -> None:
     with socket.socket() as probe:
         if probe.connect_ex((wanted.reached_at, wanted.port)) != 0:
             return
-    if _healthy(wanted.address):
+    if healthy.server(wanted.address):
         raise UserError(
             f"{wanted.address}: a Prefect server runs there already. To add a worker to it: --api {wanted.address}; "
             "for a second server: --port"
@@ -195,19 +195,12 @@ def refuse_taken(wanted: Wanted) -> None:
 
 def _wait_for(wanted: Wanted, server: Child | None, ended: threading.Event) -> None:
     deadline = time.monotonic() + _SERVER_STARTS_SECONDS
-    while not ended.is_set() and not _healthy(wanted.address):
+    while not ended.is_set() and not healthy.server(wanted.address):
         if server is not None and not server.running:
             raise ServiceError(f"the server ended while starting; what it said is in {server.log}")
         if time.monotonic() > deadline:
             raise ServiceError(f"{wanted.address}: no Prefect server answered in {_SERVER_STARTS_SECONDS:.0f} s")
         ended.wait(_LOOK_EVERY_SECONDS)
-
-
-def _healthy(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _keep(children: Sequence[Child], ended: threading.Event, tell: Callable[[str], None]) -> None:
@@ -221,7 +214,7 @@ def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
     """The worker and its runs first; then what is left of these in Prefect; then the server."""
     processes = worker.processes()
     worker.end(_END_SECONDS)
-    if processes and _healthy(wanted.address):
+    if processes and healthy.server(wanted.address):
         with wanted.as_client(), get_client(sync_client=True) as client:
             for run in alive(client):
                 if run.infrastructure_pid in processes:

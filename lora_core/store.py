@@ -16,7 +16,6 @@ missing here, so that workers with disks of their own share what they compute.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import json
@@ -30,6 +29,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_core.disk import replacing, sync, write_atomically
 from lora_core.errors import StoreError
 from lora_core.lease import alone
 from lora_core.refs import Digest, Ref
@@ -57,15 +57,6 @@ class Tree(BaseModel):
     files: Mapping[str, TreeFile]
 
 
-class Problem(BaseModel):
-    """Something wrong in the store, found by `Store.verify`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    what: str
-
-
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values have equal bytes (RFC 8785's idea, Python's floats)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
@@ -80,77 +71,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Say what the user can do about a disk that does not take what the block writes into a folder.
-
-    Raises:
-        StoreError: the disk is full or the folder cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreError(f"{folder}: the disk is full; free some space and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StoreError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
-        raise
-
-
-def refuse_full_disk(folder: Path, size_bytes: int) -> None:
-    """Look before gigabytes are made that have no place.
-
-    Args:
-        folder: where they are to be written; it exists.
-        size_bytes: how many.
-
-    Raises:
-        StoreError: there is less room than that.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < size_bytes:
-        raise StoreError(
-            f"{folder}: {size_bytes / 1e6:,.1f} MB are needed there, {free / 1e6:,.1f} MB are free; free some space or "
-            "choose another folder"
-        )
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; when the block ends well its file or folder is synced and renamed to `path`.
-
-    Raises:
-        StoreError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    try:
-        with disk_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or none of it."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Store:
@@ -196,7 +116,7 @@ class Store:
     def take_file(self, source: Path) -> str:
         """Move a file of ours into the store, on the same disk: large results are not written twice."""
         sha256 = file_digest(source)
-        _sync(source)
+        sync(source)
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
@@ -223,7 +143,7 @@ class Store:
         Raises:
             StoreError: they are gone.
         """
-        path = self._find(sha256) or self._fetch(sha256)
+        path = self.where(sha256) or self._fetch(sha256)
         if path is None:
             raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")
         return path
@@ -245,7 +165,7 @@ class Store:
 
     def has(self, sha256: str) -> bool:
         """Whether the bytes are there."""
-        if self._find(sha256) is not None:
+        if self.where(sha256) is not None:
             return True
         return self._remote is not None and self._remote.has(self._name(self._object(sha256)))
 
@@ -256,7 +176,7 @@ class Store:
         """
         if not self.has(ref.sha256):
             return False
-        return ref.kind == "tags" or all(self.has(sha256) for sha256 in _digests_in(self.path(ref.sha256)))
+        return ref.kind == "tags" or all(self.has(sha256) for sha256 in digests_in(self.path(ref.sha256)))
 
     # ── trees ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -357,42 +277,6 @@ class Store:
         """Every object's file."""
         return (path for path in sorted((self.root / "objects").glob("??/*")) if not path.name.startswith("."))
 
-    def verify(self, *, repair: bool = False) -> Iterator[Problem]:
-        """Read everything and yield what is wrong; `repair` removes it, so that it is made again."""
-        for path in self.objects():
-            if file_digest(path) != path.name:
-                yield Problem(path=str(path), what="its bytes are not what its name says")
-                if repair:
-                    path.unlink()
-        for pointer in sorted((self.root / "elsewhere").glob("??/*.json")):
-            if self._find(pointer.stem) is None:
-                yield Problem(
-                    path=str(json.loads(pointer.read_bytes())["path"]), what="was moved or changed since it was used"
-                )
-                if repair:
-                    pointer.unlink()
-
-    def garbage(self, *, unused_days: float) -> list[Path]:
-        """What can go: results and records older than that, objects only they named, leftovers of killed writes."""
-        horizon = time.time() - unused_days * 86400
-        roots = [
-            path for folder in ("results", "records") for path in self.root.glob(f"{folder}/**/*") if path.is_file()
-        ]
-        old = [path for path in roots if path.stat().st_mtime < horizon]
-        kept: set[str] = set()
-        frontier = [path for path in roots if path not in set(old)]
-        while frontier:
-            for sha256 in _digests_in(frontier.pop()):
-                if sha256 not in kept:
-                    kept.add(sha256)
-                    if (path := self._find(sha256)) is not None:
-                        frontier.append(path)
-        unnamed = [path for path in self.objects() if path.name not in kept and path.stat().st_mtime < horizon]
-        leftovers = [path for path in self.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
-        work = [path for path in self.root.glob("work/*") if path.stat().st_mtime < horizon]
-        locks = [path for path in self.root.glob("locks/*") if path.stat().st_mtime < horizon]
-        return [*old, *unnamed, *leftovers, *work, *locks]
-
     def _share(self, path: Path) -> None:
         if self._remote is not None:
             self._remote.share(self._name(path), path)
@@ -432,7 +316,8 @@ class Store:
     def _elsewhere(self, sha256: str) -> Path:
         return self.root / "elsewhere" / sha256[:2] / f"{sha256}.json"
 
-    def _find(self, sha256: str) -> Path | None:
+    def where(self, sha256: str) -> Path | None:
+        """The file that holds the bytes on this machine, or None."""
         if (path := self._object(sha256)).exists():
             return path
         try:
@@ -468,7 +353,7 @@ def _file_fact(path: Path) -> dict[str, Any]:
     return {"path": str(path), "size": stat.st_size, "modified_ns": stat.st_mtime_ns, "inode": stat.st_ino}
 
 
-def _digests_in(path: Path) -> set[str]:
+def digests_in(path: Path) -> set[str]:
     """Digests that a JSON file names; none for anything that is not JSON."""
     if path.stat().st_size > _LARGEST_MANIFEST_BYTES:
         return set()

@@ -1,4 +1,4 @@
-"""The checks between the stages: their pictures and figures. What becomes of a figure is decided in `tasks/gate.py`."""
+"""The checks between the stages: their pictures and figures. What becomes of a figure is decided in `flows/gate.py`."""
 
 from functools import partial
 

@@ -1,6 +1,6 @@
 """Compositions that no author gave, from the tagger's scores; and what the sets have against the plan."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest, load_manifest, load_tags, save_manifest
@@ -38,15 +38,15 @@ def framings(rules: Rules) -> dict[str, Composition]:
 def check_plan(style: DatasetRef, character: DatasetRef, plan: ShotPlan, at: At) -> None:
     """Say what the sets lack and how much of them is for a person to look at; refuse an empty composition."""
     store = at.open_store()
-    sets = {"style": load_manifest(store, style), "character": load_manifest(store, character)}
-    found = coverage.coverage(plan, sets)
-    for line in (*coverage.warnings(found), *_for_a_person(sets)):
+    manifests = load_manifest(store, style), load_manifest(store, character)
+    found = covered(*manifests, plan)
+    for line in (*coverage.warnings(found), *_for_a_person(*manifests)):
         say(line, mark="!")
     coverage.refuse_empty(found)
 
 
-def _for_a_person(sets: Mapping[str, Manifest]) -> Iterator[str]:
-    for name, manifest in sets.items():
+def _for_a_person(style: Manifest, character: Manifest) -> Iterator[str]:
+    for name, manifest in (("style", style), ("character", character)):
         left_out = sum(one.image is not None or not one.harmless for one in manifest.rejected)
         flagged = sum(bool(entry.flags) for entry in manifest.entries)
         counts = [f"{count} {what}" for count, what in ((left_out, "left out"), (flagged, "to look at")) if count]

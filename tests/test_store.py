@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from lora_core.disk import replacing, write_atomically
 from lora_core.errors import StoreError
+from lora_core.housekeeping import garbage, verify
 from lora_core.refs import CheckpointRef, DatasetRef
-from lora_core.store import Store, canonical_json, digest_of, file_digest, replacing, write_atomically
+from lora_core.store import Store, canonical_json, digest_of, file_digest
 
 # echo -n abc | sha256sum
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -37,10 +39,10 @@ def test_wrong_bytes_on_disk_are_noticed_when_they_are_read(store: Store) -> Non
 def test_verify_names_a_flipped_byte_and_repair_makes_it_a_miss(store: Store) -> None:
     path = store.path(store.put_bytes(b"abc"))
     path.write_bytes(b"abd")
-    assert [problem.path for problem in store.verify()] == [str(path)]
-    assert len(list(store.verify(repair=True))) == 1
+    assert [problem.path for problem in verify(store)] == [str(path)]
+    assert len(list(verify(store, repair=True))) == 1
     assert not store.has(ABC)
-    assert list(store.verify()) == []
+    assert list(verify(store)) == []
 
 
 def test_nothing_is_left_of_a_write_that_fails(store: Store, tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_large_file_is_known_without_a_copy_until_it_changes(store: Store, tmp
     assert store.path(sha256) == base
     base.write_bytes(b"other weights")
     assert not store.has(sha256)
-    assert [problem.path for problem in store.verify()] == [str(base)]
+    assert [problem.path for problem in verify(store)] == [str(base)]
 
 
 def test_a_ref_is_whole_only_while_everything_it_names_is_there(store: Store, tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_garbage_is_what_no_recent_record_names(store: Store) -> None:
     store.set_record(ABC, {"ref": manifest})
     for sha256 in (kept, lost, manifest):
         os.utime(store.path(sha256), (0, 0))
-    assert store.garbage(unused_days=1) == [store.path(lost)]
+    assert garbage(store, unused_days=1) == [store.path(lost)]
 
 
 def test_write_atomically_makes_the_folders_it_needs(tmp_path: Path) -> None:

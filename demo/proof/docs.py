@@ -14,8 +14,8 @@ from demo.proof.gates import LEAST_SHARE
 from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.output import RESULTS_FILE
 from demo.proof.results import Results
+from lora_core.disk import replacing, write_atomically
 from lora_core.errors import RecipeError
-from lora_core.store import replacing, write_atomically
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _PICTURES: Final = ("overview.png", "identity-against-leak.png", "variants.png")

@@ -16,10 +16,11 @@ from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import rule_file, suggest
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
+from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect
 from lora_core.images.listing import refuse_inside
-from lora_core.store import Store, write_atomically
+from lora_core.store import Store
 
 
 def suggest_rules(asked: Asked) -> None:

@@ -44,9 +44,10 @@ def verify(
 
     Example: headcanon store verify --repair
     """
+    from lora_core import housekeeping
     from lora_core.store import Store
 
-    problems = list(Store(_existing(store)).verify(repair=repair))
+    problems = list(housekeeping.verify(Store(_existing(store)), repair=repair))
     for problem in problems:
         typer.echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
     typer.echo(f"{len(problems)} problems" if problems else "Everything is as it should be.")
@@ -66,9 +67,10 @@ def gc(
 
     Example: headcanon store gc --unused-days 7 --yes
     """
+    from lora_core import housekeeping
     from lora_core.store import Store
 
-    paths = Store(_existing(store)).garbage(unused_days=unused_days)
+    paths = housekeeping.garbage(Store(_existing(store)), unused_days=unused_days)
     size_bytes = sum(_size(path) for path in paths)
     for path in paths if yes else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

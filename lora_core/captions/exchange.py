@@ -8,8 +8,9 @@ from typing import Any
 
 from lora_core.captions.tags import caption_tags, caption_text, escaped
 from lora_core.dataset import Manifest
+from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
-from lora_core.store import Store, canonical_json, digest_of, write_atomically
+from lora_core.store import Store, canonical_json, digest_of
 
 REPORT_NAME = "report.json"
 _WRITTEN = "written_texts"

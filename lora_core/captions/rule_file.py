@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
 from lora_core.captions.rules import Override, Rules
+from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError
 from lora_core.recipe import Captions
 from lora_core.recipe_file import explain
-from lora_core.store import write_atomically
 
 
 def rules_for(options: Captions, trigger: str) -> Rules:

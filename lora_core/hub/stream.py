@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lora_core.disk import refuse_full_disk, replacing
 from lora_core.hub.formats import TensorInfo
-from lora_core.store import refuse_full_disk, replacing
 
 
 def header_bytes(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> bytes:

@@ -9,13 +9,13 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
+from lora_core.disk import write_atomically
 from lora_core.images import coverage
 from lora_core.judging.epoch import RULE
 from lora_core.report.card import lora_call
 from lora_core.report.data import CaptionRow, Drawn, EpochRow, Interval, ReportData
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 from lora_core.sampling.samples import Column
-from lora_core.store import write_atomically
 
 _OPEN_CAPTIONS = 6
 _MEASURES = (

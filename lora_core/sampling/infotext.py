@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from lora_core.disk import write_atomically
 from lora_core.recipe import Sampling
 from lora_core.sampling.generate import Shot
 from lora_core.sampling.schedulers import SAMPLER_NAMES
-from lora_core.store import write_atomically
 
 
 def infotext(

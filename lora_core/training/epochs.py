@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
+from lora_core.disk import write_atomically
 from lora_core.errors import TrainingError
 from lora_core.lora.adapter import Adapter, write_adapters
 from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
-from lora_core.store import canonical_json, write_atomically
+from lora_core.store import canonical_json
 from lora_core.training.batch import draw_batch
 from lora_core.training.facts import Facts, lora_metadata
 from lora_core.training.loop import Stepper

@@ -3,11 +3,11 @@
 import json
 import pickle
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from small_disk import SmallDisk
 from small_project import Project
 
 from demo.project import MODELS
@@ -132,24 +132,13 @@ def test_sample_draws_the_same_picture_for_the_same_seed(project: Project) -> No
     assert (project.folder / "one/1-5.png").read_bytes() == (project.folder / "two/1-5.png").read_bytes()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("a disk can only be mounted by root, with the right to")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_a_store_on_a_full_disk_is_one_clear_line_and_leaves_no_half_file(project: Project, small_disk: Path) -> None:
-    done = project.run("preprocess", "character", "pictures", "--store", str(small_disk / "store"))
-    refused(done, "disk is full", str(small_disk))
-    assert not list(small_disk.rglob("*.tmp"))
+def test_a_store_on_a_full_disk_is_one_clear_line_and_leaves_no_half_file(
+    project: Project, small_disk: SmallDisk
+) -> None:
+    disk = small_disk(256)
+    done = project.run("preprocess", "character", "pictures", "--store", str(disk / "store"))
+    refused(done, "disk is full", str(disk))
+    assert not list(disk.rglob("*.tmp"))
     assert not (project.folder / "pictures").exists()
 
 

@@ -1,7 +1,5 @@
 """A trained-looking LoRA for each tiny architecture."""
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +33,3 @@ def made(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, M
     """By architecture."""
     folder = tmp_path_factory.mktemp("loras")
     return {architecture: Made(workshop, folder, architecture) for architecture in ("sd1", "sd2", "sdxl")}
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("a disk can only be mounted by root, with the right to")
-    yield disk
-    subprocess.run(["umount", disk], check=True)

@@ -44,7 +44,9 @@ def test_the_weight_can_be_changed_and_zero_means_no_lora(workshop: Any, made: A
 
 
 def test_detaching_nothing_is_fine(workshop: Any, made: Any) -> None:
-    detach(workshop.load(made["sd1"].single))
+    base, fresh = (workshop.load(made["sd1"].single) for _ in range(2))
+    detach(base)
+    assert torch.equal(workshop.draw(base)[1], workshop.draw(fresh)[1])
 
 
 def test_a_lora_of_another_architecture_is_refused_and_the_former_stays(workshop: Any, made: Any) -> None:

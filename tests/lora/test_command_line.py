@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_disk import SmallDisk
 
 from flows.cli import main
 from lora_core.lora.file import read_lora
@@ -257,6 +258,7 @@ def test_averaged_weights_that_nothing_reads_may_hold_anything(command: Command,
     base = tmp_path / "base.safetensors"
     broken_number("model_ema.decay", torch.nan)(made["sd1"].single, base)
     command.done("merge", base, made["sd1"].lora, tmp_path / "out.safetensors")
+    assert (tmp_path / "out.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -361,10 +363,11 @@ def test_a_disk_without_room_is_told_before_the_work(
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told_and_nothing_half_written_stays(
-    command: Command, made: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, made: Any, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1 << 40))
-    for words in large_work(made, small_disk / "out.safetensors"):
+    disk = small_disk(64)
+    for words in large_work(made, disk / "out.safetensors"):
         assert "the disk is full; free some space and run the same command again" in command.refused(*words)
-        assert list(small_disk.iterdir()) == []
+        assert list(disk.iterdir()) == []
