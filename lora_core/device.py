@@ -96,13 +96,13 @@ def size_bytes(parameters: Iterable[torch.Tensor]) -> int:
 
 
 def training_memory_bytes(
-    frozen: Iterable[nn.Module], trained: int, *, pixels: int, batch: int, width: int, saved_maps: float
+    frozen: Iterable[nn.Module], trained_bytes: int, *, pixels: int, batch: int, width: int, saved_maps: float
 ) -> int:
     """A rough estimate of what training takes, in bytes, to be told before it starts.
 
     Args:
         frozen: the models that stay as they are, in the dtype they are held in; the U-Net first.
-        trained: trained numbers; each takes 16 bytes (fp32 value, gradient and AdamW's two moments).
+        trained_bytes: of the trained numbers, with their gradients and what the optimizer keeps of them.
         pixels: of one picture, width times height.
         batch: pictures a step.
         width: channels of the U-Net's first level (320 for SD1.5).
@@ -113,4 +113,4 @@ def training_memory_bytes(
     weights = sum(size_bytes(model.parameters()) for model in models)
     number_bytes = next(parameter.element_size() for parameter in models[0].parameters())
     activations = batch * (pixels // 64) * width * saved_maps * number_bytes
-    return weights + trained * 16 + int(activations)
+    return weights + trained_bytes + int(activations)

@@ -51,5 +51,6 @@ def garbage(store: Store, *, unused_days: float) -> list[Path]:
     unnamed = [path for path in store.objects() if path.name not in kept and path.stat().st_mtime < horizon]
     leftovers = [path for path in store.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
     work = [path for path in store.root.glob("work/*") if path.stat().st_mtime < horizon]
+    curves = [path for path in store.root.glob("curves/*") if path.stat().st_mtime < horizon]
     locks = [path for path in store.root.glob("locks/*") if path.stat().st_mtime < horizon]
-    return [*sorted(old), *unnamed, *leftovers, *work, *locks]
+    return [*sorted(old), *unnamed, *leftovers, *work, *curves, *locks]

@@ -7,6 +7,7 @@
     records/ab/ab12….json     what a piece of work came to, by its key (one picture, one file's digest …)
     results/                  Prefect's records of finished tasks
     work/ab12…/               the state of a step that is not finished
+    curves/momo-ab12…/        a training's figures, step by step
     locks/ab12….lock          held while somebody works on that step
 
 Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
@@ -239,6 +240,10 @@ class Store:
         path = self.root / "work" / key
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def curves_folder(self, name: str) -> Path:
+        """Where a training's figures are drawn for a person to watch: of this machine, and no part of any result."""
+        return self.root / "curves" / name
 
     def drop_work(self, key: str) -> None:
         """The step is finished: its state can go."""

@@ -6,7 +6,7 @@ from lora_core.dataset import load_manifest
 from lora_core.recipe import CharacterTraining, Downscale, Process, Regularization, StyleTraining, Training
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.caching import current_key, step
-from tasks.runtime import At, progress
+from tasks.runtime import At, progress, say
 
 if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
@@ -85,17 +85,21 @@ def _train(
 ) -> LoraRef:
     from lora_core.training.run import train
 
+    store, key = at.open_store(), current_key()
+    curves = store.curves_folder(f"{name}-{key[:8]}")
+    say(f"curves of {name}: {curves}; to watch: tensorboard --logdir {curves.parent}")
     with progress(f"train {name}", "step") as listen:
         return train(
-            at.open_store(),
+            store,
             base,
             sets,
             options,
             name=name,
             clip_skip=clip_skip,
             device=at.device,
-            key=current_key(),
+            key=key,
             trigger=trigger,
             progress=listen,
             process=process,
+            curves=curves,
         )

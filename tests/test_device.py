@@ -66,7 +66,7 @@ def test_sizes_are_counted_in_bytes() -> None:
 def test_the_memory_of_a_training_is_its_weights_its_lora_and_what_the_backward_pass_needs() -> None:
     frozen = torch.nn.Linear(10, 10, bias=False, device="meta")
     few, many = (
-        training_memory_bytes([frozen], 5, pixels=64, batch=batch, width=2, saved_maps=300) for batch in (1, 3)
+        training_memory_bytes([frozen], 80, pixels=64, batch=batch, width=2, saved_maps=300) for batch in (1, 3)
     )
-    assert few == 10 * 10 * 4 + 5 * 16 + 2 * 300 * 4
+    assert few == 10 * 10 * 4 + 80 + 2 * 300 * 4
     assert many - few == 2 * 2 * 300 * 4

@@ -100,6 +100,8 @@ def _samples(title: str, plan: Plan) -> Table:
             str(each.pictures), str(each.resolution_px), shown, str(each.samples),
             f"{each.used_in_run} of {each.pictures}",
         )  # fmt: skip
+    if plan.held_out:
+        table.add_row("held out, measured behind every epoch", str(plan.held_out))
     return table
 
 

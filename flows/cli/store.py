@@ -28,6 +28,7 @@ def ls(store: Where = Path(".headcanon")) -> None:
         ("records", "what single pieces of work came to"),
         ("results", "finished steps"),
         ("work", "state of steps that are not finished"),
+        ("curves", "figures of trainings, step by step"),
     ):
         paths = [path for path in (root / folder).rglob("*") if path.is_file()]
         size_bytes = sum(path.stat().st_size for path in paths)

@@ -179,6 +179,15 @@ class Training(Options):
     save_precision: Literal["fp16", "bf16", "fp32"] = Field(
         default="fp16", title="Precision of the files", description="fp16 is what web UIs expect."
     )
+    validation_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        title="Validation share",
+        description="Share of the pictures that is not trained but measured: the loss on them behind every epoch, at "
+        "fixed timesteps and noise, stands beside the training's in the report. At least one picture. 0: off, as in "
+        "the method.",
+    )
     seed: int = Field(
         default=42,
         ge=0,

@@ -187,12 +187,13 @@ def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:
 
 
 def _curve(store: Store, label: str, lora: LoraRef) -> LossCurve:
-    points = json.loads(store.tree(lora.sha256)["loss.json"].read_bytes())["points"]
-    return LossCurve(
-        label=label,
-        losses=tuple(point["loss"] for point in points),
-        epochs=max((point["epoch"] for point in points), default=0),
+    table = json.loads(store.tree(lora.sha256)["loss.json"].read_bytes())
+    points = tuple((point["step"], point["loss"]) for point in table["points"])
+    epochs = max((point["epoch"] for point in table["points"]), default=0)
+    validation = tuple(
+        (points[-1][0] * each["epoch"] / epochs, each["loss"]) for each in table.get("validation", ()) if points
     )
+    return LossCurve(label=label, points=points, validation=validation, epochs=epochs)
 
 
 def _sheets(store: Store, title: str, manifest: Manifest, plan: ShotPlan) -> Iterator[DataSheet]:

@@ -91,10 +91,13 @@ class CheckRow(Frozen):
 
 
 class LossCurve(Frozen):
-    """A training's loss, step by step."""
+    """A training's loss at some of its steps, each the mean over the steps before it."""
 
     label: str
-    losses: tuple[float, ...]
+    points: tuple[tuple[int, float], ...] = Field(description="Step, counted from 1, and loss.")
+    validation: tuple[tuple[float, float], ...] = Field(
+        default=(), description="Step and loss on the pictures that are not trained; empty: none were held out."
+    )
     epochs: int = Field(default=0, ge=0, description="Marks on the axis; 0: none.")
 
 

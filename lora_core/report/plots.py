@@ -1,6 +1,5 @@
 """Two small plots as inline SVG. Colours come from the page's style sheet by class, so they follow light and dark."""
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,7 +8,6 @@ from markupsafe import Markup, escape
 from lora_core.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, fitted, frame, svg
 from lora_core.report.data import EpochRow, Interval, LossCurve
 
-_MOST_POINTS = 240
 _MOST_NAMED = 12
 
 
@@ -77,21 +75,22 @@ def weight_shapes(epochs: Sequence[EpochRow]) -> list[tuple[Markup, float]]:
 
 
 def loss_curve(curve: LossCurve) -> Markup:
-    """A training's loss over its steps: bin means faint, their running mean drawn out."""
-    values = _binned(curve.losses)
-    if len(values) < 2:
+    """A training's loss over its steps, and the held-out pictures' as dots."""
+    if len(curve.points) < 2:
         return Markup("")
-    smooth = _running_mean(values)
-    across = Axis(0, len(curve.losses), LEFT, WIDTH - RIGHT)
-    up = fitted([*values, 0.0], horizontal=False)
-    centres = [(index + 0.5) * len(curve.losses) / len(values) for index in range(len(values))]
+    steps = curve.points[-1][0]
+    across = Axis(0, steps, LEFT, WIDTH - RIGHT)
+    up = fitted([0.0, *(loss for _, loss in (*curve.points, *curve.validation))], horizontal=False)
     parts = [frame(across, up, "step", "loss")]
     for epoch in range(1, curve.epochs):
-        x = across.px(epoch * len(curve.losses) / curve.epochs)
+        x = across.px(epoch * steps / curve.epochs)
         parts.append(f'<line class="epoch" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-    for kind, series in (("raw", values), ("smooth", smooth)):
-        line = " ".join(f"{across.px(x)},{up.px(y)}" for x, y in zip(centres, series, strict=True))
-        parts.append(f'<polyline class="{kind}" points="{line}"/>')
+    line = " ".join(f"{across.px(step)},{up.px(loss)}" for step, loss in curve.points)
+    parts.append(f'<polyline class="smooth" points="{line}"/>')
+    for step, loss in curve.validation:
+        told = f"not trained: loss {loss:.4f} after step {step:.0f}"
+        dot = f'<circle class="point" cx="{across.px(step)}" cy="{up.px(loss)}" r="5"/>'
+        parts.append(f"<g><title>{told}</title>{dot}</g>")
     return svg(parts, f"Loss of {curve.label}")
 
 
@@ -160,17 +159,3 @@ def _label_places(
         taken.append((x + side[0], y + side[1]))
         places.append(side)
     return places
-
-
-def _binned(losses: Sequence[float]) -> list[float]:
-    """At most 240 means of neighbouring steps."""
-    count = min(len(losses), _MOST_POINTS)
-    edges = [index * len(losses) // count for index in range(count + 1)] if count else [0]
-    return [sum(losses[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
-
-
-def _running_mean(values: Sequence[float]) -> list[float]:
-    """Mean over a window of a tenth of the curve, cut at the ends."""
-    half = max(1, len(values) // 20)
-    windows = (values[max(0, index - half) : index + half + 1] for index in range(len(values)))
-    return [sum(window) / len(window) for window in windows]

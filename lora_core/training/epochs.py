@@ -14,11 +14,13 @@ from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
 from lora_core.store import canonical_json
 from lora_core.training.batch import draw_batch
+from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata
-from lora_core.training.loop import Stepper
+from lora_core.training.loop import Outcome, Stepper
 from lora_core.training.plan import Plan
 from lora_core.training.resume import Position, State
 from lora_core.training.samples import epoch_batches, epoch_repeats
+from lora_core.training.validation import Validation
 
 STATE_FILE = "state.safetensors"
 LOSS_FILE = "loss.json"
@@ -43,6 +45,7 @@ class Machinery:
         optimizer: moves them.
         latents: one a picture, (4, h, w).
         masks: one a picture, (1, h, w); none: every place counts.
+        validation: measures what is held out, if anything is.
     """
 
     stepper: Stepper
@@ -50,6 +53,7 @@ class Machinery:
     optimizer: torch.optim.Optimizer
     latents: Sequence[torch.Tensor]
     masks: Sequence[torch.Tensor] = ()
+    validation: Validation | None = None
 
     @property
     def state(self) -> State:
@@ -64,6 +68,8 @@ class Run:
     def __init__(self, folder: Path, facts: Facts, machinery: Machinery, numerics: dict[str, str]) -> None:
         self._folder, self._facts, self._machinery, self._numerics = folder, facts, machinery, numerics
         self._losses: list[float] = []
+        self._validation: list[float] = []
+        self._curves: Curves | None = None
         self._epoch, self._batch = 0, 0
 
     def resume(self, position: Position) -> None:
@@ -75,20 +81,31 @@ class Run:
         self._machinery.state.restore(self._folder / STATE_FILE)
         if position.scaler:
             self._machinery.stepper.scaler.load_state_dict(dict(position.scaler))
-        self._losses = list(position.losses)
+        self._losses, self._validation = list(position.losses), list(position.validation)
         self._epoch, self._batch = position.epoch, position.batch
 
-    def finish(self, progress: Progress) -> None:
+    @property
+    def step(self) -> int:
+        """Steps done so far."""
+        return len(self._losses)
+
+    def finish(self, progress: Progress, curves: Curves | None = None) -> None:
         """Train to the end.
+
+        Args:
+            progress: told about every step.
+            curves: told more about it.
 
         Raises:
             TrainingError: the loss is not finite; the state saved last stays.
         """
-        facts = self._facts
+        facts, self._curves = self._facts, curves
+        self._validate(epochs=0)
         self._save()
         for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
             if epoch == self._epoch:
                 self._finish_epoch(repeats, progress)
+                self._validate(epochs=epoch + 1)
                 self._write_epoch()
                 self._epoch, self._batch = epoch + 1, 0
                 self._save()
@@ -97,26 +114,55 @@ class Run:
         options, pictures, machinery = self._facts.options, self._facts.pictures, self._machinery
         batches = epoch_batches(pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch)
         total = self._facts.layout.total_steps
-        saved = time.monotonic()
+        saved = begun = time.monotonic()
         for samples in batches[self._batch :]:
             batch = draw_batch(samples, pictures, machinery.latents, options, self._epoch, machinery.masks)
             try:
-                self._losses.append(machinery.stepper.step(batch, len(self._losses)))
+                outcome = machinery.stepper.step(batch, len(self._losses))
             except FloatingPointError as error:
                 sources = ", ".join(pictures[sample.picture].entry.source for sample in samples)
                 raise TrainingError(
                     f"step {len(self._losses) + 1} of {total}: {error}; pictures in the batch: {sources}; "
                     f"lower the learning rates. The last good state is kept in {self._folder}"
                 ) from error
+            self._losses.append(outcome.loss)
             self._batch += 1
             progress(len(self._losses), total, f"loss {_average(self._losses):.4f}")
+            self._draw_curves(outcome, len(samples) / (time.monotonic() - begun))
+            begun = time.monotonic()
             if time.monotonic() - saved >= options.checkpoint_minutes * 60:
                 self._save()
                 saved = time.monotonic()
 
+    def _validate(self, epochs: int) -> None:
+        """Measure what is held out, behind so many epochs; a resumed run may have done it."""
+        machinery = self._machinery
+        if machinery.validation is None or len(self._validation) > epochs:
+            return
+        self._validation.append(machinery.validation.loss())
+        if self._curves is not None:
+            self._curves.add_validation(len(self._losses), self._validation[-1])
+
+    def _draw_curves(self, outcome: Outcome, samples_per_second: float) -> None:
+        if self._curves is not None:
+            self._curves.add(
+                Figures(
+                    step=len(self._losses),
+                    epoch=self._epoch + 1,
+                    loss=outcome.loss,
+                    average_loss=_average(self._losses),
+                    gradient_norm=outcome.gradient_norm,
+                    weight_norm=outcome.weight_norm,
+                    unet_lr=outcome.rates[0],
+                    text_encoder_lr=outcome.rates[1],
+                    samples_per_second=samples_per_second,
+                )
+            )
+
     def _save(self) -> None:
         scaler = {key: float(value) for key, value in self._machinery.stepper.scaler.state_dict().items()}
-        position = Position(self._epoch, self._batch, tuple(self._losses), self._numerics, scaler)
+        losses, validation = tuple(self._losses), tuple(self._validation)
+        position = Position(self._epoch, self._batch, losses, self._numerics, scaler, validation)
         self._machinery.state.save(self._folder / STATE_FILE, position)
 
     def _write_epoch(self) -> None:
@@ -126,7 +172,7 @@ class Run:
         metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))
         write_adapters(path, self._adapters(), dtype=_DTYPES[options.save_precision], metadata=metadata)
         if self._epoch + 1 == options.epochs:
-            table = _loss_table(self._losses, self._facts.layout)
+            table = _loss_table(self._losses, self._facts.layout) | _validation_table(self._validation)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
 
     def _adapters(self) -> list[Adapter]:
@@ -160,3 +206,8 @@ def _loss_table(losses: Sequence[float], layout: Plan) -> dict[str, object]:
             for step in range(every, len(losses) + 1, every)
         ],
     }
+
+
+def _validation_table(losses: Sequence[float]) -> dict[str, object]:
+    """Nothing where nothing was held out; epoch 0 is before the first step."""
+    return {"validation": [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses)]} if losses else {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from typing import NamedTuple
 
 import torch
 
@@ -18,6 +19,22 @@ from lora_core.training.dropout import Dropout
 from lora_core.training.optim import rate_factor, set_rates
 from lora_core.training.teacher import Teacher
 from lora_core.training.texts import TextReader
+
+
+class Outcome(NamedTuple):
+    """What one step came to.
+
+    Attributes:
+        loss: of its pictures.
+        gradient_norm: L2, before clipping.
+        weight_norm: L2 of all that is trained, before the step.
+        rates: learning rates of the U-Net and of the text encoders; 0 where nothing is trained.
+    """
+
+    loss: float
+    gradient_norm: float
+    weight_norm: float
+    rates: tuple[float, float]
 
 
 class Stepper:
@@ -75,15 +92,12 @@ class Stepper:
         masks = None if batch.masks is None else batch.masks.to(self._device)
         return weighted_mse(predicted, wanted, weights.to(self._device), masks)
 
-    def step(self, batch: Batch, number: int) -> float:
+    def step(self, batch: Batch, number: int) -> Outcome:
         """One step of the optimizer, over a batch that goes through the models in parts of `options.batch`.
 
         Args:
             batch: this step's.
             number: of the step, counted from 0.
-
-        Returns:
-            The loss.
 
         Raises:
             FloatingPointError: the loss or a gradient is not finite; nothing was changed. With an fp16 scaler gradients
@@ -94,20 +108,24 @@ class Stepper:
         self.scaler.unscale_(self._optimizer)
         gradients = [matrix.grad for matrix in self.matrices if matrix.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        with torch.no_grad():
+            weights = torch.nn.utils.get_total_norm(self.matrices)
         # the step's only wait for the device
-        value, size = torch.stack([torch.stack(losses).sum(), norm]).tolist()
+        value, size, weight_size = torch.stack([torch.stack(losses).sum(), norm, weights]).tolist()
         if not isfinite(value) or not (isfinite(size) or self.scaler.is_enabled()):
             raise FloatingPointError(f"loss {value}, gradient norm {size}")
         if self._options.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(self.matrices, self._options.max_grad_norm, norm)
-        set_rates(self._optimizer, rate_factor(number, self._total_steps, self._options))
+        factor = rate_factor(number, self._total_steps, self._options)
+        set_rates(self._optimizer, factor)
         self.scaler.step(self._optimizer)
         self.scaler.update()
         if self._options.network.max_norm:
             limit_norms(self._layers, self._options.network.max_norm)
         if self.average is not None:
             self.average.update(number)
-        return float(value)
+        rates = self._options.unet_lr * factor, self._options.text_encoder_lr * factor
+        return Outcome(value, size, weight_size, rates)
 
     def _backward(self, part: Batch, share: float) -> torch.Tensor:
         """Add the gradients of a part of a step's batch; returns its share of the loss."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from lora_core.recipe import Training
-from lora_core.training.samples import TrainingSet, epoch_repeats, pictures_of, samples_by_bucket
+from lora_core.training.samples import TrainingSet, epoch_repeats, hold_out, pictures_of, samples_by_bucket
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Plan:
         pictures: image → bucket, set by set.
         epoch_steps: of every epoch. They can differ by a few when regularization pictures take turns.
         prior_loss_weight: factor on the loss of regularization pictures.
+        held_out: pictures that are measured and not trained.
     """
 
     sets: tuple[SetPlan, ...]
@@ -68,6 +69,7 @@ class Plan:
     pictures: tuple[PlacedPicture, ...]
     epoch_steps: tuple[int, ...]
     prior_loss_weight: float
+    held_out: int = 0
 
     @property
     def samples_per_epoch(self) -> int:
@@ -92,6 +94,7 @@ def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
         DatasetError: there is nothing to train on.
         CaptionError: a picture without a caption.
     """
+    sets, held = hold_out(sets, options.validation_share, options.seed)
     pictures = pictures_of(sets)
     epochs = list(epoch_repeats(pictures, options.epochs))
     buckets = samples_by_bucket(pictures, epochs[0])
@@ -112,6 +115,7 @@ def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
             for repeats in epochs
         ),
         prior_loss_weight=options.prior_loss_weight,
+        held_out=sum(len(each.manifest.entries) for each in held),
     )
 
 

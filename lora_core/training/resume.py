@@ -34,6 +34,8 @@ class Position:
         losses: of every step so far.
         numerics: what last bits depend on (`device.numerics`), the thread count among them.
         scaler: state of the fp16 gradient scaler; empty without one.
+        validation: loss on the held-out pictures, before the first step and behind every finished epoch; empty without
+            any.
     """
 
     epoch: int
@@ -41,6 +43,7 @@ class Position:
     losses: tuple[float, ...]
     numerics: Mapping[str, str]
     scaler: Mapping[str, float]
+    validation: tuple[float, ...] = ()
 
     @property
     def step(self) -> int:
@@ -59,7 +62,8 @@ def read_position(path: Path) -> Position | None:
     try:
         with safe_open(path, framework="pt") as file:
             fields = json.loads(file.metadata()[_HEADER])
-        return Position(**{**fields, "losses": tuple(fields["losses"])})
+        numbers = {name: tuple(fields[name]) for name in ("losses", "validation")}
+        return Position(**{**fields, **numbers})
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path) from error
 

@@ -18,6 +18,7 @@ from lora_core.recipe import Process, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
 from lora_core.training.cache import cached_latents
+from lora_core.training.curves import Curves
 from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file
 from lora_core.training.facts import Facts
 from lora_core.training.loop import Stepper
@@ -25,7 +26,8 @@ from lora_core.training.masks import latent_masks
 from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
 from lora_core.training.plan import Plan, plan
 from lora_core.training.resume import Position, read_position
-from lora_core.training.samples import Picture, TrainingSet, pictures_of
+from lora_core.training.samples import Picture, TrainingSet, hold_out, pictures_of
+from lora_core.training.validation import Validation
 
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
@@ -46,6 +48,7 @@ def train(
     trigger: str,
     progress: Progress,
     process: Process | None = None,
+    curves: Path | None = None,
 ) -> LoraRef:
     """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
 
@@ -61,6 +64,7 @@ def train(
         trigger: told in the files' metadata.
         progress: told about every step, with the moving average of the loss.
         process: what the recipe says of the base's diffusion process; None: what the base says itself.
+        curves: folder for a CSV and TensorBoard's files of every step; None: nobody watches.
 
     Returns:
         The files of all epochs, and loss.json with the moving average of the loss.
@@ -95,7 +99,8 @@ def train(
             )
             if position is not None:
                 run.resume(position)
-            run.finish(progress)
+            with contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched:
+                run.finish(progress, watched)
     names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
     return LoraRef(sha256=store.put_tree({each: folder / each for each in names}))
 
@@ -119,11 +124,14 @@ def _prepared(
     make_deterministic(device)
     dtype = pick_dtype(options.precision, device)
     components = load_components(store.tree(base.sha256), device=device, dtype=dtype, process=process)
+    sets, held = hold_out(sets, options.validation_share, options.seed)
     pictures = pictures_of(sets)
+    measured = pictures_of(held) if held else ()
     _warn_of_cut_captions(pictures, components.tokenizers[0])
     for remark in rate_remarks(options):
         _log.warning("%s", remark)
-    latents = cached_latents(store, components.vae, pictures, options.seed, progress, layout.total_steps)
+    everything = (*pictures, *measured)
+    latents = cached_latents(store, components.vae, everything, options.seed, progress, layout.total_steps)
     components.vae.to("cpu")
     layers = inject(
         components,
@@ -155,7 +163,9 @@ def _prepared(
         options=options,
     )
     masks = latent_masks(store, pictures) if options.masked_loss else ()
-    return Run(folder, facts, Machinery(stepper, layers, optimizer, latents, masks), numerics())
+    validation = Validation(stepper, measured, latents[len(pictures) :], options) if measured else None
+    machinery = Machinery(stepper, layers, optimizer, latents[: len(pictures)], masks, validation)
+    return Run(folder, facts, machinery, numerics())
 
 
 def _compute_twice(components: Components) -> None:

@@ -4,8 +4,9 @@ Every picture is shown exactly `repeats` times an epoch. The order depends on (s
 drawn for a sample (noise, timestep, caption order) depends on (seed, epoch, position) and nothing else.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -88,6 +89,37 @@ def _tags(entry: Entry, its_set: TrainingSet) -> tuple[str, ...]:
     if entry.caption is not None or not its_set.class_tokens:
         raise CaptionError(f"{entry.source}: no caption, and its set has no class words; write a caption for it")
     return (its_set.class_tokens,)
+
+
+def hold_out(
+    sets: Sequence[TrainingSet], share: float, seed: int
+) -> tuple[tuple[TrainingSet, ...], tuple[TrainingSet, ...]]:
+    """Part training sets into what is trained and what is measured, by the pictures' names.
+
+    A picture goes with its small copy. What decides is a hash of its name and the seed, so that a new picture moves few
+    others. At least one stays on either side. Regularization sets are trained whole.
+
+    Returns:
+        The sets to train on, and those held out, each picture at its largest size; none if the recipe wants none.
+    """
+    training = [each for each in sets if not each.regularization]
+    found = {entry.source for each in training for entry in each.manifest.entries}
+    names = sorted(found, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    count = min(max(1, round(len(names) * share)), len(names) - 1)
+    if not share or count < 1:
+        return tuple(sets), ()
+    held = set(names[:count])
+    rest = tuple(each if each.regularization else _only(each, set(names) - held) for each in sets)
+    measured = []
+    for each in sorted(training, key=lambda each: -each.resolution_px):
+        measured.append(_only(each, held))
+        held -= {entry.source for entry in each.manifest.entries}
+    return rest, tuple(each for each in measured if each.manifest.entries)
+
+
+def _only(each: TrainingSet, names: set[str]) -> TrainingSet:
+    entries = tuple(entry for entry in each.manifest.entries if entry.source in names)
+    return replace(each, manifest=each.manifest.model_copy(update={"entries": entries}))
 
 
 def epoch_repeats(pictures: Sequence[Picture], epochs: int) -> Iterator[tuple[int, ...]]:

@@ -93,7 +93,7 @@ DATA = ReportData(
             details=tuple(f"missing white: prompt {number}" for number in range(8)),
         ),
     ),
-    curves=(LossCurve(label="Character LoRA", losses=(0.3, 0.2, 0.1, 0.1), epochs=2),),
+    curves=(LossCurve(label="Character LoRA", points=((1, 0.3), (2, 0.2), (3, 0.1), (4, 0.1)), epochs=2),),
     sheets=(DataSheet(title="Character", text="1 picture", picture=png("white")),),
     captions=(CAPTION,) * 8,
     left_out=(LeftOut(source="b.txt", reason="not a picture"),),
@@ -261,15 +261,23 @@ def test_no_measured_epoch_gives_no_plot() -> None:
     assert identity_against_leak([DATA.epochs[0].model_copy(update={"leak": None})], 0.25) == ""
 
 
-@pytest.mark.parametrize(("steps", "points"), [(2, 2), (240, 240), (8000, 240)])
-def test_a_loss_curve_has_at_most_240_points(steps: int, points: int) -> None:
-    curve = LossCurve(label="a", losses=tuple(0.1 + 0.001 * (n % 7) for n in range(steps)), epochs=10)
-    lines = list(ElementTree.fromstring(loss_curve(curve)).iter("polyline"))
-    assert [len(line.attrib["points"].split()) for line in lines] == [points, points]
+def test_a_loss_curve_ends_at_its_last_step_and_dots_are_what_was_not_trained() -> None:
+    points = tuple((step, 0.1) for step in range(2, 1151, 2))
+    plain = LossCurve(label="a", points=points, epochs=10)
+    curve = plain.model_copy(update={"validation": ((0, 0.2), (575, 0.15), (1150, 0.12))})
+    (line,) = ElementTree.fromstring(loss_curve(curve)).iter("polyline")
+    assert len(line.attrib["points"].split()) == 575
+    right = float(line.attrib["points"].split()[-1].split(",")[0])
+    dots = [float(dot.attrib["cx"]) for dot in ElementTree.fromstring(loss_curve(curve)).iter("circle")]
+    assert dots[-1] == right
+    assert dots[1] == pytest.approx((dots[0] + dots[2]) / 2)
+    assert not list(ElementTree.fromstring(loss_curve(plain)).iter("circle"))
+    ticks = [text.text for text in ElementTree.fromstring(loss_curve(plain)).iter("text")]
+    assert "1000" in ticks or "1,000" in ticks
 
 
 def test_a_training_of_one_step_has_no_curve() -> None:
-    assert loss_curve(LossCurve(label="a", losses=(0.1,))) == ""
+    assert loss_curve(LossCurve(label="a", points=((1, 0.1),))) == ""
 
 
 def test_the_card_says_how_to_use_it_and_escapes() -> None:

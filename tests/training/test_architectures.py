@@ -252,3 +252,18 @@ def test_the_memory_of_an_sdxl_training_counts_both_text_encoders_and_twice_the_
     assert both - unet == 2 * 2 * layer * options.rank * 16  # two text encoders of two layers; value, gradient, moments
     few, many = (memory_bytes(files, options.model_copy(update={"batch": batch}), "cpu") for batch in (1, 2))
     assert many - few == 650 * (64 // 8) ** 2 * 32 * 4  # 650 maps of 32 channels in fp32
+
+
+def test_the_memory_of_a_training_follows_optimizer_average_and_checkpointing(
+    workshop: Any, options: Training, tmp_path: Path
+) -> None:
+    files = find_model_files(str(workshop.single_file(tmp_path / "m.safetensors", "sd1")), "")
+
+    def needed(**more: object) -> int:
+        return memory_bytes(files, options.model_copy(update=more), "cpu")
+
+    trained = (needed() - needed(optimizer="lion")) // 4  # AdamW keeps two numbers of each, Lion one
+    assert trained > 0
+    assert needed(optimizer="prodigy") - needed() == 8 * trained
+    assert needed(ema_decay=0.999) - needed() == 4 * trained
+    assert needed() - needed(gradient_checkpointing=True) == options.batch * (360 - 100) * (64 // 8) ** 2 * 32 * 4

@@ -19,7 +19,7 @@ def gradients(folder: Path, options: Training, batch: Batch, prediction: str = "
     """Of one step of the trainer; it moves nothing."""
     still = options.model_copy(update={"max_grad_norm": 0.0, "warmup_steps": 5})
     stepper, layers, _ = prepared(folder, still, prediction)
-    loss = stepper.step(batch, 0)
+    loss = stepper.step(batch, 0).loss
     found = {f"{layer.name}.{key}": each.grad for layer in layers for key, each in layer.matrices.items()}
     return {"loss": torch.tensor(loss), **{name: each for name, each in found.items() if each is not None}}
 

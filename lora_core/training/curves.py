@@ -1,0 +1,101 @@
+"""What a person watches while a training runs: a row of figures a step, as a CSV and as TensorBoard's files.
+
+They say how fast this machine was, so they are no part of a LoRA's own files, which are the same on every run.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+from lora_core.disk import disk_errors, write_atomically
+
+CSV_FILE = "curves.csv"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One step.
+
+    Attributes:
+        step: counted from 1, through all epochs and resumes.
+        epoch: counted from 1.
+        loss: of the step's pictures; depends much on the timesteps drawn.
+        average_loss: over the last 100 steps.
+        gradient_norm: L2, before clipping.
+        weight_norm: L2 of all that is trained, before the step.
+        unet_lr: learning rate of the step; 0 where the U-Net is not trained.
+        text_encoder_lr: likewise.
+        samples_per_second: pictures through the models, in this step.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    average_loss: float
+    gradient_norm: float
+    weight_norm: float
+    unet_lr: float
+    text_encoder_lr: float
+    samples_per_second: float
+
+
+_COLUMNS = tuple(each.name for each in fields(Figures))
+
+
+class Curves:
+    """`curves.csv` and TensorBoard's event files in one folder; a resumed run goes on in them."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        """Open the files behind a run's first `steps` steps; what a killed run wrote beyond them goes.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written.
+        """
+        self._folder = folder
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / CSV_FILE
+            write_atomically(path, _lines([_COLUMNS, *_rows(path, steps)]))
+            self._csv = path.open("ab")
+            self._board = SummaryWriter(str(folder), purge_step=steps + 1, flush_secs=30)
+
+    def add(self, figures: Figures) -> None:
+        """A step is done."""
+        values = asdict(figures)
+        with disk_errors(self._folder):
+            self._csv.write(_lines([[_shown(value) for value in values.values()]]))
+            for name in _COLUMNS[2:]:
+                self._board.add_scalar(name, values[name], figures.step)
+
+    def add_validation(self, step: int, loss: float) -> None:
+        """The held-out pictures' loss behind a step."""
+        with disk_errors(self._folder):
+            self._board.add_scalar("validation_loss", loss, step)
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        with disk_errors(self._folder):
+            self._csv.close()
+            self._board.close()
+
+
+def _rows(path: Path, steps: int) -> Iterable[list[str]]:
+    """The first steps' rows of a file that may end anywhere."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for row in list(csv.reader(io.StringIO(text)))[1:]:
+        if len(row) == len(_COLUMNS) and row[0].isdecimal() and int(row[0]) <= steps:
+            yield row
+
+
+def _shown(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _lines(rows: Iterable[Iterable[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
