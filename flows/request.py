@@ -89,7 +89,7 @@ def checked(place: Place, recipe: Recipe) -> Recipe:
 
 def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
     """Where the steps of a recipe run."""
-    return At(store=recipe.runtime.store, device=recipe.runtime.device, force=force)
+    return At.of(recipe, force)
 
 
 def _runtime(place: Place) -> Runtime:

@@ -12,13 +12,14 @@ from typing import Any, Literal
 from prefect import get_run_logger
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import MissingContextError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.errors import HeadcanonError
 from lora_core.progress import Progress as Listener
+from lora_core.recipe import Recipe
 from lora_core.store import Store, open_store
 
 LOG_EVERY_SECONDS = 30.0
@@ -57,6 +58,19 @@ class At(BaseModel):
     store: str
     device: str = "auto"
     force: tuple[Step, ...] = ()
+    processes: int = Field(default=1, ge=1)
+
+    @classmethod
+    def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
+        """Where a recipe's steps run.
+
+        Raises:
+            ValidationError: there is no step of such a name.
+        """
+        place = recipe.runtime
+        return cls.model_validate(
+            {"store": place.store, "device": place.device, "processes": place.processes, "force": force}
+        )
 
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""

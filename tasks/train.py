@@ -102,4 +102,5 @@ def _train(
             progress=listen,
             process=process,
             curves=curves,
+            processes=at.processes,
         )

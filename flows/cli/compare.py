@@ -51,7 +51,7 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     # Nothing is published, so no output folder is in the way.
     nowhere = recipe.runtime.model_copy(update={"out": str(Path(recipe.runtime.store) / "compare")})
     told = recipe.model_copy(update={"gates": gates, "runtime": nowhere})
-    at = At(store=recipe.runtime.store, device=recipe.runtime.device)
+    at = At.of(recipe)
     try:
         results = at.open_store().results
         make_lora.with_options(result_storage=results, persist_result=False)(told, at, "judge")

@@ -45,7 +45,7 @@ def show_plan(recipe: Recipe) -> None:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
     """
     console = Console()
-    at = At(store=recipe.runtime.store, device=recipe.runtime.device)
+    at = At.of(recipe)
     base = find_base.fn(recipe.base, at)
     style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
     tagger, said = find_tagger.fn(recipe.tagger, at), framings(find_rules.fn(recipe.captions, recipe.trigger))

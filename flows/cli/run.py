@@ -90,7 +90,7 @@ def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
     from tasks.runtime import At
 
     try:
-        return At.model_validate({"store": recipe.runtime.store, "device": recipe.runtime.device, "force": force})
+        return At.of(recipe, force)
     except ValidationError as error:
         first = error.errors()[0]
         raise RecipeError(f"--force {first['input']}: {first['msg'].lower()}") from None

@@ -27,6 +27,15 @@ class Runtime(Options):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", title="Device", description="'auto' takes a GPU when there is one."
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        title="Training processes",
+        description="How many share the pictures of every step of a training: one a GPU, each on its own. The batch "
+        "stays what it is, and so does the result but for last bits. More than 1 on a CPU: each takes some of its "
+        "cores, which helps models so small that two cores are hardly faster than one.",
+    )
 
 
 class Recipe(Options):

@@ -50,16 +50,13 @@ class Batch:
 
     def split(self, size: int) -> tuple["Batch", ...]:
         """The same samples in order, in batches of that size; the last can be smaller."""
-        if len(self) <= size:
-            return (self,)
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        return tuple(self.cut(start, start + size) for start in range(0, len(self), size))
 
-        def part(each: Any, start: int) -> Any:
-            return None if each is None else each[start : start + size]
-
-        return tuple(
-            Batch(**{name: part(each, start) for name, each in values.items()}) for start in range(0, len(self), size)
-        )
+    def cut(self, start: int, stop: int) -> "Batch":
+        """The samples from one place up to another."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        cut: dict[str, Any] = {name: None if each is None else each[start:stop] for name, each in values.items()}
+        return Batch(**cut)
 
 
 def draw_batch(

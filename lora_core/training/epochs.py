@@ -16,6 +16,7 @@ from lora_core.store import canonical_json
 from lora_core.training.batch import draw_batch
 from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata
+from lora_core.training.group import Group
 from lora_core.training.loop import Outcome, Stepper
 from lora_core.training.plan import Plan
 from lora_core.training.resume import Position, State
@@ -70,6 +71,7 @@ class Run:
         self._losses: list[float] = []
         self._validation: list[float] = []
         self._curves: Curves | None = None
+        self._leads = True
         self._epoch, self._batch = 0, 0
 
     def resume(self, position: Position) -> None:
@@ -89,17 +91,19 @@ class Run:
         """Steps done so far."""
         return len(self._losses)
 
-    def finish(self, progress: Progress, curves: Curves | None = None) -> None:
+    def finish(self, progress: Progress, curves: Curves | None = None, group: Group | None = None) -> None:
         """Train to the end.
 
         Args:
             progress: told about every step.
             curves: told more about it.
+            group: the processes that train this run together; all but the first write and measure nothing.
 
         Raises:
             TrainingError: the loss is not finite; the state saved last stays.
         """
         facts, self._curves = self._facts, curves
+        self._machinery.stepper.group, self._leads = group, group is None or group.rank == 0
         self._validate(epochs=0)
         self._save()
         for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
@@ -137,7 +141,7 @@ class Run:
     def _validate(self, epochs: int) -> None:
         """Measure what is held out, behind so many epochs; a resumed run may have done it."""
         machinery = self._machinery
-        if machinery.validation is None or len(self._validation) > epochs:
+        if machinery.validation is None or not self._leads or len(self._validation) > epochs:
             return
         self._validation.append(machinery.validation.loss())
         if self._curves is not None:
@@ -160,6 +164,8 @@ class Run:
             )
 
     def _save(self) -> None:
+        if not self._leads:
+            return
         scaler = {key: float(value) for key, value in self._machinery.stepper.scaler.state_dict().items()}
         losses, validation = tuple(self._losses), tuple(self._validation)
         position = Position(self._epoch, self._batch, losses, self._numerics, scaler, validation)
@@ -167,6 +173,8 @@ class Run:
 
     def _write_epoch(self) -> None:
         """The epoch's file goes before the state: a run killed between the two writes the same file again."""
+        if not self._leads:
+            return
         options = self._facts.options
         path = self._folder / epoch_file(self._facts.name, self._epoch, options.epochs)
         metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))

@@ -16,6 +16,7 @@ from lora_core.recipe import Training
 from lora_core.training.average import MovingAverage
 from lora_core.training.batch import Batch
 from lora_core.training.dropout import Dropout
+from lora_core.training.group import Group
 from lora_core.training.optim import rate_factor, set_rates
 from lora_core.training.teacher import Teacher
 from lora_core.training.texts import TextReader
@@ -68,6 +69,8 @@ class Stepper:
             remember=not options.shuffle_caption,
         )
         self._teacher = Teacher(components, layers, clip_skip) if options.prior_preservation == "teacher" else None
+        self.group: Group | None = None
+        """The processes that share every step; None: this one is all."""
         half = dtype == torch.float16 and self._device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=half)
 
@@ -95,6 +98,8 @@ class Stepper:
     def step(self, batch: Batch, number: int) -> Outcome:
         """One step of the optimizer, over a batch that goes through the models in parts of `options.batch`.
 
+        In a group each process is given the whole batch and takes its share.
+
         Args:
             batch: this step's.
             number: of the step, counted from 0.
@@ -104,14 +109,18 @@ class Stepper:
                 may overflow: it skips such a step by itself.
         """
         self._optimizer.zero_grad(set_to_none=True)
-        losses = [self._backward(part, len(part) / len(batch)) for part in batch.split(self._options.batch)]
+        share = batch if self.group is None else self.group.share(batch)
+        losses = [self._backward(part, len(part) / len(batch)) for part in share.split(self._options.batch)]
+        loss = torch.stack(losses).sum() if losses else torch.zeros((), device=self._device)
+        if self.group is not None:
+            loss = self.group.add_up(self.matrices, loss)
         self.scaler.unscale_(self._optimizer)
         gradients = [matrix.grad for matrix in self.matrices if matrix.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         with torch.no_grad():
             weights = torch.nn.utils.get_total_norm(self.matrices)
         # the step's only wait for the device
-        value, size, weight_size = torch.stack([torch.stack(losses).sum(), norm, weights]).tolist()
+        value, size, weight_size = torch.stack([loss, norm, weights]).tolist()
         if not isfinite(value) or not (isfinite(size) or self.scaler.is_enabled()):
             raise FloatingPointError(f"loss {value}, gradient norm {size}")
         if self._options.max_grad_norm:

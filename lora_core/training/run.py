@@ -3,6 +3,8 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
-from lora_core.progress import Progress
+from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
@@ -21,6 +23,7 @@ from lora_core.training.cache import cached_latents
 from lora_core.training.curves import Curves
 from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file
 from lora_core.training.facts import Facts
+from lora_core.training.group import Group, gathered
 from lora_core.training.loop import Stepper
 from lora_core.training.masks import latent_masks
 from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
@@ -49,6 +52,7 @@ def train(
     progress: Progress,
     process: Process | None = None,
     curves: Path | None = None,
+    processes: int = 1,
 ) -> LoraRef:
     """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
 
@@ -65,6 +69,7 @@ def train(
         progress: told about every step, with the moving average of the loss.
         process: what the recipe says of the base's diffusion process; None: what the base says itself.
         curves: folder for a CSV and TensorBoard's files of every step; None: nobody watches.
+        processes: how many share every step's pictures: one a GPU, or on the CPU one for some of its cores.
 
     Returns:
         The files of all epochs, and loss.json with the moving average of the loss.
@@ -73,58 +78,82 @@ def train(
         DatasetError: there is nothing to train on.
         CaptionError: a picture without a caption.
         CheckpointError: the base cannot be loaded or is no Stable Diffusion 1, 2 or XL.
-        TrainingError: the loss is not finite, or memory ran out; the last good state is kept. The optimizer is not
-            installed.
+        TrainingError: the loss is not finite, memory ran out, or another process ended; the last good state is kept.
+            The optimizer is not installed, or there are fewer GPUs than processes.
         RecipeError: `block_lr` or the clip skip does not fit the base.
     """
     layout = plan(sets, options)
     check_optimizer(options)
-    folder = store.work_folder(key)
-    position = read_position(folder / STATE_FILE)
+    job = Job(
+        store, base, tuple(sets), options, name=name, clip_skip=clip_skip, device=pick_device(device), key=key,
+        trigger=trigger, process=process,
+    )  # fmt: skip
+    position = read_position(job.state)
     if position is None or position.step < layout.total_steps:
-        with _same_numerics(position), _clear_when_memory_runs_out(options):
-            run = _prepared(
-                store,
-                base,
-                sets,
-                options,
-                layout=layout,
-                folder=folder,
-                name=name,
-                clip_skip=clip_skip,
-                device=pick_device(device),
-                trigger=trigger,
-                progress=progress,
-                process=process,
-            )
-            if position is not None:
-                run.resume(position)
-            with contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched:
-                run.finish(progress, watched)
+        _check_gpus(job.device, processes)
+        with _same_numerics(position, processes), _clear_when_memory_runs_out(options):
+            run = _prepared(job, position, progress)
+            follow = partial(_follow, job, torch.get_num_threads())
+            with (
+                contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched,
+                gathered(processes, follow, job.device) as group,
+            ):
+                run.finish(progress, watched, group)
     names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
-    return LoraRef(sha256=store.put_tree({each: folder / each for each in names}))
+    return LoraRef(sha256=store.put_tree({each: job.folder / each for each in names}))
 
 
-def _prepared(
-    store: Store,
-    base: CheckpointRef,
-    sets: Sequence[TrainingSet],
-    options: Training,
-    *,
-    layout: Plan,
-    folder: Path,
-    name: str,
-    clip_skip: int,
-    device: torch.device,
-    trigger: str,
-    progress: Progress,
-    process: Process | None,
-) -> Run:
-    """Models loaded, pictures encoded, LoRA in place: a run at its first step."""
-    make_deterministic(device)
-    dtype = pick_dtype(options.precision, device)
-    components = load_components(store.tree(base.sha256), device=device, dtype=dtype, process=process)
-    sets, held = hold_out(sets, options.validation_share, options.seed)
+@dataclass(frozen=True)
+class Job:
+    """What is trained, as `train` was told."""
+
+    store: Store
+    base: CheckpointRef
+    sets: tuple[TrainingSet, ...]
+    options: Training
+    name: str
+    clip_skip: int
+    device: torch.device
+    key: str
+    trigger: str
+    process: Process | None
+
+    @property
+    def folder(self) -> Path:
+        """Where state and epochs lie."""
+        return self.store.work_folder(self.key)
+
+    @property
+    def state(self) -> Path:
+        """The state's file."""
+        return self.folder / STATE_FILE
+
+
+def _follow(job: Job, threads: int, group: Group) -> None:
+    """One of the other processes: the same run from the same state, of which it writes nothing."""
+    use_threads(threads)
+    device = torch.device("cuda", group.rank) if job.device.type == "cuda" else job.device
+    run = _prepared(replace(job, device=device), read_position(job.state), silent)
+    run.finish(silent, None, group)
+
+
+def _check_gpus(device: torch.device, processes: int) -> None:
+    if device.type == "mps" and processes > 1:
+        raise TrainingError("[runtime] processes: Apple's MPS is one device; use 1")
+    if device.type == "cuda" and processes > torch.cuda.device_count():
+        raise TrainingError(
+            f"[runtime] processes = {processes}: this machine shows {torch.cuda.device_count()} GPUs; one process a GPU"
+        )
+
+
+def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
+    """Models loaded, pictures encoded, LoRA in place: a run at its first step, or where its state was saved."""
+    store, options = job.store, job.options
+    make_deterministic(job.device)
+    dtype = pick_dtype(options.precision, job.device)
+    components = load_components(store.tree(job.base.sha256), device=job.device, dtype=dtype, process=job.process)
+    layout = plan(job.sets, options)
+    sets, held = hold_out(job.sets, options.validation_share, options.seed)
     pictures = pictures_of(sets)
     measured = pictures_of(held) if held else ()
     _warn_of_cut_captions(pictures, components.tokenizers[0])
@@ -146,16 +175,16 @@ def _prepared(
         _compute_twice(components)
     optimizer = build_optimizer(layers, options)
     stepper = Stepper(
-        components, layers, optimizer, options, clip_skip=clip_skip, dtype=dtype, total_steps=layout.total_steps
+        components, layers, optimizer, options, clip_skip=job.clip_skip, dtype=dtype, total_steps=layout.total_steps
     )
     facts = Facts(
-        name=name,
-        trigger=trigger,
-        base=Tree.model_validate(store.get_json(base.sha256)),
+        name=job.name,
+        trigger=job.trigger,
+        base=Tree.model_validate(store.get_json(job.base.sha256)),
         architecture=components.architecture,
         prediction=components.prediction_type,
         zero_terminal_snr=components.zero_terminal_snr,
-        clip_skip=clip_skip,
+        clip_skip=job.clip_skip,
         precision=_PRECISIONS[dtype],
         sets=sets,
         pictures=pictures,
@@ -165,7 +194,10 @@ def _prepared(
     masks = latent_masks(store, pictures) if options.masked_loss else ()
     validation = Validation(stepper, measured, latents[len(pictures) :], options) if measured else None
     machinery = Machinery(stepper, layers, optimizer, latents[: len(pictures)], masks, validation)
-    return Run(folder, facts, machinery, numerics())
+    run = Run(job.folder, facts, machinery, numerics())
+    if position is not None:
+        run.resume(position)
+    return run
 
 
 def _compute_twice(components: Components) -> None:
@@ -188,10 +220,12 @@ def _warn_of_cut_captions(pictures: Sequence[Picture], tokenizer: CLIPTokenizer)
 
 
 @contextlib.contextmanager
-def _same_numerics(position: Position | None) -> Iterator[None]:
+def _same_numerics(position: Position | None, processes: int) -> Iterator[None]:
     """Compute with the thread count that a run began with, for sums are split among threads."""
     before = torch.get_num_threads()
-    if position is not None:
+    if position is None:
+        use_threads(max(1, before // processes))
+    else:
         use_threads(int(position.numerics["threads"]))
         if (now := numerics()) != position.numerics:
             _log.warning("resumed on another machine, last bits will differ: was %s, is %s", position.numerics, now)
