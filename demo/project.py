@@ -49,7 +49,7 @@ text_encoder_lr = 1e-4
 prompts = [
     "{{trigger}}, 1girl, solo, upper body, smile, grass, day",
     "{{trigger}}, 1girl, solo, portrait, open mouth, night",
-    "{{trigger}}, 1girl, solo, cowboy shot, smile, indoors",
+    "{{trigger}}, 1girl, solo, upper body, smile, indoors, window",
 ]
 style_prompts = [
     "1girl, solo, upper body, smile, grass, outdoors",

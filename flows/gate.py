@@ -11,6 +11,7 @@ from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
 from lora_core.store import canonical_json, digest_of
 from tasks.judge import overrule
+from tasks.publish import hold_back
 from tasks.runtime import At, say
 
 
@@ -66,6 +67,19 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
         return verdict
     by_hand = recipe.judging.model_copy(update={"epoch": given.epoch, "weight": given.weight})
     return overrule(verdict, by_hand.without_place, at)
+
+
+def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: At) -> None:
+    """Let a further version be published, or leave its report beside the last one.
+
+    Raises:
+        GateError: it is worse than the last one, or a person said stop.
+    """
+    try:
+        pass_gate(recipe.gates.successor, "further version", check, recipe.gates, at)
+    except GateError:
+        hold_back(recipe, files, at)
+        raise
 
 
 def _require_all(results: Sequence[GateResult]) -> None:

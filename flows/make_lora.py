@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.gate import pass_epoch_gate, pass_gate
+from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.rules import Rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
@@ -19,7 +19,7 @@ from tasks.find import find_base, find_classifier, find_screenshots, find_tagger
 from tasks.judge import judge, transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
-from tasks.publish import check_name, publish, push, report, tell, tidy, without_place
+from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import At, stopping_all_when_one_fails
 from tasks.sample import sample_epochs
 from tasks.subtract import subtract
@@ -202,9 +202,11 @@ def hand_over(
         base=found.base, style_squares=pictures.style_squares, squares=pictures.squares, pictures=pictures.character,
         captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
         merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,
-        transfer=elsewhere,
+        transfer=elsewhere, successor_check=(beside := check_successor(recipe, found.base, verdict, at)),
     )  # fmt: skip
     files = report(without_place(recipe), made, pictures.tags, found.rules, at)
+    if beside:
+        pass_successor_gate(recipe, beside, files, at)
     folder = publish(recipe, files, found.rules, found.files, at)
     tell(recipe, verdict, samples, folder, push(recipe, files, at), at)
     tidy(at)

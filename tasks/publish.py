@@ -9,9 +9,10 @@ from prefect.context import FlowRunContext
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
+from lora_core.disk import write_atomically
 from lora_core.recipe import Gates, Options, Publish, Recipe, Runtime
 from lora_core.recipe_file import looks_like_path
-from lora_core.refs import Ref, ReportRef, TagsRef
+from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.data import Timing
 from lora_core.report.made import Made
@@ -48,6 +49,34 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
         at.open_store().tree(files.sha256), target, folder.published_name(recipe), _inputs(recipe, rules, found)
     )
     return str(target)
+
+
+@look("compare with the last version")
+def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: At) -> ReportRef | None:
+    """What would be published beside the version before it, figure by figure; None: there is nothing to compare."""
+    from lora_core.judging.checks import with_gates
+    from lora_core.judging.successor import successor_gates
+    from lora_core.judging.verdict import read_verdict
+    from lora_core.report.previous import previous
+
+    store = at.open_store()
+    before = previous(Path(recipe.runtime.out), without_place(recipe), base)
+    if before is None or isinstance(before, str):
+        if before:
+            say(before, mark="!")
+        return None
+    found = read_verdict(store, verdict)
+    choice = (found.choice.epoch, found.choice.weight)
+    after = next(one for one in found.figures.epochs if (one.epoch, one.weight) == choice)
+    return with_gates(store, None, list(successor_gates(before.figures, after, before.name, recipe.publish)))
+
+
+@look("hold back")
+def hold_back(recipe: Recipe, files: ReportRef, at: At) -> None:
+    """Leave a report of what is not published beside what is."""
+    page = _target(recipe).with_name(f"{folder.published_name(recipe)}.held-back.html")
+    write_atomically(page, at.open_store().tree(files.sha256)["report.html"].read_bytes())
+    say(f"not published: {page} says why", mark="!")
 
 
 @look("push")

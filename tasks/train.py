@@ -1,5 +1,6 @@
 """The two trainings. Each keeps its own state under its key and goes on bit-identically after a crash."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_core.dataset import load_manifest
@@ -87,7 +88,8 @@ def _train(
 
     store, key = at.open_store(), current_key()
     curves = store.curves_folder(f"{name}-{key[:8]}")
-    say(f"curves of {name}: {curves}; to watch: tensorboard --logdir {curves.parent}")
+    here = Path.cwd()
+    say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
     with progress(f"train {name}", "step") as listen:
         return train(
             store,

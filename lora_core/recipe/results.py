@@ -156,6 +156,11 @@ class Gates(Options):
         title="After stage 3",
         description="Is at least one epoch within the bounds of leak and copying?",
     )
+    successor: Mode = Field(
+        default="auto",
+        title="Before a further version",
+        description="Is it not worse than the version published last? The bounds are in [publish].",
+    )
     wait_minutes: int = Field(
         default=1440,
         ge=1,
@@ -247,6 +252,21 @@ class Publish(Options):
         title="Version",
         description="Such as v2: the file is called NAME-v2 and goes to a folder of that name, so that an earlier one "
         "stays. `headcanon run --as v2` sets it. Trains nothing again.",
+    )
+    worse_identity: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Identity may fall by",
+        description="A further version is published when its identity is not lower than the last one's by more than "
+        "this, or when the two intervals overlap.",
+    )
+    worse_leak: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Leak may rise by",
+        description="The same for the look, the background, framing and pose, and the share of copies.",
     )
     repository: str = Field(
         default="",

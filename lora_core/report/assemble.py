@@ -140,6 +140,7 @@ def report_data(
                 ("Captions: do they hold to their rules?", made.caption_check),
                 ("Style LoRA on the base: is it the style character?", made.style_check),
                 ("Merged model: does it draw the style character whatever the prompt?", made.merge_check),
+                ("Is it at least as good as the last version?", made.successor_check),
             )
             if check
             for row in _checks(store, question, check)

@@ -21,5 +21,6 @@ class Made(BaseModel):
     lora: LoraRef
     samples: ReportRef
     caption_check: ReportRef | None = None
+    successor_check: ReportRef | None = None
     verdict: ReportRef
     transfer: tuple[tuple[str, ReportRef], ...] = ()

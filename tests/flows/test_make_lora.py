@@ -110,3 +110,31 @@ def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, 
     assert {"sample", "train momo"} & set(steps_done(beside.stderr)) == set()
     assert (finished.folder / "out" / "momo-v2" / "momo-v2.safetensors").exists()
     assert file_digest(finished.lora) == before
+
+
+def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: Project, tmp_path: Path) -> None:
+    """The published figures are made better than any LoRA of two steps can be."""
+    shutil.copytree(finished.folder, tmp_path / "project")
+    project = Project(tmp_path / "project", finished.home)
+    published = project.lora.parent / "report.json"
+    report = json.loads(published.read_text())
+    for epoch in report["verdict"]["figures"]["epochs"]:
+        epoch["identity"] = {"mean": 0.99, "low": 0.98, "high": 1.0, "samples": 8}
+    published.write_text(json.dumps(report))
+    held = project.run("run", "recipe.toml", "--as", "v2")
+    assert held.returncode == 2, held.stderr
+    assert re.search(r"beside momo: identity [-0-9.]+, at least 0\.94; momo stays the last", held.stderr)
+    assert not (published.parents[1] / "momo-v2").exists()
+    page = (published.parents[1] / "momo-v2.held-back.html").read_text()
+    assert "Is it at least as good as the last version?" in page
+    project.recipe.write_text(project.recipe.read_text().replace("[gates]", '[gates]\nsuccessor = "off"'))
+    told = project.run("run", "recipe.toml", "--as", "v2")
+    assert told.returncode == 0, told.stderr
+    assert (published.parents[1] / "momo-v2" / "momo-v2.safetensors").exists()
+
+
+def test_a_further_version_that_was_judged_otherwise_is_published_and_said_so(finished: Project) -> None:
+    (finished.folder / "other.toml").write_text(finished.recipe.read_text().replace("seeds = [1]", "seeds = [3]"))
+    done = finished.run("run", "other.toml", "--as", "v3")
+    assert done.returncode == 0, done.stderr
+    assert "was judged on other prompts or another base; the new version is not compared with it" in done.stderr

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.judging.bootstrap import Figure
+from lora_core.judging.gates import GateResult
 from lora_core.judging.scores import EpochFigures
-from lora_core.judging.successor import Bounds, compare
-
-BOUNDS = Bounds(identity=0.05, leak=0.05)
+from lora_core.judging.successor import successor_gates
+from lora_core.recipe import Publish
 
 
 def _figure(mean: float, half_width: float = 0.01) -> Figure:
@@ -22,12 +22,17 @@ def _figures(**known: Figure | None) -> EpochFigures:
     return EpochFigures(epoch="1", weight=0.8, file="a.safetensors", **(nothing | known))
 
 
+def _gates(before: EpochFigures, after: EpochFigures, bound: float = 0.05) -> list[GateResult]:
+    return list(successor_gates(before, after, "momo", Publish(worse_identity=bound, worse_leak=bound)))
+
+
 def test_what_is_better_in_everything_takes_over() -> None:
     before = _figures(identity=_figure(0.5), leak=_figure(0.2), copying=_figure(0.1))
     after = _figures(identity=_figure(0.7), leak=_figure(0.1), copying=_figure(0.0))
-    succession = compare(before, after, BOUNDS)
-    assert succession.takes_over
-    assert succession.compared[0].line == "identity 0.50 → 0.70: not worse"
+    gates = _gates(before, after)
+    assert all(gate.passed for gate in gates)
+    assert gates[0].line == "beside momo: identity 0.700, at least 0.45"
+    assert gates[1].line == "beside momo: leak of the look 0.100, at most 0.25"
 
 
 @pytest.mark.parametrize(
@@ -45,25 +50,29 @@ def test_what_is_better_in_everything_takes_over() -> None:
 def test_one_figure_decides_by_its_bound_and_its_interval(
     before: EpochFigures, after: EpochFigures, takes_over: bool
 ) -> None:
-    assert compare(before, after, BOUNDS).takes_over is takes_over
+    assert all(gate.passed for gate in _gates(before, after)) is takes_over
+
+
+def test_a_difference_that_may_be_chance_is_said_to_be_one() -> None:
+    (identity, *_) = _gates(_figures(identity=_figure(0.5, 0.2)), _figures(identity=_figure(0.4, 0.2)))
+    assert identity.details == ("may be chance: the two intervals overlap",)
 
 
 def test_one_bad_figure_among_good_ones_is_enough_to_stay_with_the_old() -> None:
     before = _figures(identity=_figure(0.5), leak=_figure(0.1))
     after = _figures(identity=_figure(0.9), leak=_figure(0.4))
-    succession = compare(before, after, BOUNDS)
-    assert not succession.takes_over
-    assert [one.name for one in succession.compared if one.worse] == ["leak of the look"]
+    (worse,) = (gate for gate in _gates(before, after) if not gate.passed)
+    assert worse.meaning == "leak of the look"
+    assert "momo stays the last published version" in worse.story
 
 
 def test_what_only_one_of_them_has_is_named_and_bars_nothing() -> None:
-    succession = compare(_figures(identity=_figure(0.5)), _figures(leak=_figure(0.9)), BOUNDS)
-    assert succession.takes_over
-    assert succession.compared == ()
-    assert set(succession.not_compared) >= {"identity", "leak of the look"}
+    gates = _gates(_figures(identity=_figure(0.5)), _figures(leak=_figure(0.9)))
+    assert all(gate.passed and gate.figure is None for gate in gates)
+    assert gates[0].line == "beside momo: not measured (identity: one of the two has no such figure)"
 
 
 @given(st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 1))
 def test_nothing_is_worse_than_itself_whatever_the_bounds(mean: float, half_width: float, bound: float) -> None:
     same = _figures(identity=_figure(mean, half_width), leak=_figure(mean, half_width))
-    assert compare(same, same, Bounds(identity=bound, leak=bound)).takes_over
+    assert all(gate.passed for gate in _gates(same, same, bound))

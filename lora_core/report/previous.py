@@ -1,0 +1,67 @@
+"""The version of a LoRA that was published last, read from its folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from lora_core.judging.scores import EpochFigures
+from lora_core.judging.verdict import Verdict
+from lora_core.recipe import Recipe
+from lora_core.refs import CheckpointRef
+from lora_core.report.publish import published_name
+
+_REPORT = "report.json"
+
+
+class Previous(NamedTuple):
+    """A published version and the figures of its chosen epoch."""
+
+    name: str
+    figures: EpochFigures
+
+
+def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str | None:
+    """The newest version of this character that was published before.
+
+    Args:
+        out: the folder of published LoRAs.
+        recipe: of the version to come; one that lies there under its very name was published before, and only what is
+            older counts.
+        base: what its samples were drawn with.
+
+    Returns:
+        None: there is no earlier version. A text: there is one, and why its figures say nothing about the new one.
+    """
+    target = out / published_name(recipe) / f"{published_name(recipe)}.safetensors"
+    before = target.stat().st_mtime if target.exists() else float("inf")
+    found = [path for path in _versions(out, recipe.name) if path != target and path.stat().st_mtime < before]
+    if not found:
+        return None
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    try:
+        report = json.loads((newest.parent / _REPORT).read_bytes())
+        verdict = Verdict.model_validate(report["verdict"])
+        same_drawing = _drawing(report) == [base.sha256, recipe.model_dump(mode="json")["sampling"]]
+        choice = (verdict.choice.epoch, verdict.choice.weight)
+        figures = next(one for one in verdict.figures.epochs if (one.epoch, one.weight) == choice)
+    except (OSError, ValueError, ValidationError, KeyError, TypeError, StopIteration):
+        return f"{newest.stem}: its {_REPORT} cannot be read, so the new version is not compared with it"
+    if not same_drawing:
+        return f"{newest.stem} was judged on other prompts or another base; the new version is not compared with it"
+    return Previous(newest.stem, figures)
+
+
+def _versions(out: Path, name: str) -> Iterator[Path]:
+    """LoRA files of a character's versions: NAME/NAME.safetensors, NAME-v2/NAME-v2.safetensors …"""
+    for report in out.glob(f"*/{_REPORT}"):
+        folder = report.parent
+        lora = folder / f"{folder.name}.safetensors"
+        if lora.exists() and (folder.name == name or folder.name.startswith(f"{name}-")):
+            yield lora
+
+
+def _drawing(report: dict[str, Any]) -> list[object]:
+    return [report["made"]["base"]["sha256"], {**report["recipe"]["sampling"]}]
