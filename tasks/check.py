@@ -84,7 +84,7 @@ def check_merge(
     return with_gates(store, drawn, [equal, gate])
 
 
-@step("check captions", version=1)
+@step("check captions", version=2)
 def check_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> ReportRef:

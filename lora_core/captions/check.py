@@ -1,5 +1,6 @@
 """Are captions fit for training? What fails, what a person should look at, and for each what to do."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,15 @@ from lora_core.captions import taxonomy, vocabulary
 from lora_core.captions.edit import Edited
 from lora_core.captions.explain import texts
 from lora_core.captions.idle import idle_rules
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical, caption_tags, escaped, spaced, unescaped, unweighted
 from lora_core.dataset import HEIGHTS, SIDES
 from lora_core.errors import CaptionError
 from lora_core.recipe import COMPOSITIONS
 
 _NAMED = 3
+_ALWAYS_THE_CHARACTER = ("hair_color", "eye_color")
+_FEW_PICTURES = 3
 
 MOST_TOKENS = 75
 """CLIP reads 77 tokens, two of which are its own start and end."""
@@ -53,8 +56,22 @@ def examine(
     return (
         *check_captions(made, rules, trigger, seen),
         *check_lengths(made, count_tokens),
+        *_forgotten(edited, rules),
         *(Finding("caption rules", what, fails=False) for what in idle_rules(rules, trigger, edited)),
     )
+
+
+def _forgotten(edited: Sequence[Edited], rules: Rules) -> Iterator[Finding]:
+    """A colour of hair or eyes on most captions: prompts would have to say it, for the trigger does not learn it."""
+    counts = Counter(tag for one in edited for tag in one.tags if taxonomy.family_of(tag) in _ALWAYS_THE_CHARACTER)
+    for tag, count in counts.items():
+        kept = any(matches(tag, pattern) for pattern in rules.keep)
+        if rules.prune and not kept and count >= max(_FEW_PICTURES, len(edited) / 2):
+            what = (
+                f"{spaced(tag)} stands in {count} of {len(edited)} captions, so that the trigger does not learn it: "
+                "put it under memorize, or under keep if prompts are to say it"
+            )
+            yield Finding("caption rules", what, fails=True)
 
 
 def gathered(findings: Iterable[Finding]) -> list[Finding]:

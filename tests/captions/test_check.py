@@ -128,6 +128,27 @@ def test_captions_that_rules_made_pass_their_own_check(entry, table, scores, hal
     assert examine(edited, Rules(), "hc_mina", token_counter()) == ()
 
 
+@pytest.mark.parametrize(
+    ("rules", "pictures", "told"),
+    [
+        ({"memorize": ("cat_ears",)}, 4, True),
+        ({"memorize": ("cat_ears",)}, 2, False),  # too few to tell
+        ({"memorize": ("cat_ears", "blonde_hair")}, 4, False),  # the family goes
+        ({"memorize": ("cat_ears",), "keep": ("pink_hair",)}, 4, False),
+        ({"memorize": ("cat_ears",), "prune": False}, 4, False),
+        ({}, 4, False),
+    ],
+)
+def test_a_hair_colour_that_was_forgotten_fails_unless_it_is_meant(entry, table, scores, half, rules, pictures, told):
+    names = "abcd"[:pictures]
+    manifest = Manifest(entries=tuple(entry(name) for name in names))
+    seen = {name: scores({"1girl": 0.9, "pink_hair": 0.9, "cat_ears": 0.9}, character={}) for name in names}
+    chosen = Rules.model_validate(rules)
+    _, edited = caption(manifest, table(**seen), chosen, "hc_mina", half)
+    forgotten = [one for one in examine(edited, chosen, "hc_mina", len) if "the trigger does not learn it" in one.what]
+    assert [one.fails for one in forgotten] == [True] * told
+
+
 def test_findings_are_gathered_by_matter_with_those_that_fail_first():
     findings = [
         Finding("a", "odd", fails=False),
