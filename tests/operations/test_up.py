@@ -11,12 +11,19 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from fake_hub import running_hub
+from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from running import Up, wait_for
 
 from flows.janitor import janitor
+from flows.place import Place
+from flows.request import recipe_of
 from flows.watch_inbox import watch_inbox
+from lora_core.refs import ReportRef
 from lora_core.store import file_digest
+from tasks.publish import push
+from tasks.runtime import At
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +154,28 @@ def test_new_screenshots_start_one_run_and_nothing_else_does(
     assert up.run(run)["parameters"]["character"] == "momo"
     assert up.run(run)["idempotency_key"].startswith("inbox:momo:2:")
     wait_for(lambda: up.run(run)["state_name"] == "Completed", "the run for the new screenshots")
+
+
+@pytest.mark.usefixtures("on_server")
+def test_the_hubs_token_comes_from_a_secret_block_and_is_nowhere_else(
+    up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    at = At(store=str(tmp_path / "store"))
+    lora = tmp_path / "momo.safetensors"
+    lora.write_bytes(b"weights")
+    files = ReportRef(sha256=at.open_store().put_tree({lora.name: lora}))
+    recipe = recipe_of(Place(home=str(up.project.folder)), "momo")
+    to_hub = recipe.publish.model_copy(update={"repository": "me/momo", "token_block": "hub-token"})
+    Secret(value="hf_in_a_block").save("hub-token", overwrite=True)
+    with running_hub("hf_in_a_block") as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", hub.address)
+        push.fn(recipe.model_copy(update={"publish": to_hub}), files, at)
+    assert hub.files == {"me/momo": {"momo.safetensors": b"weights"}}
+    assert set(hub.tokens) == {"Bearer hf_in_a_block"}
+    assert "hf_in_a_block" not in "".join(capsys.readouterr())
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file() and b"hf_in" in path.read_bytes()]
 
 
 def _runs(up: Up) -> set[str]:
