@@ -81,7 +81,10 @@ class Place(BaseSettings):
         """
         if "\0" in text:
             raise RecipeError(f"{what}: a path must not hold a zero byte")
-        path = (self.folder / Path(text).expanduser()).resolve()
+        try:
+            path = (self.folder / Path(text).expanduser()).resolve()
+        except RuntimeError:
+            raise RecipeError(f"{what} {text!r}: there is no such home folder") from None
         if not any(path.is_relative_to(root) for root in self.roots):
             raise RecipeError(
                 f"{what} {text!r}: outside of the folders that this worker may touch; put it into {self.folder}, or "

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from prefect_server import prefect_server
 from safetensors.torch import save_file
 from small_disk import SmallDisk
 from torch import nn
@@ -209,3 +210,10 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     yield mount
     for disk in mounted:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server for all commands that need none of their own: starting one takes longer than most of them."""
+    with prefect_server(tmp_path_factory.mktemp("server")) as address:
+        yield address

@@ -32,16 +32,20 @@ def successor_gates(before: EpochFigures, after: EpochFigures, name: str, bounds
 
 def _gate(what: str, old: Figure | None, new: Figure | None, bound: float, sign: int, name: str) -> GateResult:
     """Args: sign: 1 where more is better, -1 where less is."""
-    known = old is not None and new is not None
-    beyond = known and sign * (old.mean - new.mean) > bound
-    apart = known and (new.high < old.low if sign > 0 else new.low > old.high)
+    if old is None or new is None:
+        meaning = f"{what}: one of the two has no such figure"
+        return GateResult(
+            name=f"beside {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
+        )
+    beyond = sign * (old.mean - new.mean) > bound
+    apart = new.high < old.low if sign > 0 else new.low > old.high
     return GateResult(
         name=f"beside {name}",
         passed=not (beyond and apart),
-        figure=new.mean if known else None,
-        bound=round(old.mean - sign * bound, 6) if known else 0.0,
+        figure=new.mean,
+        bound=round(old.mean - sign * bound, 6),
         at_least=sign > 0,
-        meaning=what if known else f"{what}: one of the two has no such figure",
+        meaning=what,
         advice=f"{name} stays the last published version; more or better screenshots help, or another seed. The bounds "
         "are [publish] worse_identity and worse_leak; [gates] successor = 'off' publishes all the same",
         details=("may be chance: the two intervals overlap",) if beyond and not apart else (),

@@ -61,7 +61,9 @@ class Curves:
             path = folder / CSV_FILE
             write_atomically(path, _lines([_COLUMNS, *_rows(path, steps)]))
             self._csv = path.open("ab")
-            self._board = SummaryWriter(str(folder), purge_step=steps + 1, flush_secs=30)
+            # A name of its own: it holds seconds only, and a run may be resumed within one.
+            suffix = f".{len(list(folder.glob('events.*')))}"
+            self._board = SummaryWriter(str(folder), purge_step=steps + 1, flush_secs=30, filename_suffix=suffix)
 
     def add(self, figures: Figures) -> None:
         """A step is done."""

@@ -33,6 +33,6 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, drawn: Path, prefect_home: Path) -> Project:
+def project(tmp_path: Path, drawn: Path, prefect_home: Path, api: str) -> Project:
     """A fresh project, nothing computed."""
-    return new_project(tmp_path / "project", drawn, prefect_home)
+    return new_project(tmp_path / "project", drawn, prefect_home, api)

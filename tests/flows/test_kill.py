@@ -45,8 +45,10 @@ def _kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) ->
     return False
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, drawn: Path, prefect_home: Path) -> None:
-    undisturbed = new_project(tmp_path / "undisturbed", drawn, prefect_home)
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
+    tmp_path: Path, drawn: Path, prefect_home: Path, api: str
+) -> None:
+    undisturbed = new_project(tmp_path / "undisturbed", drawn, prefect_home, api)
     done = undisturbed.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     killed = new_project(tmp_path / "killed", drawn, prefect_home)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_home: Path) -> Project:
+def finished(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_home: Path, api: str) -> Project:
     """A project that was run once."""
-    project = new_project(tmp_path_factory.mktemp("finished") / "project", drawn, prefect_home)
+    project = new_project(tmp_path_factory.mktemp("finished") / "project", drawn, prefect_home, api)
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     return project
@@ -26,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_home
 def copied(tmp_path: Path, finished: Project) -> Project:
     """That project with its store, to be changed; the published folder stays behind."""
     shutil.copytree(finished.folder, tmp_path / "project", ignore=shutil.ignore_patterns("out"))
-    return Project(tmp_path / "project", finished.home)
+    return replace(finished, folder=tmp_path / "project")
 
 
 def steps_done(stderr: str) -> tuple[str, ...]:
@@ -66,10 +67,10 @@ def test_the_dry_run_of_a_finished_project_says_that_all_is_cached(finished: Pro
 def test_touching_a_caption_rule_does_neither_tagging_nor_the_style_stage_again(copied: Project) -> None:
     recipe = copied.recipe.read_text()
     copied.recipe.write_text(recipe.replace('"green_eyes"]', '"green_eyes"]\ndrop = ["smile", "blush"]'))
-    again = copied.run("run", "recipe.toml")
+    again = copied.run("run", "recipe.toml", "--until", "train")
     assert again.returncode == 0, again.stderr
     done = steps_done(again.stderr)
-    assert "caption" in done
+    assert {"caption", "train momo"} <= set(done)
     assert not {"tag", "preprocess", "train style", "merge", "check style", "check merge"} & set(done)
 
 
@@ -86,7 +87,7 @@ def test_adding_one_screenshot_processes_one_picture(copied: Project, drawn: Pat
 def test_an_artifact_that_was_deleted_is_made_again_and_only_that(copied: Project) -> None:
     merged = max((copied.folder / "store" / "objects").rglob("*"), key=lambda path: path.stat().st_size)
     merged.unlink()
-    again = copied.run("run", "recipe.toml")
+    again = copied.run("run", "recipe.toml", "--until", "train")
     assert again.returncode == 0, again.stderr
     assert steps_done(again.stderr) == ("merge",)
 
@@ -108,14 +109,16 @@ def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, 
     beside = finished.run("run", "other.toml", "--as", "v2")
     assert beside.returncode == 0, beside.stderr
     assert {"sample", "train momo"} & set(steps_done(beside.stderr)) == set()
+    told = "momo was judged on other prompts or another base; the new version is not compared with it"
+    assert told in " ".join(beside.stderr.split())
     assert (finished.folder / "out" / "momo-v2" / "momo-v2.safetensors").exists()
     assert file_digest(finished.lora) == before
 
 
 def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: Project, tmp_path: Path) -> None:
     """The published figures are made better than any LoRA of two steps can be."""
-    shutil.copytree(finished.folder, tmp_path / "project")
-    project = Project(tmp_path / "project", finished.home)
+    shutil.copytree(finished.folder, tmp_path / "project", ignore=shutil.ignore_patterns("momo-v2*"))
+    project = replace(finished, folder=tmp_path / "project")
     published = project.lora.parent / "report.json"
     report = json.loads(published.read_text())
     for epoch in report["verdict"]["figures"]["epochs"]:
@@ -132,12 +135,3 @@ def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: 
     published_all_the_same = project.run("run", "recipe.toml", "--as", "v2")
     assert published_all_the_same.returncode == 0, published_all_the_same.stderr
     assert (published.parents[1] / "momo-v2" / "momo-v2.safetensors").exists()
-
-
-def test_a_further_version_that_was_judged_otherwise_is_published_and_said_so(finished: Project) -> None:
-    (finished.folder / "other.toml").write_text(finished.recipe.read_text().replace("seeds = [1]", "seeds = [3]"))
-    done = finished.run("run", "other.toml", "--as", "v3")
-    assert done.returncode == 0, done.stderr
-    assert "was judged on other prompts or another base; the new version is not compared with it" in " ".join(
-        done.stderr.split()
-    )

@@ -1,63 +1,31 @@
 """Against a real Prefect server: the run, its steps and their logs are there."""
 
-import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prefect_server import prefect_server
 from small_project import Project
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server that was started for these tests."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("server")),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield _healthy(f"http://127.0.0.1:{port}/api", server)
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+def own_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that knows nothing but these tests."""
+    with prefect_server(tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
-def _healthy(address: str, server: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the server ended while starting"
-        try:
-            if httpx.get(f"{address}/health").is_success:
-                return address
-        except httpx.TransportError:
-            time.sleep(0.5)
-    raise AssertionError("the server did not start within 400 s")
+@pytest.fixture
+def project(project: Project, own_api: str) -> Project:
+    return replace(project, api=own_api)
 
 
 def _all(address: str, what: str) -> list[dict[str, Any]]:
@@ -65,15 +33,15 @@ def _all(address: str, what: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_run_against_a_server_is_seen_there_with_its_steps_and_log_lines(api: str, project: Project) -> None:
-    done = project.run("run", "recipe.toml", "--until", "caption", api=api)
+def test_a_run_against_a_server_is_seen_there_with_its_steps_and_log_lines(own_api: str, project: Project) -> None:
+    done = project.run("run", "recipe.toml", "--until", "caption")
     assert done.returncode == 0, done.stderr
-    (run,) = _all(api, "flow_runs")
+    (run,) = _all(own_api, "flow_runs")
     assert run["state_type"] == "COMPLETED"
     deadline = time.monotonic() + 60  # task runs and logs reach the server a little later
     while time.monotonic() < deadline:
-        steps = {step["name"]: step["state_type"] for step in _all(api, "task_runs")}
-        lines = [line["message"] for line in _all(api, "logs")]
+        steps = {step["name"]: step["state_type"] for step in _all(own_api, "task_runs")}
+        lines = [line["message"] for line in _all(own_api, "logs")]
         if "caption" in steps and any(line.startswith("caption: 4 images") for line in lines):
             break
         time.sleep(1)
@@ -99,11 +67,13 @@ asking()
 """
 
 
-def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answer(api: str, project: Project) -> None:
+def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answer(
+    own_api: str, project: Project
+) -> None:
     asking = subprocess.Popen(
         [sys.executable, "-c", _ASKING],
         cwd=project.folder,
-        env={**project.environment(api), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**project.environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -114,16 +84,16 @@ def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answ
     while not paused and time.monotonic() < deadline:
         assert asking.poll() is None, asking.communicate()
         time.sleep(0.5)
-        paused = [run for run in _all(api, "flow_runs") if run["state_type"] == "PAUSED"]
+        paused = [run for run in _all(own_api, "flow_runs") if run["state_type"] == "PAUSED"]
     (run,) = paused
     keys = run["state"]["state_details"]["run_input_keyset"]
-    form, description = (_input(api, run["id"], keys[name]) for name in ("schema", "description"))
+    form, description = (_input(own_api, run["id"], keys[name]) for name in ("schema", "description"))
     places = {name: field["position"] for name, field in form["properties"].items()}
     assert places == {"decision": 0, "epoch": 1, "weight": 2}
     assert "leak 0.30, at most 0.25" in description
     assert "data:image/jpeg;base64," in description
     resumed = httpx.post(
-        f"{api}/flow_runs/{run['id']}/resume", json={"run_input": {"decision": "go on", "epoch": 7}}, timeout=60
+        f"{own_api}/flow_runs/{run['id']}/resume", json={"run_input": {"decision": "go on", "epoch": 7}}, timeout=60
     )
     assert resumed.raise_for_status().json()["status"] == "ACCEPT"
     out, told = asking.communicate(timeout=300)

@@ -61,6 +61,11 @@ def test_a_worker_without_a_home_lets_forms_name_nothing(monkeypatch: pytest.Mon
         Place().inside("characters/momo", "folder")
 
 
+def test_a_home_that_nobody_has_is_refused(home: Path) -> None:
+    with pytest.raises(RecipeError, match="folder '~0/x': there is no such home folder"):
+        Place(home=str(home)).inside("~0/x", "folder")
+
+
 def test_a_preset_that_is_not_there_comes_with_those_that_are(home: Path) -> None:
     (home / "recipes").mkdir()
     (home / "recipes" / "koikatsu.toml").write_text("")

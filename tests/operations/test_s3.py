@@ -19,19 +19,19 @@ def server() -> Iterator[Mapping[str, str]]:
         yield environment
 
 
-def _worker(folder: Path, drawn: Path, home: Path) -> Project:
-    project = new_project(folder, drawn, home)
+def _worker(folder: Path, drawn: Path, home: Path, api: str) -> Project:
+    project = new_project(folder, drawn, home, api)
     text = project.recipe.read_text()
     project.recipe.write_text(text.replace('store = "store"', f'store = "s3://{BUCKET}/studio"'))
     return project
 
 
 def test_two_workers_with_disks_of_their_own_share_what_they_compute(
-    tmp_path: Path, drawn: Path, server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, drawn: Path, server: Mapping[str, str], api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in server.items():
         monkeypatch.setenv(name, value)
-    one, two = (_worker(tmp_path / name, drawn, tmp_path / "prefect") for name in ("one", "two"))
+    one, two = (_worker(tmp_path / name, drawn, tmp_path / "prefect", api) for name in ("one", "two"))
     monkeypatch.setenv("HEADCANON_CACHE", str(tmp_path / "disk-one"))
     done = one.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr

@@ -13,13 +13,13 @@ from lora_core.store import file_digest
 pytestmark = pytest.mark.slow
 
 
-def test_two_runs_of_one_character_do_the_work_once(tmp_path: Path, drawn: Path) -> None:
-    project = new_project(tmp_path / "project", drawn, tmp_path / "prefect")
+def test_two_runs_of_one_character_do_the_work_once(tmp_path: Path, drawn: Path, api: str) -> None:
+    project = new_project(tmp_path / "project", drawn, tmp_path / "prefect", api)
     runs = [
         subprocess.Popen(
             project.command("run", "recipe.toml", "--out", out),
             cwd=project.folder,
-            env={**project.environment(), "PREFECT_HOME": str(tmp_path / f"prefect-{out}")},
+            env=project.environment(),
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,

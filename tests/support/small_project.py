@@ -65,6 +65,8 @@ class Project:
 
     folder: Path
     home: Path
+    api: str = ""
+    """Of a server; "": each command has one of its own."""
 
     @property
     def recipe(self) -> Path:
@@ -74,22 +76,22 @@ class Project:
     def lora(self) -> Path:
         return self.folder / "out" / "momo" / "momo.safetensors"
 
-    def environment(self, api: str = "") -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The command's own environment: one thread, so that neighbours don't slow it down, and no user settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OMP_"))}
         return {**kept, "PREFECT_HOME": str(self.home), "OMP_NUM_THREADS": "1"} | (
-            {"PREFECT_API_URL": api} if api else {}
+            {"PREFECT_API_URL": self.api} if self.api else {}
         )
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
 
-    def run(self, *arguments: str, api: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`headcanon` with arguments, waited for."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(api),
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -107,11 +109,11 @@ class Project:
         )
 
 
-def new_project(folder: Path, drawn: Path, home: Path) -> Project:
+def new_project(folder: Path, drawn: Path, home: Path, api: str = "") -> Project:
     folder.mkdir()
     for side in ("style", "character"):
         (folder / side).mkdir()
         for file in (drawn / side).iterdir():
             (folder / side / file.name).write_bytes(file.read_bytes())
     (folder / "recipe.toml").write_text(_RECIPE.format(models=MODELS))
-    return Project(folder, home)
+    return Project(folder, home, api)
