@@ -15,7 +15,7 @@ proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
 test: $(STAMP)  ## Every test, two at a time
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers
 	@$(BIN)/ruff check .

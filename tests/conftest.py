@@ -27,6 +27,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: at the end no process is left alone with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 _SHIPPED = Path(__file__).parents[1] / "lora_core/diffusion/configs"
 _LAYOUTS: dict[Architecture, OriginalLayout] = {
     "sd1": OriginalLayout(
