@@ -1,4 +1,4 @@
-"""A tagger with random weights and the widths of a published one (ViT-B/16 at 448 px), but a sixth of its layers."""
+"""A tagger with random weights and the shapes of a published one (ViT-B/16 at 448 px)."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 SIDE_PX, PATCH_PX, WIDTH, LABELS = 448, 16, 768, 9000
-# Each is a block's four projections and its MLP: 12 · WIDTH² multiplications a token. A ViT-B has twelve. What is fast
-# enough beside these two is fast enough beside twelve.
-LAYERS = 2
+# Each is a block's four projections and its MLP: 12 · WIDTH² multiplications a token.
+LAYERS = 12
 # Width before and behind each matrix of a block.
 BLOCK = {
     "query": (WIDTH, WIDTH), "key": (WIDTH, WIDTH), "up": (WIDTH, 4 * WIDTH), "down": (4 * WIDTH, WIDTH),

@@ -19,8 +19,9 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 _LENGTH = 77
 
 
+@functools.cache
 def shipped_tokenizer(*, pad_zero: bool) -> CLIPTokenizer:
-    """CLIP's tokenizer with OpenAI's vocabulary, 49,408 entries.
+    """CLIP's tokenizer with OpenAI's vocabulary, 49,408 entries. The same one every time: nobody may change it.
 
     Args:
         pad_zero: whether short prompts are filled with "!" (id 0), as open_clip does, rather than with the end mark.

@@ -56,24 +56,25 @@ def uneven(options: Training, few: tuple[TrainingSet, ...]) -> Training:
     return chosen
 
 
-def test_two_processes_make_what_one_makes(run: Run, store: Store, uneven: Training) -> None:
-    one, two = (read_lora(store.tree(run(f"{count}", uneven, count).sha256)["hero.safetensors"]) for count in (1, 2))
-    assert one.modules.keys() == two.modules.keys()
-    for name, module in one.modules.items():
-        torch.testing.assert_close(two.modules[name].up, module.up, rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(two.modules[name].down, module.down, rtol=1e-3, atol=1e-5)
-
-
-def test_a_run_of_two_processes_goes_on_to_the_same_bytes(run: Run, uneven: Training) -> None:
+def test_two_processes_make_what_one_makes_and_go_on_to_the_same_bytes(
+    run: Run, store: Store, uneven: Training
+) -> None:
     def stop(done: int, total: int, note: str = "") -> None:
         if done == 2 and note.startswith("loss "):
             raise KeyboardInterrupt
 
     often = uneven.model_copy(update={"checkpoint_minutes": 1e-9})
+    refs = [run(f"{count}", often, count) for count in (1, 2)]
     with pytest.raises(KeyboardInterrupt):
         run("stopped", often, 2, stop)
     assert _no_trainers()
-    assert run("stopped", often, 2) == run("undisturbed", often, 2)
+    assert run("stopped", often, 2) == refs[1]
+
+    one, two = (read_lora(store.tree(ref.sha256)["hero.safetensors"]) for ref in refs)
+    assert one.modules.keys() == two.modules.keys()
+    for name, module in one.modules.items():
+        torch.testing.assert_close(two.modules[name].up, module.up, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(two.modules[name].down, module.down, rtol=1e-3, atol=1e-5)
 
 
 def test_the_end_of_one_process_is_told_and_ends_all(run: Run, uneven: Training) -> None:
