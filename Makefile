@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo proof proof-quick test check format demo-models constraints clean
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo proof proof-quick test test-operations check format demo-models constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
@@ -14,8 +16,11 @@ proof: $(STAMP)  ## Measure the method in the demo world: hours; goes on where i
 proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
-test: $(STAMP)  ## Every test, two at a time
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(STAMP)  ## The tests, two at a time; those of `make test-operations` aside
+	@$(BIN)/pytest $(TWO) -m 'not operations'
+
+test-operations: $(STAMP)  ## The tests that start `headcanon up`, workers, an S3 server and browsers, and kill them
+	@$(BIN)/pytest $(TWO) -m operations
 
 check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers
 	@$(BIN)/ruff check .

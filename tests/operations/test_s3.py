@@ -9,7 +9,7 @@ from small_project import Project, new_project
 
 from lora_core.store import file_digest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.operations]
 
 
 @pytest.fixture(scope="module")
