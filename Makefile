@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo proof proof-quick test test-operations check format demo-models constraints clean
+.PHONY: demo proof proof-quick test test-long check format demo-models constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
@@ -16,11 +16,11 @@ proof: $(STAMP)  ## Measure the method in the demo world: hours; goes on where i
 proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
-test: $(STAMP)  ## The tests, two at a time; those of `make test-operations` aside
-	@$(BIN)/pytest $(TWO) -m 'not operations'
+test: $(STAMP)  ## The tests, two at a time; those of `make test-long` aside
+	@$(BIN)/pytest $(TWO) -m 'not long'
 
-test-operations: $(STAMP)  ## The tests that start `headcanon up`, workers, an S3 server and browsers, and kill them
-	@$(BIN)/pytest $(TWO) -m operations
+test-long: $(STAMP)  ## Those that start servers, workers and browsers, or kill a run again and again
+	@$(BIN)/pytest $(TWO) -m long
 
 check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from lora_core.lora.file import read_lora
 from lora_core.lora.inspect import inspect_file
 from lora_core.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import re
 import pytest
 from small_project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def _words(text: str) -> str:

@@ -13,7 +13,7 @@ from small_project import Project, new_project
 
 from lora_core.store import file_digest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def _any(pattern: str) -> Callable[[Project], bool]:

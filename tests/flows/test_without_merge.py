@@ -6,7 +6,7 @@ import re
 import pytest
 from small_project import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_without_merge_no_style_lora_is_trained_and_the_report_says_so(project: Project) -> None:

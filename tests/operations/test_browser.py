@@ -13,7 +13,7 @@ from running import PATIENCE_SECONDS, Up, wait_for
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make` brings it")
 from playwright.sync_api import Page, expect, sync_playwright
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.operations]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.long]
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _QUIET = (

@@ -12,7 +12,7 @@ from small_project import Project
 from flows.children import Child
 from flows.up import Wanted, worker_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.operations]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CAST = tuple(f"momo{number}" for number in range(1, 4))
 

@@ -104,6 +104,7 @@ def test_the_kubernetes_manifest_asks_for_one_gpu_and_no_root() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 class TestCommands:
     """The server's, the worker's and the health checks' own command lines, on this machine."""
 

@@ -9,7 +9,7 @@ from small_project import Project, new_project
 
 from lora_core.store import file_digest
 
-pytestmark = [pytest.mark.slow, pytest.mark.operations]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

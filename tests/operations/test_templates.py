@@ -69,6 +69,7 @@ def test_every_variable_is_used_and_every_placeholder_is_one(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["docker"])
 def test_prefect_s_own_commands_make_the_pool_and_deploy_to_it(api: str, tmp_path: Path, name: str) -> None:
     """As docs/operations.md has them."""

@@ -10,7 +10,7 @@ from small_project import new_project
 
 from lora_core.store import file_digest
 
-pytestmark = [pytest.mark.slow, pytest.mark.operations]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_two_runs_of_one_character_do_the_work_once(tmp_path: Path, drawn: Path, api: str) -> None:

@@ -25,7 +25,7 @@ from lora_core.store import file_digest
 from tasks.publish import push
 from tasks.runtime import At
 
-pytestmark = [pytest.mark.slow, pytest.mark.operations]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 _LONG = ("preprocess", "tag", "train style", "merge", "train character", "sample", "judge")
 

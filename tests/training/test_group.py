@@ -25,7 +25,7 @@ from lora_core.training.plan import plan
 from lora_core.training.run import train
 from lora_core.training.samples import TrainingSet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 Run = Callable[..., LoraRef]
 
