@@ -65,9 +65,7 @@ def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at:
         if before:
             say(before, mark="!")
         return None
-    found = read_verdict(store, verdict)
-    choice = (found.choice.epoch, found.choice.weight)
-    after = next(one for one in found.figures.epochs if (one.epoch, one.weight) == choice)
+    after = read_verdict(store, verdict).chosen
     return with_gates(store, None, list(successor_gates(before.figures, after, before.name, recipe.publish)))
 
 

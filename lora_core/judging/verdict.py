@@ -9,7 +9,7 @@ from lora_core.judging.classifier import opinions
 from lora_core.judging.epoch import Choice, choose_epoch
 from lora_core.judging.habits import habits_of, traits_of
 from lora_core.judging.likeness import compare
-from lora_core.judging.scores import Evidence, Figures, measure
+from lora_core.judging.scores import EpochFigures, Evidence, Figures, measure
 from lora_core.progress import Progress
 from lora_core.recipe import Judging
 from lora_core.refs import ReportRef
@@ -26,6 +26,12 @@ class Verdict(Frozen):
 
     figures: Figures
     choice: Choice
+
+    @property
+    def chosen(self) -> EpochFigures:
+        """The figures of the epoch and weight that ship."""
+        choice = (self.choice.epoch, self.choice.weight)
+        return next(one for one in self.figures.epochs if (one.epoch, one.weight) == choice)
 
 
 def judge_epochs(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -43,13 +43,11 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
     newest = max(found, key=lambda path: path.stat().st_mtime)
     try:
         report = json.loads((newest.parent / _REPORT).read_bytes())
-        verdict = Verdict.model_validate(report["verdict"])
-        same_drawing = _drawing(report) == [base.sha256, recipe.model_dump(mode="json")["sampling"]]
-        choice = (verdict.choice.epoch, verdict.choice.weight)
-        figures = next(one for one in verdict.figures.epochs if (one.epoch, one.weight) == choice)
+        figures = Verdict.model_validate(report["verdict"]).chosen
+        drawing = report["made"]["base"]["sha256"], report["recipe"]["sampling"]
     except (OSError, ValueError, ValidationError, KeyError, TypeError, StopIteration):
         return f"{newest.stem}: its {_REPORT} cannot be read, so the new version is not compared with it"
-    if not same_drawing:
+    if drawing != (base.sha256, recipe.sampling.model_dump(mode="json")):
         return f"{newest.stem} was judged on other prompts or another base; the new version is not compared with it"
     return Previous(newest.stem, figures)
 
@@ -61,7 +59,3 @@ def _versions(out: Path, name: str) -> Iterator[Path]:
         lora = folder / f"{folder.name}.safetensors"
         if lora.exists() and (folder.name == name or folder.name.startswith(f"{name}-")):
             yield lora
-
-
-def _drawing(report: dict[str, Any]) -> list[object]:
-    return [report["made"]["base"]["sha256"], {**report["recipe"]["sampling"]}]

@@ -16,7 +16,7 @@ from lora_core.recipe import PRESETS
 BASE = str(MODELS / "base")
 
 
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     """Exit status 2, and one line on stderr that holds the words; no traceback."""
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("headcanon: ")]
@@ -39,29 +39,29 @@ def test_help_answers_with_every_command_and_loads_nothing_heavy(project: Projec
 def test_an_empty_folder_is_named(project: Project) -> None:
     for file in (project.folder / "character").iterdir():
         file.unlink()
-    refused(project.run("run", "recipe.toml"), "character", "put screenshots into it")
+    assert_refused(project.run("run", "recipe.toml"), "character", "put screenshots into it")
     assert not (project.folder / "out").exists()
 
 
 def test_a_folder_that_is_not_there_is_named(project: Project) -> None:
     project.recipe.write_text(project.recipe.read_text().replace('style = "style"', 'style = "stile"'))
-    refused(project.run("run", "recipe.toml"), "stile", "no such folder")
+    assert_refused(project.run("run", "recipe.toml"), "stile", "no such folder")
 
 
 def test_an_unknown_recipe_key_comes_with_the_nearest_known_one(project: Project) -> None:
     project.recipe.write_text(project.recipe.read_text().replace("[downscale]\nsize", "[downscale]\nsise"))
-    refused(project.run("run", "recipe.toml"), "recipe.toml", "'downscale.sise'", "did you mean 'size'?")
+    assert_refused(project.run("run", "recipe.toml"), "recipe.toml", "'downscale.sise'", "did you mean 'size'?")
 
 
 def test_a_base_that_is_a_pickle_is_refused_by_content_whatever_its_name(project: Project) -> None:
     (project.folder / "model.safetensors").write_bytes(pickle.dumps({"state_dict": {}}))
     text = project.recipe.read_text().replace(f"base = '{MODELS}/base'", 'base = "./model.safetensors"')
     project.recipe.write_text(text)
-    refused(project.run("run", "recipe.toml"), "model.safetensors", "pickle")
+    assert_refused(project.run("run", "recipe.toml"), "model.safetensors", "pickle")
 
 
 def test_a_force_of_an_unknown_step_names_the_known_ones(project: Project) -> None:
-    refused(project.run("run", "recipe.toml", "--force", "tagg"), "tagg", "'train style'")
+    assert_refused(project.run("run", "recipe.toml", "--force", "tagg"), "tagg", "'train style'")
 
 
 def test_a_lora_that_does_not_fit_the_base_is_refused_and_nothing_is_written(project: Project, tmp_path: Path) -> None:
@@ -71,13 +71,13 @@ def test_a_lora_that_does_not_fit_the_base_is_refused_and_nothing_is_written(pro
     lora = tmp_path / "other.safetensors"
     name = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_k"
     save_file({f"{name}.lora_down.weight": torch.ones(2, 8), f"{name}.lora_up.weight": torch.ones(8, 2)}, lora)
-    refused(project.run("merge", BASE, str(lora), "merged"), "other.safetensors", "sdxl")
+    assert_refused(project.run("merge", BASE, str(lora), "merged"), "other.safetensors", "sdxl")
     assert not (project.folder / "merged").exists()
 
 
 def test_a_truncated_lora_is_named(project: Project, tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
-    refused(project.run("inspect", str(tmp_path / "cut.safetensors")), "cut.safetensors")
+    assert_refused(project.run("inspect", str(tmp_path / "cut.safetensors")), "cut.safetensors")
 
 
 def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_in_it(project: Project) -> None:
@@ -88,7 +88,7 @@ def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_i
     recipe = read_recipe(project.folder / "mine" / "recipe.toml")
     assert recipe.name == "mine"
     assert (project.folder / "mine" / "character" / "upper_body").is_dir()
-    refused(project.run("new", "mine"), "mine", "not empty")
+    assert_refused(project.run("new", "mine"), "mine", "not empty")
 
 
 @pytest.mark.parametrize("method", PRESETS)
@@ -137,7 +137,7 @@ def test_a_store_on_a_full_disk_is_one_clear_line_and_leaves_no_half_file(
 ) -> None:
     disk = small_disk(256)
     done = project.run("preprocess", "character", "pictures", "--store", str(disk / "store"))
-    refused(done, "disk is full", str(disk))
+    assert_refused(done, "disk is full", str(disk))
     assert not list(disk.rglob("*.tmp"))
     assert not (project.folder / "pictures").exists()
 
@@ -145,5 +145,5 @@ def test_a_store_on_a_full_disk_is_one_clear_line_and_leaves_no_half_file(
 @pytest.mark.slow
 def test_an_unreadable_picture_stops_a_run_before_anything_is_trained(project: Project) -> None:
     (project.folder / "character" / "portrait_009.png").write_bytes(b"not a picture at all")
-    refused(project.run("run", "recipe.toml"), "portrait_009.png", "leave_out")
+    assert_refused(project.run("run", "recipe.toml"), "portrait_009.png", "leave_out")
     assert not (project.folder / "out").exists()

@@ -71,12 +71,21 @@ def test_every_epoch_is_a_difference_and_the_report_says_how_it_was_made(finishe
     assert json.loads((folder / "report.json").read_text())["recipe"]["method"] == "difference"
 
 
-def test_another_strength_trains_nothing_again_and_the_dry_run_says_what_it_does(finished: Project) -> None:
-    other = finished.folder / "other.toml"
-    other.write_text(finished.recipe.read_text().replace("rank = 3", "rank = 3\nweight = 0.8"))
-    plan = finished.run("run", "other.toml", "--dry-run")
+def test_all_of_it_is_cached_and_the_dry_run_says_so(finished: Project) -> None:
+    again = finished.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    assert steps_done(again.stderr) == ()
+    plan = finished.run("run", "recipe.toml", "--dry-run")
     assert plan.returncode == 0, plan.stderr
     assert "method difference: a LoRA of look and character minus a LoRA of the look" in plan.stdout
-    assert "Then the style LoRA is subtracted from it at strength 0.8; rank 3 is kept." in plan.stdout
-    steps = dict(re.findall(r"^([a-z ]+?) +(cached|to do) *$", plan.stdout, re.MULTILINE))
-    assert (steps["train style"], steps["train character"], steps["subtract"]) == ("cached", "cached", "to do")
+    assert "Then the style LoRA is subtracted from it at strength 1; rank 3 is kept." in plan.stdout
+    assert "to do" not in plan.stdout
+    assert re.search(r"^subtract +cached$", plan.stdout, re.MULTILINE)
+
+
+def test_another_strength_trains_nothing_again(finished: Project) -> None:
+    other = finished.folder / "other.toml"
+    other.write_text(finished.recipe.read_text().replace("rank = 3", "rank = 3\nweight = 0.8"))
+    again = finished.run("run", "other.toml", "--out", "elsewhere", "--until", "sample")
+    assert again.returncode == 0, again.stderr
+    assert steps_done(again.stderr) == ("subtract", "sample epochs")

@@ -24,3 +24,9 @@ def test_without_merge_no_style_lora_is_trained_and_the_report_says_so(project: 
     assert (made["style_lora"], made["style_check"], made["merge_check"]) == (None, None, None)
     assert "straight on the base model" in (folder / "README.md").read_text()
     assert "merged" not in (folder / "report.html").read_text()
+
+    plan = project.run("run", "recipe.toml", "--dry-run")
+    assert plan.returncode == 0, plan.stderr
+    assert "Style LoRA" not in plan.stdout
+    assert "to do" not in plan.stdout
+    assert plan.stdout.count("cached") == 10

@@ -40,7 +40,7 @@ def change(module: LoraModule) -> torch.Tensor:
     return (scale * up @ down.flatten(1)).reshape(up.shape[0], *down.shape[1:])
 
 
-def near(found: torch.Tensor, expected: torch.Tensor, size: float) -> None:
+def assert_near(found: torch.Tensor, expected: torch.Tensor, size: float) -> None:
     """Equal up to float error, which grows with the size of what was added."""
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * max(size, 1e-3))
 
@@ -50,7 +50,7 @@ def near(found: torch.Tensor, expected: torch.Tensor, size: float) -> None:
 def test_a_lora_minus_itself_is_nothing(found: list[LoraModule]) -> None:
     (a,) = found
     size = float(change(a).abs().max())
-    near(change(concatenated([(a, 1.0), (a, -1.0)])), torch.zeros_like(change(a)), size)
+    assert_near(change(concatenated([(a, 1.0), (a, -1.0)])), torch.zeros_like(change(a)), size)
 
 
 @given(modules(2))
@@ -58,9 +58,9 @@ def test_a_lora_minus_itself_is_nothing(found: list[LoraModule]) -> None:
 def test_a_plus_b_minus_b_is_a(found: list[LoraModule]) -> None:
     a, b = found
     back = concatenated([(concatenated([(a, 1.0), (b, 1.0)]), 1.0), (b, -1.0)])
-    near(change(back), change(a), float(change(a).abs().max() + change(b).abs().max()))
+    assert_near(change(back), change(a), float(change(a).abs().max() + change(b).abs().max()))
     cut_back = cut(back, Size(rank=a.rank)).module
-    near(change(cut_back), change(a), float(change(a).abs().max() + change(b).abs().max()))
+    assert_near(change(cut_back), change(a), float(change(a).abs().max() + change(b).abs().max()))
 
 
 @given(modules(3), st.tuples(*[st.floats(0.1, 2).map(lambda w: w - 1.05)] * 3))
@@ -69,7 +69,7 @@ def test_a_sum_is_the_weighted_sum_of_the_changes(found: list[LoraModule], weigh
     terms = list(zip(found, weights, strict=True))
     total = concatenated(terms)
     assert total.rank == sum(module.rank for module in found)
-    near(change(total), sum((w * change(m) for m, w in terms), torch.zeros(())), 10.0)
+    assert_near(change(total), sum((w * change(m) for m, w in terms), torch.zeros(())), 10.0)
 
 
 def test_modules_of_one_scale_keep_their_numbers_to_the_bit() -> None:
@@ -93,7 +93,7 @@ def test_a_linear_layer_and_a_1x1_convolution_add_up() -> None:
 def test_the_full_rank_changes_nothing(found: list[LoraModule]) -> None:
     (a,) = found
     for size in (Size(rank=a.rank), Size(energy=1.0)):
-        near(change(cut(without_mid(a), size).module), change(a), float(change(a).abs().max()))
+        assert_near(change(cut(without_mid(a), size).module), change(a), float(change(a).abs().max()))
 
 
 @given(modules(1), st.integers(1, 6))

@@ -14,7 +14,7 @@ from flows.up import Wanted, worker_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-CAST = tuple(f"momo{number}" for number in range(1, 4))
+CAST = tuple(f"momo{number}" for number in range(1, 7))
 
 
 @pytest.fixture(scope="module")

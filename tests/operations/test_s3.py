@@ -1,5 +1,6 @@
 """The whole run with its store in a bucket: a second worker, with a disk of its own, finds everything finished."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -40,3 +41,5 @@ def test_two_workers_with_disks_of_their_own_share_what_they_compute(
     assert "✓" not in again.stderr
     assert again.stderr.count("found finished by another run") >= 12
     assert file_digest(one.lora) == file_digest(two.lora)
+    shutil.rmtree(two.lora.parent)
+    assert "cached" in two.run("run", "recipe.toml").stderr  # and now by what lies on its own disk

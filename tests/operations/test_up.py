@@ -85,6 +85,8 @@ def test_a_mistake_is_one_line_in_the_ui_and_no_traceback(up: Up) -> None:
     run = up.state(up.submit("train-character", character="nobody"), "Failed")
     assert "nobody: there is no such folder" in run["state"]["message"]
     assert "no such folder" in up.told("Failed", "nobody")["message"]
+    outside = up.state(up.submit("train-character", character="x", folder="../../etc"), "Failed")
+    assert "outside of the folders that this worker may touch" in outside["state"]["message"]
 
 
 def test_other_options_make_a_second_version_beside_the_first(up: Up, finished: Path) -> None:
