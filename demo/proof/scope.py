@@ -128,4 +128,4 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
 
 
 def _steps(training: Training, samples: int) -> int:
-    return ceil(samples / training.batch) * training.epochs
+    return ceil(samples / training.step_batch) * training.epochs

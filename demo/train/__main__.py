@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from demo.train import export, latents, measure, probe, render, tagger, text, unet, vae
+from demo.train import by_eye, export, latents, measure, probe, render, tagger, text, unet, vae
 from demo.train.loop import prepare_process
 
-STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "measure", "export", "probe")
+STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "measure", "export", "probe", "by-eye")
 MODELS: Final = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -48,6 +48,8 @@ def run_step(step: str, work: Path, minutes: float | None) -> None:
             export.export(work, MODELS)
         case "probe":
             probe.train(work, MODELS, minutes)
+        case "by-eye":
+            by_eye.report(MODELS)
         case _:
             raise ValueError(f"step is {step!r}; allowed: {', '.join(STEPS)}")
 
