@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -58,17 +59,48 @@ def counter_generator(*counters: int, device: torch.device | str = "cpu") -> tor
     return torch.Generator(device).manual_seed(counter_seed(*counters))
 
 
-def make_deterministic(device: torch.device) -> None:
-    """Make torch choose the same kernels every time, for byte-identical training after a resume.
+def set_kernels(device: torch.device, *, deterministic: bool) -> None:
+    """Say which kernels torch may choose in this process.
 
-    On CUDA this sets cuBLAS' workspace, which only takes effect before its first use in the process.
+    On the CPU always the same ones, for byte-identical training after a resume, and elsewhere if `deterministic`; else
+    CUDA takes the fastest, with TF32 (10 bits of mantissa) for float32 matrices.
+
+    On CUDA determinism needs a setting of cuBLAS' that only takes effect before its first use in the process.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    exact = deterministic or device.type == "cpu"
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    torch.use_deterministic_algorithms(exact, warn_only=True)
     if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = exact
+        torch.backends.cudnn.allow_tf32 = not exact
+        torch.set_float32_matmul_precision("highest" if exact else "high")
+        if exact:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def keep_compiled_in(folder: Path) -> None:
+    """Let `torch.compile` keep its kernels in a folder, so that the next process finds them.
+
+    Who set TORCHINDUCTOR_CACHE_DIR already has chosen another folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def answers_at_once(device: torch.device) -> bool:
+    """Whether reading a number costs nothing; a GPU stands still until it is asked for more."""
+    return device.type != "cuda"
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether what is launched now is recorded as a CUDA graph instead of run."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """How pictures' channels lie in memory where convolutions are fastest: last on CUDA's tensor cores."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def numerics() -> dict[str, str]:

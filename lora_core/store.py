@@ -8,6 +8,7 @@
     results/                  Prefect's records of finished tasks
     work/ab12…/               the state of a step that is not finished
     curves/momo-ab12…/        a training's figures, step by step
+    compiled/                 kernels that torch.compile made for this machine's GPU
     locks/ab12….lock          held while somebody works on that step
 
 Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
@@ -244,6 +245,10 @@ class Store:
     def curves_folder(self, name: str) -> Path:
         """Where a training's figures are drawn for a person to watch: of this machine, and no part of any result."""
         return self.root / "curves" / name
+
+    def compiled_folder(self) -> Path:
+        """Where compiled kernels are kept: of this machine, and no part of any result."""
+        return self.root / "compiled"
 
     def drop_work(self, key: str) -> None:
         """The step is finished: its state can go."""

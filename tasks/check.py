@@ -46,7 +46,8 @@ def check_style(
     store = at.open_store("check style")
     look = look_of(load_manifest(store, pictures), load_tags(store, tags))
     with progress("check style", "step") as listen:
-        drawn = sample_style(store, base, lora, tokens, options, Studio(clip_skip, process, at.device), listen)
+        studio = Studio(clip_skip, process, at.device, at.speed)
+        drawn = sample_style(store, base, lora, tokens, options, studio, listen)
     with progress("read style check", "sample") as listen:
         gate = look_gate(store, drawn, "style", look, store.tree(tagger.sha256), least, _STYLE_ADVICE, listen)
     return with_gates(store, drawn, [gate])
@@ -77,7 +78,7 @@ def check_merge(
     look = look_of(load_manifest(store, pictures), load_tags(store, tags))
     equal = merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
     with progress("check merge", "step") as listen:
-        studio = Studio(clip_skip, process, at.device)
+        studio = Studio(clip_skip, process, at.device, at.speed)
         drawn = sample_merged(store, merged, options.style_prompts, options, studio, listen)
     with progress("read merge check", "sample") as listen:
         gate = look_gate(store, drawn, "merged", look, store.tree(tagger.sha256), least, _MERGE_ADVICE, listen)

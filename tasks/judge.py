@@ -65,7 +65,7 @@ def transfer(
     from lora_core.sampling.samples import Column
 
     store, choice = at.open_store("transfer"), read_verdict(at.open_store(), verdict).choice
-    only, studio = Column(choice.epoch, choice.weight), Studio(clip_skip, Process(), at.device)
+    only, studio = Column(choice.epoch, choice.weight), Studio(clip_skip, Process(), at.device, at.speed)
     with progress("transfer", "step") as listen:
         samples = sample_epochs(store, base, lora, sampling, studio, trigger=trigger, progress=listen, only=only)
     edited, training = _edited(store, pictures, tags, rules, trigger, least), load_manifest(store, pictures)

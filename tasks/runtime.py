@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lora_core.errors import HeadcanonError
 from lora_core.progress import Progress as Listener
-from lora_core.recipe import Recipe
+from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
 
 LOG_EVERY_SECONDS = 30.0
@@ -59,6 +59,7 @@ class At(BaseModel):
     device: str = "auto"
     force: tuple[Step, ...] = ()
     processes: int = Field(default=1, ge=1)
+    speed: Speed = Speed()
 
     @classmethod
     def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
@@ -69,7 +70,13 @@ class At(BaseModel):
         """
         place = recipe.runtime
         return cls.model_validate(
-            {"store": place.store, "device": place.device, "processes": place.processes, "force": force}
+            {
+                "store": place.store,
+                "device": place.device,
+                "processes": place.processes,
+                "speed": place.speed,
+                "force": force,
+            }
         )
 
     def open_store(self, step: Step | None = None) -> Store:
@@ -173,13 +180,14 @@ def _log(text: str) -> None:
 
 
 class _ToPerson(logging.Handler):
-    """The library's warnings, for the person at the terminal: Prefect keeps them to itself."""
+    """What the library remarks and warns of, for the person at the terminal: Prefect keeps it to itself."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage(), mark="!")
+        say(record.getMessage(), mark="!" if record.levelno >= logging.WARNING else "·")
 
 
-logging.getLogger("lora_core").addHandler(_ToPerson(logging.WARNING))
+logging.getLogger("lora_core").addHandler(_ToPerson(logging.INFO))
+logging.getLogger("lora_core").setLevel(logging.INFO)
 
 
 class StoppedError(HeadcanonError):

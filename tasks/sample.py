@@ -14,6 +14,6 @@ def sample_epochs(
     from lora_core.sampling import epochs
     from lora_core.sampling.easel import Studio
 
-    store, studio = at.open_store("sample"), Studio(clip_skip, process, at.device)
+    store, studio = at.open_store("sample"), Studio(clip_skip, process, at.device, at.speed)
     with progress("sample epochs", "step") as listen:
         return epochs.sample_epochs(store, base, lora, options, studio, trigger=trigger, progress=listen)

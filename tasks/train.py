@@ -105,4 +105,5 @@ def _train(
             process=process,
             curves=curves,
             processes=at.processes,
+            speed=at.speed,
         )

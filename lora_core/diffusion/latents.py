@@ -1,5 +1,6 @@
 """Pictures to latents, once, in float32: an fp16 VAE overflows on some checkpoints and gives black pictures."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,16 +28,17 @@ class Moments(NamedTuple):
 
 
 @torch.no_grad()
-def moments(vae: AutoencoderKL, pixels: torch.Tensor) -> Moments:
-    """The VAE's latent distribution of a picture, on the CPU.
+def moments(vae: AutoencoderKL, pixels: Sequence[torch.Tensor]) -> list[Moments]:
+    """The VAE's latent distribution of each picture of a batch, on the CPU.
 
     Args:
         vae: in float32.
-        pixels: (3, H, W) in [-1, 1]; H and W divisible by 8.
+        pixels: each (3, H, W) in [-1, 1], all of one size; H and W divisible by 8.
     """
     device = next(vae.parameters()).device
-    distribution = vae.encode(pixels[None].to(device, torch.float32)).latent_dist
-    return Moments(distribution.mean[0].cpu(), distribution.std[0].cpu())
+    distribution = vae.encode(torch.stack(list(pixels)).to(device, torch.float32)).latent_dist
+    found = zip(distribution.mean.cpu(), distribution.std.cpu(), strict=True)
+    return [Moments(mean.clone(), deviation.clone()) for mean, deviation in found]
 
 
 def encode(vae: AutoencoderKL, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -50,4 +52,4 @@ def encode(vae: AutoencoderKL, pixels: torch.Tensor, generator: torch.Generator)
     Returns:
         (4, H / 8, W / 8) float32 on the CPU.
     """
-    return moments(vae, pixels).sample(generator, vae.config.scaling_factor)
+    return moments(vae, [pixels])[0].sample(generator, vae.config.scaling_factor)

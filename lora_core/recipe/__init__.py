@@ -12,6 +12,7 @@ from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
 from lora_core.recipe.pictures import COMPOSITIONS, Composition, Downscale, Preprocess, Set, ShotPlan, Style
 from lora_core.recipe.results import Gates, Judging, Mode, Publish, Sampling
+from lora_core.recipe.speed import Speed
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
 from lora_core.recipe.whole import Recipe, Runtime
 
@@ -41,6 +42,7 @@ __all__ = (
     "Sampling",
     "Set",
     "ShotPlan",
+    "Speed",
     "Style",
     "StyleTraining",
     "Tagger",

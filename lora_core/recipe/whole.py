@@ -10,6 +10,7 @@ from lora_core.recipe.models import Base, Tagger
 from lora_core.recipe.options import TRIGGER, Options
 from lora_core.recipe.pictures import Downscale, Preprocess, Set, ShotPlan, Style
 from lora_core.recipe.results import Gates, Judging, Publish, Sampling
+from lora_core.recipe.speed import Speed
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
 _NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
@@ -36,6 +37,7 @@ class Runtime(Options):
         "stays what it is, and so does the result but for last bits. More than 1 on a CPU: each takes some of its "
         "cores, which helps models so small that two cores are hardly faster than one.",
     )
+    speed: Speed = Speed()
 
 
 class Recipe(Options):

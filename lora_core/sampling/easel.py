@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lora_core.device import pick_device, pick_dtype
+from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
+from lora_core.diffusion.engine import Engine
 from lora_core.lora.adapter import AdapterFile, read_any
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile
 from lora_core.progress import Progress
-from lora_core.recipe import Process, Sampling
+from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
 from lora_core.sampling.infotext import infotext, png_bytes
@@ -18,6 +19,7 @@ from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.store import Store, canonical_json, digest_of
 
 _VERSION = 1
+_DEFAULT_SPEED = Speed()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Studio:
     clip_skip: int
     process: Process
     device: str
+    speed: Speed = _DEFAULT_SPEED
 
 
 class Easel:
@@ -73,7 +76,17 @@ class Easel:
         """The base model."""
         device = pick_device(self.studio.device)
         files, dtype = self.store.tree(self.base.sha256), pick_dtype("auto", device)
-        return load_components(files, device=device, dtype=dtype, process=self.studio.process)
+        components = load_components(files, device=device, dtype=dtype, process=self.studio.process)
+        components.unet.to(memory_format=memory_format(device))
+        return components
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Runs its U-Net. Nothing is compiled unless it has to be: every column's LoRA would need it anew."""
+        speed = self.studio.speed
+        chosen = speed if speed.compile == "on" else speed.model_copy(update={"compile": "off"})
+        what = f"drawing {self.components.architecture}"
+        return Engine(self.components.unet, chosen, cache=self.store.compiled_folder(), what=what)
 
     def draw(self, columns: Sequence[Planned], places: Sequence[Place], progress: Progress) -> Samples:
         """Every place in every column.
@@ -113,7 +126,7 @@ class Easel:
     def _batch(self, planned: Planned, batch: Sequence[Shot], progress: Progress) -> list[str]:
         self._attach(planned)
         digests = []
-        pictures = generate(self.components, batch, self.options, self.studio.clip_skip, progress)
+        pictures = generate(self.components, batch, self.options, self.studio.clip_skip, progress, self.engine)
         for shot, picture in zip(batch, pictures, strict=True):
             digests.append(self.store.put_bytes(png_bytes(picture, self._infotext(planned, shot))))
             self.store.set_record(self._key(planned, shot), digests[-1])
@@ -131,6 +144,7 @@ class Easel:
                 self._read = planned.lora, read_any(self.store.path(planned.lora.sha256), planned.lora.file)
             attach(self.components, self._read[1], planned.column.weight)
         self._attached = wanted
+        self.engine.forget()
 
     def _known(self, planned: Planned, shot: Shot) -> str | None:
         digest = self.store.record(self._key(planned, shot))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
+from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import CheckpointError
 from lora_core.progress import Progress, silent
@@ -35,7 +37,12 @@ class Shot:
 
 
 def generate(
-    components: Components, shots: Sequence[Shot], options: Sampling, clip_skip: int, progress: Progress = silent
+    components: Components,
+    shots: Sequence[Shot],
+    options: Sampling,
+    clip_skip: int,
+    progress: Progress = silent,
+    engine: Engine | None = None,
 ) -> Iterator[Image.Image]:
     """Draw the shots in order, `options.batch` at once, with classifier-free guidance (Ho & Salimans 2022).
 
@@ -48,6 +55,7 @@ def generate(
         options: Steps, CFG scale, scheduler, size and batch.
         clip_skip: Layer of the text encoder, counted from the end; without effect on SDXL.
         progress: Told after every step; a unit is one picture's step.
+        engine: What runs the U-Net; None: nothing but its own forward pass.
 
     Yields:
         RGB pictures of `drawn_size(options)`.
@@ -57,6 +65,7 @@ def generate(
         CheckpointError: memory does not hold a single picture.
     """
     texts = _encode_all(components, [text for shot in shots for text in (shot.prompt, shot.negative)], clip_skip)
+    brush = _Brush(components, texts, options, engine)
     each = steps_of_a_picture(options)
     total = len(shots) * each
     for start in range(0, len(shots), options.batch):
@@ -66,7 +75,7 @@ def generate(
         def told(steps: int, start: int = start, size: int = len(batch), note: str = note) -> None:
             progress(start * each + steps * size, total, note)
 
-        for latent in _fitting_memory(_Brush(components, texts, options), batch, told):
+        for latent in _fitting_memory(brush, batch, told):
             yield to_picture(components, latent)
 
 
@@ -96,6 +105,7 @@ class _Brush:
     components: Components
     texts: Mapping[str, Condition]
     options: Sampling
+    engine: Engine | None = None
 
 
 def _fitting_memory(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
@@ -164,47 +174,50 @@ def _denoise(
 ) -> torch.Tensor:
     """From latents as noisy as the step `first` wants them to clean ones, shape kept."""
     components, options, scheduler = brush.components, brush.options, _scheduler(brush)
+    device = latents.device
     negatives = [shot.negative for shot in shots] if options.cfg > 1 else []
     prompts = (*negatives, *(shot.prompt for shot in shots))
     condition = Condition.joined([brush.texts[text] for text in prompts]).to(components.unet.dtype)
     factor = 2 ** (len(components.vae.config.block_out_channels) - 1)
     height, width = (side * factor for side in latents.shape[-2:])
-    sizes = torch.tensor([SizeIds(height, width, 0, 0, height, width)] * len(prompts))
+    sizes = torch.tensor([SizeIds(height, width, 0, 0, height, width)] * len(prompts)).to(device)
     if first and hasattr(scheduler, "set_begin_index"):  # DDIM goes by the timestep alone
         scheduler.set_begin_index(first)
     for done, timestep in enumerate(scheduler.timesteps[first:], start=1):
         scaled = scheduler.scale_model_input(latents, timestep)
-        predicted = _guided(components, scaled, timestep, condition, sizes, options.cfg)
+        predicted = _guided(brush, scaled, timestep, condition, sizes)
         latents = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
         told(done)
     return latents
 
 
 def _guided(
-    components: Components,
-    latents: torch.Tensor,
-    timestep: torch.Tensor,
-    condition: Condition,
-    sizes: torch.Tensor,
-    cfg: float,
+    brush: _Brush, latents: torch.Tensor, timestep: torch.Tensor, condition: Condition, sizes: torch.Tensor
 ) -> torch.Tensor:
     """The U-Net's prediction, pushed away from the negative prompt: negative + cfg · (prompt - negative).
 
     Args:
-        components: The model.
+        brush: The model and the guidance scale `cfg`, called w + 1 in Ho & Salimans 2022, eq. 6.
         latents: (B, 4, h, w).
         timestep: One for all.
         condition: Of B prompts, or of 2 B texts with the negative prompts in front.
-        sizes: (B, 6) or (2 B, 6), `SizeIds`.
-        cfg: Guidance scale, called w + 1 in Ho & Salimans 2022, eq. 6.
+        sizes: (B, 6) or (2 B, 6), `SizeIds`, on the device.
     """
     repeats = len(sizes) // len(latents)
-    inputs = torch.cat([latents] * repeats).to(components.unet.dtype)
-    predicted = predict(components.unet, inputs, timestep, condition, sizes).float()
+    inputs = torch.cat([latents] * repeats).to(brush.components.unet.dtype)
+    pooled = () if condition.pooled is None else (condition.pooled,)
+    tensors = (inputs, timestep, sizes, condition.states, *pooled)
+    unet, engine = brush.components.unet, brush.engine
+    predicted = (_predict(unet, tensors) if engine is None else engine(_predict, tensors, 0)).float()
     if repeats == 1:
         return predicted
     negative, prompt = predicted.chunk(2)
-    return negative + cfg * (prompt - negative)
+    return negative + brush.options.cfg * (prompt - negative)
+
+
+def _predict(unet: UNet2DConditionModel, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    inputs, timestep, sizes, *texts = tensors
+    return predict(unet, inputs, timestep, Condition(*texts), sizes)
 
 
 @torch.no_grad()

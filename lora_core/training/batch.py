@@ -1,7 +1,7 @@
 """One step's input: which latents, with which noise, at which timestep, under which caption."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,12 @@ from lora_core.recipe import Noise, Training
 from lora_core.training.samples import Picture, Sample, draws
 
 _NOISE, _PERTURBATION = 5, 6
+_TENSORS = ("latents", "noise", "timesteps", "weights", "sizes", "masks", "perturbation")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input, on the CPU.
+    """One step's input, on the CPU as it is drawn.
 
     Attributes:
         latents: (B, 4, h, w) float32.
@@ -32,6 +33,8 @@ class Batch:
         prior: (B,) bool, whether it is a regularization picture.
         masks: (B, 1, h, w) float32, how much each place counts; None: all alike.
         perturbation: (B, 4, h, w) float32, added to the noise that is mixed in; None: nothing.
+        texts: what the text encoders said to the captions, or what they are to read (`TextReader.rows`); empty: not
+            looked up yet.
     """
 
     latents: torch.Tensor
@@ -44,6 +47,7 @@ class Batch:
     prior: torch.Tensor
     masks: torch.Tensor | None = None
     perturbation: torch.Tensor | None = None
+    texts: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -56,7 +60,29 @@ class Batch:
         """The samples from one place up to another."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         cut: dict[str, Any] = {name: None if each is None else each[start:stop] for name, each in values.items()}
-        return Batch(**cut)
+        return Batch(**cut | {"texts": tuple(each[start:stop] for each in self.texts)})
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device, all but `prior`, which decides what is done; a GPU is not waited for."""
+        there = device.type == "cuda"
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            pinned = tensor.pin_memory() if there and tensor.device.type == "cpu" else tensor
+            return pinned.to(device, non_blocking=there)
+
+        return self.filled([moved(each) for each in self.tensors])
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All that a step computes with; None is left out."""
+        found = [getattr(self, name) for name in _TENSORS]
+        return (*(each for each in found if each is not None), *self.texts)
+
+    def filled(self, tensors: Sequence[torch.Tensor]) -> "Batch":
+        """The same batch with these in the place of its `tensors`."""
+        names = [name for name in _TENSORS if getattr(self, name) is not None]
+        changed: dict[str, Any] = dict(zip(names, tensors, strict=False))
+        return replace(self, **changed, texts=tuple(tensors[len(names) :]))
 
 
 def draw_batch(

@@ -1,8 +1,10 @@
 """The pictures' latents: encoded once for a picture and a VAE, kept in the store, held in memory while training."""
 
+import contextlib
 import hashlib
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import AutoencoderKL
@@ -22,6 +24,8 @@ from lora_core.training.samples import Picture
 _LATENT = 3
 # Raised when what is encoded changes.
 _VERSION = 1
+_Name = tuple[str, tuple[int, int]]
+"""A picture's digest, and its bucket."""
 
 
 def cached_latents(
@@ -31,6 +35,7 @@ def cached_latents(
     seed: int,
     progress: Progress,
     total_steps: int,
+    at_once: int = 1,
 ) -> tuple[torch.Tensor, ...]:
     """One latent a picture, from the store or encoded now and kept there.
 
@@ -46,6 +51,8 @@ def cached_latents(
         seed: of the run.
         progress: told which picture is encoded, at step 0 of the training.
         total_steps: of the training.
+        at_once: most pictures that go through the VAE together. More than one can change last bits, and on a CPU
+            nothing is gained by it.
 
     Returns:
         (4, h, w) float32 on the CPU for each picture; pictures of equal bytes and size share one.
@@ -56,17 +63,25 @@ def cached_latents(
     """
     same = [vae_digest(vae), next(vae.parameters()).device.type, numerics()]
     unique = {(picture.entry.image, picture.placement.bucket): picture for picture in pictures}
-    latents: dict[tuple[str, tuple[int, int]], torch.Tensor] = {}
-    for done, (name, picture) in enumerate(unique.items(), 1):
-        key = digest_of(canonical_json(["latent", _VERSION, *name, same]))
-        found = _kept(store, key)
-        if found is None:
-            progress(0, total_steps, f"encoding picture {done}/{len(unique)}")
-            found = _encoded(store, vae, picture)
-            store.set_record(key, store.put_bytes(save(found._asdict())))
-        generator = counter_generator(seed, _LATENT, int(picture.entry.image, 16))
-        latents[name] = found.sample(generator, vae.config.scaling_factor)
+    keys = {name: digest_of(canonical_json(["latent", _VERSION, *name, same])) for name in unique}
+    found = {name: kept for name, key in keys.items() if (kept := _kept(store, key)) is not None}
+    for names in _batches([name for name in unique if name not in found], at_once):
+        progress(0, total_steps, f"encoding picture {list(unique).index(names[0]) + 1}/{len(unique)}")
+        for name, made in zip(names, _encoded(store, vae, [unique[name] for name in names]), strict=True):
+            store.set_record(keys[name], store.put_bytes(save(made._asdict())))
+            found[name] = made
+    latents = {
+        name: found[name].sample(counter_generator(seed, _LATENT, int(name[0], 16)), vae.config.scaling_factor)
+        for name in unique
+    }
     return tuple(latents[picture.entry.image, picture.placement.bucket] for picture in pictures)
+
+
+def _batches(names: Sequence[_Name], size: int) -> Iterator[list[_Name]]:
+    """Names of pictures of one size, in order, so many at most."""
+    for _, members in itertools.groupby(names, key=lambda name: name[1]):
+        same = list(members)
+        yield from (same[start : start + size] for start in range(0, len(same), size))
 
 
 def vae_digest(vae: AutoencoderKL) -> str:
@@ -89,13 +104,21 @@ def _kept(store: Store, key: str) -> Moments | None:
         return None
 
 
-def _encoded(store: Store, vae: AutoencoderKL, picture: Picture) -> Moments:
-    found = moments(vae, picture_tensor(fit(_opened(store, picture.entry), picture.placement)))
-    if not (found.mean.isfinite().all() and found.deviation.isfinite().all()):
-        raise TrainingError(
-            f"{picture.entry.source}: the base model's VAE turns this picture into values that are not finite; "
-            "the VAE is damaged, use another base model"
-        )
+def _encoded(store: Store, vae: AutoencoderKL, pictures: Sequence[Picture]) -> list[Moments]:
+    """Of pictures of one size; where memory does not hold them all, one by one."""
+    pixels = [picture_tensor(fit(_opened(store, picture.entry), picture.placement)) for picture in pictures]
+    found: list[Moments] = []
+    with contextlib.suppress(torch.OutOfMemoryError):
+        found = moments(vae, pixels)
+    if not found:
+        torch.cuda.empty_cache()
+        found = [each for one in pixels for each in moments(vae, [one])]
+    for picture, made in zip(pictures, found, strict=True):
+        if not (made.mean.isfinite().all() and made.deviation.isfinite().all()):
+            raise TrainingError(
+                f"{picture.entry.source}: the base model's VAE turns this picture into values that are not finite; "
+                "the VAE is damaged, use another base model"
+            )
     return found
 
 

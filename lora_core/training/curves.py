@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 from lora_core.disk import disk_errors, write_atomically
 
 CSV_FILE = "curves.csv"
@@ -55,6 +53,8 @@ class Curves:
         Raises:
             StoreError: the disk is full or the folder cannot be written.
         """
+        from tensorboardX import SummaryWriter  # a training that nobody watches does without
+
         self._folder = folder
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -25,9 +25,10 @@ class Dropout:
     def __init__(self, layers: Sequence[LoraLayer], network: Network) -> None:
         self._network = network
         self._samples: Sequence[Counters] = ()
-        wanted = network.dropout or network.rank_dropout or network.module_dropout
-        self._of_peft = bool(wanted) and network.kind in ("loha", "lokr")
-        if wanted and not self._of_peft:
+        self.draws = bool(network.dropout or network.rank_dropout or network.module_dropout)
+        """Whether anything is ever left out."""
+        self._of_peft = self.draws and network.kind in ("loha", "lokr")
+        if self.draws and not self._of_peft:
             for number, layer in enumerate(layers):
                 module: Any = layer.module
                 module.lora_A[ADAPTER].register_forward_hook(self._hook(number))

@@ -1,7 +1,8 @@
 """From where a training stands to its last epoch's file, keeping its state on the way."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from lora_core.lora.adapter import Adapter, write_adapters
 from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
 from lora_core.store import canonical_json
-from lora_core.training.batch import draw_batch
+from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata
+from lora_core.training.feed import fed
 from lora_core.training.group import Group
+from lora_core.training.ledger import Done, Ledger
 from lora_core.training.loop import Outcome, Stepper
-from lora_core.training.plan import Plan
+from lora_core.training.plan import Plan, steps_by_shape
 from lora_core.training.resume import Position, State
-from lora_core.training.samples import epoch_batches, epoch_repeats
+from lora_core.training.samples import Sample, epoch_batches, epoch_repeats
 from lora_core.training.validation import Validation
 
 STATE_FILE = "state.safetensors"
@@ -68,6 +71,8 @@ class Run:
 
     def __init__(self, folder: Path, facts: Facts, machinery: Machinery, numerics: dict[str, str]) -> None:
         self._folder, self._facts, self._machinery, self._numerics = folder, facts, machinery, numerics
+        self._ledger = Ledger(lags=not machinery.stepper.looks_first)
+        self._reported = 0.0
         self._losses: list[float] = []
         self._validation: list[float] = []
         self._curves: Curves | None = None
@@ -104,6 +109,7 @@ class Run:
         """
         facts, self._curves = self._facts, curves
         self._machinery.stepper.group, self._leads = group, group is None or group.rank == 0
+        self._machinery.stepper.expected = steps_by_shape(facts.pictures, facts.options, self._epoch)
         self._validate(epochs=0)
         self._save()
         for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
@@ -115,28 +121,51 @@ class Run:
                 self._save()
 
     def _finish_epoch(self, repeats: Sequence[int], progress: Progress) -> None:
-        options, pictures, machinery = self._facts.options, self._facts.pictures, self._machinery
-        batches = epoch_batches(pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch)
-        total = self._facts.layout.total_steps
-        saved = begun = time.monotonic()
-        for samples in batches[self._batch :]:
-            batch = draw_batch(samples, pictures, machinery.latents, options, self._epoch, machinery.masks)
-            try:
-                outcome = machinery.stepper.step(batch, len(self._losses))
-            except FloatingPointError as error:
-                sources = ", ".join(pictures[sample.picture].entry.source for sample in samples)
-                raise TrainingError(
-                    f"step {len(self._losses) + 1} of {total}: {error}; pictures in the batch: {sources}; "
-                    f"lower the learning rates. The last good state is kept in {self._folder}"
-                ) from error
-            self._losses.append(outcome.loss)
-            self._batch += 1
-            progress(len(self._losses), total, f"loss {_average(self._losses):.4f}")
-            self._draw_curves(outcome, len(samples) / (time.monotonic() - begun))
-            begun = time.monotonic()
+        options, stepper = self._facts.options, self._machinery.stepper
+        batches = epoch_batches(
+            self._facts.pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch
+        )[self._batch :]
+        saved = self._reported = time.monotonic()
+        for samples, batch in zip(batches, fed(map(self._drawn, batches), stepper.device), strict=True):
+            number = len(self._losses) + len(self._ledger)
+            with self._naming(number, samples):
+                launched = stepper.launch(batch, number)
+            self._report(self._ledger.add(launched, samples), progress)
             if time.monotonic() - saved >= options.checkpoint_minutes * 60:
+                self._report(self._ledger.flush(), progress)
                 self._save()
                 saved = time.monotonic()
+        self._report(self._ledger.flush(), progress)
+
+    def _drawn(self, samples: Sequence[Sample]) -> Batch:
+        facts, machinery = self._facts, self._machinery
+        return draw_batch(samples, facts.pictures, machinery.latents, facts.options, self._epoch, machinery.masks)
+
+    def _report(self, steps: Sequence[Done], progress: Progress) -> None:
+        """Steps are over: count them and tell. Nothing is saved of a run before all its steps have been looked at."""
+        now = time.monotonic()
+        rate = sum(len(step.samples) for step in steps) / max(now - self._reported, 1e-9)
+        for step in steps:
+            with self._naming(step.number, step.samples):
+                outcome = step.launched.outcome(*step.figures)
+            self._losses.append(outcome.loss)
+            self._batch += 1
+            progress(len(self._losses), self._facts.layout.total_steps, f"loss {_average(self._losses):.4f}")
+            self._draw_curves(outcome, rate)
+        if steps:
+            self._reported = time.monotonic()
+
+    @contextlib.contextmanager
+    def _naming(self, number: int, samples: Sequence[Sample]) -> Iterator[None]:
+        """Say which step and which pictures gave a loss that is not finite."""
+        try:
+            yield
+        except FloatingPointError as error:
+            sources = ", ".join(self._facts.pictures[sample.picture].entry.source for sample in samples)
+            raise TrainingError(
+                f"step {number + 1} of {self._facts.layout.total_steps}: {error}; pictures in the batch: {sources}; "
+                f"lower the learning rates. The last good state is kept in {self._folder}"
+            ) from error
 
     def _validate(self, epochs: int) -> None:
         """Measure what is held out, behind so many epochs; a resumed run may have done it."""

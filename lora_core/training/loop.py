@@ -1,18 +1,24 @@
 """One training step: pictures' latents in, LoRA matrices a little better."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
+from lora_core.device import answers_at_once, capturing, memory_format
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import predict
+from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.loss import debiased_weight, min_snr_weight, weighted_mse
 from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
 from lora_core.lora.inject import LoraLayer
 from lora_core.lora.norm import limit_norms
-from lora_core.recipe import Training
+from lora_core.recipe import Speed, Training
 from lora_core.training.average import MovingAverage
 from lora_core.training.batch import Batch
 from lora_core.training.dropout import Dropout
@@ -20,6 +26,11 @@ from lora_core.training.group import Group
 from lora_core.training.optim import rate_factor, set_rates
 from lora_core.training.teacher import Teacher
 from lora_core.training.texts import TextReader
+
+Shape = tuple[int, int, int]
+"""Pictures in a batch, and the height and width of their latents."""
+
+_log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
@@ -38,6 +49,37 @@ class Outcome(NamedTuple):
     rates: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A step that a GPU may still be working on.
+
+    Attributes:
+        number: of the step, counted from 0.
+        figures: (3,) on the device: loss, gradient norm, weight norm.
+        rates: as in `Outcome`.
+        overflows: whether gradients may overflow, for an fp16 scaler skips such a step by itself.
+    """
+
+    number: int
+    figures: torch.Tensor
+    rates: tuple[float, float]
+    overflows: bool
+
+    def outcome(self, loss: float, gradient_norm: float, weight_norm: float) -> Outcome:
+        """What it came to, of its `figures`.
+
+        Raises:
+            FloatingPointError: the loss or a gradient is not finite.
+        """
+        _refuse_infinite(loss, gradient_norm, overflows=self.overflows)
+        return Outcome(loss, gradient_norm, weight_norm, self.rates)
+
+
+def _refuse_infinite(loss: float, gradient_norm: float, *, overflows: bool) -> None:
+    if not isfinite(loss) or not (isfinite(gradient_norm) or overflows):
+        raise FloatingPointError(f"loss {loss}, gradient norm {gradient_norm}")
+
+
 class Stepper:
     """Runs steps on one set of models."""
 
@@ -51,16 +93,32 @@ class Stepper:
         clip_skip: int,
         dtype: torch.dtype,
         total_steps: int = 0,
+        speed: Speed | None = None,
+        cache: Path | None = None,
     ) -> None:
+        """Make ready.
+
+        Args:
+            components: the base, with the LoRA in place.
+            layers: of the LoRA.
+            optimizer: over their matrices.
+            options: of the training.
+            clip_skip: layer of the text encoder, counted from the end.
+            dtype: in which the models compute.
+            total_steps: of the whole training.
+            speed: how a GPU is kept busy; None: the defaults.
+            cache: folder for compiled kernels; None: nothing is kept.
+        """
         self._components, self._optimizer, self._options = components, optimizer, options
-        self._device, self._dtype = components.unet.device, dtype
+        self._unet: Any = components.unet
+        self._device, self._dtype = torch.device(components.unet.device), dtype
         self._layers, self._total_steps = layers, total_steps
         self.matrices = [matrix for layer in layers for matrix in layer.matrices.values()]
         """What is trained."""
         self.average = MovingAverage(self.matrices, options.ema_decay) if options.ema_decay else None
         """The moving average, if the recipe wants one."""
         alphas = alphas_cumprod()
-        self._alphas = zero_terminal(alphas) if components.zero_terminal_snr else alphas
+        self._alphas = (zero_terminal(alphas) if components.zero_terminal_snr else alphas).to(self._device)
         self._dropout = Dropout(layers, options.network)
         self._read = TextReader(
             components,
@@ -73,9 +131,51 @@ class Stepper:
         """The processes that share every step; None: this one is all."""
         half = dtype == torch.float16 and self._device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=half)
+        self.expected: Mapping[Shape, int] = {}
+        """How many steps of each shape there will be."""
+        self.looks_first = answers_at_once(self._device)
+        """Whether a step is refused before it changes anything; if not, its figures have to be looked at later."""
+        self._part_size = options.batch
+        self._speed, self._cache = speed or Speed(), cache
+
+    @property
+    def device(self) -> torch.device:
+        """Where steps are computed."""
+        return self._device
+
+    @cached_property
+    def _engine(self) -> Engine:
+        """Made at the first step, when it is known who takes part."""
+        of = f"{self._components.architecture}, rank {self._options.rank}, {str(self._dtype).removeprefix('torch.')}"
+        return Engine(
+            self._components.unet, self._speed, cache=self._cache, what=f"training {of}", hindrance=self._hindrance()
+        )
+
+    def _hindrance(self) -> str:
+        """Why a step cannot be recorded: something in it happens on the CPU, or is another thing every time."""
+        options = self._options
+        hindrances = {
+            "several processes": self.group is not None,
+            f"optimizer = '{options.optimizer}'": options.optimizer != "adamw",
+            "precision = 'fp16'": self.scaler.is_enabled(),
+            "dropout": self._dropout.draws,
+            "prior_preservation = 'teacher'": self._teacher is not None,
+            "gradient_checkpointing = true": options.gradient_checkpointing,
+        }
+        return ", ".join(name for name, there in hindrances.items() if there)
+
+    def placed(self, batch: Batch) -> Batch:
+        """The batch on the device, with what is known of its captions."""
+        with self._autocast():
+            texts = self._read.rows(batch.captions)
+        return replace(batch.to(self._device), texts=texts)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """The weighted loss of a batch, a scalar with a gradient."""
+        """The weighted loss of a batch, a scalar with a gradient; a batch that is not `placed` is first."""
+        batch = batch if batch.texts else self.placed(batch)
         prediction = self._components.prediction_type
         alphas = self._alphas[batch.timesteps]
         weights = batch.weights
@@ -84,34 +184,58 @@ class Stepper:
         if self._options.debiased:
             weights = weights * debiased_weight(snr(alphas), prediction)
         mixed = batch.noise if batch.perturbation is None else batch.noise + batch.perturbation
-        noisy = add_noise(batch.latents, mixed, alphas).to(self._device, self._dtype)
-        wanted = target(batch.latents, batch.noise, alphas, prediction).to(self._device)
-        timesteps = batch.timesteps.to(self._device)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+        noisy = add_noise(batch.latents, mixed, alphas).to(
+            self._device, self._dtype, memory_format=memory_format(self._device)
+        )
+        wanted = target(batch.latents, batch.noise, alphas, prediction)
+        with self._autocast():
             if self._teacher is not None and batch.prior.any():
-                wanted = self._teacher.taught(wanted, batch, noisy, timesteps)
-            condition = self._read(batch.captions).to(self._dtype)
-            predicted = predict(self._components.unet, noisy, timesteps, condition, batch.sizes)
-        masks = None if batch.masks is None else batch.masks.to(self._device)
-        return weighted_mse(predicted, wanted, weights.to(self._device), masks)
+                wanted = self._teacher.taught(wanted, batch, noisy, batch.timesteps)
+            condition = self._read.condition(batch.texts).to(self._dtype)
+            predicted = predict(self._unet, noisy, batch.timesteps, condition, batch.sizes)
+        return weighted_mse(predicted, wanted, weights, batch.masks)
 
     def step(self, batch: Batch, number: int) -> Outcome:
+        """One step, and what it came to; see `launch`."""
+        launched = self.launch(batch, number)
+        return launched.outcome(*launched.figures.tolist())
+
+    def launch(self, batch: Batch, number: int) -> Launched:
         """One step of the optimizer, over a batch that goes through the models in parts of `options.batch`.
 
-        In a group each process is given the whole batch and takes its share.
+        When memory does not hold such a part, the step is taken again in smaller ones, and so are all others; the
+        result is the same. In a group each process is given the whole batch and takes its share.
 
         Args:
             batch: this step's.
             number: of the step, counted from 0.
 
         Raises:
-            FloatingPointError: the loss or a gradient is not finite; nothing was changed. With an fp16 scaler gradients
-                may overflow: it skips such a step by itself.
+            FloatingPointError: on the CPU, if the loss or a gradient is not finite; nothing was changed. A GPU is not
+                waited for: there the figures tell it afterwards.
+            torch.OutOfMemoryError: memory does not hold a single picture; nothing was changed.
         """
-        self._optimizer.zero_grad(set_to_none=True)
-        share = batch if self.group is None else self.group.share(batch)
-        losses = [self._backward(part, len(part) / len(batch)) for part in share.split(self._options.batch)]
-        loss = torch.stack(losses).sum() if losses else torch.zeros((), device=self._device)
+        batch = self.placed(batch)
+        factor = rate_factor(number, self._total_steps, self._options)
+        rates = self._options.unet_lr * factor, self._options.text_encoder_lr * factor
+        set_rates(self._optimizer, factor)
+
+        def advance(unet: Any, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+            self._unet = unet
+            return self._advance(batch.filled(tensors))
+
+        shape = (len(batch), *batch.latents.shape[-2:])
+        figures = self._engine(advance, batch.tensors, self.expected.get(shape, 0))
+        self._unet = self._components.unet
+        if self._options.network.max_norm:
+            limit_norms(self._layers, self._options.network.max_norm)
+        if self.average is not None:
+            self.average.update(number)
+        return Launched(number, figures, rates, self.scaler.is_enabled())
+
+    def _advance(self, batch: Batch) -> torch.Tensor:
+        """Gradients and the optimizer's step; returns `Launched.figures`. On CUDA it waits for nothing."""
+        loss = self._gradients(batch)
         if self.group is not None:
             loss = self.group.add_up(self.matrices, loss)
         self.scaler.unscale_(self._optimizer)
@@ -119,22 +243,32 @@ class Stepper:
         norm = torch.nn.utils.get_total_norm(gradients)
         with torch.no_grad():
             weights = torch.nn.utils.get_total_norm(self.matrices)
-        # the step's only wait for the device
-        value, size, weight_size = torch.stack([loss, norm, weights]).tolist()
-        if not isfinite(value) or not (isfinite(size) or self.scaler.is_enabled()):
-            raise FloatingPointError(f"loss {value}, gradient norm {size}")
+        figures = torch.stack([loss, norm, weights])
+        if self.looks_first:
+            value, size, _ = figures.tolist()
+            _refuse_infinite(value, size, overflows=self.scaler.is_enabled())
         if self._options.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(self.matrices, self._options.max_grad_norm, norm)
-        factor = rate_factor(number, self._total_steps, self._options)
-        set_rates(self._optimizer, factor)
         self.scaler.step(self._optimizer)
         self.scaler.update()
-        if self._options.network.max_norm:
-            limit_norms(self._layers, self._options.network.max_norm)
-        if self.average is not None:
-            self.average.update(number)
-        rates = self._options.unet_lr * factor, self._options.text_encoder_lr * factor
-        return Outcome(value, size, weight_size, rates)
+        return figures
+
+    def _gradients(self, batch: Batch) -> torch.Tensor:
+        """Leave the gradients of this process' share of a batch in the matrices; returns its share of the loss."""
+        share = batch if self.group is None else self.group.share(batch)
+        while True:
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                losses = [self._backward(part, len(part) / len(batch)) for part in share.split(self._part_size)]
+                return torch.stack(losses).sum() if losses else torch.zeros((), device=self._device)
+            except torch.OutOfMemoryError:
+                if self._part_size == 1 or capturing(self._device):
+                    raise
+            # only here, behind the handler, is everything free that the failed pass held
+            self._part_size = min(self._part_size, len(share)) // 2 or 1
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            _log.warning("memory does not hold the batch; it goes through the models %d at a time", self._part_size)
 
     def _backward(self, part: Batch, share: float) -> torch.Tensor:
         """Add the gradients of a part of a step's batch; returns its share of the loss."""

@@ -89,8 +89,12 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
         TrainingError: bitsandbytes is wanted and not there.
     """
     check_optimizer(options)
+    groups = _groups(layers, options)
+    device = groups[0]["params"][0].device
+    if options.optimizer == "adamw" and device.type == "cuda":
+        groups = [group | {"lr": torch.tensor(group["lr"], device=device), "capturable": True} for group in groups]
     with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
-        made: torch.optim.Optimizer = _class(options.optimizer)(_groups(layers, options), **optimizer_settings(options))
+        made: torch.optim.Optimizer = _class(options.optimizer)(groups, **optimizer_settings(options))
     return made
 
 
@@ -154,4 +158,8 @@ def rate_factor(step: int, total_steps: int, options: Training) -> float:
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Every group's learning rate as its own times a factor."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        rate = group["base_lr"] * factor
+        if isinstance(group["lr"], torch.Tensor):  # a recorded step reads it there
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

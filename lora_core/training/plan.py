@@ -1,11 +1,20 @@
 """What a training will do, in figures, before it does it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 
 from lora_core.recipe import Training
-from lora_core.training.samples import TrainingSet, epoch_repeats, hold_out, pictures_of, samples_by_bucket
+from lora_core.training.samples import (
+    Picture,
+    TrainingSet,
+    epoch_repeats,
+    hold_out,
+    pictures_of,
+    samples_by_bucket,
+)
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,18 @@ def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
         prior_loss_weight=options.prior_loss_weight,
         held_out=sum(len(each.manifest.entries) for each in held),
     )
+
+
+def steps_by_shape(pictures: Sequence[Picture], options: Training, first_epoch: int) -> Counter[tuple[int, int, int]]:
+    """How many steps there are from the start of an epoch, by (pictures, height, width in latents)."""
+    found: Counter[tuple[int, int, int]] = Counter()
+    for repeats in islice(epoch_repeats(pictures, options.epochs), first_epoch, None):
+        for (width, height), members in samples_by_bucket(pictures, repeats).items():
+            whole, rest = divmod(len(members), options.step_batch)
+            found[options.step_batch, height // 8, width // 8] += whole
+            if rest:
+                found[rest, height // 8, width // 8] += 1
+    return +found
 
 
 def _set_plan(each: TrainingSet, epochs: list[list[int]]) -> SetPlan:

@@ -133,7 +133,8 @@ class State:
                 for (name, _), average in zip(self._matrices(), self.average, strict=False):
                     average.copy_(file.get_tensor(f"{name}{_AVERAGE}"))
                 for group, values in zip(self.optimizer.param_groups, optimizer["groups"], strict=True):
-                    group.update(values)
+                    # the rate is set by every step, and on a GPU it is a tensor that a recorded step reads
+                    group.update({key: value for key, value in values.items() if key != "lr"})
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise _damaged(path) from error
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
-from lora_core.device import make_deterministic, numerics, pick_device, pick_dtype, use_threads
+from lora_core.device import answers_at_once, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.progress import Progress, silent
-from lora_core.recipe import Process, Training
+from lora_core.recipe import Process, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
 from lora_core.training.cache import cached_latents
@@ -35,6 +35,8 @@ from lora_core.training.validation import Validation
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+_ENCODED_AT_ONCE = 8
+"""On a GPU."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ def train(
     process: Process | None = None,
     curves: Path | None = None,
     processes: int = 1,
+    speed: Speed | None = None,
 ) -> LoraRef:
     """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
 
@@ -70,6 +73,7 @@ def train(
         process: what the recipe says of the base's diffusion process; None: what the base says itself.
         curves: folder for a CSV and TensorBoard's files of every step; None: nobody watches.
         processes: how many share every step's pictures: one a GPU, or on the CPU one for some of its cores.
+        speed: how a GPU is kept busy; None: the defaults.
 
     Returns:
         The files of all epochs, and loss.json with the moving average of the loss.
@@ -86,7 +90,7 @@ def train(
     check_optimizer(options)
     job = Job(
         store, base, tuple(sets), options, name=name, clip_skip=clip_skip, device=pick_device(device), key=key,
-        trigger=trigger, process=process,
+        trigger=trigger, process=process, speed=speed or Speed(),
     )  # fmt: skip
     position = read_position(job.state)
     if position is None or position.step < layout.total_steps:
@@ -117,6 +121,7 @@ class Job:
     key: str
     trigger: str
     process: Process | None
+    speed: Speed
 
     @property
     def folder(self) -> Path:
@@ -149,7 +154,7 @@ def _check_gpus(device: torch.device, processes: int) -> None:
 def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
     """Models loaded, pictures encoded, LoRA in place: a run at its first step, or where its state was saved."""
     store, options = job.store, job.options
-    make_deterministic(job.device)
+    set_kernels(job.device, deterministic=job.speed.deterministic)
     dtype = pick_dtype(options.precision, job.device)
     components = load_components(store.tree(job.base.sha256), device=job.device, dtype=dtype, process=job.process)
     layout = plan(job.sets, options)
@@ -160,8 +165,11 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
     for remark in rate_remarks(options):
         _log.warning("%s", remark)
     everything = (*pictures, *measured)
-    latents = cached_latents(store, components.vae, everything, options.seed, progress, layout.total_steps)
+    at_once = 1 if answers_at_once(job.device) or job.speed.deterministic else _ENCODED_AT_ONCE
+    latents = cached_latents(store, components.vae, everything, options.seed, progress, layout.total_steps, at_once)
+    latents = tuple(latent.to(job.device) for latent in latents)
     components.vae.to("cpu")
+    components.unet.to(memory_format=memory_format(job.device))
     layers = inject(
         components,
         rank=options.rank,
@@ -175,8 +183,9 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
         _compute_twice(components)
     optimizer = build_optimizer(layers, options)
     stepper = Stepper(
-        components, layers, optimizer, options, clip_skip=job.clip_skip, dtype=dtype, total_steps=layout.total_steps
-    )
+        components, layers, optimizer, options, clip_skip=job.clip_skip, dtype=dtype, total_steps=layout.total_steps,
+        speed=job.speed, cache=store.compiled_folder(),
+    )  # fmt: skip
     facts = Facts(
         name=job.name,
         trigger=job.trigger,
@@ -241,7 +250,6 @@ def _clear_when_memory_runs_out(options: Training) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"out of memory with batch {options.batch} at {options.resolution} px; lower batch (raise accumulation to "
-            "keep the result) or resolution, or use gradient_checkpointing or precision 'bf16'. The last good state is "
-            "kept"
+            f"out of memory at {options.resolution} px, one picture at a time; lower the resolution, or use "
+            "gradient_checkpointing or precision 'bf16'. The last good state is kept"
         ) from error

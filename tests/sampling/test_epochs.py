@@ -2,11 +2,15 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fake_graphs import FakeGraphs
 from PIL import Image
 
+from lora_core.diffusion.engine import Engine
+from lora_core.diffusion.recorder import Recorder
 from lora_core.errors import LoraError
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
@@ -69,6 +73,24 @@ def test_pictures_say_how_they_were_made(store: Store, base: CheckpointRef, lora
         "Steps: 2, Sampler: DPM++ 2M Karras, CFG scale: 3, Seed: 2, Size: 64x64, RNG: CPU"
     )
     assert "<lora" not in picture(store, ref, "samples/none/0-2.png").info["parameters"]
+
+
+def test_replayed_steps_draw_the_same_pictures_with_every_columns_own_lora(
+    store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = OPTIONS.model_copy(update={"steps": 6, "prompts": ("a",)})
+    expected = sample(store, base, lora, options)
+    fake = FakeGraphs(lambda inputs: inputs[0].shape)
+
+    class Recording(Engine):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.recorder = Recorder(fake)
+
+    monkeypatch.setattr(easel, "Engine", Recording)
+    forgetful = Store(store.root, forgetful=True)
+    assert sample(forgetful, base, lora, options) == expected
+    assert fake.recorded == 3  # once without a LoRA and once for each of the two epochs
 
 
 def test_a_second_sampling_loads_no_model(
