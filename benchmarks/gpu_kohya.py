@@ -1,0 +1,93 @@
+"""sd-scripts' training, as its users run it, on the same model shapes and options; timed by its own progress bar."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from gpu_models import write_tokenizer
+from gpu_ways import ALPHA, CAPTION, RANK, Work
+from PIL import Image
+
+_BAR = re.compile(r"steps:.*?(\d+)/(\d+) \[")
+_TOKENIZERS = ("openai_clip-vit-large-patch14", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k")
+WARM_UP = 10
+
+
+class KohyaError(Exception):
+    """sd-scripts did not get to its last step."""
+
+
+def write_inputs(folder: Path, pictures: int, side_px: int) -> None:
+    """Pictures with captions in its naming, and the tokenizers that it would look for in the network."""
+    for name in _TOKENIZERS:
+        if not (folder / "tokenizers" / name).exists():
+            write_tokenizer(folder / "tokenizers" / name)
+    shown = folder / f"pictures-{side_px}" / "100_momo"
+    shown.mkdir(parents=True, exist_ok=True)
+    drawn = np.random.default_rng(0)
+    for number in range(pictures):
+        pixels = drawn.integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(shown / f"{number:03d}.png")
+        (shown / f"{number:03d}.txt").write_text(CAPTION)
+
+
+def samples_a_second(scripts: Path, folder: Path, base: Path, work: Work, steps: int, limit_seconds: float) -> float:
+    """Of the steps behind the first ten.
+
+    Args:
+        scripts: its checkout.
+        folder: what `write_inputs` wrote; its output goes there too.
+        base: a diffusers folder.
+        work: what is trained.
+        steps: how many.
+        limit_seconds: it is stopped then.
+
+    Raises:
+        KohyaError: it ended before its last step.
+    """
+    process = subprocess.Popen(
+        [sys.executable, *command(folder, base, work, steps)], cwd=scripts, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, errors="replace",
+    )  # fmt: skip
+    assert process.stderr is not None
+    seen: dict[int, float] = {}
+    last: deque[str] = deque(maxlen=3)
+    watchdog = threading.Timer(limit_seconds, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stderr:  # a progress bar's carriage returns end lines too
+            if found := _BAR.search(line):
+                seen.setdefault(int(found[1]), time.perf_counter())
+            elif line.strip():
+                last.append(line.strip())
+            if steps in seen:
+                break
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+    done = [step for step in seen if step >= min(WARM_UP, steps - 1)]
+    if len(done) < 2:
+        raise KohyaError(" | ".join(last) or "it said nothing")
+    first, final = min(done), max(done)
+    return (final - first) * work.batch / (seen[final] - seen[first])
+
+
+def command(folder: Path, base: Path, work: Work, steps: int) -> list[str]:
+    """Its script and arguments: the method's options, its defaults else, and what every guide turns on."""
+    script = "sdxl_train_network.py" if work.architecture == "sdxl" else "train_network.py"
+    options = {
+        "pretrained_model_name_or_path": base, "train_data_dir": folder / f"pictures-{work.side_px}",
+        "output_dir": folder / "out", "output_name": "kohya", "tokenizer_cache_dir": folder / "tokenizers",
+        "resolution": f"{work.side_px},{work.side_px}", "train_batch_size": work.batch, "max_train_steps": steps,
+        "network_module": "networks.lora", "network_dim": RANK, "network_alpha": ALPHA, "caption_extension": ".txt",
+        "unet_lr": work.options.unet_lr, "text_encoder_lr": work.options.text_encoder_lr, "optimizer_type": "AdamW",
+        "mixed_precision": "bf16", "save_model_as": "safetensors", "seed": 1, "max_data_loader_n_workers": 2,
+    }  # fmt: skip
+    flags = ["--sdpa", "--cache_latents", "--persistent_data_loader_workers"]
+    return [script, *(text for name, value in options.items() for text in (f"--{name}", str(value))), *flags]
