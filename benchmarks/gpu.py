@@ -168,7 +168,7 @@ class Bench:
     def _written(self, work: Work) -> Path:
         folder = self._folder / work.architecture
         if not folder.exists():
-            write(make(work.architecture, torch.device("cpu"), self._dtype, toy=self._asked.toy), folder)
+            write(make(work.architecture, self._device, self._dtype, toy=self._asked.toy), folder)
         return folder
 
     def _memory(self) -> float:

@@ -31,7 +31,7 @@ class Size(NamedTuple):
     side_px: int = 512
     small_px: int = 384
     batch: int = 1
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling(seeds=(1,), weights=(1.0,))
 
 
 class Clock:

@@ -90,11 +90,14 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
     """
     check_optimizer(options)
     groups = _groups(layers, options)
-    device = groups[0]["params"][0].device
-    if options.optimizer == "adamw" and device.type == "cuda":
+    device = next(iter(layers[0].matrices.values())).device
+    recordable = options.optimizer == "adamw" and device.type == "cuda"
+    if recordable:
         groups = [group | {"lr": torch.tensor(group["lr"], device=device), "capturable": True} for group in groups]
     with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
         made: torch.optim.Optimizer = _class(options.optimizer)(groups, **optimizer_settings(options))
+    if recordable:  # torch warns of steps that could be recorded and are not; the first ones of every size never are
+        made._warned_capturable_if_run_uncaptured = True
     return made
 
 

@@ -14,7 +14,7 @@ from transformers import get_scheduler
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
-from lora_core.training.optim import build_optimizer, rate_factor, rate_remarks
+from lora_core.training.optim import build_optimizer, rate_factor, rate_remarks, set_rates
 from lora_core.training.resume import Position, State
 
 
@@ -154,3 +154,21 @@ def test_prodigy_with_two_rates_is_refused() -> None:
         Training.model_validate(
             {"optimizer": "prodigy", "unet_lr": 1, "text_encoder_lr": 1, "network": {"block_lr": ["IN = 0.5"]}}
         )
+
+
+def test_a_rate_that_is_a_tensor_is_set_in_place_and_steps_by_it() -> None:
+    """As on a GPU, where a recorded step reads the rate from the same memory every time."""
+    parameters = [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2)]
+    for parameter in parameters:
+        parameter.grad = torch.tensor([0.5, 0.25])
+    number, tensor = (
+        torch.optim.AdamW([{"params": [parameter], "lr": rate, "base_lr": 1e-2}], fused=True)
+        for parameter, rate in zip(parameters, (1e-2, torch.tensor(1e-2)), strict=True)
+    )
+    there = tensor.param_groups[0]["lr"]
+    for optimizer in (number, tensor):
+        set_rates(optimizer, 0.5)
+        optimizer.step()
+    assert tensor.param_groups[0]["lr"] is there
+    assert there.item() == pytest.approx(5e-3)
+    torch.testing.assert_close(parameters[1], parameters[0])
