@@ -1,7 +1,6 @@
 """Figures of every epoch × weight, read from its samples. Each stands alone; nothing is folded into one number."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from pydantic import Field
@@ -9,11 +8,11 @@ from pydantic import Field
 from lora_core.dataset import Frozen, TagTable
 from lora_core.errors import DatasetError
 from lora_core.judging.bootstrap import Figure, nested
-from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS, asks_for_a_place, tags_of_prompt
-from lora_core.judging.likeness import Likeness, Nearest
+from lora_core.judging.evidence import Evidence, Pair, probability
+from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS
+from lora_core.judging.likeness import Nearest
+from lora_core.judging.picture import Measure, Picture, of_picture
 from lora_core.sampling.samples import NO_LORA, Column, Sample, Samples
-
-_NO_ANSWER = ("1girl", "1boy", "1other", "solo")
 
 
 class TagRise(Frozen):
@@ -41,6 +40,7 @@ class EpochFigures(Frozen):
     second: Figure | None = Field(default=None, description="Rise of the look by the second opinion.")
     traits: tuple[TagRise, ...] = ()
     looks: tuple[TagRise, ...] = ()
+    pictures: tuple[Picture, ...] = Field(default=(), repr=False, description="What the figures are the means of.")
 
 
 class Without(Frozen):
@@ -62,37 +62,6 @@ class Figures(Frozen):
     not_measured: tuple[str, ...] = Field(description="Tags that the tagger does not know.")
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known of the samples.
-
-    Attributes:
-        table: the tagger's scores.
-        labels: tags that the tagger knows.
-        likeness: distances between pictures.
-        traits: what the character is.
-        habits: what its screenshots have in common besides.
-        copy_bits: a sample this near to a screenshot is a copy.
-        second: image digest → probability of the look by a second opinion; empty: there is none.
-    """
-
-    table: TagTable
-    labels: Collection[str]
-    likeness: Likeness
-    traits: tuple[str, ...]
-    habits: tuple[str, ...] = ()
-    copy_bits: int = 32
-    second: Mapping[str, float] | None = None
-
-    def known(self, tags: Sequence[str]) -> tuple[str, ...]:
-        """The tags that can be measured, each once."""
-        return tuple(tag for tag in dict.fromkeys(tags) if tag in self.labels)
-
-
-Pair = tuple[Sample, Sample]
-"""A sample, and the one of the same prompt and seed without the LoRA."""
-
-
 def measure(samples: Samples, evidence: Evidence) -> Figures:
     """Every figure of every epoch × weight; rises are over the same prompts and seeds without the LoRA.
 
@@ -111,12 +80,13 @@ def measure(samples: Samples, evidence: Evidence) -> Figures:
             pairs = [(sample, _partner(sample, base)) for sample in samples.of(*column)]
             epochs.append(_column(column, files[column.epoch], pairs, evidence))
     drawn = list(base.values())
+    alone = [of_picture((sample, sample), evidence) for sample in drawn]
     return Figures(
         epochs=tuple(epochs),
         without=Without(
-            obedience=_obedience(drawn, evidence),
+            obedience=mean_of(alone, "obedience"),
             diversity=_diversity(drawn, evidence),
-            copying=_copying(drawn, evidence),
+            copying=mean_of(alone, "copying"),
         ),
         traits=evidence.known(evidence.traits),
         habits=evidence.known(evidence.habits),
@@ -125,36 +95,33 @@ def measure(samples: Samples, evidence: Evidence) -> Figures:
     )
 
 
+def mean_of(pictures: Sequence[Picture], measure: Measure) -> Figure | None:
+    """The mean over the pictures that the measure says anything of; None: it says nothing of any."""
+    found = [(each, value) for each in pictures if (value := each.value(measure)) is not None]
+    return _figure([value for _, value in found], [each.prompt_index for each, _ in found])
+
+
 def _column(column: Column, file: str, pairs: Sequence[Pair], evidence: Evidence) -> EpochFigures:
     table, traits, looks = evidence.table, evidence.known(evidence.traits), evidence.known(LEAK_TAGS)
     drawn = [sample for sample, _ in pairs]
+    pictures = tuple(of_picture(pair, evidence) for pair in pairs)
     return EpochFigures(
         epoch=column.epoch,
         weight=column.weight,
         file=file,
-        identity=_rise(pairs, table, _not_asked(traits)),
-        leak=_rise(pairs, table, _not_asked(looks)),
-        background=_rise(pairs, table, _beside_a_place(evidence.known(PLAIN_TAGS))),
-        habits=_rise(pairs, table, _not_asked(evidence.known(evidence.habits))),
-        obedience=_obedience(drawn, evidence),
-        copying=_copying(drawn, evidence),
-        nearest=min(_nearest(drawn, evidence), key=lambda found: found.bits, default=None),
+        identity=mean_of(pictures, "identity"),
+        leak=mean_of(pictures, "leak"),
+        background=mean_of(pictures, "background"),
+        habits=mean_of(pictures, "habits"),
+        obedience=mean_of(pictures, "obedience"),
+        copying=mean_of(pictures, "copying"),
+        nearest=min(evidence.nearest(drawn), key=lambda found: found.bits, default=None),
         diversity=_diversity(drawn, evidence),
-        second=_second(pairs, evidence),
+        second=mean_of(pictures, "second"),
         traits=_tag_rises(pairs, table, traits),
         looks=_tag_rises(pairs, table, (*looks, *evidence.known(PLAIN_TAGS))),
+        pictures=pictures,
     )
-
-
-def probability(sample: Sample, table: TagTable, tag: str) -> float:
-    """What the tagger gives a general tag on a sample; 0 below its floor.
-
-    Raises:
-        DatasetError: the picture was not tagged.
-    """
-    if sample.image not in table.images:
-        raise DatasetError(f"{sample.file}: no tagger scores for this sample; tag the samples again")
-    return table.images[sample.image].general.get(tag, 0.0)
 
 
 def _partner(sample: Sample, base: Mapping[tuple[int, int], Sample]) -> Sample:
@@ -164,75 +131,17 @@ def _partner(sample: Sample, base: Mapping[tuple[int, int], Sample]) -> Sample:
         raise DatasetError(f"{sample.file}: was not drawn without the LoRA; sample the epochs again") from None
 
 
-Counts = Callable[[tuple[str, ...]], list[str]]
-"""From a prompt's tags to the tags that count on it."""
-
-
-def _not_asked(tags: Sequence[str]) -> Counts:
-    return lambda asked: [tag for tag in tags if tag not in asked]
-
-
-def _beside_a_place(tags: Sequence[str]) -> Counts:
-    return lambda asked: list(tags) if asks_for_a_place(asked) else []
-
-
-def _rise(pairs: Sequence[Pair], table: TagTable, counts: Counts) -> Figure | None:
-    """Mean over tags first, then over pictures, so that every prompt × seed is one value."""
-    values = []
-    for drawn, base in pairs:
-        tags = counts(tags_of_prompt(drawn.prompt))
-        if tags:
-            rise = fmean(probability(drawn, table, tag) - probability(base, table, tag) for tag in tags)
-            values.append((drawn, rise))
-    return _figure(values)
-
-
-def _obedience(drawn: Sequence[Sample], evidence: Evidence) -> Figure | None:
-    """How many people there are is left out, and so is what the LoRA brings by itself."""
-    values = []
-    for sample in drawn:
-        own = {*_NO_ANSWER, *evidence.traits, *LEAK_TAGS}
-        asked = [tag for tag in evidence.known(tags_of_prompt(sample.prompt)) if tag not in own]
-        if asked:
-            values.append((sample, fmean(probability(sample, evidence.table, tag) for tag in asked)))
-    return _figure(values)
-
-
-def _copying(drawn: Sequence[Sample], evidence: Evidence) -> Figure | None:
-    nearest = _nearest(drawn, evidence)
-    return _figure(
-        [(sample, float(found.bits <= evidence.copy_bits)) for sample, found in zip(drawn, nearest, strict=False)]
-    )
-
-
-def _nearest(drawn: Sequence[Sample], evidence: Evidence) -> list[Nearest]:
-    found = evidence.likeness.nearest
-    return [found[sample.image] for sample in drawn] if found else []
-
-
 def _diversity(drawn: Sequence[Sample], evidence: Evidence) -> Figure | None:
     """Pairs of seeds within each prompt; None with one seed."""
-    prompts: dict[int, list[Sample]] = {}
+    prompts: dict[int, list[str]] = {}
     for sample in drawn:
-        prompts.setdefault(sample.prompt_index, []).append(sample)
-    return _figure(
-        [
-            (own[0], distance)
-            for own in prompts.values()
-            for distance in evidence.likeness.spread([sample.image for sample in own])
-        ]
-    )
+        prompts.setdefault(sample.prompt_index, []).append(sample.image)
+    found = [(index, distance) for index, own in prompts.items() for distance in evidence.likeness.spread(own)]
+    return _figure([distance for _, distance in found], [index for index, _ in found])
 
 
-def _second(pairs: Sequence[Pair], evidence: Evidence) -> Figure | None:
-    seen = evidence.second
-    return _figure([(drawn, seen[drawn.image] - seen[base.image]) for drawn, base in pairs]) if seen else None
-
-
-def _figure(values: Sequence[tuple[Sample, float]]) -> Figure | None:
-    if not values:
-        return None
-    return nested([value for _, value in values], [(sample.prompt_index,) for sample, _ in values])
+def _figure(values: Sequence[float], prompts: Sequence[int]) -> Figure | None:
+    return nested(values, [(prompt,) for prompt in prompts]) if values else None
 
 
 def _tag_rises(pairs: Sequence[Pair], table: TagTable, tags: Sequence[str]) -> tuple[TagRise, ...]:

@@ -7,9 +7,10 @@ from lora_core.captions.edit import Edited
 from lora_core.dataset import Frozen, Manifest
 from lora_core.judging.classifier import opinions
 from lora_core.judging.epoch import Choice, choose_epoch
+from lora_core.judging.evidence import Evidence
 from lora_core.judging.habits import habits_of, traits_of
 from lora_core.judging.likeness import compare
-from lora_core.judging.scores import EpochFigures, Evidence, Figures, measure
+from lora_core.judging.scores import EpochFigures, Figures, measure
 from lora_core.progress import Progress
 from lora_core.recipe import Judging
 from lora_core.refs import ReportRef

@@ -9,6 +9,7 @@ from lora_core.judging.checks import read_gates
 from lora_core.judging.epoch import RULE
 from lora_core.judging.verdict import read_verdict
 from lora_core.refs import ReportRef
+from lora_core.report.beside import Readings, beside_each_other, readings
 from lora_core.report.data import Drawn, EpochRow
 from lora_core.report.figures import baseline, rows_of
 from lora_core.report.html import environment, measures
@@ -27,6 +28,7 @@ class Variant(Frozen):
     reason: str = Field(default="", description="Why this epoch, or why it failed.")
     checks: tuple[tuple[str, bool], ...] = Field(default=(), description="Line of each check, and whether it passed.")
     samples: tuple[Drawn, ...] = Field(default=(), repr=False, description="The chosen epoch's, and the base's own.")
+    readings: Readings = Field(default=Readings(), repr=False, description="Of the chosen epoch's samples.")
 
     @property
     def chosen(self) -> EpochRow | None:
@@ -64,6 +66,7 @@ def variant(
             )
             for one in shown
         ),
+        readings=readings(found.chosen.pictures, found.figures),
     )  # fmt: skip
 
 
@@ -72,6 +75,7 @@ def render_comparison(variants: Sequence[Variant], max_leak: float) -> str:
     rows = [row for each in variants for row in each.rows]
     drawn = [each for each in variants if each.samples]
     chosen = [(each.name, each.chosen) for each in variants if each.chosen]
+    beside = beside_each_other([(each.name, each.readings) for each in variants])
     return (
         environment()
         .get_template("compare.html.j2")
@@ -80,6 +84,10 @@ def render_comparison(variants: Sequence[Variant], max_leak: float) -> str:
             without=next((each.without for each in variants if each.without), None),
             measures=measures(rows),
             plot=variants_plot(chosen, max_leak),
+            beside=beside,
+            paired=[
+                (name, field) for name, field in measures(rows) if any(field in each.differences for each in beside)
+            ],
             grid=_grid(drawn),
             shown=[each.name for each in drawn],
             rule=RULE,

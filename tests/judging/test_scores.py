@@ -6,8 +6,9 @@ import pytest
 
 from lora_core.dataset import Scores, TagTable
 from lora_core.errors import DatasetError
+from lora_core.judging.evidence import Evidence
 from lora_core.judging.likeness import Likeness, Nearest
-from lora_core.judging.scores import EpochFigures, Evidence, Figures, measure
+from lora_core.judging.scores import EpochFigures, Figures, measure
 from lora_core.sampling.samples import Sample, Samples
 from lora_core.store import digest_of
 

@@ -6,8 +6,11 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from lora_core.judging.picture import Picture
+from lora_core.report.beside import Readings, beside_each_other
 from lora_core.report.compare import Variant, render_comparison
 from lora_core.report.data import Drawn, EpochRow, Interval
+from lora_core.store import digest_of
 
 
 def png(colour: str) -> bytes:
@@ -77,3 +80,51 @@ def test_a_failed_variant_is_shown_with_its_error_and_spoils_nothing() -> None:
 @pytest.mark.parametrize("variants", [[BROKEN, BROKEN], []])
 def test_a_page_of_nothing_but_failures_renders(variants: list[Variant]) -> None:
     assert "</html>" in render_comparison(variants, 0.25)
+
+
+TAGS = {"identity": ("cat_ears", "pink_hair"), "leak": ("nose",), "habits": ()}
+
+
+def read(identity: float, *, base: str = "base", tags: dict[str, tuple[str, ...]] = TAGS) -> Readings:
+    return Readings(
+        pictures=tuple(
+            Picture(
+                prompt_index=prompt, seed=seed, base=digest_of(f"{base}/{prompt}/{seed}".encode()),
+                identity=identity + 0.1 * prompt, leak=0.2, background=None, habits=None, copying=0.0, obedience=0.5,
+                second=None,
+            )
+            for prompt in (0, 1)
+            for seed in (1, 2)
+        ),
+        tags=tags,
+    )  # fmt: skip
+
+
+def test_every_two_variants_are_told_apart_pair_by_pair() -> None:
+    found = beside_each_other([("note", read(0.5)), ("broken", Readings()), ("naive", read(0.3)), ("low", read(0.5))])
+    assert [(one.name, one.other, one.pairs) for one in found] == [
+        ("naive", "note", 4), ("low", "note", 4), ("low", "naive", 4)
+    ]  # fmt: skip
+    assert found[0].differences["identity"].mean == pytest.approx(-0.2)
+    assert [one.apart("identity") for one in found] == [True, False, True]
+    assert not found[0].apart("leak")
+
+
+def test_what_was_measured_by_other_tags_or_drawn_on_another_base_is_not_compared() -> None:
+    (traits,) = beside_each_other([("note", read(0.5)), ("naive", read(0.3, tags={**TAGS, "identity": ("cat_ears",)}))])
+    assert (traits.pairs, set(traits.differences)) == (4, {"leak", "copying", "obedience"})
+    (base,) = beside_each_other([("note", read(0.5)), ("naive", read(0.3, base="another"))])
+    assert (base.pairs, base.differences) == (0, {})
+
+
+def test_the_page_has_a_line_for_every_two_and_marks_what_differs() -> None:
+    pair = [
+        made(name, identity, 0.1).model_copy(update={"readings": read(identity)})
+        for name, identity in (("note", 0.5), ("naive", 0.3))
+    ]
+    html = render_comparison(pair, 0.25)
+    table = html.partition("Differences, picture by picture")[2].partition("</table>")[0]
+    assert "naive − note" in table
+    assert '<td class="figure apart">−0.20' in table
+    assert table.count("apart") == 1
+    assert "Differences, picture by picture" not in render_comparison([made("note", 0.5, 0.1), BROKEN], 0.25)

@@ -1,0 +1,55 @@
+"""All that is known of a set of samples before anything is concluded from it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from lora_core.dataset import TagTable
+from lora_core.errors import DatasetError
+from lora_core.judging.likeness import Likeness, Nearest
+from lora_core.sampling.samples import Sample
+
+Pair = tuple[Sample, Sample]
+"""A sample, and the one of the same prompt and seed without the LoRA."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the tagger, the hashes and the captions say.
+
+    Attributes:
+        table: the tagger's scores.
+        labels: tags that the tagger knows.
+        likeness: distances between pictures.
+        traits: what the character is.
+        habits: what its screenshots have in common besides.
+        copy_bits: a sample this near to a screenshot is a copy.
+        second: image digest → probability of the look by a second opinion; empty: there is none.
+    """
+
+    table: TagTable
+    labels: Collection[str]
+    likeness: Likeness
+    traits: tuple[str, ...]
+    habits: tuple[str, ...] = ()
+    copy_bits: int = 32
+    second: Mapping[str, float] | None = None
+
+    def known(self, tags: Sequence[str]) -> tuple[str, ...]:
+        """The tags that can be measured, each once."""
+        return tuple(tag for tag in dict.fromkeys(tags) if tag in self.labels)
+
+    def nearest(self, drawn: Sequence[Sample]) -> list[Nearest]:
+        """The screenshot most like each sample; nothing without screenshots."""
+        found = self.likeness.nearest
+        return [found[sample.image] for sample in drawn] if found else []
+
+
+def probability(sample: Sample, table: TagTable, tag: str) -> float:
+    """What the tagger gives a general tag on a sample; 0 below its floor.
+
+    Raises:
+        DatasetError: the picture was not tagged.
+    """
+    if sample.image not in table.images:
+        raise DatasetError(f"{sample.file}: no tagger scores for this sample; tag the samples again")
+    return table.images[sample.image].general.get(tag, 0.0)
