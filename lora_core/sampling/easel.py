@@ -18,7 +18,7 @@ from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.store import Store, canonical_json, digest_of
 
-_VERSION = 1
+_VERSION = 2
 _DEFAULT_SPEED = Speed()
 
 

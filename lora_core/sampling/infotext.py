@@ -1,12 +1,10 @@
 """How a picture was made, in the words web UIs read back: A1111's `parameters` text inside the PNG."""
 
 import re
-from io import BytesIO
-from pathlib import Path
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from lora_core.disk import write_atomically
+from lora_core.images import png
 from lora_core.recipe import Sampling
 from lora_core.sampling.generate import Shot
 from lora_core.sampling.schedulers import SAMPLER_NAMES
@@ -58,16 +56,4 @@ def escaped(text: str) -> str:
 
 def png_bytes(picture: Image.Image, parameters: str) -> bytes:
     """A PNG with the infotext in it; equal pictures and texts give equal bytes."""
-    info = PngImagePlugin.PngInfo()
-    if parameters.isascii():
-        info.add_text("parameters", parameters)
-    else:
-        info.add_itxt("parameters", parameters)
-    buffer = BytesIO()
-    picture.save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
-def save_png(picture: Image.Image, path: Path, parameters: str) -> None:
-    """Write a picture with its infotext, whole or not at all."""
-    write_atomically(path, png_bytes(picture, parameters))
+    return png.png_bytes(picture, {"parameters": parameters})
