@@ -1,6 +1,7 @@
 """Between two stages: go on, ask a person, or end the run. What is finished stays cached either way."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flows.asking import Answer, EpochAnswer, Question, ask
 from lora_core.errors import GateError
@@ -13,6 +14,10 @@ from lora_core.store import canonical_json, digest_of
 from tasks.judge import overrule
 from tasks.publish import hold_back
 from tasks.runtime import At, say
+
+if TYPE_CHECKING:
+    from lora_core.judging.scores import EpochFigures
+    from lora_core.judging.verdict import Verdict
 
 
 def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> None:
@@ -42,8 +47,7 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
     """
     from lora_core.judging.verdict import read_verdict
 
-    store, mode = at.open_store(), recipe.gates.epoch
-    found = read_verdict(store, verdict)
+    mode, found = recipe.gates.epoch, read_verdict(at.open_store(), verdict)
     if mode == "auto" and not found.choice.passed and not found.choice.by_hand:
         raise GateError(
             f"epochs: {found.choice.reason} The bounds are in [judging]; [judging] epoch takes one by hand, "
@@ -52,21 +56,12 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
     if mode != "ask":
         return verdict
     known = _answered("epoch", verdict, at)
-    if known is None:
-        lines = [
-            found.choice.reason,
-            *(f"epoch {row.epoch} at {row.weight:g}: {row.reason}" for row in found.choice.table),
-        ]
-        picture = store.tree(samples.sha256)[GRID_FILE]
-        given = ask(Question("epoch", tuple(lines), picture, recipe.gates.wait_minutes), EpochAnswer)
-        _go_on_or_stop(given, "epoch")
+    given = EpochAnswer.model_validate(known) if known else _ask_for_epoch(recipe, samples, found, at)
+    # An epoch that was never drawn is refused here, before the answer is remembered: the next run asks again.
+    taken = _taken(verdict, given, recipe, at)
+    if not known:
         _remember("epoch", verdict, given, at)
-    else:
-        given = EpochAnswer.model_validate(known)
-    if not (given.epoch or given.weight):
-        return verdict
-    by_hand = recipe.judging.model_copy(update={"epoch": given.epoch, "weight": given.weight})
-    return overrule(verdict, by_hand.without_place, at)
+    return taken
 
 
 def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: At) -> None:
@@ -80,6 +75,38 @@ def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: 
     except GateError:
         hold_back(recipe, files, at)
         raise
+
+
+def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: At) -> EpochAnswer:
+    """What a person says of the choice.
+
+    Raises:
+        GateError: stop.
+    """
+    table = (_line(one, row.reason) for one, row in zip(found.figures.epochs, found.choice.table, strict=True))
+    picture = at.open_store().tree(samples.sha256)[GRID_FILE]
+    question = Question("epoch", (found.choice.reason, *table), picture, recipe.gates.wait_minutes)
+    given = ask(question, EpochAnswer)
+    _go_on_or_stop(given, "epoch")
+    return given
+
+
+def _line(one: "EpochFigures", reason: str) -> str:
+    told = (("identity", one.identity), ("leak", one.leak), ("copies", one.copying))
+    figures = (f"{name} {found.mean:.2f} ({found.low:.2f} to {found.high:.2f})" for name, found in told if found)
+    return f"epoch {one.epoch} at {one.weight:g}: {'; '.join((*figures, reason))}"
+
+
+def _taken(verdict: ReportRef, given: EpochAnswer, recipe: Recipe, at: At) -> ReportRef:
+    """The verdict with the choice of a person, if it made one.
+
+    Raises:
+        GateError: it names what was not drawn.
+    """
+    if not (given.epoch or given.weight):
+        return verdict
+    by_hand = recipe.judging.model_copy(update={"epoch": given.epoch, "weight": given.weight})
+    return overrule(verdict, by_hand.without_place, at)
 
 
 def _require_all(results: Sequence[GateResult]) -> None:

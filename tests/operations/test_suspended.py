@@ -1,0 +1,97 @@
+"""A run that waits for a person: the question as the Resume form has it, and what each answer does to the run."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from running import Up, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+def _preset(up: Up, name: str, seed: int) -> None:
+    """A preset that asks which epoch; another seed makes other pictures, so that it is asked anew."""
+    folder = up.project.folder / "recipes"
+    text = (folder / "default.toml").read_text()
+    text = text.replace('epoch = "off"', 'epoch = "ask"\nwait_minutes = 60').replace("seeds = [1]", f"seeds = [{seed}]")
+    (folder / f"{name}.toml").write_text(text)
+
+
+def _asked(up: Up, preset: str) -> tuple[str, dict[str, Any], str]:
+    """Submit a run and wait for its question; returns its id, the form and what stands above it."""
+    run = up.submit("train-character", character="momo", preset=preset)
+    keys = up.state(run, "Suspended")["state"]["state_details"]["run_input_keyset"]
+    form, told = (_input(up, run, keys[part]) for part in ("schema", "description"))
+    return run, form, told
+
+
+def _input(up: Up, run: str, key: str) -> Any:
+    """A part of the form; it comes a moment after the state."""
+
+    def look() -> httpx.Response | None:
+        found = httpx.get(f"{up.api}/flow_runs/{run}/input/{key}", timeout=60)
+        return found if found.is_success else None
+
+    return wait_for(look, "the form").json()
+
+
+def _answer(up: Up, run: str, answer: Mapping[str, object]) -> None:
+    assert up.post(f"flow_runs/{run}/resume", run_input=answer)["status"] == "ACCEPT"
+
+
+def _published(up: Up) -> str:
+    """The published report; empty: there is none."""
+    report = up.project.folder / "out" / "momo" / "report.json"
+    return report.read_text() if report.exists() else ""
+
+
+def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> None:
+    _preset(up, "ask", 1)
+    run, form, told = _asked(up, "ask")
+    assert list(form["properties"]) == ["decision", "epoch", "weight"]
+    assert form["properties"]["decision"]["enum"] == ["go on", "stop"]
+    proposed = re.search(r"Epoch (\d) at weight 1", told)
+    assert proposed, told
+    figure = r"-?\d\.\d\d \(-?\d\.\d\d to -?\d\.\d\d\)"
+    for epoch in (1, 2):
+        assert re.search(f"- epoch {epoch} at 1: identity {figure}; leak {figure}; copies {figure}; .+", told)
+    picture = re.search(r'src="data:image/jpeg;base64,([^"]+)"', told)
+    assert picture
+    with Image.open(BytesIO(base64.b64decode(picture[1]))) as thumbnails:
+        assert thumbnails.width > 300
+    assert len(told) < 1_000_000
+
+    other = 3 - int(proposed[1])
+    _answer(up, run, {"decision": "go on", "epoch": other, "weight": 0})
+    up.state(run, "Completed")
+    choice = json.loads(_published(up))["verdict"]["choice"]
+    assert (choice["epoch"], choice["by_hand"]) == (str(other), True)
+    again = up.submit("train-character", character="momo", preset="ask")
+    up.state(again, "Completed")  # the same pictures and figures: not asked a second time
+
+
+def test_stop_ends_the_run_as_failed_and_what_is_finished_stays(up: Up) -> None:
+    _preset(up, "stop", 2)
+    run, _, _ = _asked(up, "stop")
+    published = _published(up)
+    _answer(up, run, {"decision": "stop"})
+    ended = up.state(run, "Failed")
+    assert "epoch: stopped by hand" in ended["state"]["message"]
+    assert _published(up) == published
+    steps = up.steps(run, "judge")
+    assert steps["train character"][-1] == "Cached"
+    assert "report" not in steps
+
+
+def test_an_epoch_that_was_not_drawn_is_told_with_those_that_were(up: Up) -> None:
+    _preset(up, "unknown", 3)
+    run, _, _ = _asked(up, "unknown")
+    _answer(up, run, {"decision": "go on", "epoch": 7})
+    ended = up.state(run, "Failed")
+    assert "epoch 7 at weight 1 was not sampled; epochs: 1, 2" in ended["state"]["message"]
