@@ -7,12 +7,12 @@ from pydantic import Field
 
 from lora_core.dataset import Frozen
 from lora_core.judging.paired import differences
-from lora_core.judging.picture import Picture
+from lora_core.judging.picture import Measure, Picture
 from lora_core.judging.scores import Figures
 from lora_core.report.data import Interval
 from lora_core.report.figures import interval
 
-_MEASURED_BY = {"identity": "traits", "leak": "look_tags", "habits": "habits"}
+_MEASURED_BY: Mapping[Measure, str] = {"identity": "traits", "leak": "look_tags", "habits": "habits"}
 """Measure → the tags that it is the mean of; two variants are compared by it only if these are the same."""
 
 
@@ -20,7 +20,7 @@ class Readings(Frozen):
     """A variant's chosen epoch, picture by picture."""
 
     pictures: tuple[Picture, ...] = ()
-    tags: Mapping[str, tuple[str, ...]] = Field(default={}, description="Measure → the tags that were measured.")
+    tags: Mapping[Measure, tuple[str, ...]] = Field(default={}, description="Measure → the tags that were measured.")
 
 
 class Beside(Frozen):
@@ -29,9 +29,9 @@ class Beside(Frozen):
     name: str
     other: str
     pairs: int = Field(description="Pictures that both drew from the same prompt, noise and base.")
-    differences: Mapping[str, Interval] = Field(description="By measure: the first minus the other.")
+    differences: Mapping[Measure, Interval] = Field(description="By measure: the first minus the other.")
 
-    def apart(self, measure: str) -> bool:
+    def apart(self, measure: Measure) -> bool:
         """Whether the interval leaves zero out."""
         found = self.differences.get(measure)
         return found is not None and not found.low <= 0 <= found.high

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from lora_core.judging.picture import Picture
+from lora_core.judging.picture import Measure, Picture
 from lora_core.report.beside import Readings, beside_each_other
 from lora_core.report.compare import Variant, render_comparison
 from lora_core.report.data import Drawn, EpochRow, Interval
@@ -82,10 +82,10 @@ def test_a_page_of_nothing_but_failures_renders(variants: list[Variant]) -> None
     assert "</html>" in render_comparison(variants, 0.25)
 
 
-TAGS = {"identity": ("cat_ears", "pink_hair"), "leak": ("nose",), "habits": ()}
+TAGS: dict[Measure, tuple[str, ...]] = {"identity": ("cat_ears", "pink_hair"), "leak": ("nose",), "habits": ()}
 
 
-def read(identity: float, *, base: str = "base", tags: dict[str, tuple[str, ...]] = TAGS) -> Readings:
+def read(identity: float, *, base: str = "base", tags: dict[Measure, tuple[str, ...]] = TAGS) -> Readings:
     return Readings(
         pictures=tuple(
             Picture(
