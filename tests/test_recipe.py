@@ -62,6 +62,7 @@ def test_a_method_sets_what_the_recipe_leaves_open_and_a_key_of_its_own_wins() -
     assert (difference.character_training.alpha, difference.difference.rank) == (32, 32)
     assert (naive.merge.use, naive.difference.use, naive.regularization.use) == (False, False, False)
     assert (naive.captions.add, naive.captions.face, naive.captions.prune) == ((), (), True)
+    assert naive.captions.drop == ("realistic", "3d", "nose", "lips")  # else the tagger's own would explain the look
     assert [each.trains_style for each in (note, low, difference, naive)] == [True, True, True, False]
 
     own = {"character_training": {"rank": 12, "epochs": 3}, "captions": {"drop": ["smile"]}, "merge": {"use": True}}

@@ -33,7 +33,12 @@ PRESETS: Mapping[Method, Preset] = {
     ),
     "naive": Preset(
         "the character is trained straight on the base, without any of the method's means; to compare",
-        {"merge": {"use": False}, "regularization": {"use": False}, "captions": {"add": (), "face": ()}},
+        {
+            "merge": {"use": False},
+            "regularization": {"use": False},
+            # A tagger that sees the look would caption it by itself, which is the method's own means to keep it out.
+            "captions": {"add": (), "face": (), "drop": ("realistic", "3d", "nose", "lips")},
+        },
     ),
 }
 
