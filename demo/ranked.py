@@ -1,0 +1,86 @@
+"""Four LoRAs of the demo's character that a judge has to tell apart, made by the flow: `python -m demo.ranked OUT`.
+
+One is the demo's own, one is hardly trained, one is trained far too hard, and one is trained straight on the base at
+a rate that takes the 3D look along. All are brought to rank 4, so that the files are small (tests/golden/ranked).
+"""
+
+import argparse
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from demo.project import write_project
+from demo.proof.arms import overlaid
+from flows.cli.plan import finished_steps
+from flows.make_lora import make_lora
+from lora_core.lora.algebra import Size
+from lora_core.lora.combine import resize
+from lora_core.lora.terms import Term
+from lora_core.progress import silent
+from lora_core.recipe_file import anchored, parse_recipe
+from lora_core.refs import LoraRef
+from lora_core.sampling.epochs import epoch_files
+from tasks.find import find_base, find_screenshots
+from tasks.runtime import At
+
+RANK: Final = 4
+_SMALL: Final = {"rank": RANK, "alpha": RANK / 2}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the four.
+
+    Attributes:
+        training: what differs from the demo's own `[character_training]`.
+        method: of the recipe.
+        epoch: whose file is taken; 0: the last.
+    """
+
+    training: Mapping[str, Any] = field(default_factory=dict)
+    method: str = "note"
+    epoch: int = 0
+
+
+FOUR: Final[Mapping[str, Kind]] = {
+    "under": Kind({**_SMALL, "unet_lr": 1e-4, "text_encoder_lr": 2e-5, "repeats": 1, "epochs": 1}),
+    "over": Kind({**_SMALL, "unet_lr": 4e-3, "text_encoder_lr": 1e-3, "epochs": 2}),
+    "naive": Kind({**_SMALL, "unet_lr": 2e-3, "text_encoder_lr": 4e-4, "epochs": 3}, "naive"),
+    "good": Kind(epoch=8),  # the demo's own choice
+}
+
+
+def main() -> None:
+    """Train what is missing and write OUT/NAME.safetensors for each of the four."""
+    parser = argparse.ArgumentParser(prog="python -m demo.ranked", description=__doc__)
+    parser.add_argument("out", type=Path, help="where the four files go; one that lies there already must be the same")
+    parser.add_argument("--work", type=Path, default=Path("out") / "demo", help="the demo's screenshots and recipe")
+    parser.add_argument("--store", type=Path, default=Path(".headcanon"))
+    asked = parser.parse_args()
+    recipe = write_project(asked.work, asked.store)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for name, kind in FOUR.items():
+        resize(Term(trained(recipe, name, kind)), asked.out / f"{name}.safetensors", Size(RANK), "fp16", silent)
+
+
+def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
+    """The file of one of the four, in the store."""
+    own = tomllib.loads(recipe_file.read_text("utf-8"))
+    differs = {"method": kind.method, "character_training": kind.training}
+    named = {"name": name} if kind.training else {}  # the good one is the demo's: where it was run, it is found
+    recipe = anchored(parse_recipe(overlaid(own, named, differs), name), recipe_file.parent)
+    at = At.of(recipe)
+    store = at.open_store()
+    make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train")
+    base = find_base.fn(recipe.base, at)
+    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
+    lora = dict(finished_steps(recipe, at, base, style, character))["train character"]
+    assert isinstance(lora, LoraRef)
+    return store.path(epoch_files(store, lora)[kind.epoch - 1].sha256)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Four LoRAs that anybody can tell apart at a glance, and what the judge says of them (tests/golden/ranked)."""
+
+from pathlib import Path
+
+import pytest
+from ranked import judged
+
+from lora_core.judging.bootstrap import Figure
+from lora_core.judging.paired import differences
+from lora_core.judging.picture import Measure
+from lora_core.judging.scores import EpochFigures
+from lora_core.judging.verdict import Verdict
+from lora_core.store import Store
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+FOUR = Path(__file__).parents[1] / "golden" / "ranked"
+NAMES = ("under", "over", "naive", "good")
+
+
+@pytest.fixture(scope="module")
+def verdict(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """The four as epochs 1 to 4, each with eight prompts and two seeds."""
+    folder = tmp_path_factory.mktemp("ranked")
+    found, _ = judged(folder / "demo", Store(folder / "store"), {name: FOUR / f"{name}.safetensors" for name in NAMES})
+    return found
+
+
+def _of(verdict: Verdict, name: str) -> EpochFigures:
+    return verdict.figures.epochs[NAMES.index(name)]
+
+
+def _figure(verdict: Verdict, name: str, measure: Measure) -> Figure:
+    found = getattr(_of(verdict, name), measure)
+    assert isinstance(found, Figure)
+    return found
+
+
+def _difference(verdict: Verdict, one: str, other: str, measure: Measure) -> Figure:
+    """One minus the other, picture by picture."""
+    return differences(_of(verdict, other).pictures, _of(verdict, one).pictures)[measure]
+
+
+def test_the_good_one_is_chosen(verdict: Verdict) -> None:
+    assert NAMES[int(verdict.choice.epoch) - 1] == "good"
+    assert not verdict.choice.flagged
+
+
+def test_the_naive_one_is_out_of_bounds_by_its_look_alone(verdict: Verdict) -> None:
+    row = verdict.choice.table[NAMES.index("naive")]
+    assert not row.within_bounds
+    assert row.reason.startswith("leak of the look")
+    assert _figure(verdict, "naive", "leak").low > _figure(verdict, "good", "leak").high
+    identity = _figure(verdict, "naive", "identity")
+    assert identity.low > _figure(verdict, "good", "identity").low  # by that alone it would have been chosen
+
+
+def test_the_others_stand_below_the_good_one_by_identity(verdict: Verdict) -> None:
+    under, over, good = (_figure(verdict, name, "identity") for name in ("under", "over", "good"))
+    assert under.mean < over.mean < good.mean
+    assert under.high < over.low
+    assert under.high < good.low
+    # Own intervals of these two overlap a little: prompts differ more than they do. Picture by picture they don't.
+    assert _difference(verdict, "over", "good", "identity").high < 0
+    assert [verdict.choice.table[NAMES.index(name)].within_bounds for name in ("under", "over")] == [True, True]
