@@ -2,9 +2,11 @@
 
 Prefect notices the end of a run's process as long as its worker lives. When both end at once (a power cut, `docker
 stop`), nobody does. A run says that it lives by an event every 30 seconds; one that has been silent for three of them
-is lost. A suspended run has no process and is meant to be silent: its state is Paused, and it is never looked at.
+is lost, unless a second look half as much later hears of it: while the server was away, everybody was silent. A
+suspended run has no process and is meant to be silent: its state is Paused, and it is never looked at.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -51,14 +53,22 @@ def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0
         retries: Start such a run again, at most so many times. 0: only mark it; Retry in the UI goes on with it.
     """
     with get_client(sync_client=True) as client:
-        lost = [run for run in alive(client) if is_lost(run, last_sign(client, run), datetime.now(UTC), silent_seconds)]
-        for run in lost:
+        lost = _lost(client, silent_seconds)
+        if lost:
+            time.sleep(silent_seconds / 2)
+            lost = {run: lost[run] for run in _lost(client, silent_seconds).keys() & lost.keys()}
+        for run in lost.values():
             say(f"{run.name}: silent for more than {silent_seconds} s; its worker is gone", mark="!")
             set_crashed(client, run, f"No sign of life for {silent_seconds} s: its worker is gone. Retry goes on.")
             if may_retry(run, retries):
                 client.set_flow_run_state(run.id, AwaitingRetry(message="Started again by the janitor"), force=True)
                 say(f"{run.name}: started again")
         return len(lost)
+
+
+def _lost(client: SyncPrefectClient, silent_seconds: float) -> dict[UUID, FlowRun]:
+    now = datetime.now(UTC)
+    return {run.id: run for run in alive(client) if is_lost(run, last_sign(client, run), now, silent_seconds)}
 
 
 def is_lost(run: FlowRun, sign: datetime | None, at: datetime, silent_seconds: float) -> bool:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from prefect import flow
 from prefect.futures import PrefectFuture
 
+from flows.edge import making_damaged_bytes_again
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.rules import Rules
 from lora_core.recipe import Recipe
@@ -81,6 +82,7 @@ class Styled(NamedTuple):
 
 
 @flow(name="headcanon", validate_parameters=False)
+@making_damaged_bytes_again
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""
     with stopping_all_when_one_fails():

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.edge import telling_user_errors
+from flows.edge import making_damaged_bytes_again, telling_user_errors
 from flows.make_lora import Seen, style_tokens, styled_base
 from flows.place import Place
 from flows.request import at_of, shared_recipe
@@ -32,6 +32,7 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
         style_of(recipe, at)
 
 
+@making_damaged_bytes_again
 def style_of(recipe: Recipe, at: At) -> None:
     """The style branch of the graph, step for step as `make_lora` has it."""
     if not recipe.trains_style:

@@ -103,6 +103,9 @@ class Wanted:
             "PREFECT_API_URL": self.address,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             "PREFECT_WORKER_QUERY_SECONDS": "3",  # a person waits for the run that the form started
+            # A server that is started again, or loses its database for a moment, ends no run: four minutes of patience.
+            "PREFECT_CLIENT_MAX_RETRIES": "7",
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
             "HEADCANON_HOME": str(self.home),
             "HEADCANON_ALSO": os.pathsep.join(str(path) for path in self.also),
             "DO_NOT_TRACK": "1",
@@ -231,4 +234,4 @@ def _server(wanted: Wanted) -> Child:
 def worker_of(wanted: Wanted, name: str) -> Child:
     """A worker, not started yet, under a name of its own."""
     command = ("worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(wanted.runs))
-    return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log")
+    return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log", outlived=True)

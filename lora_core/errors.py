@@ -12,7 +12,8 @@
     │   ├── TaggerError           no tagger, or one whose files do not belong together
     │   ├── CheckpointError       a base model that cannot be loaded, pickles included
     │   ├── LoraError             a LoRA file that cannot be read or does not fit the base
-    │   ├── StoreError            the store's disk is full, read-only or holds wrong bytes
+    │   ├── StoreError            the store's disk is full or read-only, or bytes are gone
+    │   │   └── DamagedError      bytes in the store were damaged, and are removed
     │   ├── OutputExistsError     a name is taken by other bytes
     │   ├── PublishError          the hub cannot be reached, or refuses
     │   └── GateError             a check between two steps was not passed
@@ -63,7 +64,11 @@ class LoraError(UserError):
 
 
 class StoreError(UserError):
-    """The store cannot do its job: disk full, not writable, wrong bytes."""
+    """The store cannot do its job: disk full, not writable, bytes gone."""
+
+
+class DamagedError(StoreError):
+    """Bytes in the store were not those of their name. They are removed, so that they are made again."""
 
 
 class OutputExistsError(UserError):

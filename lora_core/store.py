@@ -12,6 +12,7 @@
     locks/ab12….lock          held while somebody works on that step
 
 Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
+Bytes are checked against their name before they are used. Damaged ones are removed, so that they are made again.
 
 A store may have a far side (`remote.py`): objects and records are copied there and fetched from there when they are
 missing here, so that workers with disks of their own share what they compute.
@@ -24,6 +25,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -32,10 +34,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lora_core.disk import replacing, sync, write_atomically
-from lora_core.errors import StoreError
+from lora_core.errors import DamagedError, StoreError
 from lora_core.lease import alone
 from lora_core.refs import Digest, Ref
 from lora_core.remote import Remote, lease
+from lora_core.steady import file_fact, read_steadily
 
 _CHUNK_BYTES = 1 << 20
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -98,14 +101,14 @@ class Store:
         return sha256
 
     def put_file(self, source: Path) -> str:
-        """Keep a copy of a file; returns the digest of what was copied, even if the file changes meanwhile."""
-        hasher = hashlib.sha256()
-        incoming = self.root / "objects" / f"incoming-{os.getpid()}-{time.monotonic_ns()}"
-        with replacing(incoming) as temporary, source.open("rb") as reading, temporary.open("wb") as writing:
-            while chunk := reading.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-                writing.write(chunk)
-        sha256 = hasher.hexdigest()
+        """Keep a copy of a file; returns its digest.
+
+        Raises:
+            StoreError: the file is written to all the time, or the store's disk is full.
+        """
+        incoming = self._incoming()
+        with replacing(incoming) as temporary:
+            sha256, _ = read_steadily(source, lambda: _copy(source, temporary))
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -122,15 +125,14 @@ class Store:
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
+        _seen_sound(path)
         self._share(path)
         return sha256
 
     def refer(self, source: Path) -> str:
         """Know a large file without copying it. When the user changes or moves it, `has` turns false."""
-        source = source.absolute()
-        sha256 = self.digest_of_file(source)
+        sha256, fact = self._digest_and_fact(source.absolute())
         path = self._elsewhere(sha256)
-        fact = _file_fact(source)
         if not path.exists() or json.loads(path.read_bytes()) != fact:
             write_atomically(path, canonical_json(fact))
         return sha256
@@ -140,25 +142,31 @@ class Store:
         return self.put_bytes(canonical_json(value))
 
     def path(self, sha256: str) -> Path:
-        """Where the bytes are, for reading only.
+        """Where the bytes are, for reading only. Those of ours are checked once in a process.
 
         Raises:
             StoreError: they are gone.
+            DamagedError: they were damaged; they are gone now.
         """
-        path = self.where(sha256) or self._fetch(sha256)
-        if path is None:
-            raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")
+        path = self._find(sha256)
+        if path == self._object(sha256) and not _is_sound(path):
+            _remove_damaged(path, file_digest(path))
+            _seen_sound(path)
         return path
 
     def get_bytes(self, sha256: str) -> bytes:
         """The bytes under a digest, checked.
 
         Raises:
-            StoreError: they are gone or wrong.
+            StoreError: they are gone.
+            DamagedError: they were damaged; they are gone now.
         """
-        data = self.path(sha256).read_bytes()
-        if digest_of(data) != sha256:
-            raise StoreError(f"{self._object(sha256)}: wrong bytes on disk; run `headcanon store verify --repair`")
+        path = self._find(sha256)
+        data = path.read_bytes()
+        if path == self._object(sha256):
+            _remove_damaged(path, digest_of(data))
+        elif digest_of(data) != sha256:
+            raise StoreError(f"{path}: was changed while it was read; run the same command again")
         return data
 
     def get_json(self, sha256: str) -> Any:
@@ -172,13 +180,17 @@ class Store:
         return self._remote is not None and self._remote.has(self._name(self._object(sha256)))
 
     def has_all(self, ref: Ref) -> bool:
-        """Whether a ref can be read whole: its manifest and every digest the manifest names.
+        """Whether a ref can be read whole: its manifest, sound, and every digest the manifest names.
 
         Tags are whole by themselves: the pictures and the tagger they name were read, and are not needed again.
         """
         if not self.has(ref.sha256):
             return False
-        return ref.kind == "tags" or all(self.has(sha256) for sha256 in digests_in(self.path(ref.sha256)))
+        try:
+            manifest = self.path(ref.sha256)
+        except DamagedError:
+            return False
+        return ref.kind == "tags" or all(self.has(sha256) for sha256 in digests_in(manifest))
 
     # ── trees ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -204,14 +216,22 @@ class Store:
         return {name: self.path(file.sha256) for name, file in tree.files.items()}
 
     def digest_of_file(self, path: Path) -> str:
-        """SHA-256 of a file, remembered by path, size, inode and modification time."""
-        key = digest_of(canonical_json(["digest_of_file", _file_fact(path.absolute())]))
-        known = None if self.forgetful else self._own_record(key)
+        """SHA-256 of a file, remembered by path, size, inode and modification time.
+
+        Raises:
+            StoreError: the file is written to all the time.
+        """
+        return self._digest_and_fact(path.absolute())[0]
+
+    def _digest_and_fact(self, path: Path) -> tuple[str, dict[str, Any]]:
+        fact = file_fact(path)
+        known = None if self.forgetful else self._own_record(_fact_key(fact))
         if known is not None:
-            return str(known)
-        sha256 = file_digest(path)
-        write_atomically(self._record(key), canonical_json(sha256))  # of this machine's file: nothing to share
-        return sha256
+            return str(known), fact
+        sha256, fact = read_steadily(path, lambda: file_digest(path))
+        # Of this machine's file: nothing to share.
+        write_atomically(self._record(_fact_key(fact)), canonical_json(sha256))
+        return sha256, fact
 
     # ── records by key ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -287,6 +307,16 @@ class Store:
         """Every object's file."""
         return (path for path in sorted((self.root / "objects").glob("??/*")) if not path.name.startswith("."))
 
+    def _find(self, sha256: str) -> Path:
+        path = self.where(sha256) or self._fetch(sha256)
+        if path is None:
+            raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")
+        return path
+
+    def _incoming(self) -> Path:
+        """A name of its own for bytes whose digest is not known yet."""
+        return self.root / "objects" / f"incoming-{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
+
     def _share(self, path: Path) -> None:
         if self._remote is not None:
             self._remote.share(self._name(path), path)
@@ -296,7 +326,7 @@ class Store:
         path = self._object(sha256)
         if self._remote is None or not self._remote.has(self._name(path)):
             return None
-        incoming = self.root / "objects" / f"incoming-{os.getpid()}-{time.monotonic_ns()}"
+        incoming = self._incoming()
         with replacing(incoming) as temporary:
             if not self._remote.fetch(self._name(path), temporary):
                 return None
@@ -333,7 +363,7 @@ class Store:
         try:
             fact = json.loads(self._elsewhere(sha256).read_bytes())
             path = Path(fact["path"])
-            return path if _file_fact(path) == fact else None
+            return path if file_fact(path) == fact else None
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
@@ -358,9 +388,41 @@ def _connect(place: str) -> Remote:
     return Remote(place)
 
 
-def _file_fact(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"path": str(path), "size": stat.st_size, "modified_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file; returns the digest of what was copied."""
+    hasher = hashlib.sha256()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while chunk := reading.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+            writing.write(chunk)
+    return hasher.hexdigest()
+
+
+def _fact_key(fact: Mapping[str, Any]) -> str:
+    return digest_of(canonical_json(["digest_of_file", fact]))
+
+
+# Our objects whose bytes this process has compared with their names: gigabytes are not read twice.
+_sound: set[tuple[object, ...]] = set()
+
+
+def _is_sound(path: Path) -> bool:
+    return tuple(file_fact(path).values()) in _sound
+
+
+def _seen_sound(path: Path) -> None:
+    _sound.add(tuple(file_fact(path).values()))
+
+
+def _remove_damaged(path: Path, sha256: str) -> None:
+    """Remove an object whose bytes are not what its name says.
+
+    Raises:
+        DamagedError: they are not.
+    """
+    if sha256 != path.name:
+        path.unlink(missing_ok=True)
+        raise DamagedError(f"{path}: was damaged on disk, and is removed; the same command makes it again")
 
 
 def digests_in(path: Path) -> set[str]:

@@ -1,12 +1,13 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lora_core.disk import replacing, write_atomically
-from lora_core.errors import StoreError
+from lora_core.errors import DamagedError, StoreError
 from lora_core.housekeeping import garbage, verify
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.store import Store, canonical_json, digest_of, file_digest
@@ -30,10 +31,39 @@ def test_the_same_value_has_the_same_digest_whatever_the_order_of_its_keys(store
     assert canonical_json({"b": 1, "a": "ö"}) == '{"a":"ö","b":1}'.encode()
 
 
-def test_wrong_bytes_on_disk_are_noticed_when_they_are_read(store: Store) -> None:
-    store.path(store.put_bytes(b"abc")).write_bytes(b"abd")
-    with pytest.raises(StoreError, match="wrong bytes"):
-        store.get_bytes(ABC)
+@pytest.mark.parametrize("read", [Store.get_bytes, Store.path])
+def test_a_flipped_byte_is_noticed_when_it_is_read_and_what_it_was_in_is_a_miss_from_then_on(
+    store: Store, read: Callable[[Store, str], object]
+) -> None:
+    _flip(store.root / "objects/ba" / store.put_bytes(b"abc"))
+    with pytest.raises(DamagedError, match="damaged"):
+        read(store, ABC)
+    assert not store.has(ABC)
+    assert store.path(store.put_bytes(b"abc")).read_bytes() == b"abc"
+
+
+def test_a_tree_with_a_flipped_byte_is_refused_and_one_whose_list_is_damaged_is_not_whole(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    ref = CheckpointRef(sha256=store.put_tree({"file": tmp_path / "file"}))
+    _flip(store.root / "objects/ba" / ABC)
+    with pytest.raises(DamagedError):
+        store.tree(ref.sha256)
+    assert not store.has_all(ref)
+    store.put_file(tmp_path / "file")
+    assert store.has_all(ref)
+    _flip(store.root / "objects" / ref.sha256[:2] / ref.sha256)
+    assert not store.has_all(ref)
+
+
+def _flip(path: Path) -> None:
+    """Turn one bit, as a bad disk does: nothing but the bytes tells."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
 
 
 def test_verify_names_a_flipped_byte_and_repair_makes_it_a_miss(store: Store) -> None:

@@ -49,11 +49,18 @@ def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: obj
     target = folder / lora
     if target.exists() and file_digest(target) != file_digest(files[lora]):
         raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; `--as v2` writes beside it")
-    for file in sorted(files, key=lambda file: file == lora):  # the LoRA last: its presence means that all is there
-        if not _is_copy(folder / file, files[file]):
-            with replacing(folder / file) as temporary:
-                shutil.copyfile(files[file], temporary)
+    for file in files:
+        if file != lora:
+            _copy(files[file], folder / file)
     write_atomically(folder / INPUTS_FILE, _digest(inputs).encode())
+    # The LoRA last: its presence means that all is there. A run killed before that finds the name free.
+    _copy(files[lora], target)
+
+
+def _copy(original: Path, path: Path) -> None:
+    if not _is_copy(path, original):
+        with replacing(path) as temporary:
+            shutil.copyfile(original, temporary)
 
 
 def _is_copy(path: Path, original: Path) -> bool:

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from PIL import Image
 
 from lora_core.errors import DatasetError
 from lora_core.images.collect import collect
@@ -123,3 +124,22 @@ def test_the_folder_is_never_written_to(store, screenshots, shot):
     before = sorted((path, path.stat().st_mtime_ns) for path in screenshots.rglob("*"))
     collect(store, screenshots)
     assert sorted((path, path.stat().st_mtime_ns) for path in screenshots.rglob("*")) == before
+
+
+def test_a_screenshot_replaced_between_two_looks_at_it_is_one_version_in_all_that_is_told_of_it(
+    store, screenshots, shot, tmp_path, monkeypatch
+):
+    path, digest_of_file = shot("a.png"), store.digest_of_file
+
+    def then_replaced(asked):
+        known = digest_of_file(asked)
+        Image.new("RGB", (640, 512), "red").save(tmp_path / "new.png")
+        (tmp_path / "new.png").replace(path)
+        return known
+
+    monkeypatch.setattr(store, "digest_of_file", then_replaced)
+    (entry,) = collect(store, screenshots).entries
+    assert (entry.width, entry.height) == (640, 512)
+    assert store.get_bytes(entry.image) == path.read_bytes()
+    monkeypatch.undo()
+    assert collect(store, screenshots).entries == (entry,)
