@@ -19,7 +19,7 @@ DEFAULT_PRESET = "default"
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 """A character's, in a form."""
 
-# What a recipe names outside of itself. Where things go (runtime) is the worker's business.
+# What a recipe names outside of itself. Where things go (of runtime) is the worker's business.
 _PATHS = (
     ("base", "model"),
     ("tagger", "model"),
@@ -29,6 +29,8 @@ _PATHS = (
     ("sampling", "transfer"),
     ("judging", "classifier"),
 )
+
+_COMPUTING = ("device", "processes")
 
 
 def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
@@ -52,8 +54,9 @@ def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", 
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
     file = _preset_file(place, preset, needed=not {"base", "style"} <= own.keys())
     shared = _read(file) if file else {}
+    runtime = _runtime(place, shared, own)
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
-    data = {**_over(shared, own), "name": character, "runtime": _runtime(place).model_dump()}
+    data = {**_over(shared, own), "name": character, "runtime": runtime}
     data.setdefault("character", {"images": str(pictures)})
     recipe = parse_recipe(data, str(own_file if own else file))
     at_home = anchored(recipe, pictures)
@@ -70,7 +73,7 @@ def shared_recipe(place: Place, preset: str) -> Recipe:
     """
     file = place.preset(preset)
     data = _read(file)
-    stand_in = {"name": "style", "trigger": "", "character": data.get("style", ""), "runtime": _runtime(place)}
+    stand_in = {"name": "style", "trigger": "", "character": data.get("style", ""), "runtime": _runtime(place, data)}
     if isinstance(data.get("style"), Mapping):
         stand_in["character"] = data["style"].get("images", "")
     return anchored(parse_recipe({**data, **stand_in}, str(file)), file.parent)
@@ -82,7 +85,7 @@ def checked(place: Place, recipe: Recipe) -> Recipe:
     Raises:
         RecipeError: a path outside of the worker's folders.
     """
-    settled = anchored(recipe.model_copy(update={"runtime": _runtime(place)}), place.folder)
+    settled = anchored(recipe.model_copy(update={"runtime": Runtime.model_validate(_runtime(place))}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
     return settled
 
@@ -92,8 +95,11 @@ def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
     return At.of(recipe, force)
 
 
-def _runtime(place: Place) -> Runtime:
-    return Runtime(out=place.out, store=place.store)
+def _runtime(place: Place, *said: Mapping[str, Any]) -> dict[str, Any]:
+    """Where things lie is the worker's business; what computes them, and how many share it, is the recipe's."""
+    sections = [one["runtime"] for one in said if isinstance(one.get("runtime"), Mapping)]
+    computing = {key: value for section in sections for key, value in section.items() if key in _COMPUTING}
+    return {**computing, "out": place.out, "store": place.store}
 
 
 def _preset_file(place: Place, preset: str, *, needed: bool) -> Path | None:

@@ -24,6 +24,8 @@ add = ["realistic"]
 rank = 8
 [runtime]
 out = "/somewhere/else"
+device = "cpu"
+processes = 2
 """
 
 
@@ -48,6 +50,13 @@ def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: Pl
     recipe = recipe_of(place, "momo")
     assert recipe.runtime.out == str(place.folder / "out")
     assert recipe.runtime.store == str(place.folder / ".headcanon")
+
+
+def test_how_many_processes_train_is_the_recipes(place: Place) -> None:
+    assert (recipe_of(place, "momo").runtime.device, recipe_of(place, "momo").runtime.processes) == ("cpu", 2)
+    assert shared_recipe(place, "default").runtime.processes == 2
+    (place.folder / "characters/momo/recipe.toml").write_text("[runtime]\nprocesses = 4\n")
+    assert recipe_of(place, "momo").runtime.processes == 4
 
 
 def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: Place) -> None:

@@ -16,6 +16,7 @@ from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from running import Up, wait_for
 
+from flows import healthy
 from flows.janitor import janitor
 from flows.place import Place
 from flows.request import recipe_of
@@ -27,6 +28,7 @@ from tasks.runtime import At
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
+_STARTED_AGAIN = "the server had ended and was started again"
 _LONG = ("preprocess", "tag", "train style", "merge", "train character", "sample", "judge")
 
 
@@ -47,19 +49,6 @@ def on_server(up: Up) -> Iterator[None]:
 
 def _process(up: Up, run: str) -> int:
     return int(wait_for(lambda: up.run(run)["infrastructure_pid"], "the run's process"))
-
-
-def _training(up: Up) -> bool:
-    """Whether the character's training has written its first epoch and not its last."""
-    return any((up.project.folder / ".headcanon/work").glob("*/momo-000001.safetensors"))
-
-
-def _forced(up: Up) -> str:
-    """A run that trains the character again, caught in the middle of it."""
-    run = up.submit("train-character", character="momo", force=["train character"])
-    up.state(run, "Running")
-    wait_for(lambda: _training(up), "the training's first epoch")
-    return run
 
 
 def test_the_short_form_makes_a_lora_and_says_what_was_done(up: Up, finished: Path) -> None:
@@ -100,7 +89,8 @@ def test_other_options_make_a_second_version_beside_the_first(up: Up, finished: 
 
 def test_a_run_killed_in_training_is_crashed_and_retry_ends_with_the_same_bytes(up: Up, finished: Path) -> None:
     before = file_digest(finished / "momo.safetensors")
-    run = _forced(up)
+    run = up.caught_in_training("momo")
+    (finished / "momo.safetensors").unlink()
     os.kill(_process(up, run), signal.SIGKILL)
     up.state(run, "Crashed")
     up.retry(run)
@@ -109,9 +99,35 @@ def test_a_run_killed_in_training_is_crashed_and_retry_ends_with_the_same_bytes(
     assert file_digest(finished / "momo.safetensors") == before
 
 
+def test_a_run_goes_on_when_the_server_is_killed_and_started_again(up: Up, finished: Path) -> None:
+    before = file_digest(finished / "momo.safetensors")
+    run = up.caught_in_training("momo")
+    (finished / "momo.safetensors").unlink()
+    for which in (1, 0):  # what has the port; then what started that, which leaves it behind
+        starts = up.said.read_text().count(_STARTED_AGAIN)
+        _servers(up)[which].kill()
+        wait_for(lambda: up.said.read_text().count(_STARTED_AGAIN) > starts, "the server's new start")  # noqa: B023
+        wait_for(lambda: healthy.server(up.api), "the server")
+    up.state(run, "Completed")
+    assert up.run(run)["run_count"] == 1
+    assert file_digest(finished / "momo.safetensors") == before
+
+
+def _servers(up: Up) -> tuple[psutil.Process, psutil.Process]:
+    """The server's command, and the process that it started and that has the port."""
+    assert up.process is not None
+    for child in psutil.Process(up.process.pid).children():
+        if "server" in child.cmdline():
+            (answering,) = child.children()
+            return child, answering
+    raise AssertionError("`headcanon up` has no server")
+
+
 @pytest.mark.usefixtures("on_server")
 def test_a_run_that_lost_its_worker_with_it_is_found_by_the_janitor(up: Up, finished: Path) -> None:
-    run = _forced(up)
+    before = file_digest(finished / "momo.safetensors")
+    run = up.caught_in_training("momo")
+    (finished / "momo.safetensors").unlink()
     pid = _process(up, run)
     os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
@@ -120,7 +136,8 @@ def test_a_run_that_lost_its_worker_with_it_is_found_by_the_janitor(up: Up, fini
     assert janitor.fn(silent_seconds=3600) == 0
     assert janitor.fn(silent_seconds=3, retries=1) == 1
     wait_for(lambda: up.run(run)["state_name"] == "Completed", "the retried run to end")
-    assert "was started again" in up.said.read_text()  # by `up`: another worker goes on with the run
+    assert file_digest(finished / "momo.safetensors") == before
+    assert "the worker had ended and was started again" in up.said.read_text()
 
 
 @pytest.mark.usefixtures("on_server")
@@ -186,7 +203,7 @@ def test_ctrl_c_ends_everything_and_a_second_start_finds_everything_in_place(up:
     assert up.process is not None
     deployments = {one["name"]: one["id"] for one in up.post("deployments/filter")}
     up.ask("PATCH", f"deployments/{deployments['watch-inbox']}", paused=True)
-    run = _forced(up)
+    run = up.caught_in_training("momo")
     everything = psutil.Process(up.process.pid).children(recursive=True)
     assert up.stop() == 0
     assert not [process for process in everything if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]

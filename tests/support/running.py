@@ -64,8 +64,8 @@ class Receiver:
 class Up:
     """A running `headcanon up`."""
 
-    def __init__(self, project: Project) -> None:
-        self.project, self.webhook = project, Receiver()
+    def __init__(self, project: Project, *options: str) -> None:
+        self.project, self.webhook, self._options = project, Receiver(), options
         self.port = free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.said = project.folder / "up.log"
@@ -76,7 +76,7 @@ class Up:
         before = self.said.read_text().count("Prefect's UI") if self.said.exists() else 0
         with self.said.open("ab") as said:
             self.process = subprocess.Popen(
-                self.project.command("up", ".", "--port", str(self.port)),
+                self.project.command("up", ".", "--port", str(self.port), *self._options),
                 cwd=self.project.folder,
                 env={**self.project.environment(), "HEADCANON_NOTIFY": self.webhook.url},
                 stdout=said,
@@ -128,11 +128,22 @@ class Up:
         found = self.ask("GET", f"deployments/name/{deployment}/{deployment}")
         return str(self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
 
+    def caught_in_training(self, character: str) -> str:
+        """A run that trains the character again, between its first epoch and its last; returns the run's id."""
+        run = self.submit("train-character", character=character, force=["train character"])
+        self.state(run, "Running")
+        work = self.project.folder / ".headcanon/work"
+        wait_for(lambda: any(work.glob(f"*/{character}-000001.safetensors")), "the training's first epoch")
+        return run
+
     def state(self, run_id: str, *wanted: str) -> dict[str, Any]:
         """Wait until the run is in one of these states; returns the run."""
 
         def look() -> dict[str, Any] | None:
-            run = self.run(run_id)
+            try:
+                run = self.run(run_id)
+            except httpx.HTTPError:  # a server that a test has taken away comes back
+                return None
             ended = run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") and run["state_name"] not in wanted
             assert not ended, (run["state"], self.worker_log())
             return run if run["state_name"] in wanted else None
@@ -164,9 +175,9 @@ class Up:
 
 
 @contextlib.contextmanager
-def started(project: Project) -> Iterator[Up]:
+def started(project: Project, *options: str) -> Iterator[Up]:
     """A running `headcanon up` that is gone afterwards, whatever happens."""
-    up = Up(project)
+    up = Up(project, *options)
     try:
         up.start()
         yield up
