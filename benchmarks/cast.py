@@ -26,17 +26,13 @@ from typing import NamedTuple
 
 os.environ |= {"OMP_NUM_THREADS": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL"}
 import flows.cli  # noqa: F401, I001  (Prefect's settings, before it is imported)
-import tomlkit
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, TaskRunFilter, TaskRunFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_HOME, temporary_settings
+from reduced import NAMES, draw, recipe
 
-from demo.project import write_project
-from demo.world import STYLE, screenshots
-from demo.world.character import CAST
-from demo.world.screenshot import PLAN
 from flows.up import Wanted, run_until, worker_of
 
 MOST_RATIO = 0.6
@@ -51,24 +47,12 @@ class Spent(NamedTuple):
 
 
 def make_home(home: Path, pictures: int, epochs: int) -> None:
-    """Six characters, each with some of the plan's screenshots, and the demo's recipe at a reduced size."""
-    plan = {composition: max(1, number * pictures // sum(PLAN.values())) for composition, number in PLAN.items()}
-    for name in [name for name, character in CAST.items() if character != STYLE][:6]:
-        screenshots(CAST[name], home / "characters" / name, seed=1, plan=plan)
-    screenshots(STYLE, home / "style", seed=5, plan=plan)
-    (home / "unused/character").mkdir(parents=True)  # so that the demo draws none of its own
-    (home / "unused/style").mkdir()
-    recipe = tomlkit.parse(write_project(home / "unused", home / ".headcanon").read_text())
-    for key in ("name", "trigger", "character"):
-        del recipe[key]
-    recipe["style"] = "../style"
-    recipe["captions"] = {"memorize": []}
-    for stage in ("style_training", "character_training"):
-        recipe[stage] |= {"epochs": epochs, "repeats": 1, "batch": 4}
-    recipe["sampling"] |= {"steps": 4, "weights": [1.0], "seeds": [1]}
-    recipe["gates"] = dict.fromkeys(("style", "merge", "epoch", "successor", "captions"), "off")
+    """Six characters with some screenshots each, and the demo's recipe at a reduced size."""
+    draw(home / "characters", NAMES[:6], pictures)
+    (home / "characters/style").rename(home / "style")
     (home / "recipes").mkdir()
-    (home / "recipes/default.toml").write_text(tomlkit.dumps(recipe))
+    text = recipe(home / "unused", epochs, style="../style", captions={"memorize": []})
+    (home / "recipes/default.toml").write_text(text)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar, cast
 
 from PIL import Image
 from prefect.context import FlowRunContext
+from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from prefect.settings import PREFECT_API_URL
@@ -71,8 +72,7 @@ def ask(question: Question, form: type[Form]) -> Form:
     Prefect's UI shows the form. Any other run with a server is paused: its process waits for the form.
 
     Raises:
-        GateError: there is neither a terminal nor a server.
-        FlowPauseTimeout: nobody answered in time.
+        GateError: there is neither a terminal nor a server, or nobody answered in time.
     """
     if sys.stdin.isatty():
         return _in_terminal(question, form)
@@ -89,7 +89,13 @@ def ask(question: Question, form: type[Form]) -> Form:
     if _can_be_suspended():
         return suspend_flow_run(wait_for_input=described, timeout=wait, key=key)
     console.print(f"? {question.name}: waiting for an answer in Prefect's UI (Resume)", highlight=False)
-    return pause_flow_run(wait_for_input=described, timeout=wait, key=key)
+    try:
+        return pause_flow_run(wait_for_input=described, timeout=wait, key=key)
+    except FlowPauseTimeout:
+        raise GateError(
+            f"{question.name}: nobody answered within {question.wait_minutes} minutes ([gates] wait_minutes); the same "
+            "command asks again, and nothing is computed twice"
+        ) from None
 
 
 def _can_be_suspended() -> bool:

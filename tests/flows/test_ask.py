@@ -5,6 +5,8 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from prefect.exceptions import FlowPauseTimeout
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from flows import asking
@@ -53,6 +55,19 @@ def test_auto_ends_the_run_with_figure_bound_and_what_helps(at: At) -> None:
 def test_off_only_tells(at: At, capsys: pytest.CaptureFixture[str]) -> None:
     pass_gate("off", "merged", check(at, passed=False), Gates(), at)
     assert "! merged: share 0.500, at least 0.75" in capsys.readouterr().err
+
+
+def test_a_question_that_nobody_answers_ends_the_run_with_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(**asked: object) -> None:
+        assert asked["timeout"] == QUESTION.wait_minutes * 60
+        raise FlowPauseTimeout("Flow run was paused and never resumed.")
+
+    monkeypatch.setattr(asking, "pause_flow_run", nobody)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
+        pytest.raises(GateError, match="epoch: nobody answered within 5 minutes"),
+    ):
+        ask(QUESTION, EpochAnswer)
 
 
 def test_an_answer_is_remembered_for_the_very_same_figures(at: At, terminal: list[str]) -> None:
