@@ -85,7 +85,10 @@ def checked(place: Place, recipe: Recipe) -> Recipe:
     Raises:
         RecipeError: a path outside of the worker's folders.
     """
-    settled = anchored(recipe.model_copy(update={"runtime": Runtime.model_validate(_runtime(place))}), place.folder)
+    settled = anchored(
+        recipe.model_copy(update={"runtime": Runtime.model_validate(_runtime(place, recipe.model_dump()))}),
+        place.folder,
+    )
     _refuse_outside(place, settled, set(_PATHS))
     return settled
 

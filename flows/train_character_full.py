@@ -1,6 +1,9 @@
 """Every option as a form in Prefect's UI: the recipe's sections, one card each."""
 
+from typing import Annotated
+
 from prefect import flow
+from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.make_lora import Until, make_lora
@@ -31,6 +34,8 @@ from lora_core.recipe import (
 from tasks.runtime import Step
 from tasks.sharing import results_in
 
+Processes = Annotated[int, Field(ge=1, le=16)]
+
 
 @flow(name="train-character-full", flow_run_name="{name}", persist_result=False)
 @telling_user_errors
@@ -54,6 +59,7 @@ def train_character_full(
     gates: Gates = Gates(),
     judging: Judging = Judging(),
     publish: Publish = Publish(),
+    processes: Processes = 1,
     until: Until = "publish",
     force: tuple[Step, ...] = (),
 ) -> str:
@@ -79,6 +85,7 @@ def train_character_full(
         gates: Checks between stages, and what becomes of a run that misses one.
         judging: How the epoch is chosen.
         publish: Where the finished LoRA goes.
+        processes: How many share every step of a training: one a GPU of the worker's machine.
         until: Stop after this step.
         force: Steps to do again although they are finished.
     """
@@ -88,7 +95,10 @@ def train_character_full(
         "character_training": character_training, "sampling": sampling, "gates": gates, "judging": judging,
         "publish": publish,
     }  # fmt: skip
-    given = {"name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections}
+    given = {
+        "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
+        "runtime": {"processes": processes},
+    }  # fmt: skip
     recipe = checked(Place(), Recipe.model_validate(given))
     at = at_of(recipe, force)
     with results_in(at.open_store()):

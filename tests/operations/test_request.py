@@ -7,7 +7,7 @@ import pytest
 from flows.place import Place
 from flows.request import checked, recipe_of, shared_recipe
 from lora_core.errors import RecipeError
-from lora_core.recipe import Recipe, Style
+from lora_core.recipe import Recipe, Runtime, Style
 
 _PRESET = """
 name = "somebody"
@@ -132,6 +132,8 @@ def test_a_preset_stands_for_no_character(place: Place) -> None:
 
 def test_the_full_form_s_paths_lie_in_the_home_too(place: Place) -> None:
     inside = Recipe.model_validate({"name": "momo", "base": "./models/b.safetensors", "style": "s", "character": "c"})
+    shared = inside.model_copy(update={"runtime": Runtime(processes=2, out="/elsewhere")})
+    assert checked(place, shared).runtime == checked(place, inside).runtime.model_copy(update={"processes": 2})
     assert checked(place, inside).style.images == str(place.folder / "s")
     assert checked(place, inside).runtime.out == str(place.folder / "out")
     outside = inside.model_copy(update={"style": Style(images="/etc")})
