@@ -3,12 +3,15 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lora_core.errors import StoreError
+
+_TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextlib.contextmanager
@@ -20,12 +23,21 @@ def disk_errors(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        refused = _refusal(error)
+        if refused in (errno.ENOSPC, errno.EDQUOT):
             raise StoreError(f"{folder}: the disk is full; free some space and run the same command again") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StoreError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+        if refused in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StoreError(f"{folder}: cannot be written ({os.strerror(refused)}); choose another folder") from error
         raise
+
+
+def _refusal(error: Exception) -> int:
+    """The operating system's number of a refusal, 0 if it is none. Libraries in Rust (safetensors) tell it as text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    told = _TOLD_BY_RUST.search(str(error))
+    return int(told[1]) if told else 0
 
 
 def refuse_full_disk(folder: Path, size_bytes: int) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from small_disk import SmallDisk
 
 from lora_core.disk import replacing, write_atomically
 from lora_core.errors import DamagedError, StoreError
@@ -97,6 +100,13 @@ def test_a_folder_is_renamed_when_it_is_complete(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="disk is full"), replacing(tmp_path / "file"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_fills_up_under_safetensors_own_writer_is_the_same_clear_line(small_disk: SmallDisk) -> None:
+    disk = small_disk(256)
+    with pytest.raises(StoreError, match="disk is full"), replacing(disk / "state.safetensors") as temporary:
+        save_file({"matrix": torch.zeros(1024, 1024)}, temporary)
+    assert list(disk.iterdir()) == []
 
 
 def test_a_large_file_is_known_without_a_copy_until_it_changes(store: Store, tmp_path: Path) -> None:
