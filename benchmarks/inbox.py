@@ -2,10 +2,13 @@
 
 Files are small: a look that finds nothing new lists them and reads none, so their size does not matter. (When a folder
 has changed and rested, its new files are read once, as the run that follows would have to.)
+
+Exits with 1 when the median look at what has not changed needs more than 5 seconds of processor time.
 """
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 from flows.inbox import MEMORY, Inbox
 from lora_core.store import Store
 
+MOST_SECONDS = 5.0
 _QUIET_SECONDS = 600.0
 
 
@@ -40,7 +44,8 @@ def main() -> None:
         assert not first[1] + sum(found for _, found in unchanged)
         median = statistics.median(seconds for seconds, _ in unchanged)
         print(f"{asked.folders} folders of {asked.pictures}: first look {first[0]:.2f} CPU s")
-        print(f"unchanged: median {median:.2f} CPU s of {asked.looks} looks")
+        print(f"unchanged: median {median:.2f} CPU s of {asked.looks} looks (at most {MOST_SECONDS:.0f})")
+    sys.exit(median > MOST_SECONDS)
 
 
 if __name__ == "__main__":
