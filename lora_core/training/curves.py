@@ -3,6 +3,7 @@
 They say how fast this machine was, so they are no part of a LoRA's own files, which are the same on every run.
 """
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable
@@ -53,7 +54,7 @@ class Curves:
         Raises:
             StoreError: the disk is full or the folder cannot be written.
         """
-        from tensorboardX import SummaryWriter  # a training that nobody watches does without
+        from lora_core.training.board import Board  # a training that nobody watches does without tensorboardX
 
         self._folder = folder
         with disk_errors(folder):
@@ -63,26 +64,24 @@ class Curves:
             self._csv = path.open("ab")
             # A name of its own: it holds seconds only, and a run may be resumed within one.
             suffix = f".{len(list(folder.glob('events.*')))}"
-            self._board = SummaryWriter(str(folder), purge_step=steps + 1, flush_secs=30, filename_suffix=suffix)
+            self._board = Board(folder, steps=steps, suffix=suffix)
 
     def add(self, figures: Figures) -> None:
         """A step is done."""
         values = asdict(figures)
         with disk_errors(self._folder):
             self._csv.write(_lines([[_shown(value) for value in values.values()]]))
-            for name in _COLUMNS[2:]:
-                self._board.add_scalar(name, values[name], figures.step)
+            self._board.add({name: values[name] for name in _COLUMNS[2:]}, figures.step)
 
     def add_validation(self, step: int, loss: float) -> None:
         """The held-out pictures' loss behind a step."""
         with disk_errors(self._folder):
-            self._board.add_scalar("validation_loss", loss, step)
+            self._board.add({"validation_loss": loss}, step)
 
     def close(self) -> None:
         """Nothing more will come."""
-        with disk_errors(self._folder):
+        with disk_errors(self._folder), contextlib.closing(self._board):
             self._csv.close()
-            self._board.close()
 
 
 def _rows(path: Path, steps: int) -> Iterable[list[str]]:

@@ -4,12 +4,15 @@ import csv
 import dataclasses
 import hashlib
 import json
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from small_disk import SmallDisk
 from tensorboard_events import scalars
 
+from lora_core.errors import StoreError
 from lora_core.progress import silent
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef, LoraRef
@@ -51,6 +54,21 @@ def run(store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], 
         )  # fmt: skip
 
     return run
+
+
+def _add_steps(curves: Curves) -> None:
+    for step in range(1, 2000):  # more than fit
+        curves.add(figures(step))
+
+
+def test_a_full_disk_is_told_at_once_and_no_step_waits_for_a_writer_that_has_died(small_disk: SmallDisk) -> None:
+    threads = threading.active_count()
+    curves = Curves(small_disk(64) / "curves", steps=0)
+    with pytest.raises(StoreError, match="disk is full"):
+        _add_steps(curves)
+    assert threading.active_count() == threads
+    with pytest.raises(StoreError, match="disk is full"):
+        curves.close()
 
 
 def test_every_step_is_a_row_and_a_point_through_an_interruption(
