@@ -132,6 +132,20 @@ def factored(change: torch.Tensor, size: Size) -> Cut:
     return Cut(module, float(values[:rank].to(torch.float64).square().sum()), total)
 
 
+def whole_cut(module: LoraModule, size: Size) -> Cut:
+    """As `cut`, for a module whose rank is no smaller than the weight: made whole and factored.
+
+    Args:
+        module: of any kind of convolution.
+        size: with a rank.
+    """
+    module = without_mid(module.to(torch.float32))
+    change = (module.up.flatten(1) @ module.down.flatten(1)).reshape(module.up.shape[0], *module.down.shape[1:])
+    found, squared = factored(change, size), module.scale**2
+    new = replace(found.module, alpha=module.scale * found.module.rank)
+    return Cut(new, found.kept * squared, found.total * squared)
+
+
 def kept_rank(values: torch.Tensor, size: Size, total: float) -> int:
     """How many singular values stay: as few as hold the energy, at most the rank, at least one.
 

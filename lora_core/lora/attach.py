@@ -10,7 +10,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from lora_core.errors import LoraError
-from lora_core.lora.adapter import Adapter, AdapterFile, read_any
+from lora_core.lora.adapter import Adapter
+from lora_core.lora.adapter_file import AdapterFile, read_any
 from lora_core.lora.file import LoraFile, LoraModule
 from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, misfit
 
@@ -89,7 +90,7 @@ def _targets(components: Base, file: LoraFile | AdapterFile) -> dict[str, nn.Mod
 def _misfit(lora: LoraModule | Adapter, weight: torch.Tensor) -> str:
     """What kind of weight a module is made for if not for this one; else empty."""
     if isinstance(lora, Adapter):
-        return "" if lora.fits(weight) else "a weight of another shape"
+        return f"a weight of {made_for}" if (made_for := lora.misfit(weight.shape)) else ""
     shape = (lora.up.shape[0], lora.down.shape[1])
     return "" if shape == tuple(weight.shape[:2]) else f"a weight of {shape[0]}×{shape[1]}"
 
@@ -103,7 +104,7 @@ class _Change:
 
     def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         weight = module.get_parameter("weight")
-        change = ((self._adapter.merged(weight) - weight) * self._attached.weight).to(weight.dtype)
+        change = (self._adapter.merged(weight, self._attached.weight) - weight).to(weight.dtype)
         if isinstance(module, nn.Conv2d):
             return output + functional.conv2d(args[0], change, None, module.stride, module.padding, module.dilation)
         return output + functional.linear(args[0], change)

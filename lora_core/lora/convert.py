@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from lora_core.errors import LoraError
 from lora_core.hub.layout import Part
+from lora_core.lora.adapter_file import OpenAdapters, open_any
 from lora_core.lora.algebra import without_mid
 from lora_core.lora.file import OpenLora, add_module
 from lora_core.lora.names import module_places
@@ -42,7 +43,9 @@ def convert(source: Path, out: Path, naming: Naming, progress: Progress, name: s
         OutputExistsError: `out` is there with other bytes.
         StoreError: the disk is full or not writable.
     """
-    lora = OpenLora(source, name)
+    lora = open_any(source, name)
+    if isinstance(lora, OpenAdapters):
+        raise LoraError(_not_converted(lora, naming))
     left_out = (*_HASHES, ADAPTER_METADATA, "format")
     metadata = {key: value for key, value in lora.metadata.items() if key not in left_out}
     places = _places(lora) if naming == "diffusers" else {}
@@ -61,6 +64,16 @@ def convert(source: Path, out: Path, naming: Naming, progress: Progress, name: s
             progress(done, len(lora.parts), module)
         spool.write(metadata, hashes=naming == "kohya")
     return len(lora.parts)
+
+
+def _not_converted(lora: OpenAdapters, naming: Naming) -> str:
+    if naming == "kohya":
+        return f"{lora.name}: this is {lora.words} in kohya's naming already"
+    if any(each.decomposed for each in lora.parts.values()):
+        way = "merge it into its base (headcanon merge) and take the difference (headcanon lora extract)"
+    else:
+        way = "make a plain LoRA of it first (headcanon lora resize --rank)"
+    return f"{lora.name}: this is {lora.words}, which diffusers has no names for; {way}"
 
 
 def _places(lora: OpenLora) -> dict[str, tuple[Part, str]]:

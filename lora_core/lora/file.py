@@ -1,5 +1,6 @@
 """LoRA files: read whole or module by module, written as sd-scripts writes them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +97,7 @@ class OpenLora:
         self.parts = lora_parts(self._file.header, self.name)
         """LoRA name → what the header says of the module."""
         self.alphas = {module: self._alpha(module) for module in self.parts}
-        dead = [module for module, alpha in self.alphas.items() if alpha == 0]
-        if dead:
-            raise LoraError(
-                f"{self.name}: alpha is 0 in {len(dead)} of its {len(self.parts)} modules (such as {dead[0]}), so they "
-                "would do nothing; train it again with an alpha above 0, or take another"
-            )
+        refuse_dead(self.name, self.alphas)
 
     @property
     def architecture(self) -> str:
@@ -112,6 +108,13 @@ class OpenLora:
     def dtypes(self) -> set[str]:
         """Of its matrices, by their names in the file."""
         return {part.infos[half].dtype for part in self.parts.values() for half in ("down", "up")}
+
+    def misfit(self, module: str, shape: Sequence[int]) -> str:
+        """The shape that a module is made for if not for this one, in words; else empty."""
+        own = self.parts[module].shape
+        if own[:2] == tuple(shape[:2]) and math.prod(own) == math.prod(shape):
+            return ""
+        return "×".join(map(str, own))
 
     def read(self, module: str) -> LoraModule:
         """One module; its tensors as they are in the file, on the CPU.
@@ -126,6 +129,19 @@ class OpenLora:
     def _alpha(self, module: str) -> float | None:
         part = self.parts[module]
         return float(self._file.read(part.keys["alpha"])) if "alpha" in part.keys else part.alpha
+
+
+def refuse_dead(name: str, alphas: Mapping[str, float | None]) -> None:
+    """Refuse a file whose modules would do nothing.
+
+    Raises:
+        LoraError: an alpha is 0.
+    """
+    if dead := [module for module, alpha in alphas.items() if alpha == 0]:
+        raise LoraError(
+            f"{name}: alpha is 0 in {len(dead)} of its {len(alphas)} modules (such as {dead[0]}), so they would do "
+            "nothing; train it again with an alpha above 0, or take another"
+        )
 
 
 def read_lora(path: Path, name: str = "") -> LoraFile:

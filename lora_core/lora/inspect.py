@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import torch
+
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.hub.formats import Header, TensorInfo, read_header
 from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
+from lora_core.lora.adapter_file import OpenAdapters, is_marked
 from lora_core.lora.header import MADE, tag_frequency
 from lora_core.lora.inspection import Inspection, Tag
 from lora_core.lora.keys import lora_architecture
@@ -19,7 +22,6 @@ from lora_core.lora.places import find_weights
 from lora_core.lora.tensors import TensorFile
 
 _TOP_TAGS = 30
-_RANKED = (".lora_down.weight", ".hada_w1_b", ".lokr_w1_b", ".lokr_w2_b")
 _FOLDERS = {"unet": "U-Net", "text_encoder": "text encoder", "text_encoder_2": "text encoder 2", "vae": "VAE"}
 _PREFIXES = (
     (UNET_PREFIX, "U-Net"),
@@ -93,7 +95,7 @@ def _common(path: Path, files: Mapping[str, Path], headers: list[Header]) -> dic
     }
 
 
-def _parameters(tensors: Iterable[tuple[str, TensorInfo]]) -> dict[str, int]:
+def _parameters(tensors: Iterable[tuple[str, TensorInfo | torch.Tensor]]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for model, info in tensors:
         counts[model] += math.prod(info.shape)
@@ -119,10 +121,22 @@ def _made(metadata: Mapping[str, str]) -> Iterable[str]:
 
 def _lora(path: Path, header: Header) -> dict[str, object]:
     try:
-        parts = lora_parts(header, path.name)
+        return _adapters(OpenAdapters(path, path.name)) if is_marked(header) else _plain(path, header)
     except LoraError as error:
-        return _other_lora(header, str(error).removeprefix(f"{path.name}: "))
-    file = TensorFile(path, path.name)
+        problem = str(error).removeprefix(f"{path.name}: ")
+        names = {key.partition(".")[0]: 0 for key in header.tensors}
+        what = other_kind(header) if problem.startswith("this is ") else ""
+        found = {"kind": "other", "what": what or problem, "architecture": lora_architecture(names, header.metadata)}
+        return found | ({"modules": len(names), "parts": _count(names)} if what else {})
+
+
+def _plain(path: Path, header: Header) -> dict[str, object]:
+    """A plain LoRA.
+
+    Raises:
+        LoraError: it is none.
+    """
+    parts, file = lora_parts(header, path.name), TensorFile(path, path.name)
     stated = {float(file.read(part.keys["alpha"])) for part in parts.values() if "alpha" in part.keys}
     return {
         "kind": "lora",
@@ -132,20 +146,25 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
         "parts": _count(parts),
         "ranks": tuple(sorted({part.rank for part in parts.values()})),
         "alphas": tuple(sorted(stated | {part.alpha for part in parts.values() if part.alpha is not None})),
+        "parameters": _parameters(
+            (_part(name), info) for name, part in parts.items() for half, info in part.infos.items() if half != "alpha"
+        ),
     }
 
 
-def _other_lora(header: Header, problem: str) -> dict[str, object]:
-    """What can be said of a kind that is no plain LoRA, or of one that is broken."""
-    names = {key.partition(".")[0]: 0 for key in header.tensors}
-    what = other_kind(header) if problem.startswith("this is ") else ""
-    found: dict[str, object] = {
-        "kind": "other", "what": problem, "architecture": lora_architecture(names, header.metadata)
-    }  # fmt: skip
-    if not what:
-        return found
-    ranks = {info.shape[0] for key, info in header.tensors.items() if key.endswith(_RANKED) and info.shape}
-    return {**found, "what": what, "modules": len(names), "parts": _count(names), "ranks": tuple(sorted(ranks))}
+def _adapters(lora: OpenAdapters) -> dict[str, object]:
+    """A LoRA of another kind."""
+    tensors = ((_part(name), each) for name, adapter in lora.parts.items() for each in adapter.tensors.values())
+    return {
+        "kind": "lora",
+        "what": lora.words,
+        "architecture": lora.architecture,
+        "modules": len(lora.parts),
+        "parts": _count(lora.parts),
+        "ranks": tuple(sorted({each.rank for each in lora.parts.values() if each.rank})),
+        "alphas": tuple(sorted({each.alpha for each in lora.parts.values() if each.rank})),
+        "parameters": _parameters(tensors),
+    }
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

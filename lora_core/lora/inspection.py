@@ -31,10 +31,10 @@ class Inspection(BaseModel):
     dtypes: tuple[str, ...]
     modules: int = Field(default=0, description="Of a LoRA.")
     parts: Mapping[str, int] = Field(default={}, description="Of a LoRA: modules of the U-Net and the text encoders.")
-    ranks: tuple[int, ...] = Field(default=(), description="Of a LoRA, each once.")
+    ranks: tuple[int, ...] = Field(default=(), description="Of a LoRA, each once; none of whole matrices.")
     alphas: tuple[float, ...] = Field(default=(), description="Of a LoRA, each once; empty: as the rank.")
     tags: tuple[Tag, ...] = Field(default=(), description="The most frequent tags, from the metadata.")
-    parameters: Mapping[str, int] = Field(default={}, description="Of a checkpoint: numbers in each of its models.")
+    parameters: Mapping[str, int] = Field(default={}, description="Numbers in each model, or of a LoRA for each.")
     made: tuple[str, ...] = Field(default=(), description="How one of our tools made it, a line each.")
     metadata: Mapping[str, str] = Field(default={})
 

@@ -14,8 +14,10 @@ import torch
 from lora_core.disk import write_atomically
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header, read_header
+from lora_core.lora.adapter import Adapter
+from lora_core.lora.adapter_file import OpenAny, open_any
 from lora_core.lora.algebra import without_mid
-from lora_core.lora.file import LoraModule, OpenLora
+from lora_core.lora.file import LoraModule
 from lora_core.lora.keys import misfit
 from lora_core.lora.places import Weight, Weights, find_weights
 from lora_core.lora.rewrite import rewrite
@@ -29,7 +31,7 @@ MERGED = "headcanon.merged"
 _STALE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")
 _CACHED_NUMBERS = 1 << 18
 
-Addend = tuple[OpenLora, str, float, Weight]
+Addend = tuple[OpenAny, str, float, Weight]
 """A LoRA, its module, its strength, and the weight that they change."""
 
 
@@ -49,21 +51,29 @@ def merged_weight(weight: torch.Tensor, module: LoraModule, strength: float) -> 
     return change.mul_(strength * module.scale).reshape(weight.shape).add_(weight)
 
 
-def merge_into(weight: torch.Tensor, modules: Sequence[tuple[LoraModule, float]]) -> None:
-    """Merge modules into a weight in place, rounded to its dtype once, after the last.
+def merge_into(weight: torch.Tensor, modules: Sequence[tuple[LoraModule | Adapter, float]]) -> None:
+    """Merge modules into a weight in place, one after another, rounded to its dtype once, after the last.
 
-    Some rows at a time: what is computed in float32 then fits the processor's cache.
+    Plain ones some rows at a time: what is computed in float32 then fits the processor's cache. The others are no
+    sums over rows (a DoRA's lengths are of whole columns), so they are merged into the whole weight.
 
     Args:
         weight: (out, in) or (out, in, kh, kw).
         modules: each with its strength.
     """
-    whole = [(without_mid(module.to(torch.float32)), strength) for module, strength in modules]
+    plain = [(without_mid(each.to(torch.float32)), weigh) for each, weigh in modules if isinstance(each, LoraModule)]
+    if len(plain) < len(modules):
+        merged = weight
+        for module, strength in modules:
+            merges = module.merged if isinstance(module, Adapter) else partial(merged_weight, module=module)
+            merged = merges(merged, strength=strength)
+        weight.copy_(merged)
+        return
     step = max(1, _CACHED_NUMBERS // math.prod(weight.shape[1:]))
     for start in range(0, weight.shape[0], step):
         rows = slice(start, start + step)
         merged = weight[rows]
-        for module, strength in whole:
+        for module, strength in plain:
             merged = merged_weight(merged, replace(module, up=module.up[rows]), strength)
         weight[rows] = merged
 
@@ -117,14 +127,14 @@ def _addends(
     """
     found: dict[str, dict[str, list[Addend]]] = {}
     for term in terms:
-        lora = OpenLora(term.path, term.name)
+        lora = open_any(term.path, term.name)
         if unknown := [name for name in lora.parts if name not in weights.by_name]:
             raise LoraError(misfit(lora.name, unknown, len(lora.parts), weights.architecture))
-        for name, part in lora.parts.items():
+        for name in lora.parts:
             where = weights.by_name[name]
-            if part.shape[:2] != where.shape[:2] or math.prod(part.shape) != math.prod(where.shape):
+            if made_for := lora.misfit(name, where.shape):
                 raise LoraError(
-                    f"{lora.name}: {name} is made for a weight of {_sides(part.shape)}, the base's has "
+                    f"{lora.name}: {name} is made for a weight of {made_for}, the base's has "
                     f"{_sides(where.shape)}; the LoRA is for another architecture than this base "
                     f"({weights.architecture}); nothing was merged"
                 )

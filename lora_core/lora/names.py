@@ -32,6 +32,8 @@ TEXT_MODULES = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), 
 """Of a text encoder's layer."""
 RESNET_MODULES = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
 """Of a residual block."""
+_KERNELS = ("conv1", "conv2", "conv", "conv_in", "conv_out")
+"""The U-Net's modules with a kernel of 3×3, by the ends of their paths."""
 _ATTENTION = tuple(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v"))
 _TRANSFORMER = (*_ATTENTION, "attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2")
 END_MODULES = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
@@ -77,6 +79,15 @@ def same_name(name: str, architecture: str) -> str:
     if architecture != "sdxl" or place not in _known(True) or place[0] != "unet":
         return name
     return name_of("sdxl", *place)
+
+
+def kernel_of(name: str) -> tuple[int, ...]:
+    """Sides of the kernel of the weight that a module changes; empty for a linear layer and a 1×1 convolution.
+
+    A LoHa's file does not say: its matrices are those of the flattened weight.
+    """
+    part, path = module_places().get(name, ("text_encoder", ""))
+    return (3, 3) if part == "unet" and path.rpartition(".")[2] in _KERNELS else ()
 
 
 @cache

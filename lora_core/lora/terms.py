@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from lora_core.errors import LoraError
-from lora_core.lora.file import LoraModule, OpenLora
-from lora_core.lora.names import same_name
+from lora_core.lora.adapter_file import OpenAdapters, open_any
+from lora_core.lora.file import LoraModule
+from lora_core.lora.names import kernel_of, same_name
 
 PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -47,28 +48,47 @@ def weighted(paths: Sequence[Path], weights: Sequence[float]) -> list[Term]:
 
 
 class Source:
-    """A term whose file is open."""
+    """A term whose file is open. What it reads are plain LoRAs, whatever kind is in the file."""
 
     def __init__(self, term: Term) -> None:
         """Read the file's header.
 
         Raises:
-            LoraError: it is not readable.
+            LoraError: it is not readable, or a DoRA.
         """
-        self._lora = OpenLora(term.path, term.name)
+        self._lora = open_any(term.path, term.name)
         self.name, self.weight, self.metadata = self._lora.name, term.weight, self._lora.metadata
+        self.plain = not isinstance(self._lora, OpenAdapters)
+        """Whether it holds nothing but plain LoRAs."""
         self.architecture, self.dtypes = self._lora.architecture, self._lora.dtypes
         self._names = {same_name(name, self.architecture): name for name in self._lora.parts}
-        self.shapes = {name: self._lora.parts[own].shape for name, own in self._names.items()}
+        self.shapes = {name: self._shape(own) for name, own in self._names.items()}
         """Module → shape of the weight that it changes."""
 
     def read(self, name: str) -> LoraModule:
-        """One module.
+        """One module. A LoHa's or LoKr's is the plain one that does exactly the same.
 
         Raises:
             LoraError: its numbers are not finite.
         """
-        return self._lora.read(self._names[name])
+        own = self._names[name]
+        found = self._lora.read(own)
+        return found if isinstance(found, LoraModule) else found.low_rank(kernel_of(own))
+
+    def _shape(self, own: str) -> tuple[int, ...]:
+        if not isinstance(self._lora, OpenAdapters):
+            return self._lora.parts[own].shape
+        adapter, kernel = self._lora.parts[own], kernel_of(own)
+        if adapter.decomposed:
+            raise LoraError(
+                f"{self.name}: this is {self._lora.words}, whose change of a weight depends on the base, so it cannot "
+                "be added to another or resized; merge it into its base (headcanon merge) and take the difference "
+                "(headcanon lora extract)"
+            )
+        rows, columns = adapter.sides
+        if columns % math.prod(kernel):
+            raise LoraError(f"{self.name}: {own} has {columns} columns, which is no kernel of 3×3; the file is broken")
+        return rows, columns // math.prod(kernel), *kernel
 
 
 def shared_modules(sources: Sequence[Source]) -> list[str]:

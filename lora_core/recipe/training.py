@@ -238,15 +238,6 @@ class StyleTraining(Training):
         description="The LoRA's output is scaled by alpha / rank. The method's is 32.",
     )
 
-    @model_validator(mode="after")
-    def _can_be_merged(self) -> Self:
-        if self.network.kind != "lora":
-            raise ValueError(
-                f"network.kind = {self.network.kind!r}: this LoRA is merged into the base, which only a plain one "
-                "can be; use 'lora' here"
-            )
-        return self
-
 
 class CharacterTraining(Training):
     """Stage 3: the character LoRA. Rank 32, alpha 16."""

@@ -40,6 +40,12 @@ class Runtime(Options):
     speed: Speed = Speed()
 
 
+_NO_DIFFERENCE = (
+    "what a DoRA changes depends on the base, so no difference of two can be taken; set another kind, or take another "
+    "method"
+)
+
+
 class Recipe(Options):
     """The whole method for one character."""
 
@@ -110,14 +116,18 @@ class Recipe(Options):
             )
         return value
 
+    @field_validator("difference")
+    @classmethod
+    def _what_can_be_taken_away(cls, value: Difference, info: ValidationInfo) -> Difference:
+        if value.use and "style_training" in info.data and info.data["style_training"].network.kind == "dora":
+            raise ValueError(f"style_training.network.kind = 'dora': {_NO_DIFFERENCE}")
+        return value
+
     @field_validator("character_training")
     @classmethod
     def _what_can_be_subtracted(cls, value: CharacterTraining, info: ValidationInfo) -> CharacterTraining:
-        if "difference" in info.data and info.data["difference"].use and value.network.kind != "lora":
-            raise ValueError(
-                f"network.kind = {value.network.kind!r}: a difference is taken of plain LoRAs; set kind = 'lora', or "
-                "take another method"
-            )
+        if "difference" in info.data and info.data["difference"].use and value.network.kind == "dora":
+            raise ValueError(f"network.kind = 'dora': {_NO_DIFFERENCE}")
         return value
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from functools import cached_property
 from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
-from lora_core.lora.adapter import AdapterFile, read_any
+from lora_core.lora.adapter_file import AdapterFile, read_any
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile
 from lora_core.progress import Progress

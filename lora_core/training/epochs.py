@@ -10,7 +10,8 @@ import torch
 
 from lora_core.disk import write_atomically
 from lora_core.errors import TrainingError
-from lora_core.lora.adapter import Adapter, write_adapters
+from lora_core.lora.adapter import Adapter
+from lora_core.lora.adapter_file import write_adapters
 from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
 from lora_core.store import canonical_json

@@ -10,11 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.hub import find_model_files
 from lora_core.judging.merged import LARGEST_MERGE_ERROR, merge_gate
+from lora_core.lora.adapter import Adapter
+from lora_core.lora.adapter_file import write_adapters
 from lora_core.lora.file import write_lora
 from lora_core.lora.inject import inject
 from lora_core.lora.merge import merge_file
 from lora_core.lora.terms import Term
 from lora_core.progress import silent
+from lora_core.recipe import Network
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store
 
@@ -52,6 +55,25 @@ def test_a_right_merge_passes_and_an_unmerged_base_does_not(
     )
     lora = trained(workshop, base, tmp_path / "style.safetensors")
     out = tmp_path / ("merged.safetensors" if kind == "single" else "merged")
+    merge_file(find_model_files(str(base), ""), [Term(lora, 1.0)], out, silent)
+    assert share(store, base, lora, out) < 1e-3
+    assert share(store, base, lora, base) > 0.5
+
+
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr"])
+def test_a_look_of_another_kind_as_the_trainer_writes_it_is_merged_and_passes(
+    workshop: Any, store: Store, tmp_path: Path, kind: Any
+) -> None:
+    base = workshop.single_file(tmp_path / "base.safetensors", "sd1")
+    lora, out = tmp_path / "style.safetensors", tmp_path / "merged.safetensors"
+    network = Network(kind=kind, conv_rank=2)
+    layers = inject(workshop.load(base), rank=2, alpha=2.0, unet=True, text_encoder=True, seed=1, network=network)
+    generator = torch.Generator().manual_seed(2)
+    for layer in layers:
+        for key in {"lora_up.weight", "hada_w2_b", "lokr_w2", "lokr_w2_b"} & layer.matrices.keys():
+            layer.matrices[key].data.normal_(0, 0.5, generator=generator)
+    adapters = [Adapter(layer.name, layer.alpha, layer.matrices) for layer in layers]
+    write_adapters(lora, adapters, dtype=torch.float32, metadata={})
     merge_file(find_model_files(str(base), ""), [Term(lora, 1.0)], out, silent)
     assert share(store, base, lora, out) < 1e-3
     assert share(store, base, lora, base) > 0.5

@@ -1,6 +1,7 @@
 """What a file is."""
 
 import json
+import math
 import pickle
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def test_a_lora_tells_its_rank_alpha_parts_and_tags(tmp_path: Path) -> None:
     assert (found.kind, found.architecture, found.modules) == ("lora", "sd1", 2)
     assert (found.ranks, found.alphas) == ((2, 4), (2.0,))
     assert found.parts == {"U-Net": 1, "text encoder": 1}
+    assert found.parameters == {"U-Net": 4 * 8 * 2, "text encoder": 2 * 8 * 2}
     assert found.tags == (Tag(name="1girl", count=5), Tag(name="smile", count=1))
     assert "rank          2, 4" in str(found)
 
@@ -87,8 +89,10 @@ def test_other_kinds_of_lora_tell_their_rank_and_parts(
     names = ("lora_unet_input_blocks_4_1_proj_in", "lora_te2_text_model_encoder_layers_0_mlp_fc1")
     save_file({f"{name}.{key}": torch.ones(shape) for name in names for key, shape in tensors.items()}, tmp_path / "a")
     found = inspect_file(tmp_path / "a")
-    assert (found.kind, found.what, found.architecture) == ("other", what, "sdxl")
-    assert (found.modules, found.ranks) == (2, (4,))
+    assert (found.kind, found.what, found.architecture) == ("lora", what, "sdxl")
+    assert (found.modules, found.ranks, found.alphas) == (2, (4,), (4.0,))
+    numbers = sum(math.prod(shape) for shape in tensors.values())
+    assert found.parameters == {"U-Net": numbers, "text encoder 2": numbers}
     assert found.parts == {"U-Net": 1, "text encoder 2": 1}
     assert "rank          4" in str(found)
 

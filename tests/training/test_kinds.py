@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.diffusion.components import Components
 from lora_core.errors import LoraError
-from lora_core.lora.adapter import Adapter, AdapterFile, read_any, write_adapters
+from lora_core.lora.adapter import Adapter
+from lora_core.lora.adapter_file import AdapterFile, read_any, write_adapters
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.lora.inject import ADAPTER, LoraLayer
@@ -201,16 +202,16 @@ def test_a_file_for_another_base_or_with_unknown_tensors_is_refused(tiny_base: P
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
     wide = {f"{name}.lokr_w1": torch.rand(2, 2), f"{name}.lokr_w2": torch.rand(8, 8)}
     save_file(wide, tmp_path / "wide.safetensors")
-    with pytest.raises(LoraError, match="a weight of another shape, the base's has 64×32"):
+    with pytest.raises(LoraError, match="made for a weight of 16×16, the base's has 64×32"):
         attach(base, tmp_path / "wide.safetensors", 1.0)
-    rows = {
+    odd = {
         f"{name}.lora_down.weight": torch.rand(2, 32),
         f"{name}.lora_up.weight": torch.rand(64, 2),
-        f"{name}.dora_scale": torch.rand(64, 1),
+        f"{name}.dora_scale": torch.rand(32, 1),
     }
-    save_file(rows, tmp_path / "rows.safetensors")
-    with pytest.raises(LoraError, match="another shape"):
-        attach(base, tmp_path / "rows.safetensors", 1.0)
+    save_file(odd, tmp_path / "odd.safetensors")
+    with pytest.raises(LoraError, match="made for a weight of 64×32 with 32×1 lengths, the base's has 64×32"):
+        attach(base, tmp_path / "odd.safetensors", 1.0)
     save_file({f"{name}.hada_w1_a": torch.rand(2, 2)}, tmp_path / "half.safetensors")
     with pytest.raises(LoraError, match="has hada_w1_a; read are"):
         read_any(tmp_path / "half.safetensors")

@@ -16,7 +16,7 @@ from lora_core.errors import RecipeError
 from lora_core.lora.inject import ADAPTER, inject
 from lora_core.lora.norm import limit_norms, product_norm
 from lora_core.lora.targets import block_of, targets
-from lora_core.recipe import Network, StyleTraining, Training
+from lora_core.recipe import Network, Training
 from lora_core.training.dropout import Dropout
 
 _CONFIGS = Path(__file__).parents[2] / "lora_core/diffusion/configs"
@@ -200,8 +200,6 @@ def test_options_that_do_not_fit_the_kind_are_refused() -> None:
         Network(kind="loha", dropout=0.1)
     with pytest.raises(ValidationError, match="lokr"):
         Network(factor=8)
-    with pytest.raises(ValidationError, match="merged into the base"):
-        StyleTraining(network=Network(kind="dora"))
 
 
 def test_another_rank_for_some_modules_is_what_the_model_computes_with(tiny_base: Path) -> None:

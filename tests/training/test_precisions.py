@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_core.lora.adapter import read_any
+from lora_core.lora.adapter_file import read_any
 from lora_core.progress import silent
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef
