@@ -104,7 +104,7 @@ def pair(a: torch.Tensor, b: torch.Tensor, core: torch.Tensor | None) -> tuple[t
     """
     if core is None:
         return a, b
-    return a.T, torch.einsum("ij...,jm->im...", core, b).flatten(1)
+    return a.T.contiguous(), torch.einsum("ij...,jm->im...", core, b).flatten(1)
 
 
 def _loha(tensors: Tensors) -> list[tuple[torch.Tensor, torch.Tensor]]:
