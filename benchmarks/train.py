@@ -89,6 +89,7 @@ def _timed(asked: argparse.Namespace) -> bool:
                 steps[name](pair * asked.steps + number)
             seconds[name].wall.append((time.perf_counter() - wall) / asked.steps)
             seconds[name].processor.append((time.process_time() - processor) / asked.steps)
+            print(f"{name}, round {pair + 1}: {seconds[name].wall[-1] * 1e3:.0f} ms", file=sys.stderr, flush=True)
     for name, each in seconds.items():
         wall, processor = statistics.median(each.wall), statistics.median(each.processor)
         rate = f"{asked.batch / wall:.2f} pictures/s"
@@ -182,9 +183,12 @@ def _demo() -> Components:
 def _random(shapes: str) -> Components:
     configs = json.loads((ROOT / f"lora_core/diffusion/configs/{shapes.replace('15', '1')}.json").read_text())
     torch.manual_seed(0)
-    unet = UNet2DConditionModel.from_config(configs["unet"]).requires_grad_(False).eval()
     with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(configs["unet"]).requires_grad_(False).eval()
         vae = AutoencoderKL.from_config(configs["vae"])  # never run here
+    unet.to_empty(device="cpu")
+    for each in unet.parameters():
+        _ = each.fill_(0.1) if each.ndim == 1 else each.normal_(0, 0.02)
     encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])).requires_grad_(False).eval()
     return Components("sd1", unet, vae, (encoder,), (shipped_tokenizer(pad_zero=False),), "epsilon")
 

@@ -95,7 +95,7 @@ def resize(
 ) -> None:
     """A LoRA at a smaller rank, as near to the larger one as can be. Give --rank, --energy or both.
 
-    alpha / rank stays as it is, so the strength stays too. Modules that are small enough are not touched. A LoHa or
+    alpha / rank stays as it is, so the strength stays too. Modules that are small enough are not touched. A LoHa or a
     LoKr becomes a plain LoRA.
 
     Examples:
