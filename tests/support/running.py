@@ -165,9 +165,18 @@ class Up:
         return steps
 
     def retry(self, run_id: str) -> None:
-        """As the UI's Retry does; nobody is faster than the worker, which reports an end more than once."""
-        time.sleep(3)
-        self.post(f"flow_runs/{run_id}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True)
+        """As the UI's Retry does, until the run is taken again: a worker reports an end more than once, and late."""
+        before = self.run(run_id)["run_count"]
+
+        def taken() -> bool:
+            run = self.run(run_id)
+            if run["state_name"] == "Crashed":
+                time.sleep(3)
+                state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+                self.post(f"flow_runs/{run_id}/set_state", state=state, force=True)
+            return bool(run["run_count"] > before)
+
+        wait_for(taken, "the retried run to be taken")
 
     def worker_log(self) -> str:
         """The end of what the worker and its runs said."""
