@@ -23,21 +23,10 @@ class ServiceError(HeadcanonError):
 
 
 class Child:
-    """One of Prefect's own commands, as a process group of its own: Ctrl-C at the terminal reaches only its parent.
+    """One of Prefect's own commands, as a process group of its own: Ctrl-C at the terminal reaches only its parent."""
 
-    Args:
-        name: for people.
-        command: Prefect's.
-        environment: what is set besides this process' own.
-        log: file that gets what it prints.
-        outlived: whether what it started may go on without it, as a worker's runs do. What a server leaves behind
-            would keep the port.
-    """
-
-    def __init__(
-        self, name: str, command: tuple[str, ...], environment: Mapping[str, str], log: Path, *, outlived: bool = False
-    ) -> None:
-        self.name, self.log, self._outlived = name, log, outlived
+    def __init__(self, name: str, command: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
+        self.name, self.log = name, log
         self._command = (sys.executable, "-m", "flows.service", *command)
         self._environment = {**os.environ, **environment}
         self._started, self._failures = 0.0, 0
@@ -74,8 +63,6 @@ class Child:
         self._failures = self._failures + 1 if soon else 0
         if self._failures >= _MOST_STARTS:
             raise ServiceError(f"the {self.name} ends right after its start; what it said is in {self.log}")
-        if not self._outlived:
-            self._kill_group()
         self.start()
         return True
 
@@ -95,13 +82,8 @@ class Child:
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_seconds)
-        self._kill_group()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
-
-    def _kill_group(self) -> None:
-        """End what is left of the process and of all that it started."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)

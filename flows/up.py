@@ -234,4 +234,4 @@ def _server(wanted: Wanted) -> Child:
 def worker_of(wanted: Wanted, name: str) -> Child:
     """A worker, not started yet, under a name of its own."""
     command = ("worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(wanted.runs))
-    return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log", outlived=True)
+    return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log")
