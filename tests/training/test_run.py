@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -262,9 +263,9 @@ def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
     encoded: list[str] = []
     whole = cache._encoded
 
-    def counting(store: Store, vae: object, picture: cache.Picture) -> object:
-        encoded.append(picture.entry.source)
-        return whole(store, vae, picture)
+    def counting(store: Store, vae: object, pictures: Sequence[cache.Picture]) -> object:
+        encoded.extend(picture.entry.source for picture in pictures)
+        return whole(store, vae, pictures)
 
     monkeypatch.setattr(cache, "_encoded", counting)
     first = trained(store, base, drawn_sets, once)
