@@ -5,14 +5,16 @@ import sys
 from dataclasses import dataclass
 from html import escape
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
 from PIL import Image
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
-from prefect.input import RunInput
+from prefect.input import RunInput, delete_flow_run_input, read_flow_run_input
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field, ValidationError
 
@@ -86,8 +88,8 @@ def ask(question: Question, form: type[Form]) -> Form:
     described._description = question.markdown
     wait = question.wait_minutes * 60
     key = "gate-" + question.name.lower().replace(" ", "-")  # part of an address
-    if _can_be_suspended():
-        return suspend_flow_run(wait_for_input=described, timeout=wait, key=key)
+    if (run := _suspendable()) is not None:
+        return _suspended(run, described, wait, key)
     console.print(f"? {question.name}: waiting for an answer in Prefect's UI (Resume)", highlight=False)
     try:
         return pause_flow_run(wait_for_input=described, timeout=wait, key=key)
@@ -98,11 +100,33 @@ def ask(question: Question, form: type[Form]) -> Form:
         ) from None
 
 
-def _can_be_suspended() -> bool:
-    """Prefect starts a run anew only from its deployment, and never a sub-flow by itself."""
+def _suspendable() -> FlowRun | None:
+    """The run, if it can be suspended: Prefect starts a run anew only from its deployment, and never a sub-flow."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
-    return run is not None and run.deployment_id is not None and run.parent_task_run_id is None
+    return run if run is not None and run.deployment_id is not None and run.parent_task_run_id is None else None
+
+
+def _suspended(run: FlowRun, form: type[Form], wait_seconds: int, key: str) -> Form:
+    """The answer that the run was resumed with; without one the run is suspended, and its process ends here.
+
+    Prefect suspends a run once for each key. A run that is retried because nobody answered in time, or because the
+    answer ended it, has to ask again: under the next number. An answer that was taken is deleted for that.
+    """
+    fired = run.empirical_policy.pause_keys or set()
+    once = next(name for number in count(1) if (name := f"{key}-{number}") not in fired or _is_answered(name))
+    answer = suspend_flow_run(wait_for_input=form, timeout=wait_seconds, key=once)
+    delete_flow_run_input(_response_key(once))
+    return answer
+
+
+def _is_answered(key: str) -> bool:
+    return read_flow_run_input(_response_key(key)) is not None
+
+
+def _response_key(key: str) -> str:
+    """Where Prefect keeps what was filled in (`prefect.input.run_input.keyset_from_paused_state`)."""
+    return f"suspended-{key}-response"
 
 
 def _in_terminal(question: Question, form: type[Form]) -> Form:

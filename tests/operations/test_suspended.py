@@ -15,20 +15,25 @@ from running import Up, wait_for
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
-def _preset(up: Up, name: str, seed: int) -> None:
+def _preset(up: Up, name: str, seed: int, wait_minutes: int = 60) -> None:
     """A preset that asks which epoch; another seed makes other pictures, so that it is asked anew."""
     folder = up.project.folder / "recipes"
     text = (folder / "default.toml").read_text()
-    text = text.replace('epoch = "off"', 'epoch = "ask"\nwait_minutes = 60').replace("seeds = [1]", f"seeds = [{seed}]")
+    text = text.replace('epoch = "off"', f'epoch = "ask"\nwait_minutes = {wait_minutes}')
+    text = text.replace("seeds = [1]", f"seeds = [{seed}]")
     (folder / f"{name}.toml").write_text(text)
 
 
 def _asked(up: Up, preset: str) -> tuple[str, dict[str, Any], str]:
     """Submit a run and wait for its question; returns its id, the form and what stands above it."""
     run = up.submit("train-character", character="momo", preset=preset)
+    return run, *_question(up, run)
+
+
+def _question(up: Up, run: str) -> tuple[dict[str, Any], str]:
     keys = up.state(run, "Suspended")["state"]["state_details"]["run_input_keyset"]
     form, told = (_input(up, run, keys[part]) for part in ("schema", "description"))
-    return run, form, told
+    return form, told
 
 
 def _input(up: Up, run: str, key: str) -> Any:
@@ -95,3 +100,35 @@ def test_an_epoch_that_was_not_drawn_is_told_with_those_that_were(up: Up) -> Non
     _answer(up, run, {"decision": "go on", "epoch": 7})
     ended = up.state(run, "Failed")
     assert "epoch 7 at weight 1 was not sampled; epochs: 1, 2" in ended["state"]["message"]
+
+
+def _retry(up: Up, run: str) -> None:
+    """As the UI does."""
+    up.post(f"flow_runs/{run}/set_state", state={"type": "SCHEDULED", "name": "AwaitingRetry"}, force=True)
+
+
+def test_a_question_that_nobody_answers_fails_the_run_and_retry_asks_again(up: Up) -> None:
+    _preset(up, "unheard", 4, wait_minutes=1)
+    run, _, _ = _asked(up, "unheard")
+    ended = up.state(run, "Failed")
+    assert ended["state"]["message"] == "The flow was paused and never resumed."
+    _retry(up, run)
+    _question(up, run)
+    _answer(up, run, {"decision": "stop"})
+    up.state(run, "Failed")
+    _retry(up, run)  # who stopped it may think again
+    _question(up, run)
+    _answer(up, run, {"decision": "go on"})
+    up.state(run, "Completed")
+    assert set(up.steps(run, "report")["train character"]) == {"Cached"}
+
+
+def test_a_run_that_waits_goes_on_when_all_was_switched_off_meanwhile(up: Up) -> None:
+    _preset(up, "night", 5)
+    run, _, _ = _asked(up, "night")
+    up.stop()
+    up.start()
+    assert up.run(run)["state_name"] == "Suspended"
+    _answer(up, run, {"decision": "go on"})
+    up.state(run, "Completed")
+    assert set(up.steps(run, "report")["train character"]) == {"Cached"}
