@@ -16,7 +16,7 @@ from lora_core.tagging.select import Thresholds, thresholds
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_character, settle_style
-from tasks.find import find_base, find_classifier, find_screenshots, find_tagger, further_bases
+from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
 from tasks.judge import judge, transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
@@ -31,7 +31,7 @@ Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "jud
 
 
 class Found(NamedTuple):
-    """What a recipe names, found and known by its content."""
+    """What a recipe names, found and known by its content; no classifier or embedder: it names none."""
 
     base: CheckpointRef
     tagger: CheckpointRef
@@ -39,6 +39,8 @@ class Found(NamedTuple):
     character: DatasetRef
     rules: Rules
     least: Thresholds
+    classifier: CheckpointRef | None = None
+    embedder: CheckpointRef | None = None
 
     @property
     def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
@@ -124,6 +126,7 @@ def find(recipe: Recipe, at: At) -> Found:
         find_base(recipe.base, at), find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.images, at), find_screenshots(recipe.character.images, at),
         find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
+        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
     )  # fmt: skip
 
 
@@ -181,10 +184,9 @@ def learn_character(captioned: Captioned, style: Seen, styled: Styled, recipe: R
 
 def judged(samples: ReportRef, pictures: Pictures, found: Found, recipe: Recipe, at: At) -> ReportRef:
     """Figures of every epoch and weight, and the one that the rule chooses."""
-    second = find_classifier(recipe.judging, at)
     return judge(
-        samples, pictures.character, pictures.tags, found.rules, recipe.trigger, found.least, found.tagger, second,
-        recipe.judging.without_place, at,
+        samples, pictures.character, pictures.tags, found.rules, recipe.trigger, found.least, found.tagger,
+        found.classifier, found.embedder, recipe.judging.without_place, at,
     )  # fmt: skip
 
 

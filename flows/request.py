@@ -28,6 +28,7 @@ _PATHS = (
     ("captions", "rules"),
     ("sampling", "transfer"),
     ("judging", "classifier"),
+    ("judging", "embedder"),
 )
 
 _COMPUTING = ("device", "processes")

@@ -61,7 +61,9 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
             "character": at(recipe.character, images=path(recipe.character.images)),
             "captions": at(recipe.captions, rules=path(recipe.captions.rules)),
             "sampling": at(recipe.sampling, transfer=tuple(model(text) for text in recipe.sampling.transfer)),
-            "judging": at(recipe.judging, classifier=path(recipe.judging.classifier)),
+            "judging": at(
+                recipe.judging, classifier=path(recipe.judging.classifier), embedder=path(recipe.judging.embedder)
+            ),
             "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
         }
     )

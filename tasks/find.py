@@ -7,6 +7,7 @@ from lora_core.diffusion.read import read_source
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
 from lora_core.judging.classifier import find_classifier_files
+from lora_core.judging.embedder import find_embedder_files
 from lora_core.recipe import Base, Judging, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
@@ -42,6 +43,14 @@ def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
     if not options.classifier:
         return None
     return CheckpointRef(sha256=at.open_store().put_tree(find_classifier_files(Path(options.classifier)), how="refer"))
+
+
+@look("find embedder")
+def find_embedder(options: Judging, at: At) -> CheckpointRef | None:
+    """Find the image encoder's files, if there is one; they stay where they are."""
+    if not options.embedder:
+        return None
+    return CheckpointRef(sha256=at.open_store().put_tree(find_embedder_files(Path(options.embedder)), how="refer"))
 
 
 def further_bases(options: Sampling, at: At) -> list[tuple[str, CheckpointRef]]:

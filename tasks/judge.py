@@ -24,6 +24,7 @@ def judge(
     least: Thresholds,
     tagger: CheckpointRef,
     classifier: CheckpointRef | None,
+    embedder: CheckpointRef | None,
     options: Judging,
     at: At,
 ) -> ReportRef:
@@ -32,11 +33,10 @@ def judge(
 
     store = at.open_store("judge")
     edited = _edited(store, pictures, tags, rules, trigger, least)
-    second = store.tree(classifier.sha256) if classifier else None
+    second, encoder = (store.tree(found.sha256) if found else None for found in (classifier, embedder))
+    training, files = load_manifest(store, pictures), store.tree(tagger.sha256)
     with progress("judge", "sample") as listen:
-        verdict = judge_epochs(
-            store, samples, load_manifest(store, pictures), edited, store.tree(tagger.sha256), options, listen, second
-        )
+        verdict = judge_epochs(store, samples, training, edited, files, options, listen, second, encoder)
     say(read_verdict(store, verdict).choice.reason)
     return verdict
 

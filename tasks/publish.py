@@ -146,9 +146,11 @@ def _target(recipe: Recipe) -> Path:
 def without_place(recipe: Recipe) -> Recipe:
     """The recipe without where things lie: it changes nothing that comes out, and is nobody's business in a report."""
 
-    def named(options: Options, field: str) -> Options:
-        text = getattr(options, field)
-        return options.model_copy(update={field: Path(text).name if looks_like_path(text) else text})
+    def named(options: Options, *fields: str) -> Options:
+        texts = {field: getattr(options, field) for field in fields}
+        return options.model_copy(
+            update={field: Path(text).name if looks_like_path(text) else text for field, text in texts.items()}
+        )
 
     further = recipe.sampling.transfer
     return recipe.model_copy(
@@ -159,7 +161,7 @@ def without_place(recipe: Recipe) -> Recipe:
             "style": named(recipe.style, "images"),
             "character": named(recipe.character, "images"),
             "captions": named(recipe.captions, "rules"),
-            "judging": named(recipe.judging, "classifier"),
+            "judging": named(recipe.judging, "classifier", "embedder"),
             "sampling": recipe.sampling.model_copy(
                 update={"transfer": tuple(Path(text).name if looks_like_path(text) else text for text in further)}
             ),

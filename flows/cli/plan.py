@@ -23,7 +23,7 @@ from tasks.caching import found_finished
 from tasks.caption import edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style
 from tasks.compositions import covered, framings, settle_character
-from tasks.find import find_base, find_classifier, find_screenshots, find_tagger
+from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger
 from tasks.judge import judge
 from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
 from tasks.merge import merge
@@ -174,7 +174,8 @@ def finished_steps(
         "judge",
         found_finished(
             judge, samples, pictures, tags, rules, recipe.trigger, least, tagger,
-            find_classifier.fn(recipe.judging, at), recipe.judging.without_place, at,
+            find_classifier.fn(recipe.judging, at), find_embedder.fn(recipe.judging, at),
+            recipe.judging.without_place, at,
         )
         if samples and pictures and tags
         else None,

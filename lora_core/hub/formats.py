@@ -86,8 +86,16 @@ def read_header(path: Path, name: str, error: type[UserError] = CheckpointError)
         raise error(f"{name}: its safetensors header is wrong ({problem}); download or copy it again") from None
 
 
-def refuse_foreign(start: bytes, name: str, error: type[UserError] = CheckpointError) -> None:
-    """Refuse what is not safetensors, by the first bytes of a file.
+def refuse_foreign(
+    start: bytes, name: str, error: type[UserError] = CheckpointError, wanted: str = ".safetensors"
+) -> None:
+    """Refuse what is no format that is read here, by the first bytes of a file.
+
+    Args:
+        start: of the file, 64 bytes or more.
+        name: what the user calls it.
+        error: the kind of error to raise.
+        wanted: the format to get instead.
 
     Raises:
         UserError: (as `error`) with the reason and what to do.
@@ -97,12 +105,12 @@ def refuse_foreign(start: bytes, name: str, error: type[UserError] = CheckpointE
     if start[:4] == b"PK\x03\x04" or start[:2] in _PICKLE_STARTS or start[2:14] == _LEGACY_TORCH:
         raise error(
             f"{name}: this is a pickle (.ckpt, .pt, .bin), which can run any code when it is read, so it is refused "
-            "whatever its name; get the model as .safetensors, or convert it on a machine that you can lose"
+            f"whatever its name; get the model as {wanted}, or convert it on a machine that you can lose"
         )
     if start[:4] == b"GGUF":
-        raise error(f"{name}: GGUF holds quantized weights that cannot be trained on; get the model as .safetensors")
+        raise error(f"{name}: GGUF holds quantized weights that cannot be used; get the model as {wanted}")
     if start[:4] == b"\x89HDF":
-        raise error(f"{name}: this is an HDF5 file; get the model as .safetensors")
+        raise error(f"{name}: this is an HDF5 file; get the model as {wanted}")
     if start.startswith(b"version https://git-lfs"):
         raise error(f"{name}: only git-lfs' pointer to the file is here; run `git lfs pull` where it came from")
     if start[:1] == b"<":

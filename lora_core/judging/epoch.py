@@ -82,6 +82,7 @@ def beyond(figures: EpochFigures, options: Judging) -> tuple[str, ...]:
         ("leak of the background", figures.background, options.max_background),
         ("leak of framing and pose", figures.habits, options.max_habits),
         ("share of copies", figures.copying, options.max_copying),
+        ("share of copies by the embedder", figures.copying_cosine, options.max_copying),
     )
     return tuple(
         f"{name} {figure.mean:.2f}, at most {bound:.2f}"

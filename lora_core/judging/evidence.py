@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
+from lora_core.judging.embedded import Closest, Embedded
 from lora_core.judging.likeness import Likeness, Nearest
 from lora_core.sampling.samples import Sample
 
@@ -24,6 +25,8 @@ class Evidence:
         habits: what its screenshots have in common besides.
         copy_bits: a sample this near to a screenshot is a copy.
         second: image digest → probability of the look by a second opinion; empty: there is none.
+        embedded: how near samples come to screenshots by an image encoder; None: there is none.
+        copy_cosine: a sample this near to a screenshot by the encoder is a copy.
     """
 
     table: TagTable
@@ -33,6 +36,8 @@ class Evidence:
     habits: tuple[str, ...] = ()
     copy_bits: int = 32
     second: Mapping[str, float] | None = None
+    embedded: Embedded | None = None
+    copy_cosine: float = 0.95
 
     def known(self, tags: Sequence[str]) -> tuple[str, ...]:
         """The tags that can be measured, each once."""
@@ -41,6 +46,11 @@ class Evidence:
     def nearest(self, drawn: Sequence[Sample]) -> list[Nearest]:
         """The screenshot most like each sample; nothing without screenshots."""
         found = self.likeness.nearest
+        return [found[sample.image] for sample in drawn] if found else []
+
+    def closest(self, drawn: Sequence[Sample]) -> list[Closest]:
+        """The screenshot nearest to each sample by the encoder; nothing without an encoder or screenshots."""
+        found = self.embedded.closest if self.embedded else {}
         return [found[sample.image] for sample in drawn] if found else []
 
 

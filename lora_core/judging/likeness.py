@@ -69,6 +69,16 @@ def compare(store: Store, samples: Samples, training: Manifest) -> Likeness:
     return Likeness(nearest, {image: own[0] for image, own in hashes.items()})
 
 
+def sample_views(picture: Image.Image) -> list[Image.Image]:
+    """A sample as squares: the whole on white and, if it is none itself, those at both ends and in the middle."""
+    return [_on_white(picture), *_squares(picture)]
+
+
+def screenshot_views(picture: Image.Image) -> list[Image.Image]:
+    """A screenshot, and mirrored."""
+    return [picture, ImageOps.mirror(picture)]
+
+
 def _nearest(own: NDArray[np.uint64], known: NDArray[np.uint64], names: Sequence[str]) -> Nearest:
     bits = np.bitwise_count(known[:, None] ^ own[None]).sum(axis=2).min(axis=1)
     first = int(bits.argmin())
@@ -81,11 +91,11 @@ def _rows(hashes: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def _sample_hashes(store: Store, image: str) -> list[str]:
-    return _kept(store, "sample", image, lambda picture: [_on_white(picture), *_squares(picture)])
+    return _kept(store, "sample", image, sample_views)
 
 
 def _screenshot_hashes(store: Store, image: str) -> list[str]:
-    return _kept(store, "screenshot", image, lambda picture: [picture, ImageOps.mirror(picture)])
+    return _kept(store, "screenshot", image, screenshot_views)
 
 
 def _kept(store: Store, kind: str, image: str, views: Views) -> list[str]:

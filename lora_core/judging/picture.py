@@ -12,7 +12,9 @@ from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS, asks_for_a_place, ta
 from lora_core.refs import Digest
 from lora_core.sampling.samples import Sample
 
-Measure = Literal["identity", "leak", "background", "habits", "copying", "obedience", "second"]
+Measure = Literal[
+    "identity", "leak", "background", "habits", "copying", "obedience", "second", "copying_cosine", "likeness"
+]  # fmt: skip
 """What can be read off one picture; diversity takes two."""
 
 _NO_ANSWER = ("1girl", "1boy", "1other", "solo")
@@ -31,6 +33,8 @@ class Picture(Frozen):
     copying: float | None
     obedience: float | None
     second: float | None
+    copying_cosine: float | None = None
+    likeness: float | None = None
 
     def value(self, measure: Measure) -> float | None:
         """One reading."""
@@ -58,6 +62,8 @@ def of_picture(pair: Pair, evidence: Evidence) -> Picture:
         copying=_copying(drawn, evidence),
         obedience=_obedience(drawn, evidence, asked),
         second=evidence.second[drawn.image] - evidence.second[base.image] if evidence.second else None,
+        copying_cosine=_copying_cosine(drawn, evidence),
+        likeness=_likeness(pair, evidence),
     )
 
 
@@ -83,3 +89,15 @@ def _obedience(drawn: Sample, evidence: Evidence, asked: Sequence[str]) -> float
 def _copying(drawn: Sample, evidence: Evidence) -> float | None:
     nearest = evidence.nearest([drawn])
     return float(nearest[0].bits <= evidence.copy_bits) if nearest else None
+
+
+def _copying_cosine(drawn: Sample, evidence: Evidence) -> float | None:
+    closest = evidence.closest([drawn])
+    return float(closest[0].cosine >= evidence.copy_cosine) if closest else None
+
+
+def _likeness(pair: Pair, evidence: Evidence) -> float | None:
+    if not evidence.embedded or not evidence.embedded.mean:
+        return None
+    drawn, base = (evidence.embedded.mean[sample.image] for sample in pair)
+    return drawn - base

@@ -8,6 +8,7 @@ from pydantic import Field
 from lora_core.dataset import Frozen, TagTable
 from lora_core.errors import DatasetError
 from lora_core.judging.bootstrap import Figure, nested
+from lora_core.judging.embedded import Closest
 from lora_core.judging.evidence import Evidence, Pair, probability
 from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS
 from lora_core.judging.likeness import Nearest
@@ -38,6 +39,13 @@ class EpochFigures(Frozen):
     nearest: Nearest | None = Field(description="The closest of all samples to a screenshot.")
     diversity: Figure | None = Field(description="Mean distance between seeds of one prompt: 0 same, 1 unrelated.")
     second: Figure | None = Field(default=None, description="Rise of the look by the second opinion.")
+    copying_cosine: Figure | None = Field(
+        default=None, description="Share of samples that the embedder sees as nearly a screenshot."
+    )
+    closest: Closest | None = Field(default=None, description="The closest of all samples to a screenshot by it.")
+    likeness: Figure | None = Field(
+        default=None, description="Rise of the mean cosine to the screenshots over the base model."
+    )
     traits: tuple[TagRise, ...] = ()
     looks: tuple[TagRise, ...] = ()
     pictures: tuple[Picture, ...] = Field(default=(), repr=False, description="What the figures are the means of.")
@@ -49,6 +57,7 @@ class Without(Frozen):
     obedience: Figure | None
     diversity: Figure | None
     copying: Figure | None
+    copying_cosine: Figure | None = None
 
 
 class Figures(Frozen):
@@ -60,6 +69,7 @@ class Figures(Frozen):
     habits: tuple[str, ...] = Field(description="The framings and poses that were measured.")
     look_tags: tuple[str, ...] = Field(description="The tags of the 3D look that were measured.")
     not_measured: tuple[str, ...] = Field(description="Tags that the tagger does not know.")
+    embedder: tuple[str, ...] = Field(default=(), description="Digest of the embedder's files, if there was one.")
 
 
 def measure(samples: Samples, evidence: Evidence) -> Figures:
@@ -87,11 +97,13 @@ def measure(samples: Samples, evidence: Evidence) -> Figures:
             obedience=mean_of(alone, "obedience"),
             diversity=_diversity(drawn, evidence),
             copying=mean_of(alone, "copying"),
+            copying_cosine=mean_of(alone, "copying_cosine"),
         ),
         traits=evidence.known(evidence.traits),
         habits=evidence.known(evidence.habits),
         look_tags=evidence.known(LEAK_TAGS),
         not_measured=tuple(tag for tag in dict.fromkeys(wanted) if tag not in evidence.labels),
+        embedder=(evidence.embedded.embedder,) if evidence.embedded else (),
     )
 
 
@@ -118,6 +130,9 @@ def _column(column: Column, file: str, pairs: Sequence[Pair], evidence: Evidence
         nearest=min(evidence.nearest(drawn), key=lambda found: found.bits, default=None),
         diversity=_diversity(drawn, evidence),
         second=mean_of(pictures, "second"),
+        copying_cosine=mean_of(pictures, "copying_cosine"),
+        closest=max(evidence.closest(drawn), key=lambda found: found.cosine, default=None),
+        likeness=mean_of(pictures, "likeness"),
         traits=_tag_rises(pairs, table, traits),
         looks=_tag_rises(pairs, table, (*looks, *evidence.known(PLAIN_TAGS))),
         pictures=pictures,

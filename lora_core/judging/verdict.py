@@ -6,6 +6,7 @@ from pathlib import Path
 from lora_core.captions.edit import Edited
 from lora_core.dataset import Frozen, Manifest
 from lora_core.judging.classifier import opinions
+from lora_core.judging.embedded import embed
 from lora_core.judging.epoch import Choice, choose_epoch
 from lora_core.judging.evidence import Evidence
 from lora_core.judging.habits import habits_of, traits_of
@@ -44,6 +45,7 @@ def judge_epochs(
     options: Judging,
     progress: Progress,
     classifier: Mapping[str, Path] | None = None,
+    embedder: Mapping[str, Path] | None = None,
 ) -> ReportRef:
     """Let the tagger read every sample, compare it with the screenshots, and choose the epoch.
 
@@ -56,16 +58,18 @@ def judge_epochs(
         options: bounds, and what a person says.
         progress: told after every sample.
         classifier: a second opinion's files.
+        embedder: an image encoder's files.
 
     Returns:
         A tree with `verdict.json`, a `Verdict`.
 
     Raises:
-        TaggerError: the tagger or the classifier cannot be used.
+        TaggerError: the tagger, the classifier or the embedder cannot be used.
         GateError: there is no epoch to choose from, or not the one that the options name.
     """
     drawn = load_samples(store, samples)
     pictures = samples_manifest(drawn)
+    embedded = embed(store, drawn, training, embedder, progress) if embedder else None
     evidence = Evidence(
         table=tag(store, pictures, tagger, progress),
         labels=frozenset(label.name for label in read_labels(tagger["selected_tags.csv"])),
@@ -74,6 +78,8 @@ def judge_epochs(
         habits=habits_of(edited),
         copy_bits=options.copy_bits,
         second=opinions(store, pictures, classifier, options.classifier_label) if classifier else None,
+        embedded=embedded,
+        copy_cosine=options.copy_cosine,
     )
     figures = measure(drawn, evidence)
     return _save(store, Verdict(figures=figures, choice=choose_epoch(figures, options)))

@@ -230,11 +230,26 @@ class Judging(Options):
     classifier_label: str = Field(
         default="3d", min_length=1, title="Class", description="The classifier's class that stands for the 3D look."
     )
+    embedder: str = Field(
+        default="",
+        title="Embedder",
+        description="An image encoder as an ONNX file, or a folder with one, such as the vision_model.onnx of CLIP: a "
+        "second measure of copying, under the same largest share, and of likeness to the screenshots, only told. "
+        "Empty: none.",
+    )
+    copy_cosine: float = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        title="A copy is as near as (cosine)",
+        description="To a screenshot, by the embedder. It depends on the embedder: look at the nearest pair that the "
+        "report names, and set it above what you would not call a copy.",
+    )
 
     @property
     def without_place(self) -> Self:
-        """Without where the classifier lies: what it is decides what comes out."""
-        return self.model_copy(update={"classifier": ""})
+        """Without where classifier and embedder lie: what they are decides what comes out."""
+        return self.model_copy(update={"classifier": "", "embedder": ""})
 
 
 class Publish(Options):

@@ -12,8 +12,15 @@ from lora_core.judging.scores import Figures
 from lora_core.report.data import Interval
 from lora_core.report.figures import interval
 
-_MEASURED_BY: Mapping[Measure, str] = {"identity": "traits", "leak": "look_tags", "habits": "habits"}
-"""Measure → the tags that it is the mean of; two variants are compared by it only if these are the same."""
+_MEASURED_BY: Mapping[Measure, str] = {
+    "identity": "traits",
+    "leak": "look_tags",
+    "habits": "habits",
+    "copying_cosine": "embedder",
+    "likeness": "embedder",
+}
+"""Measure → tags that it is the mean of, or what else measured it; two variants are compared by it only if these are
+the same."""
 
 
 class Readings(Frozen):

@@ -29,7 +29,10 @@ class EpochRow(Frozen):
     copying: Interval | None = None
     diversity: Interval | None = None
     second: Interval | None = None
+    copying_cosine: Interval | None = None
+    likeness: Interval | None = None
     nearest: str = Field(default="", description="The screenshot that a sample comes closest to, and how close.")
+    closest: str = Field(default="", description="The same by the embedder.")
     within_bounds: bool = True
     chosen: bool = False
     reason: str = Field(default="", description="Why it was chosen or not.")

@@ -1,6 +1,7 @@
 """From a verdict to the rows that people read."""
 
 from lora_core.judging.bootstrap import Figure
+from lora_core.judging.embedded import Closest
 from lora_core.judging.epoch import Row
 from lora_core.judging.likeness import Nearest
 from lora_core.judging.scores import EpochFigures, Without
@@ -20,6 +21,7 @@ def baseline(without: Without) -> EpochRow:
         weight=0,
         obedience=interval(without.obedience),
         copying=interval(without.copying),
+        copying_cosine=interval(without.copying_cosine),
         diversity=interval(without.diversity),
     )
 
@@ -41,7 +43,10 @@ def _row(figures: EpochFigures, row: Row) -> EpochRow:
         copying=interval(figures.copying),
         diversity=interval(figures.diversity),
         second=interval(figures.second),
+        copying_cosine=interval(figures.copying_cosine),
+        likeness=interval(figures.likeness),
         nearest=_nearest(figures.nearest),
+        closest=_closest(figures.closest),
         within_bounds=row.within_bounds,
         chosen=row.chosen,
         reason=row.reason,
@@ -50,3 +55,7 @@ def _row(figures: EpochFigures, row: Row) -> EpochRow:
 
 def _nearest(nearest: Nearest | None) -> str:
     return f"{nearest.picture}, {nearest.bits} of 256 bits differ" if nearest else ""
+
+
+def _closest(closest: Closest | None) -> str:
+    return f"{closest.picture}, cosine {closest.cosine:.2f}" if closest else ""

@@ -24,9 +24,11 @@ _MEASURES = (
     ("background", "background"),
     ("framing, pose", "habits"),
     ("Copies", "copying"),
+    ("Copies (embedder)", "copying_cosine"),
     ("Obedience", "obedience"),
     ("Diversity", "diversity"),
     ("Second opinion", "second"),
+    ("Likeness (embedder)", "likeness"),
 )
 # The largest side that the format has room for.
 _WEBP_MOST_PX = 16383

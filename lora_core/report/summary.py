@@ -43,6 +43,7 @@ def markdown(store: Store, verdict: Verdict, samples: Samples, name: str, folder
 
 def table(verdict: Verdict) -> list[dict[str, str]]:
     """A row for every epoch × weight."""
+    embedded = bool(verdict.figures.embedder)
     return [
         {
             "epoch": figures.epoch,
@@ -52,8 +53,10 @@ def table(verdict: Verdict) -> list[dict[str, str]]:
             "leak: background": _text(figures.background),
             "leak: framing, pose": _text(figures.habits),
             "copies": _text(figures.copying),
+            **({"copies (embedder)": _text(figures.copying_cosine)} if embedded else {}),
             "obedience": _text(figures.obedience),
             "diversity": _text(figures.diversity),
+            **({"likeness (embedder)": _text(figures.likeness)} if embedded else {}),
             "why": row.reason,
         }
         for figures, row in zip(verdict.figures.epochs, verdict.choice.table, strict=True)

@@ -1,0 +1,264 @@
+"""An image encoder whose vector is a picture's mean colour, so that cosines are known by hand."""
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from transformers import CLIPImageProcessor
+
+from lora_core.dataset import Entry, Manifest
+from lora_core.errors import TaggerError
+from lora_core.judging.embedded import Closest, Embedded, embed
+from lora_core.judging.embedder import CONFIG_FILE, Embedder, find_embedder_files
+from lora_core.sampling.samples import Sample, Samples
+from lora_core.store import Store
+
+PLAIN = {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+SIDE = 32
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], *outputs: onnx.ValueInfoProto,
+         constants: Sequence[onnx.TensorProto] = ()) -> Path:  # fmt: skip
+    graph = helper.make_graph(nodes, "test", inputs, list(outputs), list(constants))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def value(name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def mean_colour(path: Path, config: object = PLAIN, *, last: bool = False, side: int | str = SIDE) -> Path:
+    """CLIP's names; a decoy of two dimensions comes first, as the scores do where text and image are one file."""
+    shape = ("batch", side, side, 3) if last else ("batch", 3, side, side)
+    nodes = [
+        helper.make_node("ReduceMean", ["pixel_values"], ["image_embeds"], axes=[1, 2] if last else [2, 3], keepdims=0),
+        helper.make_node("Neg", ["image_embeds"], ["logits_per_image"]),
+    ]
+    outputs = (value("logits_per_image", "batch", 3), value("image_embeds", "batch", 3))
+    save(path, nodes, [value("pixel_values", *shape)], *outputs)
+    if config is not None:
+        (path.parent / CONFIG_FILE).write_text(config if isinstance(config, str) else json.dumps(config))
+    return path
+
+
+def put(store: Store, picture: Image.Image) -> str:
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return store.put_bytes(buffer.getvalue())
+
+
+def colour(red: int, green: int, blue: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
+    return Image.new("RGB", size, (red, green, blue))
+
+
+def samples(store: Store, *pictures: Image.Image) -> Samples:
+    return Samples(
+        negative="",
+        lora_files=(),
+        samples=tuple(
+            Sample(
+                epoch="1", prompt_index=0, prompt="x", seed=seed, file=str(seed), image=put(store, picture),
+                width=picture.width, height=picture.height,
+            )
+            for seed, picture in enumerate(pictures)
+        ),
+    )  # fmt: skip
+
+
+def training(store: Store, *pictures: Image.Image) -> Manifest:
+    return Manifest(
+        entries=tuple(
+            Entry(name=f"shot_{n}", source=f"{n}.png", image=put(store, p), width=p.width, height=p.height)
+            for n, p in enumerate(pictures)
+        )
+    )
+
+
+def closest(found: Embedded, seen: Samples) -> list[Closest]:
+    return [found.closest[sample.image] for sample in seen.samples]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_nearest_screenshot_is_named_with_its_cosine_and_the_mean_is_over_all(tmp_path: Path, last: bool) -> None:
+    store = Store(tmp_path / "store")
+    files = find_embedder_files(mean_colour(tmp_path / "m" / "clip.onnx", last=last))
+    seen = samples(store, colour(255, 255, 0), colour(0, 90, 0))
+    found = embed(store, seen, training(store, colour(200, 0, 0), colour(0, 100, 0), colour(0, 0, 255)), files)
+    yellow, green = closest(found, seen)
+    # (1, 1, 0) lies 45° from (1, 0, 0) and from (0, 1, 0); brightness changes no direction.
+    assert (yellow.picture, yellow.cosine) == ("shot_0", pytest.approx(0.5**0.5, abs=1e-6))
+    assert (green.picture, green.cosine) == ("shot_1", pytest.approx(1.0))
+    means = [found.mean[sample.image] for sample in seen.samples]
+    assert means == [pytest.approx(2 * 0.5**0.5 / 3, abs=1e-6), pytest.approx(1 / 3, abs=1e-6)]
+
+
+def test_a_copy_within_a_portrait_format_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    files = find_embedder_files(mean_colour(tmp_path / "m" / "model.onnx"))
+    tall = colour(0, 0, 255, (40, 80))
+    tall.paste(colour(255, 0, 0), (0, 40))
+    seen = samples(store, tall)
+    found = embed(store, seen, training(store, colour(255, 0, 0)), files)
+    assert closest(found, seen) == [Closest(picture="shot_0", cosine=1.0)]
+    assert found.mean[seen.samples[0].image] < 0.9
+
+
+def test_without_screenshots_nothing_is_compared(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    files = find_embedder_files(mean_colour(tmp_path / "m" / "model.onnx"))
+    found = embed(store, samples(store, colour(1, 2, 3)), Manifest(entries=()), files)
+    assert (found.closest, found.mean) == ({}, {})
+
+
+def test_a_picture_is_read_once_by_each_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    files = find_embedder_files(mean_colour(tmp_path / "m" / "model.onnx"))
+    seen, shots = samples(store, colour(9, 0, 0)), training(store, colour(0, 9, 9))
+    first = embed(store, seen, shots, files)
+    other = {**files, CONFIG_FILE: tmp_path / "other.json"}
+    other[CONFIG_FILE].write_text(json.dumps({**PLAIN, "image_mean": [0.5, 0.5, 0.5]}))
+    assert embed(store, seen, shots, other) != first
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)
+    assert embed(store, seen, shots, files) == first
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}},
+        {"size": 32, "crop_size": 32, "resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+        {"size": {"height": 48, "width": 48}, "do_center_crop": False},
+    ],
+)
+def test_pictures_are_prepared_as_transformers_prepares_them(tmp_path: Path, config: dict[str, object] | None) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
+    pixels = value("pixel_values", "batch", "channels", "height", "width")
+    flat = save(
+        tmp_path / "model.onnx", [helper.make_node("Flatten", ["pixel_values"], ["embeddings"])], [pixels],
+        value("embeddings", "batch", "values"),
+    )  # fmt: skip
+    if config is not None:
+        (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    wanted = CLIPImageProcessor(**(config or {}))(picture, return_tensors="np")["pixel_values"].ravel()
+    found = Embedder.load(find_embedder_files(flat)).vector(picture)
+    assert found.shape == wanted.shape
+    # transformers' resizing rounds to whole steps of 1/255 in its own way
+    assert np.abs(found - wanted / np.linalg.norm(wanted)).max() * np.linalg.norm(wanted) < 0.02
+
+
+def test_a_model_that_takes_text_as_well_gives_the_pictures_vector(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["pixel_values"], ["image_embeds"], axes=[2, 3], keepdims=0),
+        helper.make_node("Cast", ["input_ids"], ["text_embeds"], to=TensorProto.FLOAT),
+    ]
+    text = value("input_ids", "texts", "tokens", kind=TensorProto.INT64)
+    outputs = value("text_embeds", "texts", "tokens"), value("image_embeds", "batch", 3)
+    save(tmp_path / "model.onnx", nodes, [text, value("pixel_values", "batch", 3, SIDE, SIDE)], *outputs)
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(PLAIN))
+    found = Embedder.load(find_embedder_files(tmp_path)).vector(colour(0, 255, 0))
+    assert found == pytest.approx([0, 1, 0])
+
+
+def test_a_folder_as_transformers_js_keeps_it_is_found_with_its_settings_and_weights(tmp_path: Path) -> None:
+    model = mean_colour(tmp_path / "onnx" / "vision_model.onnx", None)
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(PLAIN))
+    weights = tmp_path / "onnx" / "vision_model.onnx_data"
+    weights.write_bytes(b"weights")
+    wanted = {"model.onnx": model, CONFIG_FILE: tmp_path / CONFIG_FILE, weights.name: weights}
+    assert find_embedder_files(tmp_path) == wanted
+    assert find_embedder_files(model) == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"e\.onnx: there is no such file; \[judging\] embedder wants an image encoder"),
+        (b"\x80\x04\x95" + b"x" * 80, r"e\.onnx: this is a pickle .* get the model as \.onnx"),
+        (b"version https://git-lfs.github.com/spec/v1\n" + b"x" * 40, "only git-lfs' pointer"),
+    ],
+)
+def test_what_is_no_onnx_file_is_refused_when_it_is_looked_for(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "e.onnx").write_bytes(content)
+    with pytest.raises(TaggerError, match=message):
+        find_embedder_files(tmp_path / "e.onnx")
+
+
+def test_a_folder_without_a_model_is_refused_with_the_names_that_are_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(TaggerError, match=r"a folder with vision_model\.onnx or model\.onnx"):
+        find_embedder_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "Invalid JSON"),
+        ({"image_std": [1, 0, 1]}, r"image_std\.1: Input should be greater than 0"),
+        ({"image_mean": [0.5]}, "image_mean"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_told_in_one_line(tmp_path: Path, config: object, message: str) -> None:
+    files = find_embedder_files(mean_colour(tmp_path / "model.onnx", config))
+    with pytest.raises(TaggerError, match=message) as caught:
+        Embedder.load(files)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+PIXELS = value("pixel_values", 1, 3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [
+        (("batch", 77), TensorProto.FLOAT, "and no pictures"),
+        ((1, 4, SIDE, SIDE), TensorProto.FLOAT, "RGB in float32"),
+        ((1, 3, SIDE, SIDE), TensorProto.FLOAT16, "RGB in float32"),
+        ((1, 3, SIDE, 16), TensorProto.FLOAT, "square pictures are needed"),
+    ],
+)
+def test_a_model_that_takes_something_else_is_refused(
+    tmp_path: Path, shape: tuple[int | str, ...], kind: int, message: str
+) -> None:
+    given, wanted = (value(name, *shape, kind=kind) for name in ("given", "found"))
+    save(tmp_path / "model.onnx", [helper.make_node("Identity", ["given"], ["found"])], [given], wanted)
+    with pytest.raises(TaggerError, match=message):
+        Embedder.load(find_embedder_files(tmp_path))
+
+
+def test_a_model_without_a_vector_is_refused(tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["pixel_values"], ["last_hidden_state"])
+    save(tmp_path / "model.onnx", [node], [PIXELS], value("last_hidden_state", 1, 3, SIDE, SIDE))
+    with pytest.raises(TaggerError, match="one vector a picture"):
+        Embedder.load(find_embedder_files(tmp_path))
+
+
+def test_bytes_that_onnxruntime_cannot_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model at all")
+    with pytest.raises(TaggerError, match="not a model that onnxruntime can run"):
+        Embedder.load(find_embedder_files(tmp_path))
+
+
+def test_a_vector_without_length_has_no_direction(tmp_path: Path) -> None:
+    files = find_embedder_files(mean_colour(tmp_path / "model.onnx"))
+    with pytest.raises(TaggerError, match=r"of shape \(1, 3\) and length 0, not one vector"):
+        Embedder.load(files).vector(colour(0, 0, 0))
+
+
+def test_a_model_that_wants_two_pictures_at_once_is_told_in_one_line(tmp_path: Path) -> None:
+    node = helper.make_node("ReduceMean", ["pixel_values"], ["found"], axes=[2, 3], keepdims=0)
+    save(tmp_path / "model.onnx", [node], [value("pixel_values", 2, 3, SIDE, SIDE)], value("found", 2, 3))
+    with pytest.raises(TaggerError, match="fails on a picture") as caught:
+        Embedder.load(find_embedder_files(tmp_path)).vector(colour(9, 9, 9))
+    assert len(str(caught.value).splitlines()) == 1
