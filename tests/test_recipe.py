@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from lora_core.errors import RecipeError
 from lora_core.recipe import PRESETS, CharacterTraining, Merge, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
+from tasks.publish import without_place
 
 MINIMAL = {"name": "Aiko", "base": "models/sd15.safetensors", "style": "style", "character": "character"}
 
@@ -102,6 +103,15 @@ def test_relative_paths_are_taken_from_the_recipes_folder(tmp_path: Path) -> Non
     assert recipe.style.images == str(tmp_path / "s")
     assert recipe.base.model == str(tmp_path / "b")
     assert recipe.runtime.store == str(tmp_path / ".headcanon")
+
+
+def test_a_models_path_is_taken_from_the_recipes_folder_and_told_without_it(tmp_path: Path) -> None:
+    judging = {"classifier": "looks", "embedder": "clip/vision_model.onnx"}
+    recipe = anchored(parse_recipe(MINIMAL | {"judging": judging}, "r"), tmp_path)
+    assert recipe.judging.embedder == str(tmp_path / "clip" / "vision_model.onnx")
+    told = without_place(recipe).judging
+    assert (told.classifier, told.embedder) == ("looks", "vision_model.onnx")
+    assert recipe.judging.without_place == parse_recipe(MINIMAL, "r").judging
 
 
 def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

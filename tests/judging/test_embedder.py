@@ -1,7 +1,6 @@
 """An image encoder whose vector is a picture's mean colour, so that cosines are known by hand."""
 
 import json
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -12,20 +11,25 @@ from onnx import TensorProto, helper
 from PIL import Image
 from transformers import CLIPImageProcessor
 
+from demo.project import MODELS
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import TaggerError
 from lora_core.judging.embedded import Closest, Embedded, embed
 from lora_core.judging.embedder import CONFIG_FILE, Embedder, find_embedder_files
-from lora_core.sampling.samples import Sample, Samples
+from lora_core.judging.verdict import Verdict, judge_epochs, read_verdict
+from lora_core.progress import silent
+from lora_core.recipe import Judging
+from lora_core.sampling.samples import Sample, Samples, save_samples
 from lora_core.store import Store
 
 PLAIN = {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
 SIDE = 32
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], *outputs: onnx.ValueInfoProto,
-         constants: Sequence[onnx.TensorProto] = ()) -> Path:  # fmt: skip
-    graph = helper.make_graph(nodes, "test", inputs, list(outputs), list(constants))
+def save(
+    path: Path, nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto], *outputs: onnx.ValueInfoProto
+) -> Path:
+    graph = helper.make_graph(nodes, "test", inputs, list(outputs))
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
@@ -262,3 +266,53 @@ def test_a_model_that_wants_two_pictures_at_once_is_told_in_one_line(tmp_path: P
     with pytest.raises(TaggerError, match="fails on a picture") as caught:
         Embedder.load(find_embedder_files(tmp_path)).vector(colour(9, 9, 9))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def judged(store: Store, embedder: Path | None, options: Judging) -> Verdict:
+    """Screenshots are red; the base draws green; epoch 1 draws yellow, and 2 red of another brightness."""
+    drawn = [("none", 0.0, colour(0, 255, 0)), ("1", 1.0, colour(255, 255, 0)), ("2", 1.0, colour(90, 0, 0))]
+    seen = Samples(
+        negative="",
+        lora_files=(("1", "a-000001.safetensors"), ("2", "a.safetensors")),
+        samples=tuple(
+            Sample(
+                epoch=epoch, weight=weight, prompt_index=0, prompt="x", seed=1, file=f"samples/{epoch}.png",
+                image=put(store, picture), width=40, height=40,
+            )
+            for epoch, weight, picture in drawn
+        ),
+    )  # fmt: skip
+    shots = training(store, colour(255, 0, 0))
+    tagger = {name: MODELS / "tagger" / name for name in ("model.onnx", "selected_tags.csv")}
+    files = find_embedder_files(embedder) if embedder else None
+    ref = judge_epochs(
+        store, save_samples(store, seen, "x"), shots, (), tagger, options, silent, embedder=files
+    )  # fmt: skip
+    return read_verdict(store, ref)
+
+
+def test_an_epoch_that_copies_by_the_embedder_alone_is_out_of_bounds(tmp_path: Path) -> None:
+    model = mean_colour(tmp_path / "model.onnx")
+    # Hashes say nothing of plain colours: all are alike.
+    verdict = judged(Store(tmp_path / "store"), model, Judging(copy_bits=0, max_copying=1, max_leak=1))
+    assert [one.copying_cosine.mean if one.copying_cosine else None for one in verdict.figures.epochs] == [0, 1]
+    strict = Judging(copy_bits=0, max_copying=0.5, max_leak=1, max_background=1, max_habits=1)
+    reasons = [row.reason for row in judged(Store(tmp_path / "store"), model, strict).choice.table]
+    assert "by the embedder" not in reasons[0]
+    assert "share of copies by the embedder 1.00, at most 0.50" in reasons[1]
+
+
+def test_likeness_is_the_rise_of_the_cosine_over_the_base_model(tmp_path: Path) -> None:
+    verdict = judged(Store(tmp_path / "store"), mean_colour(tmp_path / "model.onnx"), Judging())
+    found = [one.likeness.mean if one.likeness else None for one in verdict.figures.epochs]
+    # Green has nothing of red, yellow lies 45° from it.
+    assert found == [pytest.approx(0.5**0.5, abs=1e-6), pytest.approx(1.0)]
+    assert verdict.figures.without.copying_cosine is not None
+    assert verdict.figures.without.copying_cosine.mean == 0
+    assert verdict.figures.epochs[1].closest == Closest(picture="shot_0", cosine=1.0)
+
+
+def test_without_an_embedder_there_are_no_such_figures(tmp_path: Path) -> None:
+    verdict = judged(Store(tmp_path / "store"), None, Judging())
+    assert verdict.figures.embedder == ()
+    assert {(one.copying_cosine, one.closest, one.likeness) for one in verdict.figures.epochs} == {(None, None, None)}

@@ -64,6 +64,7 @@ def test_an_epoch_that_leaks_is_not_chosen_however_much_like_the_character() -> 
         ("background", "leak of the background 0.30, at most 0.25"),
         ("habits", "leak of framing and pose 0.30, at most 0.25"),
         ("copying", "share of copies 0.30, at most 0.10"),
+        ("copying_cosine", "share of copies by the embedder 0.30, at most 0.10"),
     ],
 )
 def test_every_kind_of_leak_and_copying_has_a_bound_of_its_own(what: str, reason: str) -> None:

@@ -91,7 +91,7 @@ def read(identity: float, *, base: str = "base", tags: dict[Measure, tuple[str, 
             Picture(
                 prompt_index=prompt, seed=seed, base=digest_of(f"{base}/{prompt}/{seed}".encode()),
                 identity=identity + 0.1 * prompt, leak=0.2, background=None, habits=None, copying=0.0, obedience=0.5,
-                second=None,
+                second=None, likeness=0.3,
             )
             for prompt in (0, 1)
             for seed in (1, 2)
@@ -112,7 +112,11 @@ def test_every_two_variants_are_told_apart_pair_by_pair() -> None:
 
 def test_what_was_measured_by_other_tags_or_drawn_on_another_base_is_not_compared() -> None:
     (traits,) = beside_each_other([("note", read(0.5)), ("naive", read(0.3, tags={**TAGS, "identity": ("cat_ears",)}))])
-    assert (traits.pairs, set(traits.differences)) == (4, {"leak", "copying", "obedience"})
+    assert (traits.pairs, set(traits.differences)) == (4, {"leak", "copying", "obedience", "likeness"})
+    (encoders,) = beside_each_other(
+        [("note", read(0.5)), ("naive", read(0.3, tags={**TAGS, "likeness": ("another",)}))]
+    )
+    assert "likeness" not in encoders.differences
     (base,) = beside_each_other([("note", read(0.5)), ("naive", read(0.3, base="another"))])
     assert (base.pairs, base.differences) == (0, {})
 

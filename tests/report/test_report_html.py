@@ -321,6 +321,17 @@ def test_every_epoch_has_its_reason_and_the_base_its_own_row() -> None:
     assert "and 2 more" in said
 
 
+def test_an_embedders_figures_are_shown_where_there_is_one() -> None:
+    chosen = DATA.epochs[1].model_copy(
+        update={"copying_cosine": interval(0.4), "likeness": interval(0.3), "closest": "upper_01, cosine 0.97"}
+    )
+    html = render(DATA.model_copy(update={"epochs": (DATA.epochs[0], chosen, DATA.epochs[2])}))
+    assert '<th scope="col">Copies (embedder)</th>' in html
+    assert '<th scope="col">Likeness (embedder)</th>' in html
+    assert "By the embedder: upper_01, cosine 0.97" in html
+    assert "embedder" not in render(DATA)
+
+
 def test_filters_offer_what_there_is_to_choose_from() -> None:
     one = render(DATA)
     assert 'name="weight"' not in one

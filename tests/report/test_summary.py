@@ -73,3 +73,12 @@ def test_the_table_has_a_row_for_every_epoch_and_weight_and_its_reason() -> None
         ("3", "1", "0.40 (0.30 to 0.50)"),
     ]
     assert [row["why"] for row in rows] == ["chosen", "leak of the look 0.40, at most 0.25"]
+
+
+def test_the_table_has_the_embedders_columns_only_where_there_was_one() -> None:
+    found = verdict()
+    epochs = tuple(one.model_copy(update={"copying_cosine": FIGURE}) for one in found.figures.epochs)
+    figures = found.figures.model_copy(update={"epochs": epochs, "embedder": ("f" * 64,)})
+    row = table(found.model_copy(update={"figures": figures}))[0]
+    assert (row["copies (embedder)"], row["likeness (embedder)"]) == ("0.40 (0.30 to 0.50)", "")
+    assert not any("embedder" in column for column in table(found)[0])
