@@ -98,8 +98,8 @@ def test_the_nearest_screenshot_is_named_with_its_cosine_and_the_mean_is_over_al
     found = embed(store, seen, training(store, colour(200, 0, 0), colour(0, 100, 0), colour(0, 0, 255)), files)
     yellow, green = closest(found, seen)
     # (1, 1, 0) lies 45° from (1, 0, 0) and from (0, 1, 0); brightness changes no direction.
-    assert (yellow.picture, yellow.cosine) == ("shot_0", pytest.approx(0.5**0.5, abs=1e-6))
-    assert (green.picture, green.cosine) == ("shot_1", pytest.approx(1.0))
+    assert (yellow.picture, green.picture) == ("shot_0", "shot_1")
+    assert (yellow.cosine, green.cosine) == (pytest.approx(0.5**0.5, abs=1e-6), pytest.approx(1.0))
     means = [found.mean[sample.image] for sample in seen.samples]
     assert means == [pytest.approx(2 * 0.5**0.5 / 3, abs=1e-6), pytest.approx(1 / 3, abs=1e-6)]
 
@@ -153,7 +153,7 @@ def test_pictures_are_prepared_as_transformers_prepares_them(tmp_path: Path, con
     )  # fmt: skip
     if config is not None:
         (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
-    wanted = CLIPImageProcessor(**(config or {}))(picture, return_tensors="np")["pixel_values"].ravel()
+    wanted = CLIPImageProcessor(**(config or {}))(picture, return_tensors="pt")["pixel_values"].numpy().ravel()
     found = Embedder.load(find_embedder_files(flat)).vector(picture)
     assert found.shape == wanted.shape
     # transformers' resizing rounds to whole steps of 1/255 in its own way
