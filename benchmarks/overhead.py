@@ -93,8 +93,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headcanon-bench-") as name:
         folder = Path(name)
         draw(folder, ["momo"], asked.pictures)
-        file = folder / "recipe.toml"
-        file.write_text(recipe(folder / "unused", 1, style="style", character="momo"))
+        file = folder / "out" / "project" / "recipe.toml"  # the demo's recipe publishes beside its folder
+        file.parent.mkdir(parents=True)
+        file.write_text(recipe(folder / "unused", 1, style="../../style", character="../../momo"))
         with running_server(folder, asked.port) as api:
             run(file, api)
             spent = [run(file, api) for _ in range(asked.runs)]
