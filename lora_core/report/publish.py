@@ -1,7 +1,7 @@
 """The finished files into the folder that people look into."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lora_core.disk import replacing, write_atomically
@@ -29,6 +29,21 @@ def check_name(folder: Path, name: str, inputs: object) -> None:
             f"{lora}: exists and was made from other inputs; it is not overwritten. `--as v2` writes beside "
             "it, another --out elsewhere; everything that is computed stays cached"
         )
+
+
+def check_place(folder: Path, screenshots: Iterable[Path]) -> None:
+    """Published pictures among the screenshots would be taken for screenshots by the next run.
+
+    Raises:
+        OutputExistsError: the folder is one of screenshots, or lies in one.
+    """
+    target = folder.resolve()
+    for shots in screenshots:
+        if target.is_relative_to(shots.resolve()):
+            raise OutputExistsError(
+                f"{folder}: the LoRA would be written among the screenshots in {shots}; another --out, or another "
+                "name, keeps them apart"
+            )
 
 
 def for_everybody(files: Mapping[str, Path], name: str) -> dict[str, Path]:

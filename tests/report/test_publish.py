@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_core.errors import OutputExistsError
-from lora_core.report.publish import check_name, write_folder
+from lora_core.report.publish import check_name, check_place, write_folder
 
 NAMES = ("momo.safetensors", "momo.png", "report.html", "samples/grid.png")
 
@@ -57,3 +57,11 @@ def test_a_lora_with_other_bytes_is_kept_and_nothing_beside_it_is_written(
     with pytest.raises(OutputExistsError, match="other bytes"):
         write_folder(files, tmp_path / "out", "momo", ["inputs"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["momo.safetensors"]
+
+
+@pytest.mark.parametrize("place", ["shots", "shots/momo", "elsewhere/../shots/momo"])
+def test_nothing_is_published_among_the_screenshots(tmp_path: Path, place: str) -> None:
+    with pytest.raises(OutputExistsError, match=r"among the screenshots in .*shots; another --out"):
+        check_place(tmp_path / place, (tmp_path / "style", tmp_path / "shots"))
+    check_place(tmp_path / "shots-of-momo", (tmp_path / "style", tmp_path / "shots"))
+    check_place(tmp_path, (tmp_path / "style", tmp_path / "shots"))
