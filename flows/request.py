@@ -9,7 +9,7 @@ from pydantic import Field
 
 from flows.place import CHARACTERS, Place
 from lora_core.errors import RecipeError
-from lora_core.recipe import Options, Recipe, Runtime
+from lora_core.recipe import Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
 from tasks.runtime import At, Step
 
@@ -31,7 +31,7 @@ _PATHS = (
     ("judging", "embedder"),
 )
 
-_COMPUTING = ("device", "processes")
+_WHERE = ("out", "store")
 
 
 def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
@@ -86,10 +86,8 @@ def checked(place: Place, recipe: Recipe) -> Recipe:
     Raises:
         RecipeError: a path outside of the worker's folders.
     """
-    settled = anchored(
-        recipe.model_copy(update={"runtime": Runtime.model_validate(_runtime(place, recipe.model_dump()))}),
-        place.folder,
-    )
+    runtime = recipe.runtime.model_copy(update=_runtime(place))
+    settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
     return settled
 
@@ -100,9 +98,9 @@ def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
 
 
 def _runtime(place: Place, *said: Mapping[str, Any]) -> dict[str, Any]:
-    """Where things lie is the worker's business; what computes them, and how many share it, is the recipe's."""
+    """Where things lie is the worker's business; all else (what computes them, and how) is the recipe's."""
     sections = [one["runtime"] for one in said if isinstance(one.get("runtime"), Mapping)]
-    computing = {key: value for section in sections for key, value in section.items() if key in _COMPUTING}
+    computing = {key: value for section in sections for key, value in section.items() if key not in _WHERE}
     return {**computing, "out": place.out, "store": place.store}
 
 

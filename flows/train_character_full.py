@@ -27,6 +27,7 @@ from lora_core.recipe import (
     Sampling,
     Set,
     ShotPlan,
+    Speed,
     Style,
     StyleTraining,
     Tagger,
@@ -60,6 +61,7 @@ def train_character_full(
     judging: Judging = Judging(),
     publish: Publish = Publish(),
     processes: Processes = 1,
+    speed: Speed = Speed(),
     until: Until = "publish",
     force: tuple[Step, ...] = (),
 ) -> str:
@@ -86,6 +88,7 @@ def train_character_full(
         judging: How the epoch is chosen.
         publish: Where the finished LoRA goes.
         processes: How many share every step of a training: one a GPU of the worker's machine.
+        speed: How a GPU of that machine is kept busy.
         until: Stop after this step.
         force: Steps to do again although they are finished.
     """
@@ -97,7 +100,7 @@ def train_character_full(
     }  # fmt: skip
     given = {
         "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
-        "runtime": {"processes": processes},
+        "runtime": {"processes": processes, "speed": speed},
     }  # fmt: skip
     recipe = checked(Place(), Recipe.model_validate(given))
     at = at_of(recipe, force)

@@ -63,7 +63,7 @@ def test_every_option_of_the_full_form_has_a_title_a_description_and_a_place() -
 def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() -> None:
     shown = set(_schema(DEPLOYMENTS["train-character-full"])["properties"])
     # `method` is a preset of what the form shows in full, and would contradict it.
-    assert shown - {"until", "force", "processes"} == set(Recipe.model_fields) - {"runtime", "method"}
+    assert shown - {"until", "force", "processes", "speed"} == set(Recipe.model_fields) - {"runtime", "method"}
 
 
 def test_the_short_form_is_short() -> None:

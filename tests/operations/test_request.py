@@ -26,6 +26,8 @@ rank = 8
 out = "/somewhere/else"
 device = "cpu"
 processes = 2
+[runtime.speed]
+deterministic = true
 """
 
 
@@ -50,6 +52,11 @@ def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: Pl
     recipe = recipe_of(place, "momo")
     assert recipe.runtime.out == str(place.folder / "out")
     assert recipe.runtime.store == str(place.folder / ".headcanon")
+
+
+def test_how_fast_it_may_be_is_the_recipes(place: Place) -> None:
+    assert recipe_of(place, "momo").runtime.speed.deterministic
+    assert shared_recipe(place, "default").runtime.speed.deterministic
 
 
 def test_how_many_processes_train_is_the_recipes(place: Place) -> None:
