@@ -21,6 +21,16 @@ _MARKS = (".hada_w1_a", ".lokr_w1", ".lokr_w1_a", f".{MAGNITUDE}")
 _KEY = re.compile(r"(?P<module>lora_\w+)\.(?P<rest>[\w.]+)")
 
 
+@dataclass(frozen=True)
+class AdapterFile:
+    """A file of another kind than a plain LoRA, in memory."""
+
+    name: str
+    """The file's name, for messages."""
+    modules: Mapping[str, Adapter]
+    metadata: Mapping[str, str]
+
+
 class OpenAdapters:
     """A file of another kind than a plain LoRA, read module by module. Only its header and its alphas are held."""
 
@@ -69,6 +79,10 @@ class OpenAdapters:
         adapter = self.parts[module]
         return Adapter(module, adapter.alpha, {key: self._file.read(f"{module}.{key}") for key in adapter.tensors})
 
+    def whole(self) -> AdapterFile:
+        """The file in memory; errors as `read`."""
+        return AdapterFile(self.name, {module: self.read(module) for module in self.parts}, self.metadata)
+
     def _modules(self) -> dict[str, dict[str, str]]:
         """Module → what is behind its name → key."""
         modules: dict[str, dict[str, str]] = {}
@@ -107,16 +121,6 @@ class OpenAdapters:
         return float(alpha)
 
 
-@dataclass(frozen=True)
-class AdapterFile:
-    """A file of another kind than a plain LoRA, in memory."""
-
-    name: str
-    """The file's name, for messages."""
-    modules: Mapping[str, Adapter]
-    metadata: Mapping[str, str]
-
-
 OpenAny = OpenLora | OpenAdapters
 
 
@@ -140,10 +144,7 @@ def is_marked(header: Header) -> bool:
 
 def read_any(path: Path, name: str = "") -> LoraFile | AdapterFile:
     """Read a LoRA of any kind whole; arguments and errors as `open_any`."""
-    lora = open_any(path, name)
-    if isinstance(lora, OpenAdapters):
-        return AdapterFile(lora.name, {module: lora.read(module) for module in lora.parts}, lora.metadata)
-    return LoraFile(lora.name, {module: lora.read(module) for module in lora.parts}, lora.metadata)
+    return open_any(path, name).whole()
 
 
 def write_adapters(path: Path, adapters: Sequence[Adapter], *, dtype: torch.dtype, metadata: Mapping[str, str]) -> None:

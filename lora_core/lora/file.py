@@ -126,6 +126,10 @@ class OpenLora:
         mid = self._file.read(keys["mid"]) if "mid" in keys else None
         return LoraModule(self._file.read(keys["down"]), self._file.read(keys["up"]), mid, self.alphas[module])
 
+    def whole(self) -> LoraFile:
+        """The file in memory; errors as `read`."""
+        return LoraFile(self.name, {module: self.read(module) for module in self.parts}, self.metadata)
+
     def _alpha(self, module: str) -> float | None:
         part = self.parts[module]
         return float(self._file.read(part.keys["alpha"])) if "alpha" in part.keys else part.alpha
@@ -154,8 +158,7 @@ def read_lora(path: Path, name: str = "") -> LoraFile:
     Raises:
         LoraError: it is no LoRA of the common kind, is cut off, a module lacks a half or has an alpha of zero.
     """
-    lora = OpenLora(path, name)
-    return LoraFile(lora.name, {module: lora.read(module) for module in lora.parts}, lora.metadata)
+    return OpenLora(path, name).whole()
 
 
 def write_lora(path: Path, layers: Sequence[Layer], *, dtype: torch.dtype, metadata: Mapping[str, str]) -> None:

@@ -47,12 +47,6 @@ def rank_of(tensors: Tensors) -> int:
     return next((tensors[key].shape[0] for key in _RANKED if key in tensors), 0)
 
 
-def kernel_of(tensors: Tensors) -> tuple[int, ...]:
-    """The kernel's sides where the tensors say: a LoHa and a narrow LoKr that have no core don't."""
-    return next((tuple(each.shape[2:]) for key in (MID, DOWN, "hada_t1", "lokr_t2", "lokr_w2") if
-                 (each := tensors.get(key)) is not None), ())  # fmt: skip
-
-
 def change(tensors: Tensors) -> torch.Tensor:
     """What is added to a weight, as a matrix of (out, in · kernel), without alpha / rank.
 

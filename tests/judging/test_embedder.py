@@ -1,7 +1,6 @@
 """An image encoder whose vector is a picture's mean colour, so that cosines are known by hand."""
 
 import json
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
+from stored_pictures import put, samples, training
 from transformers import CLIPImageProcessor
 
 from demo.project import MODELS
-from lora_core.dataset import Entry, Manifest
+from lora_core.dataset import Manifest
 from lora_core.errors import TaggerError
 from lora_core.judging.embedded import Closest, Embedded, embed
 from lora_core.judging.embedder import CONFIG_FILE, Embedder, find_embedder_files
@@ -53,37 +53,8 @@ def mean_colour(path: Path, config: object = PLAIN, *, last: bool = False, side:
     return path
 
 
-def put(store: Store, picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return store.put_bytes(buffer.getvalue())
-
-
 def colour(red: int, green: int, blue: int, size: tuple[int, int] = (40, 40)) -> Image.Image:
     return Image.new("RGB", size, (red, green, blue))
-
-
-def samples(store: Store, *pictures: Image.Image) -> Samples:
-    return Samples(
-        negative="",
-        lora_files=(),
-        samples=tuple(
-            Sample(
-                epoch="1", prompt_index=0, prompt="x", seed=seed, file=str(seed), image=put(store, picture),
-                width=picture.width, height=picture.height,
-            )
-            for seed, picture in enumerate(pictures)
-        ),
-    )  # fmt: skip
-
-
-def training(store: Store, *pictures: Image.Image) -> Manifest:
-    return Manifest(
-        entries=tuple(
-            Entry(name=f"shot_{n}", source=f"{n}.png", image=put(store, p), width=p.width, height=p.height)
-            for n, p in enumerate(pictures)
-        )
-    )
 
 
 def closest(found: Embedded, seen: Samples) -> list[Closest]:

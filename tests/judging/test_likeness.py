@@ -1,16 +1,16 @@
 """Copies and diversity, on pictures of the drawn world."""
 
 import random
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageOps
+from stored_pictures import samples, training
 
 from demo.world import STYLE, TARGET, Scene, draw
-from lora_core.dataset import Entry, Manifest
+from lora_core.dataset import Manifest
 from lora_core.judging.likeness import Likeness, compare
-from lora_core.sampling.samples import Sample, Samples
+from lora_core.sampling.samples import Samples
 from lora_core.store import Store
 
 
@@ -22,35 +22,6 @@ def store(tmp_path: Path) -> Store:
 def drawn(number: int) -> Image.Image:
     scene = Scene.random(random.Random(number))
     return draw(STYLE if number % 2 else TARGET, scene, "solid")
-
-
-def put(store: Store, picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, "PNG")
-    return store.put_bytes(buffer.getvalue())
-
-
-def samples(store: Store, *pictures: Image.Image) -> Samples:
-    return Samples(
-        negative="",
-        lora_files=(),
-        samples=tuple(
-            Sample(
-                epoch="1", prompt_index=0, prompt="x", seed=seed, file=str(seed), image=put(store, picture),
-                width=picture.width, height=picture.height,
-            )
-            for seed, picture in enumerate(pictures)
-        ),
-    )  # fmt: skip
-
-
-def training(store: Store, *pictures: Image.Image) -> Manifest:
-    return Manifest(
-        entries=tuple(
-            Entry(name=f"shot_{n}", source=f"{n}.png", image=put(store, p), width=p.width, height=p.height)
-            for n, p in enumerate(pictures)
-        )
-    )
 
 
 def bits(found: Likeness, seen: Samples) -> list[int]:

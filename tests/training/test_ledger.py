@@ -1,22 +1,20 @@
 """Figures that are read later are the same figures."""
 
-import hashlib
 from collections.abc import Sequence
 
 import pytest
 import torch
+from short_training import trained
 
 from lora_core.errors import TrainingError
-from lora_core.progress import silent
 from lora_core.recipe import Training
-from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.training import loop
 from lora_core.training.batch import Batch
 from lora_core.training.ledger import Done, Ledger
 from lora_core.training.loop import Launched
 from lora_core.training.plan import plan
-from lora_core.training.run import train
 from lora_core.training.samples import Sample, TrainingSet
 
 
@@ -65,13 +63,6 @@ def lagging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "answers_at_once", lambda device: False)
 
 
-def trained(store: Store, base: CheckpointRef, sets: tuple[TrainingSet, ...], options: Training, word: str) -> LoraRef:
-    return train(
-        store, base, sets, options, name="hero", clip_skip=1, device="cpu", trigger="hc_hero", progress=silent,
-        key=hashlib.sha256(word.encode()).hexdigest(),
-    )  # fmt: skip
-
-
 @pytest.mark.usefixtures("lagging")
 def test_a_training_that_waits_for_no_step_makes_the_same_bytes(
     store: Store,
@@ -112,10 +103,7 @@ def test_a_loss_that_is_not_finite_is_named_exactly_though_it_is_seen_later(
 
     monkeypatch.setattr(loop.Stepper, "loss", breaking)
     with pytest.raises(TrainingError, match=rf"^step {first + 2} of .*loss nan.*pictures in the batch: (.*\.png)"):
-        train(
-            store, base, drawn_sets, options, name="hero", clip_skip=1, device="cpu", trigger="hc_hero",
-            progress=listen, key=hashlib.sha256(b"broken").hexdigest(),
-        )  # fmt: skip
+        trained(store, base, drawn_sets, options, "broken", listen)
     assert len(batches) > first + 2, "the step was waited for"
     assert max(saved) == first + 1
     assert state() == saved[first + 1], "a state behind the broken step was saved"

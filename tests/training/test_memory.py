@@ -1,6 +1,5 @@
 """Memory that does not hold a batch: it goes through the models in parts, and the result stays."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from plain_step import drawn_batch, prepared
+from short_training import trained
 
 from lora_core.errors import TrainingError
 from lora_core.lora.file import read_lora
@@ -77,10 +77,7 @@ def test_a_whole_training_under_a_memory_limit_goes_on_from_the_step_it_happened
         def listen(done: int, total: int, note: str = "") -> None:
             steps.append(note)
 
-        ref = run.train(
-            store, base, drawn_sets, slow, name="hero", clip_skip=1, device="cpu", trigger="",
-            progress=listen if word == "limited" else silent, key=hashlib.sha256(word.encode()).hexdigest(),
-        )  # fmt: skip
+        ref = trained(store, base, drawn_sets, slow, word, listen if word == "limited" else silent)
         files.append(read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules)
 
     train("whole")
@@ -116,7 +113,4 @@ def test_a_single_picture_that_memory_does_not_hold_ends_the_training_with_advic
 
     monkeypatch.setattr(Stepper, "__init__", small)
     with pytest.raises(TrainingError, match="out of memory at 64 px, one picture at a time"):
-        run.train(
-            store, base, drawn_sets, options, name="hero", clip_skip=1, device="cpu", trigger="", progress=silent,
-            key=hashlib.sha256(b"none").hexdigest(),
-        )  # fmt: skip
+        trained(store, base, drawn_sets, options)

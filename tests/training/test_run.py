@@ -1,5 +1,4 @@
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,36 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from short_training import key_of, trained
 
 from lora_core.dataset import Manifest
 from lora_core.errors import CheckpointError, ImageError, LoraError, TrainingError
 from lora_core.lora.file import read_lora
-from lora_core.progress import silent
 from lora_core.recipe import Training
-from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.training import cache, loop
 from lora_core.training.batch import Batch
 from lora_core.training.run import TrainingSet, plan, train
-
-KEY = hashlib.sha256(b"a training").hexdigest()
-
-
-def trained(
-    store: Store, base: CheckpointRef, sets: tuple[TrainingSet, ...], options: Training, key: str = KEY
-) -> LoraRef:
-    return train(
-        store,
-        base,
-        sets,
-        options,
-        name="hero",
-        clip_skip=1,
-        device="cpu",
-        key=key,
-        trigger="hc_hero",
-        progress=silent,
-    )
 
 
 def test_every_epoch_is_a_lora_file_and_the_last_has_the_plain_name(
@@ -94,7 +74,7 @@ def test_progress_counts_steps_and_tells_the_loss(
         name="hero",
         clip_skip=1,
         device="cpu",
-        key=KEY,
+        key=key_of("a training"),
         trigger="",
         progress=listen,
     )
@@ -140,8 +120,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
         with pytest.raises(TrainingError, match=rf"step {first + 2} of .*loss nan.*pictures in the batch: .*\.png"):
             trained(store, base, drawn_sets, options)
     resumed = trained(store, base, drawn_sets, options)
-    other = hashlib.sha256(b"undisturbed").hexdigest()
-    assert resumed == trained(store, base, drawn_sets, options, key=other)
+    assert resumed == trained(store, base, drawn_sets, options, word="undisturbed")
 
 
 def test_a_finished_training_is_answered_from_its_folder(
@@ -159,7 +138,7 @@ def test_a_finished_training_is_answered_from_its_folder(
 def test_a_damaged_state_is_named(
     store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
 ) -> None:
-    (store.work_folder(KEY) / "state.safetensors").write_bytes(b"rubbish")
+    (store.work_folder(key_of("a training")) / "state.safetensors").write_bytes(b"rubbish")
     with pytest.raises(TrainingError, match=r"state\.safetensors.*damaged"):
         trained(store, base, drawn_sets, options)
 
@@ -186,9 +165,8 @@ def test_an_option_changes_what_is_learned(
     changes: dict[str, float | bool],
 ) -> None:
     short = options.model_copy(update={"epochs": 1})
-    other = hashlib.sha256(b"other").hexdigest()
     plain = trained(store, base, drawn_sets, short)
-    changed = trained(store, base, drawn_sets, short.model_copy(update=changes), key=other)
+    changed = trained(store, base, drawn_sets, short.model_copy(update=changes), word="other")
     weights = [read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules for ref in (plain, changed)]
     assert any((weights[0][name].up != weights[1][name].up).any() for name in weights[0])
 
@@ -270,14 +248,11 @@ def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
     monkeypatch.setattr(cache, "_encoded", counting)
     first = trained(store, base, drawn_sets, once)
     assert len(encoded) == len(set(encoded)) == 7
-    other = hashlib.sha256(b"other").hexdigest()
-    assert trained(store, base, drawn_sets, once, key=other) == first
-    again = hashlib.sha256(b"another seed").hexdigest()
-    assert trained(store, base, drawn_sets, once.model_copy(update={"seed": 8}), key=again) != first
+    assert trained(store, base, drawn_sets, once, word="other") == first
+    assert trained(store, base, drawn_sets, once.model_copy(update={"seed": 8}), word="another seed") != first
     assert len(encoded) == 7
     for path in store.objects():
         if path.stat().st_size < 5000 and path.read_bytes()[8:20] == b'{"deviation"':
             path.write_bytes(b"rubbish")
-    healed = hashlib.sha256(b"healed").hexdigest()
-    assert trained(store, base, drawn_sets, once, key=healed) == first
+    assert trained(store, base, drawn_sets, once, word="healed") == first
     assert len(encoded) == 14
