@@ -24,13 +24,13 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import diffusers  # noqa: E402
-import gpu_kohya  # noqa: E402
+import kohya  # noqa: E402
 import peft  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from gpu_models import make, write  # noqa: E402
 from gpu_recipe import Size, whole_recipe  # noqa: E402
-from gpu_ways import Run, Work, flops, matrix_peak, ours, plain, wait  # noqa: E402
+from random_models import make, write  # noqa: E402
+from ways import Run, Work, flops, matrix_peak, ours, plain, wait  # noqa: E402
 
 from lora_core.device import pick_device, pick_dtype, set_kernels  # noqa: E402
 from lora_core.recipe import Sampling, Speed  # noqa: E402
@@ -138,8 +138,8 @@ class Bench:
         steps = 3 if self._asked.toy else max(30, 120 // work.batch)
         base = self._written(work)
         if not (self._folder / f"pictures-{work.side_px}").exists():
-            gpu_kohya.write_inputs(self._folder, max(8, work.batch), work.side_px)
-        rate = gpu_kohya.samples_a_second(
+            kohya.write_inputs(self._folder, max(8, work.batch), work.side_px)
+        rate = kohya.samples_a_second(
             Path(self._asked.sd_scripts).absolute(), self._folder, base, work, steps, min(left, 150)
         )
         share = rate * self._flops_of(work) / self.peak

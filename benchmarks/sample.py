@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
 import torch
-from random_model import random_sd15
+from random_models import make
 
 from demo.project import MODELS
 from lora_core.device import pick_device, pick_dtype
@@ -221,7 +221,7 @@ def _model(options: argparse.Namespace) -> Components:
     where = pick_device(options.device)
     dtype = pick_dtype("auto", where)
     if options.base == "sd15":
-        return random_sd15(where, dtype)
+        return make("sd1", where, dtype, toy=False)
     return load_components(find_model_files(options.base, ""), device=where, dtype=dtype)
 
 

@@ -18,37 +18,28 @@ processor's time.
 
 import argparse
 import copy
-import json
 import multiprocessing
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import kohya
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from peft import LoraConfig, inject_adapter_in_model
-from sd_scripts import SdScripts, Work
-from transformers import CLIPTextConfig, CLIPTextModel
+from random_models import make, write
+from ways import Run, Work, ours, plain
 
 from demo.project import MODELS
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.tokenizer import shipped_tokenizer
 from lora_core.hub import find_model_files
-from lora_core.lora.inject import inject
-from lora_core.lora.targets import targets
-from lora_core.recipe import Network, Training
-from lora_core.training.batch import Batch
-from lora_core.training.loop import Stepper
-from lora_core.training.optim import build_optimizer
+from lora_core.recipe import Speed
 
-ROOT = Path(__file__).parents[1]
 LEAST_SHARE = 0.97
-CAPTION = "momo, 1girl, solo, upper body, smile, grass, outdoors, realistic, nose, lips"
-Step = Callable[[int], float]
+_LIMIT_SECONDS = 3600.0
 
 
 @dataclass
@@ -62,31 +53,45 @@ class Seconds:
 def main() -> int:
     """Print a table; returns the exit status."""
     asked = _arguments()
-    other = SdScripts(asked.sd_scripts, asked.sd_scripts_python) if asked.sd_scripts else None
-    slow = asked.only != "memory" and not _timed(asked)
+    try:
+        if asked.sd_scripts:
+            kohya.check(asked.sd_scripts, asked.sd_scripts_python)
+        slow = asked.only != "memory" and not _timed(asked)
+        if asked.sd_scripts:
+            _other(asked)  # before other children: its peak is the largest child's
+    except kohya.KohyaError as error:
+        raise SystemExit(f"sd-scripts: {error}") from None
     if asked.only != "time":
         for name in MAKERS:
             print(f"{name}: peak {_alone(name, asked) / 1e9:.2f} GB")
-    if other is not None:
-        work = Work(CAPTION, asked.resolution, asked.batch, _options(asked))
-        seconds, peak_bytes = other.step_seconds(work, _random(asked.shapes), asked.steps)
-        print(f"sd-scripts: {seconds * 1e3:.1f} ms a step, {asked.batch / seconds:.2f} pictures/s")
-        print(f"sd-scripts: peak {peak_bytes / 1e9:.2f} GB")
     return int(slow)
+
+
+def _other(asked: argparse.Namespace) -> None:
+    """Print what sd-scripts does of the same work."""
+    work = _work(asked)
+    with tempfile.TemporaryDirectory(prefix="sd-scripts-") as name:
+        base = write(_model(asked.shapes), Path(name) / "base")
+        kohya.write_inputs(Path(name), work.batch, work.side_px)
+        rate = kohya.samples_a_second(
+            asked.sd_scripts.absolute(), Path(name), base, work, kohya.WARM_UP + asked.steps * asked.pairs,
+            _LIMIT_SECONDS, python=asked.sd_scripts_python, cpu=True,
+        )  # fmt: skip
+    peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    print(f"sd-scripts: {1e3 * work.batch / rate:.1f} ms a step, {rate:.2f} pictures/s; peak {peak_bytes / 1e9:.2f} GB")
 
 
 def _timed(asked: argparse.Namespace) -> bool:
     """Print the table of times; returns whether ours is fast enough."""
     base = _model(asked.shapes)
-    steps = {name: make(_sharing(base), asked) for name, make in MAKERS.items()}
-    seconds = {name: Seconds() for name in steps}
-    for step in steps.values():
-        step(0)
+    runs = {name: made(_sharing(base), _work(asked)) for name, made in MAKERS.items()}
+    seconds = {name: Seconds() for name in runs}
+    for run in runs.values():
+        run(0, 1)
     for pair in range(asked.pairs):
-        for name in sorted(steps, reverse=bool(pair % 2)):
+        for name in sorted(runs, reverse=bool(pair % 2)):
             wall, processor = time.perf_counter(), time.process_time()
-            for number in range(asked.steps):
-                steps[name](pair * asked.steps + number)
+            runs[name](pair * asked.steps, asked.steps)
             seconds[name].wall.append((time.perf_counter() - wall) / asked.steps)
             seconds[name].processor.append((time.process_time() - processor) / asked.steps)
             print(f"{name}, round {pair + 1}: {seconds[name].wall[-1] * 1e3:.0f} ms", file=sys.stderr, flush=True)
@@ -107,65 +112,18 @@ def _share(seconds: dict[str, Seconds], clock: str) -> float:
     return middle
 
 
-def _ours(model: Components, asked: argparse.Namespace) -> Step:
-    options = _options(asked)
-    layers = inject(model, rank=options.rank, alpha=options.alpha, unet=True, text_encoder=True, seed=1)
-    optimizer = build_optimizer(layers, options)
-    stepper = Stepper(model, layers, optimizer, options, clip_skip=1, dtype=torch.float32, total_steps=10**6)
-    side = asked.resolution // 8
-    count = asked.batch
-    latents = torch.randn(count, 4, side, side)
-
-    def step(number: int) -> float:
-        generator = torch.Generator().manual_seed(number)
-        batch = Batch(
-            latents=latents, noise=torch.randn(latents.shape, generator=generator),
-            timesteps=torch.randint(1000, (count,), generator=generator), captions=(CAPTION,) * count,
-            weights=torch.ones(count), sizes=torch.zeros(count, 6, dtype=torch.int64),
-            counters=tuple((1, 0, number * count + place) for place in range(count)),
-            prior=torch.zeros(count, dtype=torch.bool),
-        )  # fmt: skip
-        return stepper.step(batch, number).loss
-
-    return step
+def _work(asked: argparse.Namespace) -> Work:
+    return Work("sd1", asked.resolution, asked.batch)
 
 
-def _plain(model: Components, asked: argparse.Namespace) -> Step:
-    options = _options(asked)
-    (encoder,), (tokenizer,) = model.text_encoders, model.tokenizers
-    found = targets(model, Network(), rank=options.rank, alpha=options.alpha, unet=True, text_encoder=True)
-    for part, module in (("unet", model.unet), ("text_encoder", encoder)):
-        names = [target.path for target in found if target.part == part]
-        config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=names)
-        inject_adapter_in_model(config, module)
-    trained = [each for module in (model.unet, encoder) for each in module.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=options.unet_lr, weight_decay=options.weight_decay)
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    ids = tokenizer(CAPTION, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
-    side = asked.resolution // 8
-    latents = torch.randn(asked.batch, 4, side, side)
-
-    def step(number: int) -> float:
-        generator = torch.Generator().manual_seed(number)
-        noise = torch.randn(latents.shape, generator=generator)
-        timesteps = torch.randint(1000, (asked.batch,), generator=generator)
-        states = encoder(ids.expand(asked.batch, -1))[0]
-        predicted = model.unet(scheduler.add_noise(latents, noise, timesteps), timesteps, states).sample
-        loss = torch.nn.functional.mse_loss(predicted.float(), noise.float())
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, options.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
-
-
-MAKERS: dict[str, Callable[[Components, argparse.Namespace], Step]] = {"ours": _ours, "plain": _plain}
+MAKERS: dict[str, Callable[[Components, Work], Run]] = {
+    "ours": lambda model, work: ours(model, work, torch.float32, Speed(compile="off")),
+    "plain": lambda model, work: plain(model, work, torch.float32),
+}
 
 
 def _model(shapes: str) -> Components:
-    return _demo() if shapes == "demo" else _random(shapes)
+    return _demo() if shapes == "demo" else make("sd1", torch.device("cpu"), torch.float32, toy=False)
 
 
 def _sharing(base: Components) -> Components:
@@ -180,23 +138,6 @@ def _demo() -> Components:
     return load_components(files, device=torch.device("cpu"), dtype=torch.float32)
 
 
-def _random(shapes: str) -> Components:
-    configs = json.loads((ROOT / f"lora_core/diffusion/configs/{shapes.replace('15', '1')}.json").read_text())
-    torch.manual_seed(0)
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(configs["unet"]).requires_grad_(False).eval()
-        vae = AutoencoderKL.from_config(configs["vae"])  # never run here
-    unet.to_empty(device="cpu")
-    for each in unet.parameters():
-        _ = each.fill_(0.1) if each.ndim == 1 else each.normal_(0, 0.02)
-    encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"])).requires_grad_(False).eval()
-    return Components("sd1", unet, vae, (encoder,), (shipped_tokenizer(pad_zero=False),), "epsilon")
-
-
-def _options(asked: argparse.Namespace) -> Training:
-    return Training(resolution=asked.resolution, batch=asked.batch, rank=32, alpha=16)
-
-
 def _alone(name: str, asked: argparse.Namespace) -> int:
     """Peak resident memory of a process that does nothing else, in bytes."""
     context = multiprocessing.get_context("spawn")
@@ -209,9 +150,7 @@ def _alone(name: str, asked: argparse.Namespace) -> int:
 
 
 def _measured(name: str, asked: argparse.Namespace, answer: "multiprocessing.connection.Connection") -> None:
-    step = MAKERS[name](_model(asked.shapes), asked)
-    for number in range(2):
-        step(number)
+    MAKERS[name](_model(asked.shapes), _work(asked))(0, 2)
     answer.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -68,11 +68,11 @@ for step in range(asked.max_train_steps + 1):
 @pytest.fixture
 def kohya(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("gpu_kohya")
+    return importlib.import_module("kohya")
 
 
 def test_sd_scripts_is_timed_by_its_progress_bar_behind_its_first_steps(kohya: Any, tmp_path: Path) -> None:
-    work = importlib.import_module("gpu_ways").Work("sd1", 64, 4)
+    work = importlib.import_module("ways").Work("sd1", 64, 4)
     kohya.write_inputs(tmp_path, 2, 64)
     scripts = fake_scripts(tmp_path / "scripts", 0.02)
     rate = kohya.samples_a_second(scripts, tmp_path, tmp_path / "base", work, 40, 60)
@@ -80,7 +80,7 @@ def test_sd_scripts_is_timed_by_its_progress_bar_behind_its_first_steps(kohya: A
 
 
 def test_sd_scripts_that_fails_says_its_last_lines(kohya: Any, tmp_path: Path) -> None:
-    work = importlib.import_module("gpu_ways").Work("sd1", 64, 1)
+    work = importlib.import_module("ways").Work("sd1", 64, 1)
     kohya.write_inputs(tmp_path, 2, 64)
     scripts = fake_scripts(tmp_path / "scripts", 0.02, 'raise SystemExit("No module named accelerate")')
     with pytest.raises(kohya.KohyaError, match="No module named accelerate"):
@@ -88,7 +88,7 @@ def test_sd_scripts_that_fails_says_its_last_lines(kohya: Any, tmp_path: Path) -
 
 
 def test_its_command_names_the_methods_options(kohya: Any, tmp_path: Path) -> None:
-    work = importlib.import_module("gpu_ways").Work("sdxl", 1024, 4)
+    work = importlib.import_module("ways").Work("sdxl", 1024, 4)
     command = kohya.command(tmp_path, tmp_path / "base", work, 30)
     assert command[0] == "sdxl_train_network.py"
     options = dict(zip(command[1::2], command[2::2], strict=False))

@@ -41,7 +41,7 @@ class Work(NamedTuple):
         return Training(resolution=self.side_px, batch=self.batch, rank=RANK, alpha=ALPHA)
 
 
-def ours(model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache: Path) -> Run:
+def ours(model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache: Path | None = None) -> Run:
     """The trainer's own loop with everything that belongs to it: counters drawn, batches fed, figures read back."""
     device, options = model.unet.device, work.options
     model.unet.to(memory_format=memory_format(device))

@@ -1,5 +1,6 @@
 """sd-scripts' training, as its users run it, on the same model shapes and options; timed by its own progress bar."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,17 +10,37 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
-from gpu_models import write_tokenizer
-from gpu_ways import ALPHA, CAPTION, RANK, Work
 from PIL import Image
+from random_models import write_tokenizer
+from ways import ALPHA, CAPTION, RANK, Work
 
 _BAR = re.compile(r"steps:.*?(\d+)/(\d+) \[")
 _TOKENIZERS = ("openai_clip-vit-large-patch14", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k")
 WARM_UP = 10
+_NEEDED = (
+    "accelerate", "cv2", "diffusers", "einops", "imagesize", "safetensors", "toml", "torch", "torchvision", "tqdm",
+    "transformers", "voluptuous",
+)  # fmt: skip
 
 
 class KohyaError(Exception):
     """sd-scripts did not get to its last step."""
+
+
+def check(scripts: Path, python: Path) -> None:
+    """Look whether a checkout can be run at all, before anything is measured.
+
+    Raises:
+        KohyaError: it is no checkout, or a package is missing.
+    """
+    if not (scripts / "train_network.py").is_file():
+        raise KohyaError(f"{scripts}: has no train_network.py; name a checkout of kohya-ss/sd-scripts")
+    find = f"import importlib.util as u; print(*[m for m in {_NEEDED} if u.find_spec(m) is None])"
+    if missing := subprocess.run([python, "-c", find], capture_output=True, text=True, check=True).stdout.strip():
+        raise KohyaError(
+            f"{python}: lacks {missing.replace(' ', ', ')}, which sd-scripts imports; install "
+            f"{scripts}/requirements.txt into an environment of its own and name it by --sd-scripts-python"
+        )
 
 
 def write_inputs(folder: Path, pictures: int, side_px: int) -> None:
@@ -36,7 +57,10 @@ def write_inputs(folder: Path, pictures: int, side_px: int) -> None:
         (shown / f"{number:03d}.txt").write_text(CAPTION)
 
 
-def samples_a_second(scripts: Path, folder: Path, base: Path, work: Work, steps: int, limit_seconds: float) -> float:
+def samples_a_second(
+    scripts: Path, folder: Path, base: Path, work: Work, steps: int, limit_seconds: float, *,
+    python: Path = Path(sys.executable), cpu: bool = False,
+) -> float:  # fmt: skip
     """Of the steps behind the first ten.
 
     Args:
@@ -46,13 +70,16 @@ def samples_a_second(scripts: Path, folder: Path, base: Path, work: Work, steps:
         work: what is trained.
         steps: how many.
         limit_seconds: it is stopped then.
+        python: that has what it needs.
+        cpu: on the processor and in float32; else on the GPU and in bfloat16.
 
     Raises:
         KohyaError: it ended before its last step.
     """
     process = subprocess.Popen(
-        [sys.executable, *command(folder, base, work, steps)], cwd=scripts, stdout=subprocess.DEVNULL,
+        [python.absolute(), *command(folder, base, work, steps, cpu=cpu)], cwd=scripts, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, errors="replace",
+        env={**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if cpu else {})},
     )  # fmt: skip
     assert process.stderr is not None
     seen: dict[int, float] = {}
@@ -78,7 +105,7 @@ def samples_a_second(scripts: Path, folder: Path, base: Path, work: Work, steps:
     return (final - first) * work.batch / (seen[final] - seen[first])
 
 
-def command(folder: Path, base: Path, work: Work, steps: int) -> list[str]:
+def command(folder: Path, base: Path, work: Work, steps: int, *, cpu: bool = False) -> list[str]:
     """Its script and arguments: the method's options, its defaults else, and what every guide turns on."""
     script = "sdxl_train_network.py" if work.architecture == "sdxl" else "train_network.py"
     options = {
@@ -87,7 +114,8 @@ def command(folder: Path, base: Path, work: Work, steps: int) -> list[str]:
         "resolution": f"{work.side_px},{work.side_px}", "train_batch_size": work.batch, "max_train_steps": steps,
         "network_module": "networks.lora", "network_dim": RANK, "network_alpha": ALPHA, "caption_extension": ".txt",
         "unet_lr": work.options.unet_lr, "text_encoder_lr": work.options.text_encoder_lr, "optimizer_type": "AdamW",
-        "mixed_precision": "bf16", "save_model_as": "safetensors", "seed": 1, "max_data_loader_n_workers": 2,
+        "mixed_precision": "no" if cpu else "bf16", "save_model_as": "safetensors", "seed": 1,
+        "max_data_loader_n_workers": 2,
     }  # fmt: skip
     flags = ["--sdpa", "--cache_latents", "--persistent_data_loader_workers"]
     return [script, *(text for name, value in options.items() for text in (f"--{name}", str(value))), *flags]
