@@ -9,9 +9,10 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from flows.place import character_folders
+from lora_core.digests import canonical_json, digest_of
 from lora_core.disk import write_atomically
 from lora_core.images.decode import EXTENSIONS
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 MEMORY = "inbox.json"
 # Besides pictures: what says how they are to be read and captioned.

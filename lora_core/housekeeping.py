@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.store import Store, digests_in, file_digest
+from lora_core.digests import digests_in, file_digest
+from lora_core.store import Store
 
 
 class Problem(BaseModel):

@@ -20,10 +20,8 @@ missing here, so that workers with disks of their own share what they compute.
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
-import re
 import shutil
 import threading
 import time
@@ -33,16 +31,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_core.digests import canonical_json, copy_file, digest_of, digests_in, file_digest
 from lora_core.disk import replacing, sync, write_atomically
 from lora_core.errors import DamagedError, StoreError
 from lora_core.lease import alone
 from lora_core.refs import Digest, Ref
 from lora_core.remote import Remote, lease
+from lora_core.sound import is_sound, remove_damaged, seen_sound
 from lora_core.steady import file_fact, read_steadily
-
-_CHUNK_BYTES = 1 << 20
-_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_LARGEST_MANIFEST_BYTES = 64 << 20
 
 
 class TreeFile(BaseModel):
@@ -60,22 +56,6 @@ class Tree(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: Mapping[str, TreeFile]
-
-
-def canonical_json(value: Any) -> bytes:
-    """UTF-8 JSON with sorted keys and no spaces: equal values have equal bytes (RFC 8785's idea, Python's floats)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def digest_of(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Store:
@@ -108,7 +88,7 @@ class Store:
         """
         incoming = self._incoming()
         with replacing(incoming) as temporary:
-            sha256, _ = read_steadily(source, lambda: _copy(source, temporary))
+            sha256, _ = read_steadily(source, lambda: copy_file(source, temporary))
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -125,7 +105,7 @@ class Store:
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
-        _seen_sound(path)
+        seen_sound(path)
         self._share(path)
         return sha256
 
@@ -149,9 +129,9 @@ class Store:
             DamagedError: they were damaged; they are gone now.
         """
         path = self._find(sha256)
-        if path == self._object(sha256) and not _is_sound(path):
-            _remove_damaged(path, file_digest(path))
-            _seen_sound(path)
+        if path == self._object(sha256) and not is_sound(path):
+            remove_damaged(path, file_digest(path))
+            seen_sound(path)
         return path
 
     def get_bytes(self, sha256: str) -> bytes:
@@ -164,7 +144,7 @@ class Store:
         path = self._find(sha256)
         data = path.read_bytes()
         if path == self._object(sha256):
-            _remove_damaged(path, digest_of(data))
+            remove_damaged(path, digest_of(data))
         elif digest_of(data) != sha256:
             raise StoreError(f"{path}: was changed while it was read; run the same command again")
         return data
@@ -388,48 +368,5 @@ def _connect(place: str) -> Remote:
     return Remote(place)
 
 
-def _copy(source: Path, target: Path) -> str:
-    """Copy a file; returns the digest of what was copied."""
-    hasher = hashlib.sha256()
-    with source.open("rb") as reading, target.open("wb") as writing:
-        while chunk := reading.read(_CHUNK_BYTES):
-            hasher.update(chunk)
-            writing.write(chunk)
-    return hasher.hexdigest()
-
-
 def _fact_key(fact: Mapping[str, Any]) -> str:
     return digest_of(canonical_json(["digest_of_file", fact]))
-
-
-# Our objects whose bytes this process has compared with their names: gigabytes are not read twice.
-_sound: set[tuple[object, ...]] = set()
-
-
-def _is_sound(path: Path) -> bool:
-    return tuple(file_fact(path).values()) in _sound
-
-
-def _seen_sound(path: Path) -> None:
-    _sound.add(tuple(file_fact(path).values()))
-
-
-def _remove_damaged(path: Path, sha256: str) -> None:
-    """Remove an object whose bytes are not what its name says.
-
-    Raises:
-        DamagedError: they are not.
-    """
-    if sha256 != path.name:
-        path.unlink(missing_ok=True)
-        raise DamagedError(f"{path}: was damaged on disk, and is removed; the same command makes it again")
-
-
-def digests_in(path: Path) -> set[str]:
-    """Digests that a JSON file names; none for anything that is not JSON."""
-    if path.stat().st_size > _LARGEST_MANIFEST_BYTES:
-        return set()
-    data = path.read_bytes()
-    if data[:1] not in (b"{", b"[", b'"'):
-        return set()
-    return {match.decode() for match in _DIGEST.findall(data)}

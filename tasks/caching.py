@@ -22,8 +22,9 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.transactions import get_transaction
 from pydantic import BaseModel
 
+from lora_core.digests import canonical_json, digest_of
 from lora_core.refs import Ref
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 from tasks.runtime import At, Step, say_when_cached
 from tasks.sharing import once
 

@@ -10,8 +10,9 @@ from prefect.context import FlowRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.transactions import get_transaction
 
+from lora_core.digests import canonical_json, digest_of
 from lora_core.refs import Ref
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 from tasks.runtime import At, Step, accelerator, say, stop_if_asked
 
 P = ParamSpec("P")

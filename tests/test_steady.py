@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lora_core import steady
+from lora_core.digests import digest_of
 from lora_core.errors import StoreError
 from lora_core.steady import read_steadily
-from lora_core.store import Store, digest_of
+from lora_core.store import Store
 
 OLD, NEW = b"1" * 4096, b"2" * 4096
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from lora_core.captions.tags import caption_tags, caption_text, escaped
 from lora_core.dataset import Manifest
+from lora_core.digests import canonical_json, digest_of
 from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 REPORT_NAME = "report.json"
 _WRITTEN = "written_texts"

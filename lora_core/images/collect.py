@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lora_core.dataset import Entry, Manifest, Rejected
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
 from lora_core.images.decode import MEANT_BY, Header, header_of
 from lora_core.images.listing import list_pictures, nothing_in, refuse_inside
 from lora_core.images.parallel import in_parallel
 from lora_core.recipe import Composition
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 # Raised when another file counts as a picture.
 _HEADER_VERSION = 1

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Rejected
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.decode import decode
 from lora_core.images.duplicates import perceptual_hash
@@ -21,7 +22,7 @@ from lora_core.images.square import square_picture
 from lora_core.images.thumbnail import keep_thumbnail
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Preprocess
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 # Raised when what comes out changes; recorded pictures of an older version are made again.
 _PREPROCESS_VERSION = 3

@@ -5,11 +5,12 @@ import io
 import numpy as np
 from PIL import Image
 
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError
 from lora_core.images.alpha import flatten, read_alpha
 from lora_core.images.decode import decode
 from lora_core.images.png import png_bytes
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 SIDE_PX = 160
 _WHITE = (255, 255, 255)

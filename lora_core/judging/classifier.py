@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Manifest
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
 from lora_core.progress import Progress, silent
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 MODEL_FILE, META_FILE = "model.onnx", "meta.json"
 _VERSION = 1

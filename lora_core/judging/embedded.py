@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Frozen, Manifest
+from lora_core.digests import canonical_json, digest_of
 from lora_core.judging.embedder import Embedder
 from lora_core.judging.likeness import Views, sample_views, screenshot_views
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 # Raised when other vectors come out.
 _VERSION = 1

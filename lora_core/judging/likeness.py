@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lora_core.dataset import Frozen, Manifest
+from lora_core.digests import canonical_json, digest_of
 from lora_core.images.duplicates import BITS, perceptual_hash
 from lora_core.images.parallel import in_parallel
 from lora_core.sampling.samples import Samples
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 UNRELATED_BITS = BITS // 2
 """Two pictures that have nothing to do with each other differ in half of the bits."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_core.digests import file_digest
 from lora_core.errors import LoraError
 from lora_core.lora import header
 from lora_core.lora.algebra import Cut, Size, concatenated, cut, energy, whole_cut, without_mid
@@ -12,7 +13,6 @@ from lora_core.lora.settle import note, refuse_taken, settling
 from lora_core.lora.spool import Spool
 from lora_core.lora.terms import Source, Term, file_dtype, shared_modules
 from lora_core.progress import Progress
-from lora_core.store import file_digest
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header
 from lora_core.lora import header
@@ -19,7 +20,6 @@ from lora_core.lora.spool import Spool
 from lora_core.lora.tensors import TensorFile
 from lora_core.lora.terms import PRECISIONS
 from lora_core.progress import Progress
-from lora_core.store import file_digest
 
 _KERNEL_BLOCKS = ("resnets", "downsamplers", "upsamplers")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lora_core.digests import file_digest
 from lora_core.disk import write_atomically
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header, read_header
@@ -25,7 +26,6 @@ from lora_core.lora.settle import settling
 from lora_core.lora.tensors import DTYPE_NAMES, FLOATS, is_finite
 from lora_core.lora.terms import Term
 from lora_core.progress import Progress
-from lora_core.store import file_digest
 
 MERGED = "headcanon.merged"
 _STALE = ("modelspec.hash_sha256", "sshs_model_hash", "sshs_legacy_hash")

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_core.digests import file_digest
 from lora_core.disk import disk_errors
 from lora_core.errors import OutputExistsError, UserError
 from lora_core.hub.formats import read_header
-from lora_core.store import file_digest
 
 
 @contextlib.contextmanager

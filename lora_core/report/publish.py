@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from lora_core.digests import canonical_json, digest_of, file_digest
 from lora_core.disk import replacing, write_atomically
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
-from lora_core.store import canonical_json, digest_of, file_digest
 
 INPUTS_FILE = ".inputs"
 

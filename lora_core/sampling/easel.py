@@ -7,6 +7,7 @@ from functools import cached_property
 from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
+from lora_core.digests import canonical_json, digest_of
 from lora_core.lora.adapter_file import AdapterFile, read_any
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile
@@ -16,7 +17,7 @@ from lora_core.refs import CheckpointRef
 from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 
 _VERSION = 2
 _DEFAULT_SPEED = Speed()

@@ -5,9 +5,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lora_core.dataset import TagTable
+from lora_core.digests import canonical_json
 from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError, TaggerError
-from lora_core.store import canonical_json
 
 
 def write_tags(table: TagTable, path: Path) -> None:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
 from lora_core.progress import Progress, silent
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 from lora_core.tagging.wd14 import FLOOR, Tagger, first_line, parts
 
 # Raised when what comes out changes.

@@ -15,9 +15,10 @@ from safetensors.torch import load, save
 from lora_core.dataset import Entry
 from lora_core.device import counter_generator, numerics
 from lora_core.diffusion.latents import Moments, moments, picture_tensor
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError, StoreError, TrainingError
 from lora_core.progress import Progress
-from lora_core.store import Store, canonical_json, digest_of
+from lora_core.store import Store
 from lora_core.training.buckets import fit
 from lora_core.training.samples import Picture
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
+from lora_core.digests import canonical_json
 from lora_core.disk import write_atomically
 from lora_core.errors import TrainingError
 from lora_core.lora.adapter import Adapter
 from lora_core.lora.adapter_file import write_adapters
 from lora_core.lora.inject import LoraLayer
 from lora_core.progress import Progress
-from lora_core.store import canonical_json
 from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata

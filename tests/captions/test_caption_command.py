@@ -11,9 +11,9 @@ from flows.cli.app import app
 from flows.make_lora import words
 from lora_core.captions.rule_file import read_rules
 from lora_core.dataset import Scores, TagTable
+from lora_core.digests import digest_of, file_digest
 from lora_core.errors import CaptionError, ContentRuleError, OutputExistsError, RecipeError, UserError
 from lora_core.recipe import Recipe
-from lora_core.store import digest_of, file_digest
 from lora_core.tagging.files import write_tags
 
 RULES = 'trigger = "momo"\nmemorize = ["pink_hair"]  # mine\n'

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lora_core.digests import digest_of
 from lora_core.judging.paired import differences
 from lora_core.judging.picture import Picture
-from lora_core.store import digest_of
 
 
 def picture(prompt: int, seed: int, base: str = "base", **readings: float | None) -> Picture:

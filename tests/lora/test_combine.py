@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lora_core.digests import file_digest
 from lora_core.errors import LoraError, OutputExistsError
 from lora_core.hub import find_model_files
 from lora_core.lora import spool
@@ -20,7 +21,6 @@ from lora_core.lora.file import read_lora
 from lora_core.lora.merge import merge_file
 from lora_core.lora.terms import Term, weighted
 from lora_core.progress import silent
-from lora_core.store import file_digest
 
 EXACT = Size()
 

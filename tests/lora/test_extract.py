@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.lora.algebra import Size
@@ -18,7 +19,6 @@ from lora_core.lora.file import LoraModule, read_lora
 from lora_core.lora.merge import merge_file
 from lora_core.lora.terms import Term
 from lora_core.progress import silent
-from lora_core.store import file_digest
 
 
 def files(path: Path) -> dict[str, Path]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError
 from lora_core.lora.algebra import Size
 from lora_core.lora.combine import add
@@ -18,7 +19,6 @@ from lora_core.lora.inspection import Tag
 from lora_core.lora.merge import merge_file
 from lora_core.lora.terms import Term
 from lora_core.progress import silent
-from lora_core.store import file_digest
 
 
 def test_a_lora_tells_its_rank_alpha_parts_and_tags(tmp_path: Path) -> None:

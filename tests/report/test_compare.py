@@ -6,11 +6,11 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from lora_core.digests import digest_of
 from lora_core.judging.picture import Measure, Picture
 from lora_core.report.beside import Readings, beside_each_other
 from lora_core.report.compare import Variant, render_comparison
 from lora_core.report.data import Drawn, EpochRow, Interval
-from lora_core.store import digest_of
 
 
 def png(colour: str) -> bytes:

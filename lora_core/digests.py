@@ -1,0 +1,47 @@
+"""SHA-256 of bytes, files and values: the names under which everything is kept."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+_CHUNK_BYTES = 1 << 20
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_LARGEST_MANIFEST_BYTES = 64 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """UTF-8 JSON with sorted keys and no spaces: equal values have equal bytes (RFC 8785's idea, Python's floats)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_file(source: Path, target: Path) -> str:
+    """Copy a file; returns the digest of what was copied."""
+    hasher = hashlib.sha256()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while chunk := reading.read(_CHUNK_BYTES):
+            hasher.update(chunk)
+            writing.write(chunk)
+    return hasher.hexdigest()
+
+
+def digests_in(path: Path) -> set[str]:
+    """Digests that a JSON file names; none for anything that is not JSON."""
+    if path.stat().st_size > _LARGEST_MANIFEST_BYTES:
+        return set()
+    data = path.read_bytes()
+    if data[:1] not in (b"{", b"[", b'"'):
+        return set()
+    return {match.decode() for match in _DIGEST.findall(data)}
