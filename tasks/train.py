@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
 
 
-@step("train style", version=2)
+@step("train style", version=3)
 def train_style(
     base: CheckpointRef,
     pictures: DatasetRef,
@@ -28,7 +28,7 @@ def train_style(
     return _train("style", "", base, sets, options, clip_skip, process, at)
 
 
-@step("train character", version=2)
+@step("train character", version=3)
 def train_character(
     name: str,
     trigger: str,

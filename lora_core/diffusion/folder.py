@@ -82,7 +82,7 @@ def _headers(files: Mapping[str, Path], part: Part) -> dict[Path, Header]:
     headers = {}
     for name in weight_names(files, part):
         headers[files[name]] = read_header(files[name], name)
-        refuse_quantized(headers[files[name]], name)
+        refuse_quantized(headers[files[name]], f"{_NAME}'s {name}")
     return headers
 
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from torch import nn
 
 from lora_core.errors import CheckpointError
+from lora_core.finite import is_finite, not_finite
 from lora_core.hub.layout import Place
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -32,7 +33,7 @@ def build(
         dtype: the format they are held in.
 
     Raises:
-        CheckpointError: a tensor is missing or has another shape.
+        CheckpointError: a tensor is missing, has another shape or holds a number that is not finite.
     """
     with torch.device("meta"):
         model = make()
@@ -50,6 +51,8 @@ def build(
                     raise CheckpointError(
                         f"{part}: {key} has shape {list(tensor.shape)} in the file, its config says {list(shape)}"
                     )
+                if tensor.is_floating_point() and not is_finite(tensor):
+                    raise CheckpointError(not_finite(str(path), place.key))
                 state[key] = tensor.reshape(shape).contiguous().to(device=device, dtype=dtype, copy=True)
     missing = [key for key in wanted if key not in state]
     if missing:

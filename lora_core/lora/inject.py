@@ -13,6 +13,7 @@ from torch import nn
 
 from lora_core.device import counter_generator
 from lora_core.errors import LoraError
+from lora_core.lora.folded import FOLDED
 from lora_core.lora.keys import TEXT_PARTS, Base
 from lora_core.lora.magnitude import MAGNITUDE, add_magnitude
 from lora_core.lora.targets import LoraPart, Target, targets
@@ -136,7 +137,10 @@ def _config(found: Sequence[Target], network: Network) -> LoraConfig | LoHaConfi
     if network.kind == "lokr":
         factor = network.factor or -1
         return LoKrConfig(**common, **dropouts, alpha=first.alpha, init_weights=False, decompose_factor=factor)
-    return LoraConfig(**common, lora_alpha=first.alpha, init_lora_weights=False, lora_dropout=0.0)
+    config = LoraConfig(**common, lora_alpha=first.alpha, init_lora_weights=False, lora_dropout=0.0)
+    if not (network.dropout or network.rank_dropout or network.module_dropout):
+        config._register_custom_module(FOLDED)
+    return config
 
 
 def _layer(target: Target, module: Any, network: Network, seed: int) -> LoraLayer:

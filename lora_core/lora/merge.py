@@ -14,6 +14,7 @@ import torch
 from lora_core.digests import file_digest
 from lora_core.disk import write_atomically
 from lora_core.errors import CheckpointError, LoraError
+from lora_core.finite import is_finite
 from lora_core.hub.formats import Header, read_header
 from lora_core.lora.adapter import Adapter
 from lora_core.lora.adapter_file import OpenAny, open_any
@@ -23,7 +24,7 @@ from lora_core.lora.keys import misfit
 from lora_core.lora.places import Weight, Weights, find_weights
 from lora_core.lora.rewrite import rewrite
 from lora_core.lora.settle import settling
-from lora_core.lora.tensors import DTYPE_NAMES, FLOATS, is_finite
+from lora_core.lora.tensors import DTYPE_NAMES, FLOATS
 from lora_core.lora.terms import Term
 from lora_core.progress import Progress
 

@@ -10,10 +10,11 @@ from typing import BinaryIO
 import torch
 
 from lora_core.errors import CheckpointError
+from lora_core.finite import is_finite, not_finite
 from lora_core.hub.formats import Header, TensorInfo
 from lora_core.hub.layout import EMA_PREFIX
 from lora_core.hub.stream import write_safetensors
-from lora_core.lora.tensors import FLOATS, is_finite, not_finite
+from lora_core.lora.tensors import FLOATS
 
 _PIECE_BYTES = 4 << 20
 _AHEAD_BYTES = 128 << 20

@@ -11,9 +11,10 @@ import torch
 
 from lora_core.disk import disk_errors
 from lora_core.errors import LoraError
+from lora_core.finite import is_finite
 from lora_core.hub.formats import TensorInfo
 from lora_core.hub.stream import header_bytes, write_safetensors
-from lora_core.lora.tensors import DTYPE_NAMES, is_finite
+from lora_core.lora.tensors import DTYPE_NAMES
 
 _MEMORY_BYTES = 64 << 20
 _PIECE_BYTES = 4 << 20

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from lora_core.errors import LoraError, UserError
+from lora_core.finite import is_finite, not_finite
 from lora_core.hub.formats import read_header
 
 FLOATS: Mapping[str, torch.dtype] = {
@@ -55,13 +56,3 @@ class TensorFile:
         if not is_finite(flat):
             raise self._error(not_finite(self.name, key))
         return flat.reshape(info.shape)
-
-
-def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; either comes out as its least or its greatest number."""
-    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
-
-
-def not_finite(name: str, key: str) -> str:
-    """The message for a file with numbers that are not finite."""
-    return f"{name}: {key} holds numbers that are not finite (NaN or infinity); the file is broken, take another"

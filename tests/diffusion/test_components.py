@@ -135,6 +135,19 @@ def test_eight_bit_weights_are_refused(workshop: Any, tmp_path: Path) -> None:
         workshop.load(path)
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_no_number_is_named_before_anything_is_trained(
+    workshop: Any, tmp_path: Path, number: float
+) -> None:
+    path = workshop.single_file(tmp_path / "model.safetensors", "sd1")
+    tensors = load_file(path)
+    key = "model.diffusion_model.time_embed.0.weight"
+    tensors[key].view(-1)[3] = number
+    save_file(tensors, path)
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: {key} holds numbers that are not finite"):
+        workshop.load(path)
+
+
 def test_a_folder_without_its_tokenizer_is_refused(workshop: Any, tmp_path: Path) -> None:
     folder = workshop.folder(tmp_path / "folder", "sd1")
     (folder / "tokenizer/vocab.json").unlink()
