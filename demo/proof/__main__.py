@@ -1,4 +1,4 @@
-"""The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--out DIR]`."""
+"""The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--lanes N] [--out DIR]`."""
 
 import argparse
 import sys
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace, out: Path) -> int:
         covered = replace(covered, pairs=tuple(known[name] for name in options.pairs))
     if options.seeds:
         covered = replace(covered, seeds=tuple(range(1, options.seeds + 1)))
-    results = prove(covered, out, _say)
+    results = prove(covered, out, _say, options.lanes)
     for one in results.failed:
         sys.stderr.write(f"proof: {one.run}: {one.error}\n")
     return 1 if results.failed else 0
@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="only these pairs, such as momo-yuki")
     parser.add_argument(
         "--seeds", type=int, choices=range(1, 10), metavar="N", help="training seeds (default: 2, with --quick 1)"
+    )
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="arm runs at once (default: one a core; on a GPU one)",
     )
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick)")
     parser.add_argument(

@@ -16,6 +16,7 @@ from demo.project import MODELS
 from demo.proof import tables
 from demo.proof.arms import NAIVE, NOTE
 from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
+from demo.proof.lanes import lanes_here
 from demo.proof.pictures import charts, overview, sheets
 from demo.proof.results import Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, run_all, store_of
@@ -30,8 +31,14 @@ RESULTS_FILE: Final = "results.json"
 _PACKAGES: Final = ("headcanon", "torch", "diffusers", "transformers", "peft", "onnxruntime", "pillow", "numpy")
 
 
-def prove(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
+def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None = None) -> Results:
     """Run every arm, write results.json, table.md, charts and sheets into `out`.
+
+    Args:
+        scope: what to run.
+        out: folder for everything.
+        say: takes a line.
+        lanes: arm runs at once; None: as many as this machine has cores.
 
     Raises:
         RecipeError: an arm is no recipe.
@@ -42,11 +49,12 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
     setting = setting_of(scope, runs[0].recipe)
     done: list[Outcome] = []
     failed: list[Failure] = []
-    for result in run_all(runs, scope, at, say):
+    for result in run_all(runs, scope, at, say, lanes or lanes_here()):
         if isinstance(result, Failure):
             failed.append(result)
             continue
         done.append(result)
+        done.sort(key=lambda one: runs.index(one.run))  # lanes end in any order, figures have one
         if not result.cached:
             _write_results(out, results_of(scope, setting, done, failed))
     results = results_of(scope, setting, done, failed)

@@ -1,7 +1,7 @@
-"""One arm run after the other through the product's own flow; what is finished is found, what fails is told."""
+"""Arm runs through the product's own flow; what is finished is found, what fails is told."""
 
 import contextlib
-import time
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from demo.probe import PROBE_FILE
 from demo.proof.drawing import Drawing
 from demo.proof.gates import Gate, gate, prompts, shown
 from demo.proof.instruments import Instruments
+from demo.proof.lanes import side_by_side
 from demo.proof.measures import Reading
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from flows.cli.plan import finished_steps
@@ -73,24 +74,28 @@ class Failure:
     error: str
 
 
-def run_all(runs: Sequence[ArmRun], scope: Scope, at: At, say: Say) -> Iterator[Outcome | Failure]:
-    """Every arm run in order, with one line for each. An error ends its run alone."""
+def run_all(runs: Sequence[ArmRun], scope: Scope, at: At, say: Say, lanes: int) -> Iterator[Outcome | Failure]:
+    """Every arm run, so many at once, with one line for each. An error ends its run alone."""
     pieces = [expected_seconds(run, scope) for run in runs]
     open_ = {name: seconds for each in pieces for name, seconds in each.items()}
-    say(f"{len(runs)} arm runs, about {_hours(sum(open_.values()))} on two cores if nothing is finished yet")
+    many = f" in {lanes} lanes" if lanes > 1 else ""
+    say(f"{len(runs)} arm runs{many}, about {_hours(sum(open_.values()) / lanes)} if nothing is finished yet")
     worked = expected = 0.0
-    for number, (run, own) in enumerate(zip(runs, pieces, strict=True), start=1):
-        started = time.monotonic()
-        result = _attempt(run, scope, at)
-        spent = time.monotonic() - started
-        done = sum(open_.pop(name, 0.0) for name in own)
+    done = side_by_side(runs, _shares, functools.partial(_attempt, scope=scope, at=at), lanes)
+    for number, (index, result, spent) in enumerate(done, start=1):
+        own = sum(open_.pop(name, 0.0) for name in pieces[index])
         cached = isinstance(result, Outcome) and result.cached
         if isinstance(result, Outcome) and not cached:
-            worked, expected = worked + spent, expected + done
-        pace = worked / expected if expected else 1.0
+            worked, expected = worked + spent, expected + own
+        pace = (worked / expected if expected else 1.0) / lanes
         left = f"; about {_hours(sum(open_.values()) * pace)} left" if open_ else ""
-        say(f"[{number}/{len(runs)}] {run.label}: {_told(result, spent)}{left}")
+        say(f"[{number}/{len(runs)}] {runs[index].label}: {_told(result, spent)}{left}")
         yield result
+
+
+def _shares(run: ArmRun) -> tuple[str, int, bool]:
+    """Runs of which this is the same have steps in common: a style stage, above all."""
+    return run.pair.name, run.seed, run.recipe.trains_style
 
 
 def _told(result: Outcome | Failure, seconds: float) -> str:

@@ -12,10 +12,9 @@ from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
 from lora_core.recipe import Recipe, Training
 
-# Measured on two shared cores at 128 px with the models of demo/models.
-_STYLE_STEP_SECONDS: Final = 0.37
-_CHARACTER_STEP_SECONDS: Final = 0.45
-_PICTURE_SECONDS: Final = 0.7
+# Measured in one of two lanes on two cores, so with one thread, at 128 px with the models of demo/models.
+_STEP_SECONDS: Final = 0.5
+_PICTURE_SECONDS: Final = 0.65
 _OVERHEAD_SECONDS: Final = 12.0
 _STYLE_CHECK_PICTURES: Final = 12
 _ABLATION_PAIRS: Final = 2
@@ -102,9 +101,10 @@ def quick(arms: Sequence[Arm]) -> Scope:
 def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
     """What a run needs, by pieces; runs that share a piece name it alike, so that it counts once.
 
-    The core arms by this sum, for each of 5 pairs × 2 seeds: style stage 48 steps × 10 epochs × 0.37 s = 178 s; its
-    checks and gates 13 + 233 pictures × 0.7 s = 172 s; characters 4 epochs × (3 × 57 + 114) steps × 0.45 s = 513 s;
-    samples 4 arms × 4 epochs × 32 × 0.7 s = 358 s; loading 4 × 12 s. With 5 × 32 pictures without a LoRA: 3.6 hours.
+    The core arms by this sum, for each of 5 pairs × 2 seeds: style stage 48 steps × 32 epochs × 0.5 s = 768 s; its
+    checks and gates 13 + 233 pictures × 0.65 s = 160 s; characters 4 epochs × (3 × 58 + 115) steps × 0.5 s = 578 s;
+    samples 4 arms × 4 epochs × 32 × 0.65 s = 333 s; loading 4 × 12 s. With 5 × 32 pictures without a LoRA 5.3 hours of
+    one lane, 2.7 of two.
     """
     recipe, count = run.recipe, sum(scope.plan.values())
     sampling = recipe.sampling
@@ -113,7 +113,7 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
     shown = count * recipe.character_training.repeats + copies
     steps = _steps(recipe.character_training, shown * (2 if recipe.regularization.use else 1))
     pieces = {
-        f"{run.arm.name}, {run.pair.name}, {run.seed}": steps * _CHARACTER_STEP_SECONDS
+        f"{run.arm.name}, {run.pair.name}, {run.seed}": steps * _STEP_SECONDS
         + shots * recipe.character_training.epochs * _PICTURE_SECONDS
         + _OVERHEAD_SECONDS,
         f"no LoRA, {run.pair.name}": shots * _PICTURE_SECONDS,
@@ -122,7 +122,7 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
         pictures = _STYLE_CHECK_PICTURES + len(sampling.style_prompts) + scope.style_pictures + scope.gate_prompts
         training = recipe.style_training
         pieces[f"style, {run.pair.name}, {training!r}"] = (
-            _steps(training, count * training.repeats) * _STYLE_STEP_SECONDS + pictures * _PICTURE_SECONDS
+            _steps(training, count * training.repeats) * _STEP_SECONDS + pictures * _PICTURE_SECONDS
         )
     return pieces
 

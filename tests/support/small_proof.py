@@ -1,4 +1,4 @@
-"""A proof of a few pictures and steps on the shipped models: `python small_proof.py OUT ARM …`."""
+"""A proof of a few pictures and steps on the shipped models: `python small_proof.py OUT LANES ARM …`."""
 
 import sys
 from dataclasses import replace
@@ -18,7 +18,7 @@ _TINY = {
 }
 
 
-def main(out: Path, arms: list[str]) -> None:
+def main(out: Path, lanes: int, arms: list[str]) -> None:
     """Run it; an arm may be a path."""
     small = replace(
         scope.quick([read_arm(arm) for arm in arms]),
@@ -26,8 +26,8 @@ def main(out: Path, arms: list[str]) -> None:
         plan={"close-up": 1, "portrait": 1, "upper_body": 1, "cowboy_shot": 1},
         gate_prompts=6,
     )
-    prove(small, out, lambda text: print(text, flush=True))  # noqa: T201
+    prove(small, out, lambda text: print(text, flush=True), lanes)  # noqa: T201
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

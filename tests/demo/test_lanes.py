@@ -1,0 +1,67 @@
+"""Arm runs side by side."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lane_work import ended, told
+
+from demo.proof.lanes import side_by_side
+from lora_core.errors import HeadcanonError
+
+
+def group(work: tuple[str, float]) -> str:
+    return work[0][0]
+
+
+def test_works_of_one_group_follow_one_another_in_one_process_and_groups_run_at_once() -> None:
+    works = [("a1", 0.5), ("b1", 0.0), ("a2", 0.0), ("b2", 0.0)]
+    done = list(side_by_side(works, group, told, 2))
+    names = [works[each.place][0] for each in done]
+    assert [each.result[0] for each in done] == names
+    assert [name for name in names if name[0] == "a"] == ["a1", "a2"]
+    assert names.index("b2") < names.index("a2")
+    who = {each.result[0]: each.result[1] for each in done}
+    assert who["a1"] == who["a2"] != os.getpid()
+    assert {each.result[2] for each in done} == {1}
+    assert done[names.index("a1")].seconds >= 0.5
+
+
+def test_one_lane_works_in_this_process_in_order_of_the_groups() -> None:
+    before = torch.get_num_threads()
+    try:
+        done = list(side_by_side([("a1", 0.0), ("b1", 0.0), ("a2", 0.0)], group, told, 1))
+    finally:
+        torch.set_num_threads(before)
+    assert [each.result for each in done] == [(name, os.getpid(), 1) for name in ("a1", "a2", "b1")]
+    assert [each.place for each in done] == [0, 2, 1]
+
+
+def test_a_process_that_ends_by_itself_is_told_with_what_to_do() -> None:
+    with pytest.raises(HeadcanonError, match=r"ended by itself \(exit 9\).*--lanes"):
+        list(side_by_side(["a", "b"], lambda work: work, ended, 2))
+
+
+def test_a_stopped_proof_leaves_no_process_behind(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import os, time\nfrom pathlib import Path\nfrom demo.proof.lanes import side_by_side\n"
+        f"def do(name):\n    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))\n    time.sleep(60)\n"
+        "if __name__ == '__main__':\n    list(side_by_side(['a', 'b'], str, do, 2))\n"
+    )
+    with subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL) as first:
+        pids = []
+        for name in ("a", "b"):
+            while not (tmp_path / name).exists() or not (tmp_path / name).read_text():
+                time.sleep(0.05)
+            pids.append(int((tmp_path / name).read_text()))
+        first.send_signal(signal.SIGINT)
+        first.wait(timeout=30)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
