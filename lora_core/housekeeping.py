@@ -37,7 +37,7 @@ def verify(store: Store, *, repair: bool = False) -> Iterator[Problem]:
 
 
 def garbage(store: Store, *, unused_days: float) -> list[Path]:
-    """What can go: results and records older than that, objects only they named, leftovers of killed writes."""
+    """What can go: results and records older than that, objects only they named, kernels, leftovers of killed runs."""
     horizon = time.time() - unused_days * 86400
     roots = [path for folder in ("results", "records") for path in store.root.glob(f"{folder}/**/*") if path.is_file()]
     old = {path for path in roots if path.stat().st_mtime < horizon}
@@ -53,5 +53,6 @@ def garbage(store: Store, *, unused_days: float) -> list[Path]:
     leftovers = [path for path in store.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
     work = [path for path in store.root.glob("work/*") if path.stat().st_mtime < horizon]
     curves = [path for path in store.root.glob("curves/*") if path.stat().st_mtime < horizon]
+    compiled = [path.parent for path in store.root.glob("compiled/*.json") if path.stat().st_mtime < horizon]
     locks = [path for path in store.root.glob("locks/*") if path.stat().st_mtime < horizon]
-    return [*sorted(old), *unnamed, *leftovers, *work, *curves, *locks]
+    return [*sorted(old), *unnamed, *leftovers, *work, *curves, *compiled, *locks]

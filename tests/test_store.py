@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,15 @@ def test_garbage_is_what_no_recent_record_names(store: Store) -> None:
     for sha256 in (kept, lost, manifest):
         os.utime(store.path(sha256), (0, 0))
     assert garbage(store, unused_days=1) == [store.path(lost)]
+
+
+@pytest.mark.parametrize("used_days_ago", [0, 3])
+def test_kernels_go_when_nothing_was_compiled_for_long(store: Store, used_days_ago: int) -> None:
+    told = store.compiled_folder() / "seconds.json"
+    write_atomically(told, b"{}")
+    used = time.time() - used_days_ago * 86400
+    os.utime(told, (used, used))
+    assert garbage(store, unused_days=1) == ([store.compiled_folder()] if used_days_ago else [])
 
 
 def test_write_atomically_makes_the_folders_it_needs(tmp_path: Path) -> None:

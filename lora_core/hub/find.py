@@ -21,6 +21,8 @@ _WEIGHTS = (
     "{part}/model.fp16-*-of-*.safetensors",
 )
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+_FAST_TOKENIZER = "tokenizer.json"
+"""All that newer transformers save of a tokenizer's vocabulary; beside the older two files it says nothing new."""
 _TAGGER = ("model.onnx", "selected_tags.csv")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -43,7 +45,7 @@ def find_model_files(model: str, revision: str) -> dict[str, Path]:
         return _folder_files(path, model)
     patterns = [*_TEXTS, *(f"{part}/config.json" for part in _PARTS)]
     patterns += [pattern.format(part=part) for part in _PARTS for pattern in _WEIGHTS]
-    patterns += [f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in _TOKENIZER]
+    patterns += [f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in (*_TOKENIZER, _FAST_TOKENIZER)]
     return _from_hub(model, revision, patterns, lambda folder: _folder_files(folder, model), "base", CheckpointError)
 
 
@@ -90,7 +92,8 @@ def _folder_files(folder: Path, model: str) -> dict[str, Path]:
             files |= {f"{part}/config.json": folder / part / "config.json"}
             files |= _weights(folder, part, model)
     for part in ("tokenizer", "tokenizer_2"):
-        files |= {f"{part}/{name}": folder / part / name for name in _TOKENIZER}
+        names = _TOKENIZER if (folder / part / _TOKENIZER[0]).is_file() else (*_TOKENIZER, _FAST_TOKENIZER)
+        files |= {f"{part}/{name}": folder / part / name for name in names}
     return {name: path for name, path in files.items() if path.is_file()}
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_core.diffusion.components import Components, load_components
+from lora_core.diffusion.prompts import token_ids
 from lora_core.diffusion.tokenizer import shipped_tokenizer
 from lora_core.errors import CheckpointError
 from lora_core.hub import find_model_files
@@ -153,6 +154,19 @@ def test_a_folder_without_its_tokenizer_is_refused(workshop: Any, tmp_path: Path
     (folder / "tokenizer/vocab.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer/vocab\.json is missing"):
         workshop.load(folder)
+
+
+def test_a_tokenizer_as_newer_transformers_save_it_is_read_from_its_one_file(workshop: Any, tmp_path: Path) -> None:
+    folder = workshop.folder(tmp_path / "folder", "sd1")
+    before = workshop.load(folder)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / "tokenizer" / name).unlink()
+    before.tokenizers[0].save_pretrained(str(folder / "tokenizer"))
+    assert (folder / "tokenizer/tokenizer.json").is_file()
+    if not (folder / "tokenizer/vocab.json").exists():
+        assert "tokenizer/tokenizer.json" in find_model_files(str(folder), "")
+    texts = ["1girl, solo, a smile", ""]
+    assert torch.equal(*(token_ids(each.tokenizers[0], texts)[0] for each in (before, workshop.load(folder))))
 
 
 def test_a_config_that_does_not_fit_its_weights_is_refused(workshop: Any, tmp_path: Path) -> None:
