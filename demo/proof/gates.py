@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from demo.proof.families import LOOKS_OF_A_CHARACTER, read, told
+from demo.proof.families import LOOKS_OF_A_CHARACTER, NO_TAG, read, told
 from demo.world.character import Character
 from demo.world.scene import Scene
 from demo.world.tags import picture_tags, prompt_text
@@ -50,14 +50,23 @@ class Gate(Frozen):
 def shown(scores: Mapping[str, float], character: Character) -> Shown:
     """What the tagger sees in one picture.
 
-    The character is there when hair colour, hair style, ears, skin and ornament are all read as its own. Eye colour
-    does not count: it is a few pixels in a cowboy shot, and closed eyes have none.
+    The character is there when hair colour, ears, skin and ornament are read as its own and no other hair style is
+    read: in a close-up that cuts the hair off, a person can't tell the style either. Eye colour does not count: it is a
+    few pixels in a cowboy shot, and closed eyes have none.
     """
+    own = all(read(family, scores) == told(character, family) for family in _STRICT if family != "hair style")
     return Shown(
-        character=all(read(family, scores) == told(character, family) for family in _STRICT),
+        character=own and not _other_hair_style(scores, character),
         white=scores.get("white_background", 0.0) >= 0.5,
         solid=scores.get("realistic", 0.0) >= 0.5,
     )
+
+
+def _other_hair_style(scores: Mapping[str, float], character: Character) -> bool:
+    style = read("hair style", scores)
+    if style == NO_TAG:  # long hair worn open has no tag of its own, only that of its length
+        return scores.get("long_hair", 0.0) >= 0.5 and "long_hair" not in character.tags()
+    return style != told(character, "hair style")
 
 
 def gate(pictures: Sequence[Shown]) -> Gate:

@@ -22,6 +22,7 @@ def test_the_style_character_on_white_is_all_there() -> None:
         {"blonde_hair": 0.95},
         {"black_hair": 0.4},
         {"twintails": 0.9},
+        {"short_hair": 0.3, "long_hair": 0.6},
         {"cat_ears": 0.5},
         {"dark_skin": 0.8},
         {"hair_flower": 0.6},
@@ -29,6 +30,11 @@ def test_the_style_character_on_white_is_all_there() -> None:
 )
 def test_one_trait_of_somebody_else_is_another_character(change: dict[str, float]) -> None:
     assert not shown({**SEEN, **change}, YUKI).character
+
+
+def test_hair_that_is_cut_off_so_that_no_style_is_read_speaks_against_nobody() -> None:
+    assert shown({**SEEN, "short_hair": 0.3}, YUKI).character
+    assert not shown({**SEEN, "short_hair": 0.3, "black_hair": 0.3}, YUKI).character
 
 
 def test_eyes_do_not_count_for_they_may_be_closed_or_a_pixel() -> None:
