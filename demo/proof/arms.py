@@ -20,6 +20,9 @@ NOTE: Final = "note"
 _COMMON: Final = "common"
 _QUICK: Final = "quick"
 
+CROWD: Final = "crowd"
+"""As an arm's `style`: screenshots of many characters in the place of one's."""
+
 Table = Mapping[str, Any]
 
 
@@ -37,13 +40,19 @@ class Arm:
     title: str
     table: Table
 
+    @property
+    def of_a_crowd(self) -> bool:
+        """Whether the look is learned from many characters."""
+        return self.table.get("style") == CROWD
+
 
 @dataclass(frozen=True)
 class Screenshots:
-    """Folders of the two sets."""
+    """Folders of the two sets, and of a crowd where an arm wants one."""
 
     style: Path
     character: Path
+    crowd: Path | None = None
 
 
 def arm_names() -> tuple[str, ...]:
@@ -88,7 +97,8 @@ def recipe_of(arm: Arm, shared: Table, pair: Pair, seed: int, shots: Screenshots
         "style_training": {"seed": seed},
         "character_training": {"seed": seed},
     }
-    return parse_recipe(overlaid(own, shared, arm.table), f"arm {arm.name}")
+    look = {"style": str(shots.crowd)} if arm.of_a_crowd else {}
+    return parse_recipe(overlaid(own, shared, arm.table, look), f"arm {arm.name}")
 
 
 def overlaid(*tables: Table) -> dict[str, Any]:

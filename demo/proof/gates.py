@@ -47,16 +47,18 @@ class Gate(Frozen):
         return self.share.mean >= LEAST_SHARE
 
 
-def shown(scores: Mapping[str, float], character: Character) -> Shown:
+def shown(scores: Mapping[str, float], character: Character | None) -> Shown:
     """What the tagger sees in one picture.
 
     The character is there when hair colour, ears, skin and ornament are read as its own and no other hair style is
     read: in a close-up that cuts the hair off, a person can't tell the style either. Eye colour does not count: it is a
-    few pixels in a cowboy shot, and closed eyes have none.
+    few pixels in a cowboy shot, and closed eyes have none. Without a character (`None`) anybody will do.
     """
-    own = all(read(family, scores) == told(character, family) for family in _STRICT if family != "hair style")
+    own = character is None or all(
+        read(family, scores) == told(character, family) for family in _STRICT if family != "hair style"
+    )
     return Shown(
-        character=own and not _other_hair_style(scores, character),
+        character=own and not (character and _other_hair_style(scores, character)),
         white=scores.get("white_background", 0.0) >= 0.5,
         solid=scores.get("realistic", 0.0) >= 0.5,
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import demo.world
+from demo.proof.crowd import crowd, crowd_screenshots
 from demo.world.character import CAST, Character
 from demo.world.scene import Composition
 from demo.world.screenshot import screenshots
@@ -13,9 +14,9 @@ from demo.world.solid import FINISHES
 from lora_core.digests import canonical_json, digest_of, file_digest
 from lora_core.disk import replacing
 
-Role = Literal["target", "style"]
+Role = Literal["target", "style", "crowd"]
 # As in the demo: the two sets share no pose to the pixel.
-_SEEDS: Final[Mapping[Role, int]] = {"target": 1, "style": 2}
+_SEEDS: Final[Mapping[str, int]] = {"target": 1, "style": 2}
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,21 @@ PAIRS: Final = (
 
 
 def draw_screenshots(pair: Pair, role: Role, folder: Path, plan: Mapping[Composition, int]) -> Path:
-    """Draw one side of a pair where it is missing.
+    """Draw one side of a pair, or a crowd in the style character's place, where it is missing.
 
     Returns:
         Its folder below `folder`; named by the world's own code too, so that a redrawn world is never mixed up with
         an older one.
     """
-    name = pair.target if role == "target" else pair.style
+    name = {"target": pair.target, "style": pair.style, "crowd": f"beside-{pair.target}"}[role]
     version = digest_of(canonical_json([_world_digest(), dict(plan)]))[:12]
     path = folder / version / f"{name}-{pair.finish}-{role}"
     if not path.exists():
         with replacing(path) as unfinished:
-            screenshots(CAST[name], unfinished, _SEEDS[role], plan, FINISHES[pair.finish])
+            if role == "crowd":
+                crowd_screenshots(crowd(pair.character, pair.target), unfinished, plan, FINISHES[pair.finish])
+            else:
+                screenshots(CAST[name], unfinished, _SEEDS[role], plan, FINISHES[pair.finish])
     return path
 
 

@@ -157,7 +157,8 @@ def _finished(recipe: Recipe, at: At) -> dict[str, Ref] | None:
 
 def _gates(run: ArmRun, scope: Scope, at: At, steps: dict[str, Ref], instruments: Instruments) -> Gates:
     """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
-    store, recipe, character = at.open_store(), run.recipe, run.pair.style_character
+    store, recipe = at.open_store(), run.recipe
+    character = None if run.arm.of_a_crowd else run.pair.style_character
     base = find_base.fn(recipe.base, at)
     merged = CheckpointRef(sha256=steps["merge"].sha256)
     lora = LoraRef(sha256=steps["train style"].sha256)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
-from demo.proof.pairs import PAIRS, Pair, draw_screenshots
+from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
 from lora_core.recipe import Recipe, Training
@@ -82,8 +82,12 @@ class Scope:
 def drawn(covered: Scope, folder: Path) -> Callable[[Pair], Screenshots]:
     """Where the screenshots of a pair are; they are drawn into `folder` when they are first asked for."""
 
+    roles: tuple[Role, ...] = (
+        ("style", "target", "crowd") if any(a.of_a_crowd for a in covered.arms) else ("style", "target")
+    )
+
     def shots(pair: Pair) -> Screenshots:
-        return Screenshots(*(draw_screenshots(pair, role, folder, covered.plan) for role in ("style", "target")))
+        return Screenshots(*(draw_screenshots(pair, role, folder, covered.plan) for role in roles))
 
     return shots
 

@@ -16,9 +16,11 @@ from demo.proof.arms import (
     read_arm,
     recipe_of,
 )
+from demo.proof.crowd import crowd
 from demo.proof.families import SCENERY, traits
 from demo.proof.pairs import PAIRS, Pair, draw_screenshots
 from demo.proof.scope import ArmRun, Scope, expected_seconds
+from demo.world.scene import Composition
 from demo.world.solid import FINISHES
 from demo.world.tags import SOLID_LOOK, VOCABULARY
 from lora_core.errors import RecipeError
@@ -93,6 +95,29 @@ def test_there_are_five_pairs_in_several_looks_and_no_pair_shares_a_trait() -> N
     for pair in PAIRS:
         assert not set(pair.character.identity_tags()) & set(pair.style_character.identity_tags())
         assert traits(pair.character)["hair colour"] != traits(pair.style_character)["hair colour"]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+def test_nobody_in_a_crowd_has_a_trait_of_the_target_and_all_differ(pair: Pair) -> None:
+    people = crowd(pair.character, pair.target)
+    assert len(set(people)) == 12
+    own = set(traits(pair.character).items())
+    assert not any(own & set(traits(one).items()) for one in people)
+    assert people == crowd(pair.character, pair.target)
+
+
+def test_a_crowds_screenshots_keep_to_the_plan_and_everybody_is_on_one(tmp_path: Path) -> None:
+    plan: dict[Composition, int] = {"close-up": 1, "portrait": 2}
+    folder = draw_screenshots(PAIRS[0], "crowd", tmp_path, plan)
+    names = ["close-up_001.png", "portrait_001.png", "portrait_002.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert len({(folder / name).read_bytes() for name in names}) == 3
+
+
+def test_the_crowds_arm_learns_its_look_from_the_crowd() -> None:
+    shots = Screenshots(Path("/shots/style"), Path("/shots/character"), Path("/shots/crowd"))
+    found = [recipe_of(read_arm(name), common(quick=False), PAIRS[0], 1, shots) for name in ("style-crowd", "note")]
+    assert [one.style.images for one in found] == ["/shots/crowd", "/shots/style"]
 
 
 def test_a_later_table_wins_and_leaves_the_rest() -> None:

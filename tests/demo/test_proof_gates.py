@@ -41,6 +41,12 @@ def test_eyes_do_not_count_for_they_may_be_closed_or_a_pixel() -> None:
     assert shown({**SEEN, "blue_eyes": 0.9}, YUKI).character
 
 
+def test_where_the_look_is_nobodys_anybody_on_white_in_that_look_will_do() -> None:
+    somebody = {"pink_hair": 0.9, "twintails": 0.9, "white_background": 0.7, "realistic": 0.6}
+    assert shown(somebody, None).all
+    assert not shown({**somebody, "realistic": 0.2}, None).all
+
+
 def test_a_background_or_the_flat_look_alone_is_not_enough() -> None:
     assert not shown({**SEEN, "white_background": 0.4}, YUKI).all
     assert not shown({**SEEN, "realistic": 0.4}, YUKI).all
