@@ -38,7 +38,10 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"merge": {"wieght": 1}}, "r.toml: unknown option 'merge.wieght'; did you mean 'weight'?"),
         ({"merge": {"weight": 9}}, "r.toml: merge.weight = 9: input should be less than or equal to 4"),
         ({"style": None}, "r.toml: style = None"),
-        ({"method": "diff"}, "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'difference' or"),
+        (
+            {"method": "diff"},
+            "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'difference', 'captions-only' or",
+        ),
         ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'note'"),
         ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
         (
@@ -64,16 +67,17 @@ def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object]
 
 
 def test_a_method_sets_what_the_recipe_leaves_open_and_a_key_of_its_own_wins() -> None:
-    note, low, difference, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
+    note, low, difference, captions, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
     assert note == parse_recipe(MINIMAL, "r")
     assert (low.character_training.rank, low.character_training.alpha, low.merge.use) == (8, 4, True)
     assert (difference.merge.use, difference.difference.use, difference.regularization.use) == (False, True, True)
     assert (difference.style_training.rank, difference.character_training.rank) == (64, 64)
     assert (difference.character_training.alpha, difference.difference.rank) == (32, 32)
     assert (naive.merge.use, naive.difference.use, naive.regularization.use) == (False, False, False)
+    assert (captions.merge.use, captions.regularization.use, captions.captions) == (False, False, note.captions)
     assert (naive.captions.add, naive.captions.face, naive.captions.prune) == ((), (), True)
     assert naive.captions.drop == ("realistic", "3d", "nose", "lips")  # else the tagger's own would explain the look
-    assert [each.trains_style for each in (note, low, difference, naive)] == [True, True, True, False]
+    assert [each.trains_style for each in (note, low, difference, captions, naive)] == [True, True, True, False, False]
 
     own = {"character_training": {"rank": 12, "epochs": 3}, "captions": {"drop": ["smile"]}, "merge": {"use": True}}
     found = parse_recipe(MINIMAL | {"method": "note-low-rank"} | own, "r")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
-Method = Literal["note", "note-low-rank", "difference", "naive"]
+Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
 
 
 def run(

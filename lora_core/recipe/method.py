@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from lora_core.recipe.options import Options
 
-Method = Literal["note", "note-low-rank", "difference", "naive"]
+Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
 
 
 class Preset(NamedTuple):
@@ -30,6 +30,10 @@ PRESETS: Mapping[Method, Preset] = {
             "difference": {"use": True},
             "character_training": {"rank": 64, "alpha": 32.0},
         },
+    ),
+    "captions-only": Preset(
+        "the character is trained straight on the base; captions that name the look are all that keeps it out",
+        {"merge": {"use": False}, "regularization": {"use": False}},
     ),
     "naive": Preset(
         "the character is trained straight on the base, without any of the method's means; to compare",
