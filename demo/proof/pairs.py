@@ -52,7 +52,7 @@ class Pair:
 PAIRS: Final = (
     Pair("momo", "yuki", "studio"),
     Pair("lina", "kuma", "plastic"),
-    Pair("kuma", "sora", "soft"),
+    Pair("sora", "kuma", "soft"),
     Pair("zara", "yuki", "evening"),
     Pair("mei", "yuki", "plastic"),
 )
