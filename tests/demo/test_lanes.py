@@ -50,9 +50,11 @@ def test_a_process_that_ends_by_itself_is_told_with_what_to_do() -> None:
 def test_a_stopped_proof_leaves_no_process_behind(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(
-        "import os, time\nfrom pathlib import Path\nfrom demo.proof.lanes import side_by_side\n"
+        "import os, signal, time\nfrom pathlib import Path\nfrom demo.proof.lanes import side_by_side\n"
         f"def do(name):\n    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))\n    time.sleep(60)\n"
-        "if __name__ == '__main__':\n    list(side_by_side(['a', 'b'], str, do, 2))\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C\n"
+        "    list(side_by_side(['a', 'b'], str, do, 2))\n"
     )
     with subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL) as first:
         pids = []
