@@ -1,10 +1,12 @@
 """docs/proof.md from results.json: prose is the template's, every number and table the program's."""
 
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import jinja2
+from PIL import Image
 from pydantic import ValidationError
 
 from demo.proof import tables
@@ -13,12 +15,16 @@ from demo.proof.evaluate import IDENTITY_MARGIN, MOST_LEAK
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.output import RESULTS_FILE
+from demo.proof.pairs import PAIRS
 from demo.proof.results import Results
+from demo.proof.scope import SEEDS
 from lora_core.disk import replacing, write_atomically
 from lora_core.errors import RecipeError
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
-_PICTURES: Final = ("overview.png", "identity-against-leak.png", "variants.png")
+_CHARTS: Final = ("identity-against-leak.png", "variants.png")
+_PHOTOS: Final = ("overview.png", "sheet-*.png")
+_QUALITY: Final = 88
 
 
 def write_docs(out: Path, docs: Path = DOCS) -> Path:
@@ -28,14 +34,27 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         RecipeError: there are no results in `out`, or they are another version's.
     """
     results = read_results(out / RESULTS_FILE)
-    pictures = [name for name in _PICTURES if (out / name).is_file()]
-    sheets = sorted(path.name for path in out.glob("sheet-*.png"))
-    for name in (*pictures, *sheets):
+    names = [name for name in _CHARTS if (out / name).is_file()]
+    for name in names:
         with replacing(docs / "proof" / name) as temporary:
             shutil.copyfile(out / name, temporary)
+    photos = [path for pattern in _PHOTOS for path in sorted(out.glob(pattern))]
+    for path in photos:
+        write_atomically(docs / "proof" / f"{path.stem}.jpg", _jpeg(path))
+    shown = [f"{path.stem}.jpg" for path in photos]
+    sheets = [name for name in shown if name.startswith("sheet-")]
+    pictures = [*names, *(name for name in shown if name not in sheets)]
     page = docs / "proof.md"
     write_atomically(page, render(results, pictures, sheets).encode())
     return page
+
+
+def _jpeg(path: Path) -> bytes:
+    """Samples as JPEG, a tenth of the PNG: a page is to be looked at, and `out` keeps the originals."""
+    with Image.open(path) as picture:
+        buffer = BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+    return buffer.getvalue()
 
 
 def read_results(path: Path) -> Results:
@@ -73,6 +92,7 @@ def render(results: Results, pictures: list[str], sheets: list[str]) -> str:
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
         names={"naive": NAIVE, "note": NOTE, "core": CORE},
+        whole={"pairs": len(PAIRS), "seeds": len(SEEDS)},
         bounds={"leak": MOST_LEAK, "identity": IDENTITY_MARGIN, "gate": LEAST_SHARE},
         measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "obedience": OBEDIENCE},
     )

@@ -18,6 +18,8 @@ _PICTURE_SECONDS: Final = 0.65
 _OVERHEAD_SECONDS: Final = 12.0
 _STYLE_CHECK_PICTURES: Final = 12
 _ABLATION_PAIRS: Final = 2
+SEEDS: Final = (1, 2)
+"""Of the trainings, in a whole proof."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def drawn(covered: Scope, folder: Path) -> Callable[[Pair], Screenshots]:
 
 def full(arms: Sequence[Arm]) -> Scope:
     """The whole proof."""
-    return Scope(tuple(arms), PAIRS, (1, 2), common(quick=False), PLAN, gate_prompts=200)
+    return Scope(tuple(arms), PAIRS, SEEDS, common(quick=False), PLAN, gate_prompts=200)
 
 
 def quick(arms: Sequence[Arm]) -> Scope:

@@ -158,12 +158,13 @@ def test_tables_show_every_arm_gate_and_failure() -> None:
 
 def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
     found = results()
-    page = render(found, ["overview.png"], ["sheet-momo-yuki.png"])
+    page = render(found, ["overview.jpg"], ["sheet-momo-yuki.jpg"])
     assert found.claim == "untested"
     assert "**The claim is not tested yet.**" in page
     assert "0.25 (0.25 to 0.25) times as much of the 3D look as the plain LoRA" in page
     assert "That was so in 1 of 2 runs of `note`" in page
-    assert "(proof/overview.png)" in page
+    assert "(proof/overview.jpg)" in page
+    assert "so far 1 of 5 pairs ran, with 1 of 2 training seeds" in page
     assert "variants.png" not in page
     assert found.setting.command in page
     for verdict, words in (
