@@ -34,27 +34,25 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         RecipeError: there are no results in `out`, or they are another version's.
     """
     results = read_results(out / RESULTS_FILE)
-    names = [name for name in _CHARTS if (out / name).is_file()]
-    for name in names:
-        with replacing(docs / "proof" / name) as temporary:
-            shutil.copyfile(out / name, temporary)
-    photos = [path for pattern in _PHOTOS for path in sorted(out.glob(pattern))]
-    for path in photos:
-        write_atomically(docs / "proof" / f"{path.stem}.jpg", _jpeg(path))
-    shown = [f"{path.stem}.jpg" for path in photos]
-    sheets = [name for name in shown if name.startswith("sheet-")]
-    pictures = [*names, *(name for name in shown if name not in sheets)]
+    charts = [out / name for name in _CHARTS if (out / name).is_file()]
+    overview, sheets = ([_photo(path, docs / "proof") for path in sorted(out.glob(name))] for name in _PHOTOS)
+    for chart in charts:
+        with replacing(docs / "proof" / chart.name) as temporary:
+            shutil.copyfile(chart, temporary)
+    pictures = [*overview, *(chart.name for chart in charts)]
     page = docs / "proof.md"
     write_atomically(page, render(results, pictures, sheets).encode())
     return page
 
 
-def _jpeg(path: Path) -> bytes:
-    """Samples as JPEG, a tenth of the PNG: a page is to be looked at, and `out` keeps the originals."""
+def _photo(path: Path, folder: Path) -> str:
+    """Write samples into the folder as JPEG, a third of the PNG, which stays in `out`; returns the name."""
     with Image.open(path) as picture:
         buffer = BytesIO()
         picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
-    return buffer.getvalue()
+    target = folder / f"{path.stem}.jpg"
+    write_atomically(target, buffer.getvalue())
+    return target.name
 
 
 def read_results(path: Path) -> Results:

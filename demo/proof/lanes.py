@@ -95,10 +95,12 @@ def _next(done: Any, processes: Sequence[BaseProcess]) -> Done:
         with contextlib.suppress(queue.Empty):
             found: Done = done.get(timeout=_LOOK_SECONDS)
             return found
-        if ended := next((each for each in processes if each.exitcode), None):
+        codes = [each.exitcode for each in processes]
+        if any(codes) or None not in codes:  # whoever ends well has sent everything before
+            code = next(filter(None, codes), 0)
             raise HeadcanonError(
-                f"one of {len(processes)} processes ended by itself (exit {ended.exitcode}); if memory ran out, take "
-                "fewer with --lanes; the same command goes on from here"
+                f"one of {len(processes)} processes ended by itself (exit {code}); if memory ran out, take fewer with "
+                "--lanes; the same command goes on from here"
             )
 
 

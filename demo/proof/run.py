@@ -78,6 +78,7 @@ def run_all(runs: Sequence[ArmRun], scope: Scope, at: At, say: Say, lanes: int) 
     """Every arm run, so many at once, with one line for each. An error ends its run alone."""
     pieces = [expected_seconds(run, scope) for run in runs]
     open_ = {name: seconds for each in pieces for name, seconds in each.items()}
+    lanes = min(lanes, len({_shares(run) for run in runs}))  # more would have nothing to do
     many = f" in {lanes} lanes" if lanes > 1 else ""
     say(f"{len(runs)} arm runs{many}, about {_hours(sum(open_.values()) / lanes)} if nothing is finished yet")
     worked = expected = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lane_work import ended, told
+from lane_work import ended, stopped, told
 
 from demo.proof.lanes import side_by_side
 from lora_core.errors import HeadcanonError
@@ -45,6 +45,11 @@ def test_one_lane_works_in_this_process_in_order_of_the_groups() -> None:
 def test_a_process_that_ends_by_itself_is_told_with_what_to_do() -> None:
     with pytest.raises(HeadcanonError, match=r"ended by itself \(exit 9\).*--lanes"):
         list(side_by_side(["a", "b"], lambda work: work, ended, 2))
+
+
+def test_processes_that_end_well_but_answer_nothing_are_not_waited_for() -> None:
+    with pytest.raises(HeadcanonError, match=r"ended by itself \(exit 0\)"):
+        list(side_by_side(["a", "b"], lambda work: work, stopped, 2))
 
 
 def test_a_stopped_proof_leaves_no_process_behind(tmp_path: Path) -> None:

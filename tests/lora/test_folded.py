@@ -55,7 +55,7 @@ def _results(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     return [output.detach(), x.grad, *gradients]
 
 
-def _same(found: list[torch.Tensor], expected: list[torch.Tensor], within: float) -> None:
+def _assert_same(found: list[torch.Tensor], expected: list[torch.Tensor], within: float) -> None:
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype
@@ -69,7 +69,7 @@ def test_values_and_gradients_are_pefts(kind: str, dtype: torch.dtype, within: f
     x = _input(kind, dtype)
     x = x.to(memory_format=layout) if x.ndim == 4 else x
     expected = _results(_with_lora(kind, dtype, folded=False), x)
-    _same(_results(_with_lora(kind, dtype, folded=True), x), expected, within)
+    _assert_same(_results(_with_lora(kind, dtype, folded=True), x), expected, within)
 
 
 @pytest.mark.parametrize("kind", ["linear", "convolution"])
@@ -100,7 +100,7 @@ def test_a_pass_that_is_computed_twice_gives_the_same_gradients(kind: str) -> No
         def forward(self, given: torch.Tensor) -> torch.Tensor:
             return checkpoint(self.inner, given, use_reentrant=False)  # type: ignore[no-any-return]
 
-    _same(_results(Checkpointed(), x), plain, 0.0)
+    _assert_same(_results(Checkpointed(), x), plain, 0.0)
 
 
 class _Counted(TorchDispatchMode):

@@ -15,3 +15,8 @@ def told(work: tuple[str, float]) -> tuple[str, int, int]:
 def ended(work: str) -> None:
     """Ends the process that does it."""
     os._exit(9)
+
+
+def stopped(work: str) -> None:
+    """Is stopped as by Ctrl-C, alone: its process then ends well, without an answer."""
+    raise KeyboardInterrupt
