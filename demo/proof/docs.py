@@ -17,13 +17,13 @@ from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.output import RESULTS_FILE
 from demo.proof.pairs import PAIRS
 from demo.proof.results import Results
-from demo.proof.scope import SEEDS
+from demo.proof.scope import ABLATION_PAIRS, ABLATION_SEEDS, SEEDS
 from lora_core.disk import replacing, write_atomically
 from lora_core.errors import RecipeError
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
-_PHOTOS: Final = ("overview.png", "sheet-*.png")
+_SHEETS: Final = ("sheet", "variants")
 _QUALITY: Final = 88
 
 
@@ -35,14 +35,22 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
     """
     results = read_results(out / RESULTS_FILE)
     charts = [out / name for name in _CHARTS if (out / name).is_file()]
-    overview, sheets = ([_photo(path, docs / "proof") for path in sorted(out.glob(name))] for name in _PHOTOS)
+    overview, sheets, variants = (
+        [_photo(path, docs / "proof") for name in names if (path := out / name).is_file()]
+        for names in (["overview.png"], *([f"{kind}-{pair}.png" for pair in _pairs(results)] for kind in _SHEETS))
+    )
     for chart in charts:
         with replacing(docs / "proof" / chart.name) as temporary:
             shutil.copyfile(chart, temporary)
     pictures = [*overview, *(chart.name for chart in charts)]
     page = docs / "proof.md"
-    write_atomically(page, render(results, pictures, sheets).encode())
+    write_atomically(page, render(results, pictures, sheets, variants).encode())
     return page
+
+
+def _pairs(results: Results) -> tuple[str, ...]:
+    """In the order of the runs."""
+    return tuple(dict.fromkeys(run.partition(",")[0] for arm in results.arms for run in arm.runs))
 
 
 def _photo(path: Path, folder: Path) -> str:
@@ -71,7 +79,7 @@ def read_results(path: Path) -> Results:
         ) from None
 
 
-def render(results: Results, pictures: list[str], sheets: list[str]) -> str:
+def render(results: Results, pictures: list[str], sheets: list[str], variants: list[str]) -> str:
     """The page as Markdown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -87,10 +95,12 @@ def render(results: Results, pictures: list[str], sheets: list[str]) -> str:
         tables=tables,
         pictures=pictures,
         sheets=sheets,
+        variants=variants,
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
         names={"naive": NAIVE, "note": NOTE, "core": CORE},
         whole={"pairs": len(PAIRS), "seeds": len(SEEDS)},
+        few={"pairs": min(ABLATION_PAIRS, len(results.setting.pairs)), "seeds": ABLATION_SEEDS},
         bounds={"leak": MOST_LEAK, "identity": IDENTITY_MARGIN, "gate": LEAST_SHARE},
         measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "obedience": OBEDIENCE},
     )

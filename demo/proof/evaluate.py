@@ -68,6 +68,8 @@ def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
     """One arm, epoch by epoch."""
     rows = [row for outcome in outcomes for row in rows_of(outcome) if row.epoch != NO_LORA]
     epochs = sorted({row.epoch for row in rows}, key=int)
+    passed = [outcome for outcome in outcomes if outcome.gates_passed]
+    some = outcomes[0].gates is not None and 0 < len(passed) < len(outcomes)
     return ArmFigures(
         name=arm.name,
         title=arm.title,
@@ -77,7 +79,8 @@ def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
             EpochFigures(epoch=epoch, figures=figures([row for row in rows if row.epoch == epoch])) for epoch in epochs
         ),
         merges=any(outcome.gates for outcome in outcomes),
-        gates_passed=sum(outcome.gates is not None and outcome.gates.passed for outcome in outcomes),
+        gates_passed=len(passed),
+        passed=figures(_last_rows(arm.name, passed)) if some else None,
     )
 
 
@@ -125,10 +128,14 @@ def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | 
     )
 
 
-def claim(arms: Sequence[ArmFigures], contrasts: Sequence[Contrast]) -> Verdict:
+def method(outcomes: Sequence[Outcome]) -> Contrast | None:
+    """The note's method against naive, in the runs whose gates passed; None: there is no such run."""
+    return contrast(NOTE, NAIVE, [one for one in outcomes if one.run.arm.name == NAIVE or one.gates_passed])
+
+
+def claim(found: Contrast | None) -> Verdict:
     """Whether the note's method leaks at most half as much as naive and keeps its identity, by the whole intervals."""
-    found = next((one for one in contrasts if (one.arm, one.against) == (NOTE, NAIVE)), None)
-    if found is None or any(arm.name == NOTE and arm.misses_gates for arm in arms):
+    if found is None:
         return "untested"
     if found.leak_ratio is None:
         return "undecided"

@@ -15,9 +15,9 @@ from demo.probe import PROBE_FILE
 from demo.project import MODELS
 from demo.proof import tables
 from demo.proof.arms import NAIVE, NOTE
-from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
+from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
 from demo.proof.lanes import lanes_here
-from demo.proof.pictures import charts, overview, sheets
+from demo.proof.pictures import charts, overview, sheets, variant_sheets
 from demo.proof.results import Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, run_all, store_of
 from demo.proof.scope import Scope, drawn
@@ -61,8 +61,10 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
     _write_results(out, results)
     if done:
         core = [arm.name for arm in results.arms if arm.core]
-        wide = overview(at.open_store(), done, core or [arm.name for arm in results.arms])
-        pictures = {**charts(results), **sheets(at.open_store(), done), **({"overview.png": wide} if wide else {})}
+        store = at.open_store()
+        wide = overview(store, done, core or [arm.name for arm in results.arms])
+        pictures = {**charts(results), **sheets(store, done), **variant_sheets(store, done)}
+        pictures |= {"overview.png": wide} if wide else {}
         for name, picture in pictures.items():
             write_atomically(out / name, _png(picture))
         say(f"wrote {out / RESULTS_FILE}, table.md and {', '.join(pictures)}")
@@ -82,7 +84,8 @@ def results_of(scope: Scope, setting: Setting, done: Sequence[Outcome], failed: 
         arms=arms,
         gates=gate_rows(done),
         contrasts=contrasts,
-        claim=claim(arms, contrasts),
+        method=(tested := method(done)),
+        claim=claim(tested),
         failed=tuple(Failed(run=one.run.label, error=one.error) for one in failed),
     )
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image
 
-from demo.proof.arms import NOTE
+from demo.proof.arms import CORE, NOTE
 from demo.proof.chart import COLOURS, GREY, Point, Series, identity_against_leak
 from demo.proof.measures import IDENTITY, LEAK
 from demo.proof.results import ArmFigures, Results
@@ -17,7 +17,8 @@ from lora_core.sampling.samples import NO_LORA, Sample
 from lora_core.store import Store
 
 _SEEDS_SHOWN: Final = 2
-_CELL_PX: Final = 256
+_OVERVIEW_PX: Final = 256
+_SHEET_PX: Final = 176  # samples are 128 px wide
 _SCREENSHOT: Final = "3D screenshot"
 _BASE: Final = "no LoRA"
 
@@ -37,20 +38,64 @@ def charts(results: Results) -> dict[str, Image.Image]:
 
 
 def sheets(store: Store, outcomes: Sequence[Outcome]) -> dict[str, Image.Image]:
-    """File name → a pair's samples at the last epoch: prompts and seeds down, arms across, first training seed."""
+    """File name → a pair's samples at the last epoch, first training seed: the core arms beside one another."""
     found = {}
     for pair, ours in _by_pair(outcomes).items():
-        columns = {arm: _last(outcome) for arm, outcome in ours.items()}
-        one = next(iter(ours.values()))
-        rows = [s for s in one.samples.of(NO_LORA) if s.seed in _first_seeds(one)]
-        every = {_BASE: _by_place(one.samples.of(NO_LORA)), **columns}
-        found[f"sheet-{pair}.png"] = _grid(
-            store,
-            [(_scene(row), f"seed {row.seed}") for row in rows],
-            {name: [_found(samples, row) for row in rows] for name, samples in every.items()},
-            f"{one.run.pair.target}, learned from {one.run.pair.style}'s look ({one.run.pair.finish}); last epoch",
-        )
+        core = {arm: outcome for arm, outcome in ours.items() if arm in CORE}
+        if core:
+            shots = _shots(core)
+            found[f"sheet-{pair}.png"] = _grid(
+                store,
+                [(_scene(shot), f"seed {shot.seed}") for shot in shots],
+                {name: [_found(samples, shot) for shot in shots] for name, samples in _columns(core).items()},
+                _titled(core),
+                _SHEET_PX,
+            )
     return found
+
+
+def variant_sheets(store: Store, outcomes: Sequence[Outcome]) -> dict[str, Image.Image]:
+    """The same of the note's method and every arm that changes one thing of it: arms down, prompts and seeds across."""
+    found = {}
+    for pair, ours in _by_pair(outcomes).items():
+        arms = {arm: outcome for arm, outcome in ours.items() if arm == NOTE or arm not in CORE}
+        if set(arms) - {NOTE}:
+            shots = _shots(arms)
+            every = _columns(arms)
+            found[f"variants-{pair}.png"] = _grid(
+                store,
+                [(_described(name, arms), "") for name in every],
+                {
+                    f"prompt {shot.prompt_index + 1}, seed {shot.seed}": [
+                        _found(samples, shot) for samples in every.values()
+                    ]
+                    for shot in shots
+                },
+                _titled(arms),
+                _SHEET_PX,
+            )
+    return found
+
+
+def _shots(arms: Mapping[str, Outcome]) -> list[Sample]:
+    """What a sheet shows: every prompt with the first seeds."""
+    one = next(iter(arms.values()))
+    return [sample for sample in one.samples.of(NO_LORA) if sample.seed in _first_seeds(one)]
+
+
+def _columns(arms: Mapping[str, Outcome]) -> dict[str, dict[tuple[int, int], Sample]]:
+    """Samples without a LoRA, then each arm's, by prompt and seed."""
+    one = next(iter(arms.values()))
+    return {_BASE: _by_place(one.samples.of(NO_LORA)), **{arm: _last(outcome) for arm, outcome in arms.items()}}
+
+
+def _titled(arms: Mapping[str, Outcome]) -> str:
+    pair = next(iter(arms.values())).run.pair
+    return f"{pair.target}, learned from {pair.style}'s look ({pair.finish}); last epoch"
+
+
+def _described(name: str, arms: Mapping[str, Outcome]) -> str:
+    return f"{name}: {arms[name].run.arm.title}" if name in arms else name
 
 
 def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> Image.Image | None:
@@ -68,7 +113,8 @@ def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> 
         columns[_BASE].append(first.image)
         for arm in arms:
             columns[arm].append(_found(_last(ours[arm]), first))
-    return _grid(store, rows, columns, "What went in, and what the base model draws with each arm's LoRA")
+    title = "What went in, and what the base model draws with each arm's LoRA"
+    return _grid(store, rows, columns, title, _OVERVIEW_PX)
 
 
 def _series(arm: ArmFigures, colour: str) -> Series:
@@ -111,19 +157,19 @@ def _scene(sample: Sample) -> str:
 
 
 def _grid(
-    store: Store, rows: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]], title: str
+    store: Store, rows: Sequence[tuple[str, str]], columns: Mapping[str, Sequence[str]], title: str, cell_px: int
 ) -> Image.Image:
     cells = (
-        Cell(row=row, column=column, picture=_shown(store, image))
+        Cell(row=row, column=column, picture=_shown(store, image, cell_px))
         for column, images in enumerate(columns.values())
         for row, image in enumerate(images)
     )
     return contact_grid(rows, list(columns), cells, title)
 
 
-def _shown(store: Store, image: str) -> Image.Image:
+def _shown(store: Store, image: str, cell_px: int) -> Image.Image:
     """A stored picture, all of them equally large: the world's samples are small, its screenshots are not."""
     with Image.open(BytesIO(store.get_bytes(image))) as picture:
-        scale = _CELL_PX / max(picture.size)
+        scale = cell_px / max(picture.size)
         size = (round(picture.width * scale), round(picture.height * scale))
         return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -10,7 +10,7 @@ from lora_core.dataset import Frozen
 from lora_core.judging.bootstrap import Figure
 
 Verdict = Literal["holds", "refuted", "undecided", "untested"]
-"""`undecided`: the intervals allow both. `untested`: the gates were missed, so this was not the note's method."""
+"""`undecided`: the intervals allow both. `untested`: every gate was missed, so nothing was the note's method."""
 
 
 class EpochFigures(Frozen):
@@ -30,6 +30,9 @@ class ArmFigures(Frozen):
     epochs: tuple[EpochFigures, ...]
     merges: bool = Field(description="Whether it trains on a merged model, so that the gates concern it.")
     gates_passed: int = Field(description="Runs whose style stage passed both gates.")
+    passed: Mapping[str, Figure] | None = Field(
+        description="The last epoch over those runs alone; None: all or none of them passed."
+    )
 
     @property
     def last(self) -> EpochFigures:
@@ -96,6 +99,9 @@ class Results(Frozen):
     arms: tuple[ArmFigures, ...]
     gates: tuple[GateRow, ...]
     contrasts: tuple[Contrast, ...]
+    method: Contrast | None = Field(
+        description="note against naive over the runs whose gates passed: elsewhere it is not the note's method."
+    )
     claim: Verdict = Field(
         description="'The note's method leaks at most half as much as naive, and its identity is not lower.'"
     )

@@ -65,6 +65,11 @@ class Outcome:
     gates: Gates | None
     cached: bool = False
 
+    @property
+    def gates_passed(self) -> bool:
+        """Whether it stands on a style stage that did what the note demands."""
+        return self.gates is not None and self.gates.passed
+
 
 @dataclass(frozen=True)
 class Failure:

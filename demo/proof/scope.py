@@ -17,9 +17,10 @@ _STEP_SECONDS: Final = 0.5
 _PICTURE_SECONDS: Final = 0.65
 _OVERHEAD_SECONDS: Final = 12.0
 _STYLE_CHECK_PICTURES: Final = 12
-_ABLATION_PAIRS: Final = 2
+ABLATION_PAIRS: Final = 2
+ABLATION_SEEDS: Final = 1
 SEEDS: Final = (1, 2)
-"""Of the trainings, in a whole proof."""
+"""Of the trainings, in a whole proof; ablations take the first."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,11 @@ class Scope:
         others = [arm for arm in self.arms if arm.name not in CORE]
         return tuple(
             ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))
-            for arms, pairs in ((core, self.pairs), (others, self.pairs[:_ABLATION_PAIRS]))
-            for seed in self.seeds
+            for arms, pairs, seeds in (
+                (core, self.pairs, self.seeds),
+                (others, self.pairs[:ABLATION_PAIRS], self.seeds[:ABLATION_SEEDS]),
+            )
+            for seed in seeds
             for pair in pairs
             for arm in arms
         )

@@ -23,6 +23,10 @@ def main_table(results: Results, *, core: bool) -> str:
         if arm.core == core:
             cells = [_cell(arm.last.figures.get(name)) for name in _MAIN]
             rows.append([arm.name, arm.title + MISSED * arm.misses_gates, *cells, gates_in_words(arm)])
+        if arm.core == core and (passed := arm.passed):
+            cells = [_cell(passed.get(name)) for name in _MAIN]
+            runs = "run" if arm.gates_passed == 1 else f"{arm.gates_passed} runs"
+            rows.append([arm.name, f"the same, only its {runs} that passed the gates", *cells, "passed"])
     return table(["arm", "what it is", *_MAIN, "gates"], rows)
 
 

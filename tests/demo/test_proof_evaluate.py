@@ -6,7 +6,7 @@ import pytest
 
 from demo.proof.arms import Screenshots, common, read_arm, recipe_of
 from demo.proof.docs import read_results, render
-from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows
+from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
 from demo.proof.gates import Gate
 from demo.proof.measures import Reading
 from demo.proof.output import results_of, setting_of
@@ -90,6 +90,21 @@ def test_an_arm_is_the_method_only_when_every_gate_was_passed() -> None:
     assert (naive.merges, naive.misses_gates) == (False, False)
 
 
+def test_runs_that_passed_the_gates_are_told_apart_from_all_runs() -> None:
+    worse = outcome("note", 0.2, 0.6, seed=2, gates=False)
+    found = arm_figures(read_arm("note"), [NOTE[0], worse])
+    assert found.last.figures["identity"].mean == pytest.approx(0.4)
+    assert found.passed is not None
+    assert found.passed["identity"].mean == pytest.approx(0.6)
+    assert arm_figures(read_arm("note"), NOTE[:1]).passed is None
+    assert arm_figures(read_arm("note"), [worse]).passed is None
+    assert arm_figures(read_arm("naive"), NAIVE).passed is None
+    tested = method([*NAIVE, NOTE[0], worse])
+    assert tested is not None
+    assert (tested.runs, tested.differences["leak"].mean) == (1, pytest.approx(-0.6))
+    assert method([*NAIVE, worse]) is None
+
+
 def test_the_bases_own_level_counts_a_pairs_pictures_once() -> None:
     assert base_levels([*NAIVE, *NOTE])["identity"].samples == 4
 
@@ -132,11 +147,11 @@ def compared(leak: tuple[float, float], identity: tuple[float, float]) -> Contra
 def test_the_claim_is_decided_by_whole_intervals(
     leak: tuple[float, float], identity: tuple[float, float], verdict: str
 ) -> None:
-    passed = arm_figures(read_arm("note"), NOTE[:1])
-    assert claim([passed], [compared(leak, identity)]) == verdict
-    missed = arm_figures(read_arm("note"), NOTE)
-    assert claim([missed], [compared(leak, identity)]) == "untested"
-    assert claim([passed], []) == "untested"
+    assert claim(compared(leak, identity)) == verdict
+
+
+def test_without_a_run_that_passed_the_gates_the_claim_is_untested() -> None:
+    assert claim(None) == "untested"
 
 
 def test_results_survive_their_file(tmp_path: Path) -> None:
@@ -152,27 +167,29 @@ def test_tables_show_every_arm_gate_and_failure() -> None:
     assert "| naive | a plain LoRA: pruned captions, straight on the base | 0.60 (0.60 to 0.60) | 0.80" in text
     assert "| note | the note's method, whole* | 0.60" in text
     assert "| 1 of 2 passed |" in text
+    assert "| note | the same, only its run that passed the gates | 0.60" in text
     assert "| momo-yuki | 2 | note |" in text
     assert "- rank-4 on momo-yuki, seed 1: the loss is not finite" in text
 
 
 def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
     found = results()
-    page = render(found, ["overview.jpg"], ["sheet-momo-yuki.jpg"])
-    assert found.claim == "untested"
-    assert "**The claim is not tested yet.**" in page
+    page = render(found, ["overview.jpg"], ["sheet-momo-yuki.jpg"], ["variants-momo-yuki.jpg"])
+    assert found.claim == "holds"
+    assert "**The claim holds in this world**" in page
     assert "0.25 (0.25 to 0.25) times as much of the 3D look as the plain LoRA" in page
-    assert "That was so in 1 of 2 runs of `note`" in page
+    assert "in the 1 of 2 runs that passed the [gates]" in page
+    assert "(proof/variants-momo-yuki.jpg)" in page
     assert "(proof/overview.jpg)" in page
     assert "so far 1 of 5 pairs ran, with 1 of 2 training seeds" in page
     assert "variants.png" not in page
     assert found.setting.command in page
     for verdict, words in (
-        ("holds", "**The claim holds in this world**"),
+        ("untested", "**The claim is not tested yet.**"),
         ("refuted", "**The claim does not hold in this world**"),
         ("undecided", "**These runs do not decide the claim**"),
     ):
-        assert words in render(found.model_copy(update={"claim": verdict}), [], [])
+        assert words in render(found.model_copy(update={"claim": verdict}), [], [], [])
 
 
 def test_the_command_runs_the_same_arms_again() -> None:
