@@ -1,6 +1,5 @@
 """The whole method as one graph (docs/method.md). Every step is cached, so a run goes on where the last one ended."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from prefect import flow
@@ -31,11 +30,11 @@ Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "jud
 
 
 class Found(NamedTuple):
-    """What a recipe names, found and known by its content; no classifier or embedder: it names none."""
+    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none."""
 
     base: CheckpointRef
     tagger: CheckpointRef
-    style: DatasetRef
+    style: DatasetRef | None
     character: DatasetRef
     rules: Rules
     least: Thresholds
@@ -45,11 +44,11 @@ class Found(NamedTuple):
     @property
     def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
         """All that was read from the user's disk."""
-        return self.base, self.tagger, self.style, self.character
+        return self.base, self.tagger, *((self.style,) if self.style else ()), self.character
 
 
 class Seen(NamedTuple):
-    """The style screenshots and what the tagger sees in them."""
+    """A set of screenshots and what the tagger sees in them."""
 
     pictures: DatasetRef
     tags: TagsRef
@@ -57,11 +56,11 @@ class Seen(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Both sets as squares, with compositions, and what the tagger sees in them."""
+    """Both sets as squares, with compositions, and what the tagger sees in them; no style: the recipe names none."""
 
-    style_squares: DatasetRef
+    style_squares: DatasetRef | None
     squares: DatasetRef
-    style: Seen
+    style: Seen | None
     character: DatasetRef
     tags: TagsRef
 
@@ -92,17 +91,19 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         base, drawing = found.base, recipe.sampling.on_one_base
         check_name(recipe, found.rules, found.files)
 
-        squares = [preprocess(shots, recipe.preprocess, at) for shots in (found.style, found.character)]
+        style = preprocess(found.style, recipe.preprocess, at) if found.style else None
+        squares = preprocess(found.character, recipe.preprocess, at)
         if until == "preprocess":
             return ""
-        pictures = look_at(squares, found, recipe, at)
+        pictures = look_at(style, squares, found, recipe, at)
         if until == "tag":
             return ""
-        trained = begin_style(pictures.style, found, recipe, at) if until != "caption" and recipe.trains_style else None
+        look = pictures.style if recipe.trains_style else None
+        trained = begin_style(look, found, recipe, at) if look and until != "caption" else None
         captioned = write_captions(pictures, found, recipe, at)
         if until == "caption":
             return ""
-        styled = styled_base(recipe, base, trained.result(), pictures.style, at) if trained else Styled(base)
+        styled = styled_base(recipe, base, trained.result(), look, at) if look and trained else Styled(base)
         if until == "merge":
             return ""
         lora = learn_character(captioned, pictures.style, styled, recipe, at)
@@ -124,22 +125,29 @@ def find(recipe: Recipe, at: At) -> Found:
     """Everything the recipe names, before any work."""
     return Found(
         find_base(recipe.base, at), find_tagger(recipe.tagger, at),
-        find_screenshots(recipe.style.images, at), find_screenshots(recipe.character.images, at),
+        find_screenshots(recipe.style.images, at) if recipe.style.images else None,
+        find_screenshots(recipe.character.images, at),
         find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
         find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
     )  # fmt: skip
 
 
-def look_at(squares: Sequence[DatasetRef], found: Found, recipe: Recipe, at: At) -> Pictures:
+def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe: Recipe, at: At) -> Pictures:
     """Tag both sets; refuse forbidden content; tell compositions, and how the sets differ from the plan."""
-    style, pictures = (without_remarks(each, at) for each in squares)
-    style_tags, tags = tag(style, found.tagger, at), tag(pictures, found.tagger, at)
-    check_content((style, pictures), (style_tags, tags), words(recipe), at)
-    style_squares = settle_style(squares[0], style_tags, at)
-    character_squares = settle_character(squares[1], tags, found.rules, recipe.preprocess, at)
-    check_plan(style_squares, character_squares, recipe.plan, at)
-    seen = Seen(style, style_tags, found.tagger)
-    return Pictures(style_squares, character_squares, seen, without_remarks(character_squares, at), tags)
+    look = tagged(style, found, at) if style else None
+    character = tagged(squares, found, at)
+    every = [each for each in (look, character) if each]
+    check_content(tuple(each.pictures for each in every), tuple(each.tags for each in every), words(recipe), at)
+    style_squares = settle_style(style, look.tags, at) if style and look else None
+    squares = settle_character(squares, character.tags, found.rules, recipe.preprocess, at)
+    check_plan(style_squares, squares, recipe.plan, at)
+    return Pictures(style_squares, squares, look, without_remarks(squares, at), character.tags)
+
+
+def tagged(squares: DatasetRef, found: Found, at: At) -> Seen:
+    """A set's pictures and what the tagger sees in them."""
+    pictures = without_remarks(squares, at)
+    return Seen(pictures, tag(pictures, found.tagger, at), found.tagger)
 
 
 def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:
@@ -173,11 +181,11 @@ def styled_base(recipe: Recipe, base: CheckpointRef, lora: LoraRef, seen: Seen, 
     return Styled(merged, lora, check, merge_check)
 
 
-def learn_character(captioned: Captioned, style: Seen, styled: Styled, recipe: Recipe, at: At) -> LoraRef:
+def learn_character(captioned: Captioned, style: Seen | None, styled: Styled, recipe: Recipe, at: At) -> LoraRef:
     """Stage 3: the character, trained where the look is known already."""
     return train_character(
         recipe.name, recipe.trigger, styled.base, captioned.pictures, captioned.copies, recipe.downscale,
-        style.pictures, style_tokens(recipe), recipe.regularization, recipe.character_training,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization, recipe.character_training,
         *recipe.base.reading, at,
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", 
     own = _read(own_file) if own_file.is_file() else {}
     if base:
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
-    file = _preset_file(place, preset, needed=not {"base", "style"} <= own.keys())
+    file = _preset_file(place, preset, needed="base" not in own)
     shared = _read(file) if file else {}
     runtime = _runtime(place, shared, own)
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
@@ -74,9 +74,8 @@ def shared_recipe(place: Place, preset: str) -> Recipe:
     """
     file = place.preset(preset)
     data = _read(file)
-    stand_in = {"name": "style", "trigger": "", "character": data.get("style", ""), "runtime": _runtime(place, data)}
-    if isinstance(data.get("style"), Mapping):
-        stand_in["character"] = data["style"].get("images", "")
+    nobody = _section(data.get("style"), "style").get("images") or str(place.folder)
+    stand_in = {"name": "style", "trigger": "", "character": nobody, "runtime": _runtime(place, data)}
     return anchored(parse_recipe({**data, **stand_in}, str(file)), file.parent)
 
 

@@ -28,7 +28,7 @@ from flows.janitor import OURS
 from flows.place import Place
 from flows.request import at_of, recipe_of
 from lora_core.errors import UserError
-from tasks.find import find_base, find_screenshots
+from tasks.find import find_base, find_sets
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")
 _WORKING = (StateType.RUNNING, StateType.CANCELLING)
@@ -96,8 +96,7 @@ def _progress(place: Place, folder: Path) -> Progress:
     recipe = recipe_of(place, folder.name)
     at = at_of(recipe)
     base = find_base.fn(recipe.base, at)
-    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
-    steps = list(finished_steps(recipe, at, base, style, character))
+    steps = list(finished_steps(recipe, at, base, *find_sets(recipe, at)))
     missing = [name for name, ref in steps if ref is None]
     return Progress(folder.name, len(steps) - len(missing), len(steps), missing[0] if missing else "")
 

@@ -22,7 +22,6 @@ from lora_core.recipe import (
     Merge,
     Preprocess,
     Publish,
-    Recipe,
     Regularization,
     Sampling,
     Set,
@@ -32,6 +31,7 @@ from lora_core.recipe import (
     StyleTraining,
     Tagger,
 )  # fmt: skip
+from lora_core.recipe_file import parse_recipe
 from tasks.runtime import Step
 from tasks.sharing import results_in
 
@@ -70,7 +70,8 @@ def train_character_full(
     Args:
         name: Name of the LoRA.
         base: The base model that the finished LoRA is for. Paths are on the worker's machine, in its home.
-        style: Screenshots of another, very different character from the same 3D creator.
+        style: Screenshots of another, very different character from the same 3D creator. Not needed where no look is
+            learned: merge, difference and regularization unused.
         character: Screenshots of yours.
         trigger: The word that calls the character. Empty: made from the name.
         tagger: What writes the captions and reads the samples.
@@ -102,7 +103,7 @@ def train_character_full(
         "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
         "runtime": {"processes": processes, "speed": speed},
     }  # fmt: skip
-    recipe = checked(Place(), Recipe.model_validate(given))
+    recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
     with results_in(at.open_store()):
         out = make_lora.fn(with_free_version(recipe, at), at, until)

@@ -5,7 +5,7 @@ from itertools import count
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules
-from tasks.find import find_base, find_screenshots, find_tagger
+from tasks.find import find_base, find_sets, find_tagger
 from tasks.publish import check_name
 from tasks.runtime import At
 
@@ -21,7 +21,7 @@ def with_free_version(recipe: Recipe, at: At) -> Recipe:
     found = (
         find_base.fn(recipe.base, at),
         find_tagger.fn(recipe.tagger, at),
-        *(find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character)),
+        *(shots for shots in find_sets(recipe, at) if shots),
     )
     for number in count(1):
         version = f"v{number}" if number > 1 else ""

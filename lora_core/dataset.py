@@ -67,6 +67,11 @@ class Manifest(Frozen):
         return self
 
 
+def named_sets(style: Manifest | None, character: Manifest) -> dict[str, Manifest]:
+    """Both sets of a run by what messages and reports call them; without style there is but one."""
+    return {"style": style, "character": character} if style else {"character": character}
+
+
 class Scores(Frozen):
     """A tagger's probabilities for one picture, canonical tag → [0, 1], all above a low floor."""
 

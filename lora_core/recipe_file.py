@@ -83,6 +83,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of a validation as one line: where, what was got, what is allowed."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "recipe"
+    if not first["loc"] and first["type"] == "value_error":  # of several sections together: it says itself where
+        return first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)

@@ -1,9 +1,9 @@
 """Compositions that no author gave, from the tagger's scores; and what the sets have against the plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from lora_core.captions.rules import Rules
-from lora_core.dataset import Manifest, load_manifest, load_tags, save_manifest
+from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets, save_manifest
 from lora_core.images import coverage
 from lora_core.images.settle import refuse_doubtful, settle, without_doubtful
 from lora_core.recipe import Composition, Preprocess, ShotPlan
@@ -35,25 +35,20 @@ def framings(rules: Rules) -> dict[str, Composition]:
 
 
 @look("plan")
-def check_plan(style: DatasetRef, character: DatasetRef, plan: ShotPlan, at: At) -> None:
+def check_plan(style: DatasetRef | None, character: DatasetRef, plan: ShotPlan, at: At) -> None:
     """Say what the sets lack and how much of them is for a person to look at; refuse an empty composition."""
     store = at.open_store()
-    manifests = load_manifest(store, style), load_manifest(store, character)
-    found = covered(*manifests, plan)
-    for line in (*coverage.warnings(found), *_for_a_person(*manifests)):
+    sets = named_sets(load_manifest(store, style) if style else None, load_manifest(store, character))
+    found = coverage.coverage(plan, sets)
+    for line in (*coverage.warnings(found), *_for_a_person(sets)):
         say(line, mark="!")
     coverage.refuse_empty(found)
 
 
-def _for_a_person(style: Manifest, character: Manifest) -> Iterator[str]:
-    for name, manifest in (("style", style), ("character", character)):
+def _for_a_person(sets: Mapping[str, Manifest]) -> Iterator[str]:
+    for name, manifest in sets.items():
         left_out = sum(one.image is not None or not one.harmless for one in manifest.rejected)
         flagged = sum(bool(entry.flags) for entry in manifest.entries)
         counts = [f"{count} {what}" for count, what in ((left_out, "left out"), (flagged, "to look at")) if count]
         if counts:
             yield f"{name} pictures: {', '.join(counts)}; --dry-run says why, and so does the report"
-
-
-def covered(style: Manifest, character: Manifest, plan: ShotPlan) -> coverage.Coverage:
-    """Both sets beside the plan."""
-    return coverage.coverage(plan, {"style": style, "character": character})

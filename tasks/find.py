@@ -8,7 +8,7 @@ from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
 from lora_core.judging.classifier import find_classifier_files
 from lora_core.judging.embedder import find_embedder_files
-from lora_core.recipe import Base, Judging, Sampling, Tagger
+from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
 from tasks.caching import look
@@ -20,6 +20,12 @@ def find_screenshots(folder: str, at: At) -> DatasetRef:
     """Take a folder's pictures into the store, as they are."""
     store = at.open_store()
     return save_manifest(store, collect(store, Path(folder)))
+
+
+def find_sets(recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
+    """Style and character screenshots, outside of a flow; no style: the recipe names none."""
+    style = find_screenshots.fn(recipe.style.images, at) if recipe.style.images else None
+    return style, find_screenshots.fn(recipe.character.images, at)
 
 
 @look("find base")

@@ -39,14 +39,14 @@ def plan_style(recipe: Recipe, style: Manifest) -> Plan:
     return plan([_set(style, options.repeats, options.resolution)], options)
 
 
-def plan_character(recipe: Recipe, style: Manifest, character: Manifest) -> Plan:
+def plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
     """Stage 3 in figures."""
     options = recipe.character_training
     sets = [_set(character, options.repeats, options.resolution)]
     if size := recipe.downscale.size:
         small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
         sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
-    if recipe.regularization.use:
+    if recipe.regularization.use and style:
         sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
     return plan(sets, options)
 

@@ -36,7 +36,7 @@ def train_character(
     pictures: DatasetRef,
     copies: DatasetRef | None,
     downscale: Downscale,
-    style_pictures: DatasetRef,
+    style_pictures: DatasetRef | None,
     style_tokens: str,
     regularization: Regularization,
     options: CharacterTraining,
@@ -48,7 +48,7 @@ def train_character(
     sets = [_set(at, pictures, options.repeats, options.resolution, trigger=trigger)]
     if copies is not None:
         sets.append(_set(at, copies, downscale.repeats, downscale.size, trigger=trigger))
-    if regularization.use:
+    if regularization.use and style_pictures is not None:
         sets.append(_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
     return _train(name, trigger, base, sets, options, clip_skip, process, at)
 

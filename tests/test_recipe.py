@@ -95,6 +95,15 @@ def test_a_method_reads_sections_that_are_models_already_and_a_whole_recipe_agai
     assert Recipe.model_validate(found.model_dump()) == found
 
 
+def test_only_a_recipe_that_learns_no_look_can_do_without_style_screenshots() -> None:
+    bare = {key: value for key, value in MINIMAL.items() if key != "style"}
+    for method in ("captions-only", "naive"):
+        assert not parse_recipe(bare | {"method": method}, "r").style.images
+    for more in ({}, {"method": "difference"}, {"method": "naive", "regularization": {"use": True}}):
+        with pytest.raises(RecipeError, match=r"^r\.toml: 'style' is missing: method '[a-z]+' learns the look"):
+            parse_recipe(bare | more, "r.toml")
+
+
 def test_a_missing_option_is_named() -> None:
     with pytest.raises(RecipeError, match="'base' is missing"):
         parse_recipe({"name": "x", "style": "s", "character": "c"}, "r.toml")

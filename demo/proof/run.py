@@ -23,7 +23,7 @@ from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, ReportRef
 from lora_core.sampling.samples import Samples, load_samples, samples_manifest
 from lora_core.store import Store
-from tasks.find import find_base, find_screenshots, find_tagger
+from tasks.find import find_base, find_sets, find_tagger
 from tasks.publish import tidy
 from tasks.runtime import At, console
 
@@ -152,9 +152,8 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
 def _finished(recipe: Recipe, at: At) -> dict[str, Ref] | None:
     """What every step came to; None if one is missing."""
     base = find_base.fn(recipe.base, at)
-    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
     steps: dict[str, Ref] = {}
-    for name, ref in finished_steps(recipe, at, base, style, character):
+    for name, ref in finished_steps(recipe, at, base, *find_sets(recipe, at)):
         if ref is None:
             return None
         steps[name] = ref

@@ -68,11 +68,10 @@ def _made(recipe: "Recipe", at: "At") -> "dict[str, ReportRef]":
     """Every report that the recipe's steps came to."""
     from flows.cli.plan import finished_steps
     from lora_core.refs import ReportRef
-    from tasks.find import find_base, find_screenshots
+    from tasks.find import find_base, find_sets
 
     base = find_base.fn(recipe.base, at)
-    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
-    steps = finished_steps(recipe, at, base, style, character)
+    steps = finished_steps(recipe, at, base, *find_sets(recipe, at))
     return {name: ref for name, ref in steps if isinstance(ref, ReportRef)}
 
 

@@ -1,6 +1,6 @@
 """`headcanon run --dry-run`: what would be done, in figures, and what of it is finished. Trains and writes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ from flows.cli.remarks import remarks
 from flows.cli.tables import coverage_table
 from flows.make_lora import Seen, style_tokens
 from lora_core.captions.rules import Rules
-from lora_core.dataset import Manifest
+from lora_core.dataset import Manifest, named_sets
 from lora_core.errors import DatasetError
-from lora_core.images.coverage import refuse_empty, unequal_views
+from lora_core.images.coverage import coverage, refuse_empty, unequal_views
 from lora_core.images.settle import refuse_doubtful
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, TagsRef
@@ -22,8 +22,8 @@ from lora_core.training.plan import Plan
 from tasks.caching import found_finished
 from tasks.caption import edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style
-from tasks.compositions import covered, framings, settle_character
-from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger
+from tasks.compositions import framings, settle_character
+from tasks.find import find_base, find_classifier, find_embedder, find_sets, find_tagger
 from tasks.judge import judge
 from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
 from tasks.merge import merge
@@ -47,24 +47,23 @@ def show_plan(recipe: Recipe) -> None:
     console = Console()
     at = At.of(recipe)
     base = find_base.fn(recipe.base, at)
-    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
+    style, character = find_sets(recipe, at)
     tagger, said = find_tagger.fn(recipe.tagger, at), framings(find_rules.fn(recipe.captions, recipe.trigger))
-    manifests = [
-        expected_manifest(style, recipe.preprocess, tagger, {}, at),
-        expected_manifest(character, recipe.preprocess, tagger, said, at),
-    ]
+    looks = expected_manifest(style, recipe.preprocess, tagger, {}, at) if style else None
+    pictures = expected_manifest(character, recipe.preprocess, tagger, said, at)
+    sets = named_sets(looks, pictures)
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
-    found = covered(manifests[0], manifests[1], recipe.plan)
+    found = coverage(recipe.plan, sets)
     console.print(coverage_table(found))
     unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
-    for line in (*unknown, *unequal_views(found), *_about_pictures(*manifests)):
+    for line in (*unknown, *unequal_views(found), *_about_pictures(sets)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    plan = plan_character(recipe, *manifests)
-    if recipe.trains_style:
-        console.print(_samples("Style LoRA", plan_style(recipe, manifests[0])))
+    plan = plan_character(recipe, looks, pictures)
+    if recipe.trains_style and looks:
+        console.print(_samples("Style LoRA", plan_style(recipe, looks)))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
     console.print(_samples(title, plan), _buckets(plan))
     if recipe.difference.use:
@@ -72,12 +71,12 @@ def show_plan(recipe: Recipe) -> None:
     console.print(f"Memory for training: about {memory_bytes(recipe, base, at) / 1e9:.1f} GB\n", highlight=False)
     console.print(_steps(recipe, at, base, style, character))
     if found.settled and recipe.preprocess.bad_pictures == "stop":
-        refuse_doubtful(manifests[1])
+        refuse_doubtful(pictures)
     refuse_empty(found)
 
 
-def _about_pictures(style: Manifest, character: Manifest) -> Iterator[str]:
-    for name, manifest in (("style", style), ("character", character)):
+def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:
+    for name, manifest in sets.items():
         yield from (f"{name}: {line}" for line in remarks(manifest))
 
 
@@ -114,7 +113,7 @@ def _buckets(plan: Plan) -> Table:
     return table
 
 
-def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef, character: DatasetRef) -> Table:
+def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef | None, character: DatasetRef) -> Table:
     table = Table("step", "", box=None, pad_edge=False, title="Steps", title_justify="left")
     for name, made in finished_steps(recipe, at, base, style, character):
         table.add_row(name, "[blue]cached[/blue]" if made else "to do")
@@ -122,21 +121,20 @@ def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef, chara
 
 
 def finished_steps(
-    recipe: Recipe, at: At, base: CheckpointRef, style_shots: DatasetRef, shots: DatasetRef
+    recipe: Recipe, at: At, base: CheckpointRef, style_shots: DatasetRef | None, shots: DatasetRef
 ) -> Iterator[Step]:
     """Every step of `make_lora` and what it came to; behind one that is not finished, nothing can be known."""
     reading, tokens = recipe.base.reading, style_tokens(recipe)
     tagger, rules = find_tagger.fn(recipe.tagger, at), find_rules.fn(recipe.captions, recipe.trigger)
 
-    squares = [found_finished(preprocess, each, recipe.preprocess, at) for each in (style_shots, shots)]
-    yield "preprocess style", squares[0]
-    yield "preprocess character", squares[1]
-    style, pictures = (without_remarks.fn(each, at) if each else None for each in squares)
-    style_tags = found_finished(tag, style, tagger, at) if style else None
-    yield "tag style", style_tags
-    tags = found_finished(tag, pictures, tagger, at) if pictures else None
-    yield "tag character", tags
-    pictures = _settled(squares[1], tags, rules, recipe, at) if squares[1] and tags else None
+    seen = None
+    if style_shots:
+        squares, tags = _looked_at(style_shots, recipe, tagger, at)
+        yield from (("preprocess style", squares), ("tag style", tags))
+        seen = Seen(without_remarks.fn(squares, at), tags, tagger) if squares and tags else None
+    squares, tags = _looked_at(shots, recipe, tagger, at)
+    yield from (("preprocess character", squares), ("tag character", tags))
+    pictures = _settled(squares, tags, rules, recipe, at) if squares and tags else None
     least = thresholds(recipe.tagger)
     captioned = (
         found_finished(edit_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None
@@ -151,16 +149,15 @@ def finished_steps(
         copies = found_finished(downscale, captioned, recipe.downscale.size, at) if captioned else None
         yield "downscale", copies
 
-    seen = Seen(style, style_tags, tagger) if style and style_tags else None
     look = _finished_style(recipe, at, base, seen) if recipe.trains_style else _Look()
     yield from look.steps
     trained_on = look.merged if recipe.merge.use else base
     lora = (
         found_finished(
-            train_character, recipe.name, recipe.trigger, trained_on, captioned, copies, recipe.downscale, style,
-            tokens, recipe.regularization, recipe.character_training, *reading, at,
+            train_character, recipe.name, recipe.trigger, trained_on, captioned, copies, recipe.downscale,
+            seen.pictures if seen else None, tokens, recipe.regularization, recipe.character_training, *reading, at,
         )
-        if trained_on and captioned and style
+        if trained_on and captioned and (seen or not style_shots)
         else None
     )  # fmt: skip
     yield "train character", lora
@@ -180,6 +177,14 @@ def finished_steps(
         if samples and pictures and tags
         else None,
     )  # fmt: skip
+
+
+def _looked_at(
+    shots: DatasetRef, recipe: Recipe, tagger: CheckpointRef, at: At
+) -> tuple[DatasetRef | None, TagsRef | None]:
+    """A set's squares and tags, as far as they are finished."""
+    squares = found_finished(preprocess, shots, recipe.preprocess, at)
+    return squares, found_finished(tag, without_remarks.fn(squares, at), tagger, at) if squares else None
 
 
 def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, at: At) -> DatasetRef | None:

@@ -127,7 +127,8 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.images.listing import list_pictures
 
     for folder in (recipe.style.images, recipe.character.images):
-        list_pictures(Path(folder))
+        if folder:
+            list_pictures(Path(folder))
     rules_for(recipe.captions, recipe.trigger)
     read_source(find_model_files(recipe.base.model, recipe.base.revision), recipe.base.process)
     find_tagger_files(recipe.tagger.model, recipe.tagger.revision)

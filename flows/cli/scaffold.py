@@ -14,20 +14,19 @@ from lora_core.errors import OutputExistsError
 from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
 
 _HEAD = """\
-# headcanon recipe. Put screenshots into style/ and character/, name your base model, then:
+# headcanon recipe. Put screenshots into {folders}, name your base model, then:
 #
 #   headcanon run {recipe} --dry-run     look at the plan
 #   headcanon run {recipe}               do it; kill it whenever you like, the same command goes on
 #
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
-# from the file name's beginning (upper_body_01.png). The method's counts, for both sets:
+# from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
 # {plan}
 
 name = "{name}"
 method = "{method}"{space}# {what}
 base = "path/to/model.safetensors"   # an SD1.5 model: a file in the original layout, or a diffusers folder
-style = "style"                      # a character very different from yours, same compositions and angles
-character = "character"              # yours
+{style}character = "character"              # yours
 
 [tagger]
 model = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"   # or a folder with model.onnx and selected_tags.csv
@@ -42,6 +41,7 @@ memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes
 
 # Everything below is this method's default. Take away a '#' to change a line.
 """
+_STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 
 
@@ -53,20 +53,30 @@ def write_new(folder: Path, method: Method = "note") -> str:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(f"{folder}: exists and is not empty; nothing was written; name a new folder")
-    for side in ("style", "character"):
+    sides = ("style", "character") if _needs_style(method) else ("character",)
+    for side in sides:
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
     recipe = folder / "recipe.toml"
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
-    head = _HEAD.format(recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space)
+    head = _HEAD.format(
+        recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space,
+        folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
+        style=_STYLE if "style" in sides else "",
+    )  # fmt: skip
     write_atomically(recipe, (head + _defaults(method)).encode())
     return (
         f"Wrote {recipe} and folders for screenshots.\n"
-        f"1. Put screenshots into {folder / 'style'} and {folder / 'character'} (one folder a composition).\n"
+        f"1. Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition).\n"
         f"2. Name your base model in {recipe}.\n"
         f"3. headcanon run {recipe} --dry-run"
     )
+
+
+def _needs_style(method: Method) -> bool:
+    any_ = {"name": "any", "base": "any", "style": "any", "character": "any"}
+    return Recipe.model_validate({**any_, "method": method}).needs_style
 
 
 def _defaults(method: Method) -> str:

@@ -23,6 +23,12 @@ class Set(Options):
 class Style(Set):
     """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
 
+    images: str = Field(
+        default="",
+        title="Screenshots",
+        description="A folder; sub-folders are read too. It is never written to. Only a recipe that needs no look "
+        "(method 'captions-only' or 'naive') can leave it empty.",
+    )
     identifier: str = Field(
         default="hcstyle",
         pattern=TRIGGER,

@@ -71,7 +71,7 @@ class Recipe(Options):
     )
     base: Base
     tagger: Tagger = Tagger()
-    style: Style
+    style: Style = Style()
     character: Set
     preprocess: Preprocess = Preprocess()
     plan: ShotPlan = ShotPlan()
@@ -131,6 +131,16 @@ class Recipe(Options):
         return value
 
     @model_validator(mode="after")
+    def _look_to_learn(self) -> Self:
+        if self.needs_style and not self.style.images:
+            raise ValueError(
+                f"'style' is missing: method {self.method!r} learns the look from screenshots of another character, "
+                "very different from yours; name their folder, or take method = 'captions-only', which needs none (neither merge, difference nor "
+                "regularization)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trigger_from_name(self) -> Self:
         if self.trigger:
             return self
@@ -141,3 +151,8 @@ class Recipe(Options):
     def trains_style(self) -> bool:
         """Whether there is a style LoRA: to be merged into the base, or to be subtracted."""
         return self.merge.use or self.difference.use
+
+    @property
+    def needs_style(self) -> bool:
+        """Whether the style screenshots are trained on, by themselves or beside the character's."""
+        return self.trains_style or self.regularization.use

@@ -11,7 +11,7 @@ from typing import Any
 from lora_core.captions.edit import Edited
 from lora_core.captions.explain import frequency_rows, report
 from lora_core.captions.tags import caption_text
-from lora_core.dataset import Manifest, load_manifest
+from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
@@ -115,7 +115,7 @@ def report_data(
         Drawn(epoch=one.epoch, weight=one.weight, prompt=one.prompt, seed=one.seed, picture=store.get_bytes(one.image))
         for one in samples.samples
     )
-    style, pictures = load_manifest(store, made.style_squares), load_manifest(store, made.squares)
+    sets = _sets(store, made)
     return ReportData(
         name=recipe.name,
         trigger=recipe.trigger,
@@ -153,18 +153,26 @@ def report_data(
             )
             if lora
         ),
-        sheets=(
-            *_sheets(store, "Style screenshots", style, recipe.plan),
-            *_sheets(store, "Character screenshots", pictures, recipe.plan),
+        sheets=tuple(
+            one
+            for side, manifest in sets.items()
+            for one in _sheets(store, f"{side.capitalize()} screenshots", manifest, recipe.plan)
         ),
-        coverage=coverage(recipe.plan, {"style": style, "character": pictures}),
+        coverage=coverage(recipe.plan, sets),
         captions=_captions(store, load_manifest(store, made.captioned), edited, recipe.trigger),
         frequencies=tuple(frequency_rows(edited)),
-        left_out=tuple(LeftOut(source=one.source, reason=one.reason) for one in (*style.rejected, *pictures.rejected)),
+        left_out=tuple(
+            LeftOut(source=one.source, reason=one.reason) for manifest in sets.values() for one in manifest.rejected
+        ),
         recipe=_readable(recipe.model_dump(mode="json", exclude={"runtime"})).decode(),
         timings=timings,
         versions=(("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)),
     )
+
+
+def _sets(store: Store, made: Made) -> dict[str, Manifest]:
+    style = load_manifest(store, made.style_squares) if made.style_squares else None
+    return named_sets(style, load_manifest(store, made.squares))
 
 
 def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
@@ -227,7 +235,7 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], tri
 
 def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict[str, Any]:
     """The report for programs."""
-    sets = {"style": load_manifest(store, made.style_squares), "character": load_manifest(store, made.squares)}
+    sets = _sets(store, made)
     return {
         "name": recipe.name,
         "trigger": recipe.trigger,

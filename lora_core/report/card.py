@@ -20,8 +20,7 @@ _SUBTRACTED = (
     "that look and this character. This is the second minus the first, so what is left is the character."
 )
 _WITHOUT_STYLE = (
-    "For comparison, this LoRA was trained straight on the base model: no style LoRA took the look of the 3D creator "
-    "first."
+    "This LoRA was trained straight on the base model: no style LoRA took the look of the 3D creator first."
 )
 
 

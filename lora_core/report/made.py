@@ -11,7 +11,7 @@ class Made(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: CheckpointRef
-    style_squares: DatasetRef
+    style_squares: DatasetRef | None
     squares: DatasetRef
     pictures: DatasetRef
     captioned: DatasetRef

@@ -91,6 +91,13 @@ def test_new_writes_a_recipe_that_is_valid_and_refuses_a_folder_with_something_i
     assert_refused(project.run("new", "mine"), "mine", "not empty")
 
 
+def test_new_asks_for_no_style_screenshots_where_no_look_is_learned(project: Project) -> None:
+    done = project.run("new", "mine", "--method", "captions-only")
+    assert done.returncode == 0, done.stderr
+    assert "style" not in done.stdout
+    assert [path.name for path in sorted((project.folder / "mine").iterdir())] == ["character", "recipe.toml"]
+
+
 @pytest.mark.parametrize("method", PRESETS)
 def test_the_commented_defaults_of_a_new_recipe_are_the_methods_defaults(project: Project, method: str) -> None:
     from lora_core.recipe_file import read_recipe

@@ -146,3 +146,20 @@ def test_the_full_form_s_paths_lie_in_the_home_too(place: Place) -> None:
     outside = inside.model_copy(update={"style": Style(images="/etc")})
     with pytest.raises(RecipeError, match=r"style\.images"):
         checked(place, outside)
+
+
+def test_a_preset_that_learns_no_look_names_no_style_screenshots(place: Place) -> None:
+    (place.folder / "recipes" / "plain.toml").write_text('method = "captions-only"\nbase = "b.safetensors"\n')
+    recipe = recipe_of(place, "momo", preset="plain")
+    assert (recipe.style.images, recipe.character.images) == ("", str(place.folder / "characters" / "momo"))
+    assert not shared_recipe(place, "plain").needs_style
+
+
+def test_a_recipe_of_ones_own_with_a_base_and_no_look_needs_no_preset(place: Place) -> None:
+    (place.folder / "recipes" / "default.toml").unlink()
+    own = place.folder / "characters" / "momo" / "recipe.toml"
+    own.write_text('method = "captions-only"\nbase = "../../models/b.safetensors"\n')
+    assert recipe_of(place, "momo").base.model == str(place.folder / "models" / "b.safetensors")
+    own.write_text('base = "../../models/b.safetensors"\n')
+    with pytest.raises(RecipeError, match="'style' is missing"):
+        recipe_of(place, "momo")
