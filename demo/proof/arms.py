@@ -22,6 +22,8 @@ _QUICK: Final = "quick"
 
 CROWD: Final = "crowd"
 """As an arm's `style`: screenshots of many characters in the place of one's."""
+_LIKE: Final = "like"
+"""As a key of an arm's file: another arm, whose changes this one makes too."""
 
 Table = Mapping[str, Any]
 
@@ -125,4 +127,7 @@ def read_table(path: Path) -> Table:
 
 def _arm(path: Path) -> Arm:
     first = path.read_text("utf-8").partition("\n")[0]
-    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, read_table(path))
+    table = dict(read_table(path))
+    like = table.pop(_LIKE, None)
+    below = read_arm(like).table if like is not None else {}
+    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, overlaid(below, table))

@@ -169,7 +169,7 @@ def _gates(run: ArmRun, scope: Scope, at: At, steps: dict[str, Ref], instruments
     lora = LoraRef(sha256=steps["train style"].sha256)
 
     def measured(model: CheckpointRef, adapter: LoraRef | None, wanted: Sequence[str]) -> Gate:
-        drawing = Drawing(store, model, adapter, recipe.sampling, recipe.base.clip_skip, at.device)
+        drawing = Drawing(store, model, adapter, scope.sampling, recipe.base.clip_skip, at.device)
         drawn = drawing.draw(wanted)
         readings = instruments.read(drawn)
         return gate([shown(readings[entry.image].tags, character) for entry in drawn.entries])

@@ -10,7 +10,7 @@ from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
 from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
-from lora_core.recipe import Recipe, Training
+from lora_core.recipe import Recipe, Sampling, Training
 
 # Measured in one of two lanes on two cores, so with one thread, at 128 px with the models of demo/models.
 _STEP_SECONDS: Final = 0.5
@@ -59,6 +59,11 @@ class Scope:
     plan: Mapping[Composition, int]
     gate_prompts: int
     quick: bool = False
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the gates are drawn, however an arm draws its samples."""
+        return Sampling.model_validate(self.shared["sampling"])
 
     @property
     def style_pictures(self) -> int:

@@ -120,6 +120,16 @@ def test_the_crowds_arm_learns_its_look_from_the_crowd() -> None:
     assert [one.style.images for one in found] == ["/shots/crowd", "/shots/style"]
 
 
+def test_an_arm_like_another_makes_its_changes_too() -> None:
+    low, plain = (
+        recipe_of(read_arm(name), common(quick=False), PAIRS[0], 1, SHOTS) for name in ("naive-low-cfg", "naive")
+    )
+    assert low.sampling.cfg == 2.5
+    assert low == plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"cfg": 2.5})})
+    assert not read_arm("merge-crowd").table["regularization"]["use"]
+    assert read_arm("merge-crowd").of_a_crowd
+
+
 def test_a_later_table_wins_and_leaves_the_rest() -> None:
     below = {"a": 1, "b": {"c": 2, "d": 3}}
     assert overlaid(below, {"b": {"d": 4}}, {"e": 5}) == {"a": 1, "b": {"c": 2, "d": 4}, "e": 5}
