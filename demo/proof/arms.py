@@ -36,11 +36,13 @@ class Arm:
         name: the file's, without ending.
         title: the file's first line, in words.
         table: what it changes, as recipe TOML.
+        like: the arm whose changes it makes too; empty: none.
     """
 
     name: str
     title: str
     table: Table
+    like: str = ""
 
     @property
     def of_a_crowd(self) -> bool:
@@ -128,6 +130,6 @@ def read_table(path: Path) -> Table:
 def _arm(path: Path) -> Arm:
     first = path.read_text("utf-8").partition("\n")[0]
     table = dict(read_table(path))
-    like = table.pop(_LIKE, None)
-    below = read_arm(like).table if like is not None else {}
-    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, overlaid(below, table))
+    like = str(table.pop(_LIKE, ""))
+    below = read_arm(like).table if like else {}
+    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, overlaid(below, table), like)

@@ -76,7 +76,8 @@ def results_of(scope: Scope, setting: Setting, done: Sequence[Outcome], failed: 
     by_arm = {arm.name: [outcome for outcome in done if outcome.run.arm.name == arm.name] for arm in scope.arms}
     measured = [arm for arm in scope.arms if by_arm[arm.name]]
     pairs = [(arm.name, other) for other in (NAIVE, NOTE) for arm in measured if arm.name != other]
-    contrasts = tuple(found for arm, other in pairs if (found := contrast(arm, other, done)))
+    pairs += [(arm.name, arm.like) for arm in measured if arm.like]
+    contrasts = tuple(found for arm, other in dict.fromkeys(pairs) if (found := contrast(arm, other, done)))
     arms = tuple(arm_figures(arm, by_arm[arm.name]) for arm in measured)
     return Results(
         setting=setting,

@@ -10,6 +10,7 @@ from lora_core.judging.bootstrap import Figure
 MISSED = "*"
 """Behind an arm whose style stage did not do what the note demands."""
 _MAIN = (IDENTITY, LEAK, PROBE, OBEDIENCE)
+_COMPARED = ("runs", *(f"Δ {name}" for name in _MAIN), "leak ratio", "leak ratio (probe)")
 
 
 def main_table(results: Results, *, core: bool) -> str:
@@ -50,19 +51,19 @@ def epoch_table(arms: Iterable[ArmFigures]) -> str:
 
 def contrast_table(contrasts: Sequence[Contrast], against: str) -> str:
     """Arms against one of them, picture by picture."""
-    rows = [
-        [
-            one.arm,
-            str(one.runs),
-            *(_cell(one.differences.get(name)) for name in _MAIN),
-            _cell(one.leak_ratio),
-            _cell(one.probe_ratio),
-        ]
-        for one in contrasts
-        if one.against == against
-    ]
-    heads = ["arm", "runs", *(f"Δ {name}" for name in _MAIN), "leak ratio", "leak ratio (probe)"]
-    return table(heads, rows)
+    rows = [[one.arm, *_compared(one)] for one in contrasts if one.against == against]
+    return table(["arm", *_COMPARED], rows)
+
+
+def further_contrasts(contrasts: Sequence[Contrast]) -> str:
+    """Arms against the one they are like, where that is neither naive nor the note's; empty: there is none."""
+    rows = [[one.arm, one.against, *_compared(one)] for one in contrasts if one.against not in (NAIVE, NOTE)]
+    return table(["arm", "against", *_COMPARED], rows) if rows else ""
+
+
+def _compared(one: Contrast) -> list[str]:
+    cells = [one.differences.get(name) for name in _MAIN]
+    return [str(one.runs), *map(_cell, (*cells, one.leak_ratio, one.probe_ratio))]
 
 
 def gate_table(results: Results) -> str:
@@ -107,12 +108,13 @@ def whole(results: Results) -> str:
         ("Gates", gate_table(results)),
         (f"Against {NAIVE}", contrast_table(results.contrasts, NAIVE)),
         (f"Against {NOTE}", contrast_table(results.contrasts, NOTE)),
+        ("Against the arm that it is like", further_contrasts(results.contrasts)),
         ("Identity by family", family_table(results.arms, IDENTITY)),
         ("Obedience by family", family_table(results.arms, OBEDIENCE)),
         ("Every epoch", epoch_table([*core, *others])),
     ]
     failed = [f"- {one.run}: {one.error}" for one in results.failed]
-    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts)
+    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in parts if body)
     return text + ("\n\n## Failed\n\n" + "\n".join(failed) if failed else "") + "\n"
 
 
