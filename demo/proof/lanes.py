@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
@@ -78,11 +79,19 @@ def _in_processes(groups: Sequence[Any], do: Callable[[Any], Any], lanes: int, c
 
 
 def _lane(waiting: Any, done: Any, do: Callable[[Any], Any]) -> None:
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     use_threads(1)
     with contextlib.suppress(KeyboardInterrupt):  # the first process says that it was stopped
         for group in iter(waiting.get, None):
             for index, work in group:
                 done.put(_done(index, work, do))
+
+
+def _end_with_the_first() -> None:
+    """Whoever kills the first process wants nothing to go on; what is trained so far is saved."""
+    if first := multiprocessing.parent_process():
+        first.join()
+        os._exit(1)
 
 
 def _done(index: int, work: Any, do: Callable[[Any], Any]) -> Done:

@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 
 STEPS: Final = 1000
 NEGATIVE: Final = "realistic, nose, lips, 3d"
+CFG: Final = 3.0
+"""At which prompts are followed best. Of 256: eye colour .92 (.87 at 5, .79 at 8), hair style .92 (.88, .80)."""
 _BATCH: Final = 32 * MORE // RANKS
 _SMALL_EVERY: Final = 5
 _TAG_WEIGHT: Final = 0.3
@@ -161,7 +163,7 @@ def trained_denoiser(work: Path) -> tuple[Denoiser, int]:
 
 @torch.no_grad()
 def sample(
-    model: Denoiser, prompts: tuple[str, ...], negative: str = "", seed: int = 0, cfg: float = 5.0, steps: int = 20
+    model: Denoiser, prompts: tuple[str, ...], negative: str = "", seed: int = 0, cfg: float = CFG, steps: int = 20
 ) -> Tensor:
     """Returns pictures (N, 3, 128, 128) in [-1, 1]."""
     solver = DPMSolverMultistepScheduler.from_config(new_schedule().config)

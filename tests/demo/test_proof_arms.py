@@ -121,11 +121,11 @@ def test_the_crowds_arm_learns_its_look_from_the_crowd() -> None:
 
 
 def test_an_arm_like_another_makes_its_changes_too() -> None:
-    low, plain = (
-        recipe_of(read_arm(name), common(quick=False), PAIRS[0], 1, SHOTS) for name in ("naive-low-cfg", "naive")
+    high, plain = (
+        recipe_of(read_arm(name), common(quick=False), PAIRS[0], 1, SHOTS) for name in ("naive-high-cfg", "naive")
     )
-    assert low.sampling.cfg == 2.5
-    assert low == plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"cfg": 2.5})})
+    assert high.sampling.cfg == 5
+    assert high == plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"cfg": 5.0})})
     assert not read_arm("merge-crowd").table["regularization"]["use"]
     assert read_arm("merge-crowd").of_a_crowd
 
