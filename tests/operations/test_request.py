@@ -6,8 +6,9 @@ import pytest
 
 from flows.place import Place
 from flows.request import checked, recipe_of, shared_recipe
+from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
-from lora_core.recipe import Recipe, Runtime, Style
+from lora_core.recipe import Base, Recipe, Runtime, Set, Style
 
 _PRESET = """
 name = "somebody"
@@ -163,3 +164,9 @@ def test_a_recipe_of_ones_own_with_a_base_and_no_look_needs_no_preset(place: Pla
     own.write_text('base = "../../models/b.safetensors"\n')
     with pytest.raises(RecipeError, match="'style' is missing"):
         recipe_of(place, "momo")
+
+
+def test_a_full_form_that_contradicts_itself_ends_with_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADCANON_HOME", str(place.folder))
+    state = train_character_full.fn("momo", Base(model="b"), Style(), Set(images="characters/momo"))
+    assert str(state.message).startswith("form: 'style' is missing: method 'note' learns the look")
