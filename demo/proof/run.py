@@ -15,6 +15,7 @@ from demo.proof.instruments import Instruments
 from demo.proof.lanes import side_by_side
 from demo.proof.measures import Reading
 from demo.proof.scope import ArmRun, Scope, expected_seconds
+from demo.proof.tables import percent_of
 from flows.cli.plan import finished_steps
 from flows.make_lora import make_lora, style_tokens
 from lora_core.dataset import Frozen, load_manifest
@@ -110,8 +111,8 @@ def _told(result: Outcome | Failure, seconds: float) -> str:
         return f"failed: {result.error}"
     words = [_hours(seconds) + " (cached)" * result.cached]
     if result.gates:
-        style, merged = (gate.share.mean * 100 for gate in (result.gates.style, result.gates.merged))
-        words.append(f"gates {'passed' if result.gates.passed else 'missed'} ({style:.0f} % and {merged:.0f} %)")
+        style, merged = (percent_of(gate.share.mean) for gate in (result.gates.style, result.gates.merged))
+        words.append(f"gates {'passed' if result.gates.passed else 'missed'} ({style} and {merged})")
     return ", ".join(words)
 
 

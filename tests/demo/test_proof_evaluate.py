@@ -15,7 +15,7 @@ from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import number, short, whole
+from demo.proof.tables import number, percent_of, short, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Figure, bootstrap
 from lora_core.refs import CheckpointRef
@@ -207,3 +207,7 @@ def test_the_chart_is_1000_pixels_wide_and_shows_every_arm_in_its_colour() -> No
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
     assert (number(-0.001), number(-0.126), number(0.5)) == ("0.00", "−0.13", "0.50")
     assert short(bootstrap([0.0, 1.0]), percent=True) == "50 % (0 to 100)"
+
+
+def test_a_gate_missed_by_a_hair_does_not_look_passed() -> None:
+    assert (percent_of(189 / 200), percent_of(0.95), percent_of(1.0)) == ("94.5 %", "95 %", "100 %")
