@@ -100,6 +100,10 @@ def render(results: Results, pictures: list[str], sheets: list[str], variants: l
         others=[arm for arm in results.arms if not arm.core],
         names={"naive": NAIVE, "note": NOTE, "core": CORE},
         whole={"pairs": len(PAIRS), "seeds": len(SEEDS)},
+        runs={
+            "done": sum(len(arm.runs) for arm in results.arms if arm.core),
+            "all": len(CORE) * len(PAIRS) * len(SEEDS),
+        },
         few={"pairs": min(ABLATION_PAIRS, len(results.setting.pairs)), "seeds": ABLATION_SEEDS},
         bounds={"leak": MOST_LEAK, "identity": IDENTITY_MARGIN, "gate": LEAST_SHARE},
         measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "obedience": OBEDIENCE},

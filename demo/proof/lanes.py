@@ -79,6 +79,7 @@ def _in_processes(groups: Sequence[Any], do: Callable[[Any], Any], lanes: int, c
 
 
 def _lane(waiting: Any, done: Any, do: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     use_threads(1)
     with contextlib.suppress(KeyboardInterrupt):  # the first process says that it was stopped
@@ -88,9 +89,11 @@ def _lane(waiting: Any, done: Any, do: Callable[[Any], Any]) -> None:
 
 
 def _end_with_the_first() -> None:
-    """Whoever kills the first process wants nothing to go on; what is trained so far is saved."""
+    """Whoever kills the first process wants nothing to go on, nor what this one started; what is trained is saved."""
     if first := multiprocessing.parent_process():
         first.join()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_END_SECONDS)
         os._exit(1)
 
 

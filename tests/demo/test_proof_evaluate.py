@@ -181,7 +181,7 @@ def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
     assert "in the 1 of 2 runs that passed the [gates]" in page
     assert "(proof/variants-momo-yuki.jpg)" in page
     assert "(proof/overview.jpg)" in page
-    assert "so far 1 of 5 pairs ran, with 1 of 2 training seeds" in page
+    assert "so far 4 of 40 runs (4 core arms on 5 pairs with 2 training seeds each)" in page
     assert "variants.png" not in page
     assert found.setting.command in page
     for verdict, words in (
