@@ -24,7 +24,7 @@ from lora_core.errors import RecipeError
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
 _SHEETS: Final = ("sheet", "variants")
-_QUALITY: Final = 88
+_QUALITY: Final = 80
 
 
 def write_docs(out: Path, docs: Path = DOCS) -> Path:
