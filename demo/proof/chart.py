@@ -104,7 +104,7 @@ class _Chart:
         self._text(((_LEFT + right) / 2, _HEIGHT_PX - 12), "leak: how much of the 3D look came along", 17, _INK, "md")
         self._text((_LEFT, _TOP - 12), "identity: how much of the character is there", 17, _INK, "ld")
         notes = "best is top left; bars: 95 % intervals; numbers: epochs; *: style stage missed the gates"
-        self._text((right, 18), notes, 15, _FAINT, "ra")
+        self._text((right, _TOP - 12), notes, 14, _FAINT, "rd")
 
     def path(self, series: Series) -> None:
         """Intervals and the line through the epochs; faint but for the last epoch's."""
