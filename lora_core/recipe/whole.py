@@ -135,8 +135,8 @@ class Recipe(Options):
         if self.needs_style and not self.style.images:
             raise ValueError(
                 f"'style' is missing: method {self.method!r} learns the look from screenshots of another character, "
-                "very different from yours; name their folder, or take method = 'captions-only', which needs none (neither merge, difference nor "
-                "regularization)"
+                "very different from yours; name their folder, or take method = 'captions-only', which needs none "
+                "(neither merge, difference nor regularization)"
             )
         return self
 
