@@ -134,8 +134,8 @@ def find(recipe: Recipe, at: At) -> Found:
 
 def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe: Recipe, at: At) -> Pictures:
     """Tag both sets; refuse forbidden content; tell compositions, and how the sets differ from the plan."""
-    look = tagged(style, found, at) if style else None
-    character = tagged(squares, found, at)
+    look = tagged(style, found.tagger, at) if style else None
+    character = tagged(squares, found.tagger, at)
     every = [each for each in (look, character) if each]
     check_content(tuple(each.pictures for each in every), tuple(each.tags for each in every), words(recipe), at)
     style_squares = settle_style(style, look.tags, at) if style and look else None
@@ -144,10 +144,10 @@ def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe:
     return Pictures(style_squares, squares, look, without_remarks(squares, at), character.tags)
 
 
-def tagged(squares: DatasetRef, found: Found, at: At) -> Seen:
+def tagged(squares: DatasetRef, tagger: CheckpointRef, at: At) -> Seen:
     """A set's pictures and what the tagger sees in them."""
     pictures = without_remarks(squares, at)
-    return Seen(pictures, tag(pictures, found.tagger, at), found.tagger)
+    return Seen(pictures, tag(pictures, tagger, at), tagger)
 
 
 def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:

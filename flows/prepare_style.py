@@ -3,17 +3,16 @@
 from prefect import flow
 
 from flows.edge import making_damaged_bytes_again, telling_user_errors
-from flows.make_lora import Seen, style_tokens, styled_base
+from flows.make_lora import style_tokens, styled_base, tagged
 from flows.place import Place
 from flows.request import at_of, shared_recipe
 from lora_core.recipe import Recipe
 from tasks.caption import check_content
 from tasks.compositions import settle_style
 from tasks.find import find_base, find_screenshots, find_tagger
-from tasks.preprocess import preprocess, without_remarks
+from tasks.preprocess import preprocess
 from tasks.runtime import At, Step, stopping_all_when_one_fails
 from tasks.sharing import results_in
-from tasks.tag import tag
 from tasks.train import train_style
 
 
@@ -40,9 +39,8 @@ def style_of(recipe: Recipe, at: At) -> None:
     with stopping_all_when_one_fails():
         base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
         squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at)
-        style = without_remarks(squares, at)
-        tags = tag(style, tagger, at)
-        check_content((style,), (tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
-        settle_style(squares, tags, at)
-        lora = train_style(base, style, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
-        styled_base(recipe, base, lora, Seen(style, tags, tagger), at)
+        look = tagged(squares, tagger, at)
+        check_content((look.pictures,), (look.tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
+        settle_style(squares, look.tags, at)
+        lora = train_style(base, look.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
+        styled_base(recipe, base, lora, look, at)
