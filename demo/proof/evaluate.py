@@ -74,6 +74,7 @@ def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
         name=arm.name,
         title=arm.title,
         core=arm.name in CORE,
+        changes=arm.like or NOTE,
         runs=tuple(f"{outcome.run.pair.name}, seed {outcome.run.seed}" for outcome in outcomes),
         epochs=tuple(
             EpochFigures(epoch=epoch, figures=figures([row for row in rows if row.epoch == epoch])) for epoch in epochs
@@ -114,15 +115,17 @@ def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | 
     def ratio_of(name: str) -> Figure | None:
         return ratio([ours[key][name] for key in shared], [theirs[key][name] for key in shared], places, _HARDLY_LEAKS)
 
-    differences = {}
+    differences, level = {}, {}
     for name in figure_names(ours[key] for key in shared):
         keys = [key for key in shared if name in ours[key] and name in theirs[key]]
         differences[name] = figure([ours[key][name] - theirs[key][name] for key in keys], [key[0] for key in keys])
+        level[name] = figure([theirs[key][name] for key in keys], [key[0] for key in keys])
     return Contrast(
         arm=arm,
         against=against,
         runs=len(set(places)),
         differences=differences,
+        theirs=level,
         leak_ratio=ratio_of(LEAK),
         probe_ratio=ratio_of(PROBE),
     )

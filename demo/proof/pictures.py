@@ -7,8 +7,11 @@ from typing import Final
 from PIL import Image
 
 from demo.proof.arms import CORE, NOTE
-from demo.proof.chart import COLOURS, GREY, Point, Series, identity_against_leak
+from demo.proof.chart import identity_against_leak
 from demo.proof.measures import IDENTITY, LEAK
+from demo.proof.panels import Beside, side_by_side
+from demo.proof.pen import COLOURS
+from demo.proof.plot import Point, Series
 from demo.proof.results import ArmFigures, Results
 from demo.proof.run import Outcome
 from demo.proof.tables import MISSED
@@ -24,16 +27,13 @@ _BASE: Final = "no LoRA"
 
 
 def charts(results: Results) -> dict[str, Image.Image]:
-    """File name → identity against leak: the core arms, and every other arm beside the note's method."""
-    core = [arm for arm in results.arms if arm.core]
-    others = [arm for arm in results.arms if not arm.core]
+    """File name → identity against leak: the core arms, and every other arm beside the one that it changes."""
     found = {}
+    core = [arm for arm in results.arms if arm.core]
     if series := [_series(arm, COLOURS[k % len(COLOURS)]) for k, arm in enumerate(core)]:
         found["identity-against-leak.png"] = identity_against_leak(series, "The core arms, epoch by epoch")
-    if others:
-        note = [_series(arm, COLOURS[3]) for arm in core if arm.name == NOTE]
-        series = [*(_series(arm, GREY) for arm in others), *note]
-        found["variants.png"] = identity_against_leak(series, "The note's method with one thing changed")
+    if variants := [one for arm in results.arms if not arm.core and (one := _beside(arm, results))]:
+        found["variants.png"] = side_by_side(variants, "One thing changed")
     return found
 
 
@@ -124,6 +124,14 @@ def _series(arm: ArmFigures, colour: str) -> Series:
         if LEAK in epoch.figures and IDENTITY in epoch.figures
     )
     return Series(arm.name + MISSED * arm.misses_gates, colour, points)
+
+
+def _beside(arm: ArmFigures, results: Results) -> Beside | None:
+    """None: the arm it changes has not run where it has."""
+    other = results.contrast(arm.name, arm.changes)
+    if other is None:
+        return None
+    return Beside(_series(arm, COLOURS[2]), other.against, Point("", other.theirs[LEAK], other.theirs[IDENTITY]))
 
 
 def _by_pair(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Outcome]]:

@@ -26,6 +26,7 @@ class ArmFigures(Frozen):
     name: str
     title: str
     core: bool
+    changes: str = Field(description="The arm of which it changes one thing.")
     runs: tuple[str, ...] = Field(description="pair and training seed of each")
     epochs: tuple[EpochFigures, ...]
     merges: bool = Field(description="Whether it trains on a merged model, so that the gates concern it.")
@@ -63,6 +64,7 @@ class Contrast(Frozen):
     against: str
     runs: int
     differences: Mapping[str, Figure] = Field(description="Arm minus the other, by figure.")
+    theirs: Mapping[str, Figure] = Field(description="The other's own figures over these runs.")
     leak_ratio: Figure | None = Field(description="Arm's leak over the other's; None: the other hardly leaks.")
     probe_ratio: Figure | None = Field(description="The same by the look probe.")
 

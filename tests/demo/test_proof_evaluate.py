@@ -131,7 +131,15 @@ def test_arms_are_compared_picture_by_picture_where_both_have_them() -> None:
 def compared(leak: tuple[float, float], identity: tuple[float, float]) -> Contrast:
     ratio, difference = (Figure(mean=(low + high) / 2, low=low, high=high, samples=9) for low, high in (leak, identity))
     differences = {"identity": difference}
-    return Contrast(arm="note", against="naive", runs=1, differences=differences, leak_ratio=ratio, probe_ratio=ratio)
+    return Contrast(
+        arm="note",
+        against="naive",
+        runs=1,
+        differences=differences,
+        theirs={},
+        leak_ratio=ratio,
+        probe_ratio=ratio,
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,6 +210,25 @@ def test_the_chart_is_1000_pixels_wide_and_shows_every_arm_in_its_colour() -> No
     assert picture.width == 1000
     colours = {colour for _, colour in picture.getcolors(1 << 20)}
     assert {(0xD5, 0x5E, 0x00), (0xE6, 0x9F, 0x00)} <= colours
+
+
+def test_a_variant_is_shown_beside_the_arm_it_changes_in_the_runs_that_both_have() -> None:
+    weaker = outcome("style-weaker", 0.7, 0.1, gates=True)
+    note = [outcome("note", 0.6, 0.2, gates=True), outcome("note", 0.0, 0.9, seed=2, gates=True)]
+    scope = quick([read_arm("note"), read_arm("style-weaker"), read_arm("naive-high-cfg")])
+    found = results_of(
+        scope, setting_of(scope, note[0].run.recipe), [*note, weaker, outcome("naive-high-cfg", 0.5, 0.5)], []
+    )
+    beside = found.contrast("style-weaker", "note")
+    assert beside
+    assert beside.theirs["identity"].mean == pytest.approx(0.6)  # not 0.3, the mean of both seeds
+    assert beside.theirs["leak"].mean == pytest.approx(0.2)
+    assert [arm.changes for arm in found.arms] == ["note", "note", "naive"]
+    picture = charts(found)["variants.png"]
+    assert picture.width == 1000
+    assert {(0x00, 0x72, 0xB2), (0x8A, 0x8F, 0x9B)} <= {colour for _, colour in picture.getcolors(1 << 20)}
+    alone = results_of(scope, found.setting, [outcome("naive-high-cfg", 0.5, 0.5)], [])
+    assert "variants.png" not in charts(alone)  # naive has not run: nothing to stand beside
 
 
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
