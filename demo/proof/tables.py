@@ -61,6 +61,19 @@ def further_contrasts(contrasts: Sequence[Contrast]) -> str:
     return table(["arm", "against", *_COMPARED], rows) if rows else ""
 
 
+def better(contrasts: Sequence[Contrast], against: str) -> tuple[list[Contrast], list[Contrast]]:
+    """Arms that beat one of them by the whole interval: in identity and leak; in one, and no worse in the other."""
+    both, one = [], []
+    for each in contrasts:
+        if each.against == against and IDENTITY in each.differences and LEAK in each.differences:
+            identity, leak = each.differences[IDENTITY], each.differences[LEAK]
+            if identity.low > 0 and leak.high < 0:
+                both.append(each)
+            elif (identity.low > 0 and leak.low <= 0) or (leak.high < 0 and identity.high >= 0):
+                one.append(each)
+    return both, one
+
+
 def _compared(one: Contrast) -> list[str]:
     cells = [one.differences.get(name) for name in _MAIN]
     return [str(one.runs), *map(_cell, (*cells, one.leak_ratio, one.probe_ratio))]

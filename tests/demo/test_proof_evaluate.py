@@ -15,7 +15,7 @@ from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import number, percent_of, short, whole
+from demo.proof.tables import better, number, percent_of, short, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Figure, bootstrap
 from lora_core.refs import CheckpointRef
@@ -229,6 +229,28 @@ def test_a_variant_is_shown_beside_the_arm_it_changes_in_the_runs_that_both_have
     assert {(0x00, 0x72, 0xB2), (0x8A, 0x8F, 0x9B)} <= {colour for _, colour in picture.getcolors(1 << 20)}
     alone = results_of(scope, found.setting, [outcome("naive-high-cfg", 0.5, 0.5)], [])
     assert "variants.png" not in charts(alone)  # naive has not run: nothing to stand beside
+
+
+def test_what_beats_an_arm_does_so_by_the_whole_interval() -> None:
+    def against_note(arm: str, identity: tuple[float, float], leak: tuple[float, float]) -> Contrast:
+        between = {"identity": Figure(mean=0.0, low=identity[0], high=identity[1], samples=2),
+                   "leak": Figure(mean=0.0, low=leak[0], high=leak[1], samples=2)}  # fmt: skip
+        return Contrast(
+            arm=arm, against="note", runs=2, differences=between, theirs={}, leak_ratio=None, probe_ratio=None
+        )
+
+    found = [
+        against_note("better in both", (0.01, 0.2), (-0.2, -0.01)),
+        against_note("more of the character", (0.01, 0.2), (-0.1, 0.1)),
+        against_note("less of the look", (-0.2, 0.0), (-0.2, -0.01)),
+        against_note("more of both", (0.01, 0.2), (0.01, 0.2)),
+        against_note("less of both", (-0.2, -0.01), (-0.2, -0.01)),
+        against_note("no difference", (-0.1, 0.1), (-0.1, 0.1)),
+    ]
+    both, one = better(found, "note")
+    assert [each.arm for each in both] == ["better in both"]
+    assert [each.arm for each in one] == ["more of the character", "less of the look"]
+    assert better(found, "naive") == ([], [])
 
 
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
