@@ -8,13 +8,14 @@ from prefect.futures import PrefectFuture
 from flows.edge import making_damaged_bytes_again
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.rules import Rules
+from lora_core.captions.style_pictures import style_rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.made import Made
 from lora_core.tagging.select import Thresholds, thresholds
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style, tell_findings
-from tasks.compositions import check_plan, settle_character, settle_style
+from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
 from tasks.judge import judge, transfer
 from tasks.merge import merge
@@ -139,7 +140,9 @@ def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe:
     every = [each for each in (look, character) if each]
     check_content(tuple(each.pictures for each in every), tuple(each.tags for each in every), words(recipe), at)
     style_squares = settle_style(style, look.tags, at) if style and look else None
-    squares = settle_character(squares, character.tags, found.rules, recipe.preprocess, at)
+    if look and style_squares:
+        look = with_words(look, style_squares, recipe, at)
+    squares = settle_for_captions(squares, character.tags, found.rules, recipe.preprocess, at)
     check_plan(style_squares, squares, recipe.plan, at)
     return Pictures(style_squares, squares, look, without_remarks(squares, at), character.tags)
 
@@ -148,6 +151,16 @@ def tagged(squares: DatasetRef, tagger: CheckpointRef, at: At) -> Seen:
     """A set's pictures and what the tagger sees in them."""
     pictures = without_remarks(squares, at)
     return Seen(pictures, tag(pictures, tagger, at), tagger)
+
+
+def with_words(style: Seen, squares: DatasetRef, recipe: Recipe, at: At) -> Seen:
+    """The style set with words for all that is seen but the look, where the recipe wants them."""
+    if recipe.style.captions == "none":
+        return style
+    rules = style_rules()
+    pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)
+    least = thresholds(recipe.tagger)
+    return style._replace(pictures=edit_captions(pictures, style.tags, rules, recipe.style.identifier, least, at))
 
 
 def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:

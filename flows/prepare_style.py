@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.edge import making_damaged_bytes_again, telling_user_errors
-from flows.make_lora import style_tokens, styled_base, tagged
+from flows.make_lora import style_tokens, styled_base, tagged, with_words
 from flows.place import Place
 from flows.request import at_of, shared_recipe
 from lora_core.recipe import Recipe
@@ -41,6 +41,6 @@ def style_of(recipe: Recipe, at: At) -> None:
         squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at)
         look = tagged(squares, tagger, at)
         check_content((look.pictures,), (look.tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
-        settle_style(squares, look.tags, at)
+        look = with_words(look, settle_style(squares, look.tags, at), recipe, at)
         lora = train_style(base, look.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
         styled_base(recipe, base, lora, look, at)

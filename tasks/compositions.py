@@ -19,9 +19,9 @@ def settle_style(squares: DatasetRef, tags: TagsRef, at: At) -> DatasetRef:
     return save_manifest(store, settle(load_manifest(store, squares), load_tags(store, tags), {}))
 
 
-@look("character compositions")
-def settle_character(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
-    """Compositions and views of the character's set; what stays in doubt stops the run or is left out."""
+@look("compositions for captions")
+def settle_for_captions(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
+    """Compositions and views of a set that gets captions; what stays in doubt stops the run or is left out."""
     store = at.open_store()
     settled = settle(load_manifest(store, squares), load_tags(store, tags), framings(rules))
     if options.bad_pictures == "stop":

@@ -23,8 +23,8 @@ def train_style(
     process: Process,
     at: At,
 ) -> LoraRef:
-    """Stage 1: teach the base the 3D look, without captions (DreamBooth's identifier and class)."""
-    sets = [_set(at, pictures, options.repeats, options.resolution, class_tokens=class_tokens)]
+    """Stage 1: teach the base the 3D look; pictures without captions get DreamBooth's identifier and class."""
+    sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
     return _train("style", "", base, sets, options, clip_skip, process, at)
 
 
@@ -49,8 +49,15 @@ def train_character(
     if copies is not None:
         sets.append(_set(at, copies, downscale.repeats, downscale.size, trigger=trigger))
     if regularization.use and style_pictures is not None:
-        sets.append(_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
+        sets.append(_style_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
     return _train(name, trigger, base, sets, options, clip_skip, process, at)
+
+
+def _style_set(
+    at: At, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str, regularization: bool = False
+) -> "TrainingSet":
+    identifier = class_tokens.partition(" ")[0]  # first in the captions of those that have some
+    return _set(at, pictures, repeats, resolution, class_tokens, regularization, identifier)
 
 
 def _set(

@@ -95,13 +95,13 @@ def recipe_of(arm: Arm, shared: Table, pair: Pair, seed: int, shots: Screenshots
         "trigger": pair.target,
         "base": str(MODELS / "base"),
         "tagger": str(MODELS / "tagger"),
-        "style": str(shots.style),
+        "style": {"images": str(shots.style)},
         "character": str(shots.character),
         "captions": {"memorize": list(pair.character.identity_tags())},
         "style_training": {"seed": seed},
         "character_training": {"seed": seed},
     }
-    look = {"style": str(shots.crowd)} if arm.of_a_crowd else {}
+    look = {"style": {"images": str(shots.crowd)}} if arm.of_a_crowd else {}
     return parse_recipe(overlaid(own, shared, arm.table, look), f"arm {arm.name}")
 
 

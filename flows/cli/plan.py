@@ -11,6 +11,7 @@ from flows.cli.remarks import remarks
 from flows.cli.tables import coverage_table
 from flows.make_lora import Seen, style_tokens
 from lora_core.captions.rules import Rules
+from lora_core.captions.style_pictures import style_rules
 from lora_core.dataset import Manifest, named_sets
 from lora_core.errors import DatasetError
 from lora_core.images.coverage import coverage, refuse_empty, unequal_views
@@ -22,7 +23,7 @@ from lora_core.training.plan import Plan
 from tasks.caching import found_finished
 from tasks.caption import edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style
-from tasks.compositions import framings, settle_character
+from tasks.compositions import framings, settle_for_captions
 from tasks.find import find_base, find_classifier, find_embedder, find_sets, find_tagger
 from tasks.judge import judge
 from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
@@ -132,6 +133,9 @@ def finished_steps(
         squares, tags = _looked_at(style_shots, recipe, tagger, at)
         yield from (("preprocess style", squares), ("tag style", tags))
         seen = Seen(without_remarks.fn(squares, at), tags, tagger) if squares and tags else None
+        if recipe.style.captions == "tags":
+            seen = _with_words(seen, squares, recipe, at)
+            yield "caption style", seen.pictures if seen else None
     squares, tags = _looked_at(shots, recipe, tagger, at)
     yield from (("preprocess character", squares), ("tag character", tags))
     pictures = _settled(squares, tags, rules, recipe, at) if squares and tags else None
@@ -188,11 +192,22 @@ def _looked_at(
 
 
 def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, at: At) -> DatasetRef | None:
-    """The character's pictures as the steps behind get them; None if the run would stop at one in doubt."""
+    """Pictures as a set's captions get them; None if the run would stop at one in doubt."""
     try:
-        return without_remarks.fn(settle_character.fn(squares, tags, rules, recipe.preprocess, at), at)
+        return without_remarks.fn(settle_for_captions.fn(squares, tags, rules, recipe.preprocess, at), at)
     except DatasetError:
         return None
+
+
+def _with_words(seen: Seen | None, squares: DatasetRef | None, recipe: Recipe, at: At) -> Seen | None:
+    """The style set with its captions, if they are finished."""
+    rules = style_rules()
+    settled = _settled(squares, seen.tags, rules, recipe, at) if seen and squares else None
+    if seen is None or settled is None:
+        return None
+    who, least = recipe.style.identifier, thresholds(recipe.tagger)
+    captioned = found_finished(edit_captions, settled, seen.tags, rules, who, least, at)
+    return seen._replace(pictures=captioned) if captioned else None
 
 
 class _Look(NamedTuple):

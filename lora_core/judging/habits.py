@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from lora_core.captions import taxonomy
 from lora_core.captions.edit import Edited
 
-LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 PLAIN_TAGS = ("white_background", "simple_background")
 
 _LEAST_SHARE = 0.4

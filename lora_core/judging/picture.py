@@ -8,7 +8,8 @@ from pydantic import Field
 
 from lora_core.dataset import Frozen
 from lora_core.judging.evidence import Evidence, Pair, probability
-from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS, asks_for_a_place, tags_of_prompt
+from lora_core.judging.habits import PLAIN_TAGS, asks_for_a_place, tags_of_prompt
+from lora_core.recipe import LEAK_TAGS
 from lora_core.refs import Digest
 from lora_core.sampling.samples import Sample
 

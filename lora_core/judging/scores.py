@@ -10,9 +10,10 @@ from lora_core.errors import DatasetError
 from lora_core.judging.bootstrap import Figure, nested
 from lora_core.judging.embedded import Closest
 from lora_core.judging.evidence import Evidence, Pair, probability
-from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS
+from lora_core.judging.habits import PLAIN_TAGS
 from lora_core.judging.likeness import Nearest
 from lora_core.judging.picture import Measure, Picture, of_picture
+from lora_core.recipe import LEAK_TAGS
 from lora_core.sampling.samples import NO_LORA, Column, Sample, Samples
 
 

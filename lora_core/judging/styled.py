@@ -9,8 +9,9 @@ from lora_core.captions import taxonomy
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.judging.bootstrap import bootstrap
 from lora_core.judging.gates import GateResult
-from lora_core.judging.habits import LEAK_TAGS, PLAIN_TAGS
+from lora_core.judging.habits import PLAIN_TAGS
 from lora_core.progress import Progress
+from lora_core.recipe import LEAK_TAGS
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import Sample, load_samples, samples_manifest
 from lora_core.store import Store
@@ -28,9 +29,17 @@ class Look:
 
     Attributes:
         parts: "character", "white" and "look"; a part that the tagger does not see is not there.
+        captioned: whether the screenshots have captions. What these say is drawn when it is asked for and not else, so
+            it is in no part; what is left to see is the look.
     """
 
     parts: Mapping[str, Mapping[str, float]]
+    captioned: bool = False
+
+    @property
+    def measurable(self) -> bool:
+        """Whether the tagger sees that without which the screenshots are not recognized."""
+        return ("look" if self.captioned else "character") in self.parts
 
     def shown_by(self, scores: Scores) -> dict[str, bool]:
         """Which parts a picture shows: at least half of what the screenshots do, as the mean over the part's tags."""
@@ -43,7 +52,8 @@ class Look:
 def look_of(manifest: Manifest, table: TagTable) -> Look:
     """What a set of style screenshots has in common, as far as the tagger sees it."""
     pictures = [table.of(entry).general for entry in manifest.entries]
-    tags = {name for scores in pictures for name in scores}
+    said = {name for entry in manifest.entries for name in entry.caption or ()}
+    tags = {name for scores in pictures for name in scores} - said
     means = {name: fmean(scores.get(name, 0.0) for scores in pictures) for name in sorted(tags)}
     body = taxonomy.groups()["body"]
     kinds = {
@@ -52,7 +62,7 @@ def look_of(manifest: Manifest, table: TagTable) -> Look:
         "look": [name for name in means if name in LEAK_TAGS],
     }
     parts = {part: {name: means[name] for name in names if means[name] >= _LEAST_MEAN} for part, names in kinds.items()}
-    return Look({part: shown for part, shown in parts.items() if shown})
+    return Look({part: shown for part, shown in parts.items() if shown}, captioned=bool(said))
 
 
 def look_gate(
@@ -65,7 +75,7 @@ def look_gate(
     advice: str,
     progress: Progress,
 ) -> GateResult:
-    """Whether at least so many pictures of a check's column show the style character on white in its look.
+    """Whether at least so many pictures of a check's column show the style character on white in its look, or the look.
 
     Raises:
         TaggerError: the tagger cannot be used.
@@ -78,12 +88,13 @@ def look_gate(
 def share_shown(
     name: str, samples: Sequence[Sample], table: TagTable, look: Look, least: float, advice: str
 ) -> GateResult:
-    """The share of pictures that show every part; not measured if the tagger sees no character in the screenshots."""
-    meaning = "share of pictures that show the style character on white"
-    if "character" not in look.parts:
+    """The share of pictures that show every part; not measured if the tagger does not see what matters."""
+    what = "3D look" if look.captioned else "hair, eyes or ears"
+    meaning = f"share of pictures that show the style {'look' if look.captioned else 'character on white'}"
+    if not look.measurable:
         return GateResult(
             name=name, passed=True, figure=None, bound=least, at_least=True, advice=advice,
-            meaning="the tagger sees no hair, eyes or ears that the style screenshots have in common",
+            meaning=f"the tagger sees no {what} that the style screenshots have in common",
         )  # fmt: skip
     shown = [look.shown_by(table.images[sample.image]) for sample in samples]
     share = bootstrap([float(all(parts.values())) for parts in shown])

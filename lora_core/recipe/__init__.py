@@ -5,7 +5,7 @@ unknown key is an error (`recipe_file.py`). There is no Optional, no union and n
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
-from lora_core.recipe.captions import Captions
+from lora_core.recipe.captions import LEAK_TAGS, Captions
 from lora_core.recipe.method import PRESETS, Difference, Method
 from lora_core.recipe.models import Base, Process, Tagger
 from lora_core.recipe.network import Network, Noise
@@ -18,6 +18,7 @@ from lora_core.recipe.whole import Recipe, Runtime
 
 __all__ = (
     "COMPOSITIONS",
+    "LEAK_TAGS",
     "PRESETS",
     "Base",
     "Captions",

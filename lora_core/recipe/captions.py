@@ -4,6 +4,9 @@ from pydantic import Field
 
 from lora_core.recipe.options import Options
 
+LEAK_TAGS = ("realistic", "3d", "nose", "lips")
+"""What taggers call the look of 3D creators."""
+
 
 class Captions(Options):
     """The six caption edits (see the rule file for what is the character's)."""

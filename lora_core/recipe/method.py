@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from lora_core.recipe.captions import LEAK_TAGS
 from lora_core.recipe.options import Options
 
 Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
@@ -41,7 +42,7 @@ PRESETS: Mapping[Method, Preset] = {
             "merge": {"use": False},
             "regularization": {"use": False},
             # A tagger that sees the look would caption it by itself, which is the method's own means to keep it out.
-            "captions": {"add": (), "face": (), "drop": ("realistic", "3d", "nose", "lips")},
+            "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
         },
     ),
 }

@@ -41,6 +41,13 @@ class Style(Set):
         title="Class",
         description="What the style character is, in the base model's words (DreamBooth's class): 1girl, 1boy, …",
     )
+    captions: Literal["none", "tags"] = Field(
+        default="none",
+        title="Captions",
+        description="What stage 1 is told beside the picture. none: identifier and class alone, as in the method, so "
+        "that look and style character are learned as one. tags: the tagger's words for all that is seen (hair, eyes, "
+        "clothes, framing) but the 3D look, so that the look alone is left to learn.",
+    )
 
 
 class Preprocess(Options):

@@ -9,7 +9,7 @@ from lora_core.dataset import Entry, Manifest, Rejected, Scores, TagTable, load_
 from lora_core.errors import DatasetError
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
-from tasks.compositions import check_plan, settle_character, settle_style
+from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.preprocess import without_remarks
 from tasks.runtime import At
 
@@ -37,7 +37,7 @@ def _entry(at: At, ref: DatasetRef) -> Entry:
 
 def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no_remarks(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.9, "from_side": 0.8})
-    settled = settle_character.fn(squares, tags, Rules(), Preprocess(), at)
+    settled = settle_for_captions.fn(squares, tags, Rules(), Preprocess(), at)
     assert _entry(at, settled).view == ("from_side",)
     bare = _entry(at, without_remarks.fn(settled, at))
     assert (bare.composition, bare.view, bare.notes, bare.flags) == ("portrait", None, (), ())
@@ -46,10 +46,10 @@ def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no
 def test_a_character_picture_in_doubt_stops_the_run_unless_the_rules_or_the_recipe_say_what_to_do(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
     with pytest.raises(DatasetError, match=r"a\.png: composition in doubt \(portrait 0\.40, upper_body 0\.40\)"):
-        settle_character.fn(squares, tags, Rules(), Preprocess(), at)
+        settle_for_captions.fn(squares, tags, Rules(), Preprocess(), at)
     rules = Rules.model_validate({"images": {"a": {"framing": "close-up"}}})
-    assert _entry(at, settle_character.fn(squares, tags, rules, Preprocess(), at)).composition == "close-up"
-    left_out = settle_character.fn(squares, tags, Rules(), Preprocess(bad_pictures="leave_out"), at)
+    assert _entry(at, settle_for_captions.fn(squares, tags, rules, Preprocess(), at)).composition == "close-up"
+    left_out = settle_for_captions.fn(squares, tags, Rules(), Preprocess(bad_pictures="leave_out"), at)
     assert "composition in doubt" in load_manifest(at.open_store(), left_out).rejected[0].reason
 
 
