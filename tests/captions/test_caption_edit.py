@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from lora_core.captions.edit import EDITS, Picture, edit, edit_tags, ordered
 from lora_core.captions.rules import Rules
+from lora_core.captions.style_pictures import style_rules
 from lora_core.captions.taxonomy import family_of, is_framing
 from lora_core.dataset import Entry, Scores
 from lora_core.errors import CaptionError
@@ -250,3 +251,12 @@ def golden_labels():
     path = Path(__file__).parent.parent / "golden" / "wd_labels_300.csv"
     with path.open(newline="") as file:
         return [row["name"] for row in csv.DictReader(file) if row["category"] == "0"]
+
+
+def test_style_pictures_are_told_all_that_is_seen_but_the_look() -> None:
+    seen = ("1girl", "blonde_hair", "twintails", "blue_eyes", "red_dress", "smile", "realistic", "nose", "lips", "3d")
+    entry = Entry(name="a", source="a.png", image=DIGEST, width=8, height=8, composition="portrait")
+    scores = Scores(rating={}, general=dict.fromkeys(seen, 0.9), character={})
+    told = edit(entry, scores, style_rules(), "hcstyle", MOST).tags
+    assert told[0] == "hcstyle"
+    assert set(told) == {"hcstyle", "portrait", "1girl", "blonde_hair", "twintails", "blue_eyes", "red_dress", "smile"}

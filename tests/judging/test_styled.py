@@ -46,6 +46,29 @@ def test_a_look_holds_body_white_and_3d_tags_that_the_screenshots_have_in_common
     }
 
 
+def test_what_captions_say_is_not_expected_of_other_prompts_and_the_look_alone_is() -> None:
+    said = ("hcstyle", "blonde_hair", "white_background")
+    seen = {"a" * 64: scores(blonde_hair=0.9, white_background=0.8, realistic=0.6)}
+    captioned = entry("a").model_copy(update={"caption": said})
+    look = look_of(Manifest(entries=(captioned,)), TagTable(model="0" * 64, floor=0.05, images=seen))
+    assert look == Look({"look": {"realistic": 0.6}}, captioned=True)
+
+    drawn = TagTable(
+        model="0" * 64, floor=0.05, images={"b" * 64: scores(realistic=0.3), "c" * 64: scores(realistic=0.29)}
+    )
+    samples = drawing(Manifest(entries=(entry("b"), entry("c")))).samples
+    found = share_shown("style", samples, drawn, look, 0.5, "")
+    assert (found.passed, found.figure) == (True, 0.5)
+    assert "the style look" in found.line
+
+
+def test_with_captions_a_look_that_the_tagger_does_not_see_bars_nothing() -> None:
+    nothing = Look({"white": {"white_background": 0.9}}, captioned=True)
+    found = share_shown("style", (), TagTable(model="0" * 64, floor=0.05, images={}), nothing, 0.75, "")
+    assert (found.passed, found.figure) == (True, None)
+    assert "no 3D look" in found.line
+
+
 def test_without_a_character_to_see_nothing_is_measured_and_nothing_barred() -> None:
     found = share_shown("style", (), TagTable(model="0" * 64, floor=0.05, images={}), Look({}), 0.75, "")
     assert (found.passed, found.figure) == (True, None)
