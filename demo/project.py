@@ -11,15 +11,18 @@ MODELS: Final = Path(__file__).parent / "models"
 _RECIPE: Final = """\
 # The demo: Momo, a pink-haired cat girl "made in a 3D creator", and a very different style character.
 # The base model and the tagger are tiny and were trained on drawn pictures (demo/models/README.md), so the sizes and
-# learning rates are theirs; repeats, epochs, ranks and alphas are the method's. Edit it and run it again:
+# learning rates are theirs, and the style pictures have words; all else is the method's. Edit it and run it again:
 #
 #   headcanon run {recipe}
 
 name = "momo"
 trigger = "momo"
 base = '{base}'
-style = "style"
 character = "character"
+
+[style]
+images = "style"
+captions = "tags"   # so that the look is learned without the style character; the method's is "none" (docs/proof.md)
 
 [tagger]
 model = '{tagger}'
@@ -80,9 +83,6 @@ steps = 20
 cfg = 3.0
 batch = 6
 weights = [1.0, 1.5]   # this small base needs more than the default's [0.6, 0.8, 1.0]
-
-[gates]
-merge_share = 0.5         # a base this small still obeys a prompt that names a background or a hair colour
 
 [runtime]
 out = ".."

@@ -132,7 +132,7 @@ class Gates(Options):
         le=1,
         title="Least share after stage 1",
         description="Of pictures in which the tagger sees at least half of what it sees in the style screenshots: "
-        "their character, white, and their look.",
+        "their character (unless their captions say it), white, and their look.",
     )
     merge: Mode = Field(
         default="auto",
