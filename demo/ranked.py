@@ -1,7 +1,7 @@
 """Four LoRAs of the demo's character that a judge has to tell apart, made by the flow: `python -m demo.ranked OUT`.
 
-One is the demo's own, one is hardly trained, one is trained far too hard, and one is trained straight on the base at
-a rate that takes the 3D look along. All are brought to rank 4, so that the files are small (tests/golden/ranked).
+One is trained as the demo's, one hardly at all, one far too hard, and one straight on the base at a rate that takes
+the 3D look along; unlike the demo's, all with style pictures without words, as the method has them. All are brought to rank 4, so that the files are small (tests/golden/ranked).
 """
 
 import argparse
@@ -49,7 +49,7 @@ FOUR: Final[Mapping[str, Kind]] = {
     "under": Kind({**_SMALL, "unet_lr": 1e-4, "text_encoder_lr": 2e-5, "repeats": 1, "epochs": 1}),
     "over": Kind({**_SMALL, "unet_lr": 4e-3, "text_encoder_lr": 1e-3, "epochs": 2}),
     "naive": Kind({**_SMALL, "unet_lr": 2e-3, "text_encoder_lr": 4e-4, "epochs": 3}, "naive"),
-    "good": Kind(epoch=8),  # the demo's own choice
+    "good": Kind(epoch=8),  # what the judge chose
 }
 
 
@@ -69,9 +69,8 @@ def main() -> None:
 def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     """The file of one of the four, in the store."""
     own = tomllib.loads(recipe_file.read_text("utf-8"))
-    differs = {"method": kind.method, "character_training": kind.training}
-    named = {"name": name} if kind.training else {}  # the good one is the demo's: where it was run, it is found
-    recipe = anchored(parse_recipe(overlaid(own, named, differs), name), recipe_file.parent)
+    differs = {"name": name, "method": kind.method, "style": {"captions": "none"}, "character_training": kind.training}
+    recipe = anchored(parse_recipe(overlaid(own, differs), name), recipe_file.parent)
     at = At.of(recipe)
     store = at.open_store()
     make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train")
