@@ -1,7 +1,8 @@
 """Four LoRAs of the demo's character that a judge has to tell apart, made by the flow: `python -m demo.ranked OUT`.
 
 One is trained as the demo's, one hardly at all, one far too hard, and one straight on the base at a rate that takes
-the 3D look along; unlike the demo's, all with style pictures without words, as the method has them. All are brought to rank 4, so that the files are small (tests/golden/ranked).
+the 3D look along; unlike the demo's, all with style pictures without words, as the method has them. They are brought to
+rank 4, so that the files are small (tests/golden/ranked).
 """
 
 import argparse
