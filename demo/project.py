@@ -22,7 +22,7 @@ character = "character"
 
 [style]
 images = "style"
-captions = "tags"   # so that the look is learned without the style character; the method's is "none" (docs/proof.md)
+captions = "tags"   # the look is learned, the style character less; the method has none (docs/proof.md)
 
 [tagger]
 model = '{tagger}'

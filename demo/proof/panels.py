@@ -40,7 +40,7 @@ def side_by_side(variants: Sequence[Beside], title: str) -> Image.Image:
     pen.text((_LEFT, 44), f"up: {IDENTITY_AXIS}; right: {LEAK_AXIS}; best is top left", 15, FAINT, "la")
     pen.text(
         (_LEFT, 66),
-        "grey: the arm of which one thing was changed, in the same runs; bars: 95 % intervals; small: earlier epochs",
+        "grey: what was changed, in the same runs; bars: 95 % intervals; small: earlier epochs; *: missed the gates",
         15,
         FAINT,
         "la",

@@ -46,7 +46,7 @@ class Style(Set):
         title="Captions",
         description="What stage 1 is told beside the picture. none: identifier and class alone, as in the method, so "
         "that look and style character are learned as one. tags: the tagger's words for all that is seen (hair, eyes, "
-        "clothes, framing) but the 3D look, so that the look alone is left to learn.",
+        "clothes, framing) but the 3D look, so that less of the character is learned with it.",
     )
 
 
