@@ -140,8 +140,8 @@ def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe:
     every = [each for each in (look, character) if each]
     check_content(tuple(each.pictures for each in every), tuple(each.tags for each in every), words(recipe), at)
     style_squares = settle_style(style, look.tags, at) if style and look else None
-    if look and style_squares:
-        look = with_words(look, style_squares, recipe, at)
+    if style and look:
+        look = with_words(look, style, recipe, at)
     squares = settle_for_captions(squares, character.tags, found.rules, recipe.preprocess, at)
     check_plan(style_squares, squares, recipe.plan, at)
     return Pictures(style_squares, squares, look, without_remarks(squares, at), character.tags)
@@ -155,7 +155,7 @@ def tagged(squares: DatasetRef, tagger: CheckpointRef, at: At) -> Seen:
 
 def with_words(style: Seen, squares: DatasetRef, recipe: Recipe, at: At) -> Seen:
     """The style set with words for all that is seen but the look, where the recipe wants them."""
-    if recipe.style.captions == "none":
+    if not recipe.captions_style:
         return style
     rules = style_rules()
     pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)

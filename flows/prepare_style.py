@@ -41,6 +41,7 @@ def style_of(recipe: Recipe, at: At) -> None:
         squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at)
         look = tagged(squares, tagger, at)
         check_content((look.pictures,), (look.tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
-        look = with_words(look, settle_style(squares, look.tags, at), recipe, at)
+        settle_style(squares, look.tags, at)
+        look = with_words(look, squares, recipe, at)
         lora = train_style(base, look.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
         styled_base(recipe, base, lora, look, at)

@@ -8,7 +8,7 @@ from typing import Final
 from PIL import Image
 
 from demo.proof.pen import FAINT, GREY, INK, Axis, Pen
-from demo.proof.plot import IDENTITY_AXIS, LEAK_AXIS, Point, Series, axes, grid, intervals, path, place
+from demo.proof.plot import IDENTITY_AXIS, LEAK_AXIS, Series, axes, grid, path, place
 
 _WIDTH_PX: Final = 1000
 _LEFT, _TOP = 50, 126
@@ -19,11 +19,10 @@ _GAP_PX: Final = (26, 58)
 
 @dataclass(frozen=True)
 class Beside:
-    """An arm and the last epoch of the one of which it changes one thing, over the same runs."""
+    """An arm, and the last epoch of the one of which it changes one thing, over the same runs."""
 
     series: Series
-    other: str
-    point: Point
+    other: Series
 
 
 def side_by_side(variants: Sequence[Beside], title: str) -> Image.Image:
@@ -45,7 +44,7 @@ def side_by_side(variants: Sequence[Beside], title: str) -> Image.Image:
         FAINT,
         "la",
     )
-    points = [point for each in variants for point in (*each.series.points, each.point)]
+    points = [point for each in variants for point in (*each.series.points, *each.other.points)]
     for number, each in enumerate(variants):
         row, column = divmod(number, _COLUMNS)
         left, top = _LEFT + column * (width + gap), _TOP + row * (height + below)
@@ -57,12 +56,11 @@ def _small(pen: Pen, each: Beside, across: Axis, up: Axis) -> None:
     left, right, floor, top = across.from_px, across.to_px, up.from_px, up.to_px
     grid(pen, across, up, 12)
     pen.text((left, top - 6), each.series.name, 15, INK, "ld")
-    at = place(each.point, across, up)
-    pen.cross(*intervals(each.point, across, up), at, GREY, 2.2)
-    pen.disc(at, 5, GREY)
-    # The grey point's name stands where there is room: at the end of the chart that is farther away.
-    sideways = (right - 4, "r") if at[0] < (left + right) / 2 else (across.px(0) + 6, "l")
-    pen.text((sideways[0], floor - 5), f"beside {each.other}", 13, GREY, f"{sideways[1]}d")
-    path(pen, each.series, across, up)
-    for number, point in enumerate(each.series.points, start=1):
-        pen.disc(place(point, across, up), 5 if number == len(each.series.points) else 2.5, each.series.colour)
+    # The other's name stands where there is room: at the end of the chart that is farther away.
+    beside, _ = place(each.other.points[-1], across, up)
+    x, side = (right - 4, "r") if beside < (left + right) / 2 else (across.px(0) + 6, "l")
+    pen.text((x, floor - 5), f"beside {each.other.name}", 13, GREY, f"{side}d")
+    for series in (each.other, each.series):
+        path(pen, series, across, up)
+        for number, point in enumerate(series.points, start=1):
+            pen.disc(place(point, across, up), 5 if number == len(series.points) else 2.5, series.colour)

@@ -10,7 +10,7 @@ from demo.proof.arms import CORE, NOTE
 from demo.proof.chart import identity_against_leak
 from demo.proof.measures import IDENTITY, LEAK
 from demo.proof.panels import Beside, side_by_side
-from demo.proof.pen import COLOURS
+from demo.proof.pen import COLOURS, GREY
 from demo.proof.plot import Point, Series
 from demo.proof.results import ArmFigures, Results
 from demo.proof.run import Outcome
@@ -131,7 +131,8 @@ def _beside(arm: ArmFigures, results: Results) -> Beside | None:
     other = results.contrast(arm.name, arm.changes)
     if other is None:
         return None
-    return Beside(_series(arm, COLOURS[2]), other.against, Point("", other.theirs[LEAK], other.theirs[IDENTITY]))
+    last = Point("", other.theirs[LEAK], other.theirs[IDENTITY])
+    return Beside(_series(arm, COLOURS[2]), Series(other.against, GREY, (last,)))
 
 
 def _by_pair(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Outcome]]:

@@ -133,7 +133,7 @@ def finished_steps(
         squares, tags = _looked_at(style_shots, recipe, tagger, at)
         yield from (("preprocess style", squares), ("tag style", tags))
         seen = Seen(without_remarks.fn(squares, at), tags, tagger) if squares and tags else None
-        if recipe.style.captions == "tags":
+        if recipe.captions_style:
             seen = _with_words(seen, squares, recipe, at)
             yield "caption style", seen.pictures if seen else None
     squares, tags = _looked_at(shots, recipe, tagger, at)

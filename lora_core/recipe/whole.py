@@ -156,3 +156,8 @@ class Recipe(Options):
     def needs_style(self) -> bool:
         """Whether the style screenshots are trained on, by themselves or beside the character's."""
         return self.trains_style or self.regularization.use
+
+    @property
+    def captions_style(self) -> bool:
+        """Whether the style screenshots are trained on with words of their own."""
+        return self.needs_style and self.style.captions == "tags"

@@ -28,3 +28,12 @@ def test_style_pictures_are_trained_with_words_for_all_but_the_look(project: Pro
     assert plan.returncode == 0, plan.stderr
     assert re.search(r"^caption style +cached$", plan.stdout, re.MULTILINE)
     assert "to do" not in plan.stdout
+
+
+def test_style_pictures_that_nothing_is_trained_on_get_no_words(project: Project) -> None:
+    recipe = project.recipe.read_text().replace('style = "style"\n', 'method = "captions-only"\n')
+    project.recipe.write_text(f'{recipe}[style]\nimages = "style"\ncaptions = "tags"\n')
+    done = project.run("run", "recipe.toml", "--until", "caption")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^✓ caption:", done.stderr, re.MULTILINE)) == 1
+    assert "caption style" not in project.run("run", "recipe.toml", "--dry-run").stdout
