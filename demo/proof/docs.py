@@ -23,44 +23,41 @@ from lora_core.errors import RecipeError
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
-_SHEETS: Final = ("sheet", "variants")
+_OVERVIEW: Final = "overview.jpg"
 _QUALITY: Final = 80
 
 
 def write_docs(out: Path, docs: Path = DOCS) -> Path:
-    """Write docs/proof.md and its pictures.
+    """Write docs/proof.md, its pictures, and the figures that it was written from.
 
     Raises:
         RecipeError: there are no results in `out`, or they are another version's.
     """
     results = read_results(out / RESULTS_FILE)
-    charts = [out / name for name in _CHARTS if (out / name).is_file()]
-    overview, sheets, variants = (
-        [_photo(path, docs / "proof") for name in names if (path := out / name).is_file()]
-        for names in (["overview.png"], *([f"{kind}-{pair}.png" for pair in _pairs(results)] for kind in _SHEETS))
-    )
-    for chart in charts:
-        with replacing(docs / "proof" / chart.name) as temporary:
-            shutil.copyfile(chart, temporary)
-    pictures = [*overview, *(chart.name for chart in charts)]
+    for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
+        if (picture := out / name).with_suffix(".png").is_file():
+            _photo(picture.with_suffix(".png"), docs / "proof" / name)
+    for name in (*_CHARTS, RESULTS_FILE):
+        if (out / name).is_file():
+            with replacing(docs / "proof" / name) as temporary:
+                shutil.copyfile(out / name, temporary)
     page = docs / "proof.md"
-    write_atomically(page, render(results, pictures, sheets, variants).encode())
+    write_atomically(page, render(results, docs / "proof").encode())
     return page
 
 
-def _pairs(results: Results) -> tuple[str, ...]:
-    """In the order of the runs."""
-    return tuple(dict.fromkeys(run.partition(",")[0] for arm in results.arms for run in arm.runs))
+def _sheets(kind: str, results: Results) -> tuple[str, ...]:
+    """File names of sheets, in the order of the runs."""
+    pairs = dict.fromkeys(run.partition(",")[0] for arm in results.arms for run in arm.runs)
+    return tuple(f"{kind}-{pair}.jpg" for pair in pairs)
 
 
-def _photo(path: Path, folder: Path) -> str:
-    """Write samples into the folder as JPEG, a third of the PNG, which stays in `out`; returns the name."""
+def _photo(path: Path, target: Path) -> None:
+    """Write samples as JPEG, a third of the PNG, which stays where it is."""
     with Image.open(path) as picture:
         buffer = BytesIO()
         picture.convert("RGB").save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
-    target = folder / f"{path.stem}.jpg"
     write_atomically(target, buffer.getvalue())
-    return target.name
 
 
 def read_results(path: Path) -> Results:
@@ -79,8 +76,8 @@ def read_results(path: Path) -> Results:
         ) from None
 
 
-def render(results: Results, pictures: list[str], sheets: list[str], variants: list[str]) -> str:
-    """The page as Markdown."""
+def render(results: Results, folder: Path) -> str:
+    """The page as Markdown, with those of its pictures that are in the folder."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -93,9 +90,9 @@ def render(results: Results, pictures: list[str], sheets: list[str], variants: l
     return environment.get_template("proof.md.j2").render(
         results=results,
         tables=tables,
-        pictures=pictures,
-        sheets=sheets,
-        variants=variants,
+        pictures=[name for name in (_OVERVIEW, *_CHARTS) if (folder / name).is_file()],
+        sheets=[name for name in _sheets("sheet", results) if (folder / name).is_file()],
+        variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
         names={"naive": NAIVE, "note": NOTE, "core": CORE},

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from demo.proof.arms import Screenshots, common, read_arm, recipe_of
-from demo.proof.docs import read_results, render
+from demo.proof.docs import DOCS, read_results, render, write_docs
 from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
 from demo.proof.gates import Gate
 from demo.proof.measures import Reading
@@ -180,15 +181,18 @@ def test_tables_show_every_arm_gate_and_failure() -> None:
     assert "- rank-4 on momo-yuki, seed 1: the loss is not finite" in text
 
 
-def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
+def test_the_page_takes_its_numbers_and_its_verdict_from_the_results(tmp_path: Path) -> None:
     found = results()
-    page = render(found, ["overview.jpg"], ["sheet-momo-yuki.jpg"], ["variants-momo-yuki.jpg"])
+    for name in ("overview.jpg", "sheet-momo-yuki.jpg", "variants-momo-yuki.jpg", "sheet-of-another.jpg"):
+        (tmp_path / name).touch()
+    page = render(found, tmp_path)
     assert found.claim == "holds"
     assert "**The claim holds in this world**" in page
     assert "0.25 (0.25 to 0.25) times as much of the 3D look as the plain LoRA" in page
     assert "in the 1 of 2 runs that passed the [gates]" in page
     assert "(proof/variants-momo-yuki.jpg)" in page
     assert "(proof/overview.jpg)" in page
+    assert "sheet-of-another.jpg" not in page
     assert "so far 4 of 40 runs (4 core arms on 5 pairs with 2 training seeds each)" in page
     assert "variants.png" not in page
     assert found.setting.command in page
@@ -197,7 +201,27 @@ def test_the_page_takes_its_numbers_and_its_verdict_from_the_results() -> None:
         ("refuted", "**The claim does not hold in this world**"),
         ("undecided", "**These runs do not decide the claim**"),
     ):
-        assert words in render(found.model_copy(update={"claim": verdict}), [], [], [])
+        assert words in render(found.model_copy(update={"claim": verdict}), tmp_path)
+
+
+def test_the_page_is_written_beside_its_pictures_and_figures(tmp_path: Path) -> None:
+    out, docs = tmp_path / "out", tmp_path / "docs"
+    out.mkdir()
+    (out / "results.json").write_text(results().model_dump_json())
+    Image.new("RGBA", (8, 8)).save(out / "sheet-momo-yuki.png")
+    charts(results())["identity-against-leak.png"].save(out / "identity-against-leak.png")
+    page = write_docs(out, docs).read_text()
+    assert "(proof/sheet-momo-yuki.jpg)" in page
+    assert "(proof/identity-against-leak.png)" in page
+    assert sorted(file.name for file in (docs / "proof").iterdir()) == [
+        "identity-against-leak.png",
+        "results.json",
+        "sheet-momo-yuki.jpg",
+    ]
+
+
+def test_the_page_in_docs_is_the_programs_own_to_the_letter() -> None:
+    assert (DOCS / "proof.md").read_text() == render(read_results(DOCS / "proof" / "results.json"), DOCS / "proof")
 
 
 def test_the_command_runs_the_same_arms_again() -> None:
