@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from lora_core.digests import canonical_json, digest_of, file_digest
 from lora_core.disk import replacing, write_atomically
@@ -10,6 +11,8 @@ from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 
 INPUTS_FILE = ".inputs"
+_PAGES: Final = ("README.md", "prompts.txt", "report.html", "report.json")
+"""Files of a run that a folder may hold already."""
 
 
 def published_name(recipe: Recipe) -> str:
@@ -21,7 +24,8 @@ def check_name(folder: Path, name: str, inputs: object) -> None:
     """Before hours of work: is the output's name free, or was it made from these very inputs?
 
     Raises:
-        OutputExistsError: the folder holds a LoRA that was made from other inputs, or by something else.
+        OutputExistsError: the folder holds a LoRA that was made from other inputs or by something else, or pages that
+            are no run's.
     """
     lora = folder / f"{name}.safetensors"
     if lora.exists() and _inputs_of(folder) != _digest(inputs):
@@ -29,6 +33,7 @@ def check_name(folder: Path, name: str, inputs: object) -> None:
             f"{lora}: exists and was made from other inputs; it is not overwritten. `--as v2` writes beside "
             "it, another --out elsewhere; everything that is computed stays cached"
         )
+    _refuse_others_files(folder, _PAGES)
 
 
 def check_place(folder: Path, screenshots: Iterable[Path]) -> None:
@@ -58,18 +63,30 @@ def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: obj
     Reports and pictures of an earlier run on the same LoRA are replaced; files that are not ours stay.
 
     Raises:
-        OutputExistsError: NAME.safetensors exists with other bytes. Nothing is written then.
+        OutputExistsError: NAME.safetensors exists with other bytes, or a file that no run wrote has the name of one
+            that is to be written. Nothing is written then.
     """
     lora = f"{name}.safetensors"
     target = folder / lora
     if target.exists() and file_digest(target) != file_digest(files[lora]):
         raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; `--as v2` writes beside it")
+    _refuse_others_files(folder, files)
+    write_atomically(folder / INPUTS_FILE, _digest(inputs).encode())  # first: what it stands beside is ours
     for file in files:
         if file != lora:
             _copy(files[file], folder / file)
-    write_atomically(folder / INPUTS_FILE, _digest(inputs).encode())
     # The LoRA last: its presence means that all is there. A run killed before that finds the name free.
     _copy(files[lora], target)
+
+
+def _refuse_others_files(folder: Path, names: Iterable[str]) -> None:
+    """Without our mark nothing in a folder is ours: somebody's README must not be taken for an old one of a run's."""
+    if (folder / INPUTS_FILE).is_file():
+        return
+    if taken := next((path for name in names if (path := folder / name).is_file()), None):
+        raise OutputExistsError(
+            f"{taken}: would be replaced, and no run wrote it; another --out, or another name, keeps them apart"
+        )
 
 
 def _copy(original: Path, path: Path) -> None:

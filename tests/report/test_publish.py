@@ -59,6 +59,21 @@ def test_a_lora_with_other_bytes_is_kept_and_nothing_beside_it_is_written(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["momo.safetensors"]
 
 
+@pytest.mark.parametrize("own", ["README.md", "report.html"])
+def test_a_file_that_no_run_wrote_is_kept_and_the_run_refused_before_its_work(
+    tmp_path: Path, files: dict[str, Path], own: str
+) -> None:
+    project = tmp_path / "momo"
+    project.mkdir()
+    (project / own).write_text("my own notes")
+    with pytest.raises(OutputExistsError, match=rf"momo/{own}: would be replaced, and no run wrote it; another --out"):
+        check_name(project, "momo", ["inputs"])
+    with pytest.raises(OutputExistsError, match="no run wrote it"):
+        write_folder({**files, own: files["momo.png"]}, project, "momo", ["inputs"])
+    assert [path.name for path in project.iterdir()] == [own]
+    assert (project / own).read_text() == "my own notes"
+
+
 @pytest.mark.parametrize("place", ["shots", "shots/momo", "elsewhere/../shots/momo"])
 def test_nothing_is_published_among_the_screenshots(tmp_path: Path, place: str) -> None:
     with pytest.raises(OutputExistsError, match=r"among the screenshots in .*shots; another --out"):
