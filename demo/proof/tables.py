@@ -75,8 +75,8 @@ def better(contrasts: Sequence[Contrast], against: str) -> tuple[list[Contrast],
 
 
 def _compared(one: Contrast) -> list[str]:
-    cells = [one.differences.get(name) for name in _MAIN]
-    return [str(one.runs), *map(_cell, (*cells, one.leak_ratio, one.probe_ratio))]
+    differences = [_difference(one.differences.get(name)) for name in _MAIN]
+    return [str(one.runs), *differences, _cell(one.leak_ratio), _cell(one.probe_ratio)]
 
 
 def gate_table(results: Results) -> str:
@@ -152,6 +152,12 @@ def percent_of(share: float) -> str:
 def number(value: float) -> str:
     """Two digits, a true minus sign, no negative zero."""
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+
+
+def _difference(figure: Figure | None) -> str:
+    """Bold where the whole interval, as it is shown, says that there is one."""
+    apart = figure and (round(figure.low, 2) > 0 or round(figure.high, 2) < 0)
+    return f"**{_cell(figure)}**" if apart else _cell(figure)
 
 
 def _cell(figure: Figure | None) -> str:

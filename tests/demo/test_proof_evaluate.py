@@ -16,7 +16,7 @@ from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import better, number, percent_of, short, whole
+from demo.proof.tables import better, contrast_table, number, percent_of, short, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Figure, bootstrap
 from lora_core.refs import CheckpointRef
@@ -179,6 +179,16 @@ def test_tables_show_every_arm_gate_and_failure() -> None:
     assert "| note | the same, only its run that passed the gates | 0.60" in text
     assert "| momo-yuki | 2 | note |" in text
     assert "- rank-4 on momo-yuki, seed 1: the loss is not finite" in text
+
+
+def test_a_difference_is_bold_where_its_whole_interval_as_shown_is_on_one_side_of_zero() -> None:
+    for low, high, cell in (
+        (0.01, 0.11, "**0.06 (0.01 to 0.11)**"),
+        (-0.11, -0.01, "**−0.06 (−0.11 to −0.01)**"),
+        (-0.1, 0.0, "−0.05 (−0.10 to 0.00)"),
+        (0.002, 0.118, "0.06 (0.00 to 0.12)"),
+    ):
+        assert f"| note | 1 | {cell} |" in contrast_table([compared((0.1, 0.2), (low, high))], "naive")
 
 
 def test_the_page_takes_its_numbers_and_its_verdict_from_the_results(tmp_path: Path) -> None:
