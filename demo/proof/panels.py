@@ -53,13 +53,13 @@ def side_by_side(variants: Sequence[Beside], title: str) -> Image.Image:
 
 
 def _small(pen: Pen, each: Beside, across: Axis, up: Axis) -> None:
-    left, right, floor, top = across.from_px, across.to_px, up.from_px, up.to_px
+    left, right, top = across.from_px, across.to_px, up.to_px
     grid(pen, across, up, 12)
     pen.text((left, top - 6), each.series.name, 15, INK, "ld")
     # The other's name stands where there is room: at the end of the chart that is farther away.
     beside, _ = place(each.other.points[-1], across, up)
     x, side = (right - 4, "r") if beside < (left + right) / 2 else (across.px(0) + 6, "l")
-    pen.text((x, floor - 5), f"beside {each.other.name}", 13, GREY, f"{side}d")
+    pen.text((x, up.px(0) - 5), f"beside {each.other.name}", 13, GREY, f"{side}d")
     for series in (each.other, each.series):
         path(pen, series, across, up)
         for number, point in enumerate(series.points, start=1):
