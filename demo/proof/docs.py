@@ -35,8 +35,8 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
     """
     results = read_results(out / RESULTS_FILE)
     for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
-        if (picture := out / name).with_suffix(".png").is_file():
-            _photo(picture.with_suffix(".png"), docs / "proof" / name)
+        if (picture := (out / name).with_suffix(".png")).is_file():
+            _photo(picture, docs / "proof" / name)
     for name in (*_CHARTS, RESULTS_FILE):
         if (out / name).is_file():
             with replacing(docs / "proof" / name) as temporary:
