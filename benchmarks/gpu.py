@@ -38,9 +38,9 @@ from lora_core.recipe import Sampling, Speed  # noqa: E402
 GRAPHS, COMPILED = "ours", "ours, compiled"
 EAGER, PLAIN, KOHYA, RECIPE = "ours, eager", "diffusers + peft", "sd-scripts", "whole recipe"
 SPEEDS = {
-    GRAPHS: Speed(compile="off"),
-    COMPILED: Speed(compile="on"),
-    EAGER: Speed(compile="off", cuda_graphs="off"),
+    GRAPHS: Speed(cuda_graphs="auto"),
+    COMPILED: Speed(compile="on", cuda_graphs="auto"),
+    EAGER: Speed(),
 }
 WARM_UP = 6
 """Steps before the clock starts: three as they are, one recorded, two replayed."""
@@ -109,7 +109,7 @@ class Bench:
             return self._add(_row(RECIPE, work, error="no time left"))
         try:
             base, folder = self._written(work), self._folder / f"recipe-{batch}"
-            seconds = whole_recipe(base, folder, size, self._device.type, Speed())
+            seconds = whole_recipe(base, folder, size, self._device.type, Speed(compile="auto", cuda_graphs="auto"))
             self._add(_row(RECIPE, work, memory_gb=self._memory(), seconds=seconds))
         except Exception as error:
             self._add(_row(RECIPE, work, error=(str(error) or type(error).__name__).splitlines()[0][:300]))

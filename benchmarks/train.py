@@ -117,7 +117,7 @@ def _work(asked: argparse.Namespace) -> Work:
 
 
 MAKERS: dict[str, Callable[[Components, Work], Run]] = {
-    "ours": lambda model, work: ours(model, work, torch.float32, Speed(compile="off")),
+    "ours": lambda model, work: ours(model, work, torch.float32, Speed()),
     "plain": lambda model, work: plain(model, work, torch.float32),
 }
 

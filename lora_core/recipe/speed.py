@@ -8,20 +8,21 @@ from lora_core.recipe.options import Options
 
 
 class Speed(Options):
-    """What is done on a CUDA GPU to keep it busy; on the CPU only `compile = "on"` has an effect."""
+    """What may be done on a CUDA GPU to keep it busy; on the CPU only `compile = "on"` has an effect."""
 
     compile: Literal["auto", "on", "off"] = Field(
-        default="auto",
+        default="off",
         title="Compile the U-Net",
         description="torch.compile for every size of picture and batch. auto: in a training, for sizes with so much "
         "left to do that compiling should pay; a line says what was chosen and why. Kernels are kept in the store, so "
-        "the next training begins faster.",
+        "the next training begins faster. Off until its gain is measured on a GPU (docs/performance.md).",
     )
     cuda_graphs: Literal["auto", "off"] = Field(
-        default="auto",
+        default="off",
         title="CUDA graphs",
         description="Record a step's thousands of kernels once for every size and replay them: at small batches a GPU "
-        "otherwise waits for them to be launched. auto: wherever the recipe allows it; a line says where it does not.",
+        "otherwise waits for them to be launched. auto: wherever the recipe allows it; a line says where it does not. "
+        "Off until its gain is measured on a GPU (docs/performance.md).",
     )
     deterministic: bool = Field(
         default=False,

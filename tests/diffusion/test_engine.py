@@ -102,7 +102,7 @@ def deciding(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, Path], tuple[E
     def made(seconds: float, cache: Path) -> tuple[Engine, list[int]]:
         unet, compiled = Doubling(), list[int]()
         Clock(monkeypatch, unet, seconds)
-        engine = Engine(unet, Speed(), cache=cache, what="test", hindrance="none")  # type: ignore[arg-type]
+        engine = Engine(unet, Speed(compile="auto"), cache=cache, what="test", hindrance="none")  # type: ignore[arg-type]
         engine._compile = "auto"
 
         def counted(given: torch.Tensor) -> torch.Tensor:
@@ -155,8 +155,12 @@ def test_what_compiling_took_is_kept_for_the_next_decision(
     assert engine._cost((((2, 3), torch.float32),)) == 60.0
 
 
-def test_on_the_cpu_nothing_is_compiled_unless_it_is_asked_for() -> None:
-    engine = Engine(Doubling(), Speed(), cache=None, what="test")  # type: ignore[arg-type]
+def test_what_no_gpu_has_measured_is_off_unless_a_recipe_asks_for_it() -> None:
+    assert (Speed().compile, Speed().cuda_graphs, Speed().deterministic) == ("off", "off", False)
+
+
+def test_on_the_cpu_auto_compiles_and_records_nothing() -> None:
+    engine = Engine(Doubling(), Speed(compile="auto", cuda_graphs="auto"), cache=None, what="test")  # type: ignore[arg-type]
     run(engine, 2 * TIMED.stop, expected=10**9)
     assert engine._compiled_unet is None
     assert engine.recorder is None

@@ -27,6 +27,7 @@ from lora_core.training.run import train
 from lora_core.training.samples import TrainingSet
 
 OPTIONS = Training(batch=3, unet_lr=1e-4, text_encoder_lr=2e-5)
+GRAPHS = Speed(cuda_graphs="auto")
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: it is about its kernels")
 
 
@@ -141,7 +142,7 @@ def test_what_cannot_be_recorded_is_named(tiny_base: Path, changes: dict[str, An
 
 
 @on_a_gpu
-@pytest.mark.parametrize("speed", [Speed(compile="off"), Speed(compile="on"), Speed(cuda_graphs="off")], ids=str)
+@pytest.mark.parametrize("speed", [Speed(), GRAPHS, Speed(compile="on", cuda_graphs="auto")], ids=str)
 def test_fast_steps_on_a_gpu_follow_the_plain_loop_on_the_cpu(
     tiny_base: Path, plain: list[float], speed: Speed
 ) -> None:
@@ -179,7 +180,7 @@ def test_a_fast_training_on_a_gpu_learns_what_a_deterministic_one_does(
 ) -> None:
     files = [
         read_lora(store.tree(run(store, base, drawn_sets, options, word, "cuda", speed).sha256)["hero.safetensors"])
-        for word, speed in (("exact", Speed(deterministic=True)), ("fast", Speed()))
+        for word, speed in (("exact", Speed(deterministic=True)), ("fast", Speed(compile="auto", cuda_graphs="auto")))
     ]
     for name, module in files[0].modules.items():
         torch.testing.assert_close(files[1].modules[name].down, module.down, atol=0.02, rtol=0.1)
