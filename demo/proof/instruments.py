@@ -44,7 +44,7 @@ class Instruments:
         known = {image: self._store.record(key) for image, key in keys.items()}
         missing = [image for image, found in known.items() if found is None]
         if missing:
-            from demo.probe import load_probe, solid_probabilities
+            from demo.proof.probe import load_probe, solid_probabilities
 
             pictures = [Image.open(BytesIO(self._store.get_bytes(image))) for image in missing]
             found = solid_probabilities(load_probe(self._probe), pictures)

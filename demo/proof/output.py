@@ -11,13 +11,13 @@ from typing import Final
 
 from PIL import Image
 
-from demo.probe import PROBE_FILE
 from demo.project import MODELS
 from demo.proof import tables
 from demo.proof.arms import NAIVE, NOTE
 from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
 from demo.proof.lanes import lanes_here
 from demo.proof.pictures import charts, overview, sheets, variant_sheets
+from demo.proof.probe import PROBE_FILE
 from demo.proof.results import Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, run_all, store_of
 from demo.proof.scope import Scope, drawn

@@ -7,11 +7,8 @@ from typing import Final
 from PIL import Image
 
 from demo.proof.arms import CORE, NOTE
-from demo.proof.chart import identity_against_leak
+from demo.proof.charts import COLOURS, GREY, Beside, Point, Series, identity_against_leak, side_by_side
 from demo.proof.measures import IDENTITY, LEAK
-from demo.proof.panels import Beside, side_by_side
-from demo.proof.pen import COLOURS, GREY
-from demo.proof.plot import Point, Series
 from demo.proof.results import ArmFigures, Results
 from demo.proof.run import Outcome
 from demo.proof.tables import MISSED

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
-from demo.probe import PROBE_FILE
 from demo.proof.drawing import Drawing
 from demo.proof.gates import Gate, gate, prompts, shown
 from demo.proof.instruments import Instruments
 from demo.proof.lanes import side_by_side
 from demo.proof.measures import Reading
+from demo.proof.probe import PROBE_FILE
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.tables import percent_of
 from flows.cli.plan import finished_steps

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
-from demo.probe import load_probe, solid_probabilities
+from demo.proof.probe import load_probe, solid_probabilities
 from demo.train.measure import FAMILIES, likeliest
 from demo.train.tagger import LABELS
 from demo.world.character import EAR_TAGS, HAIR_STYLE_TAGS

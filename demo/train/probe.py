@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from demo.probe import SIDE_PX, Probe
+from demo.proof.probe import SIDE_PX, Probe
 from demo.train.loop import DEVICE, Budget, fit, load_average, replace_file
 from demo.train.vae import SCALING, to_tensor
 from demo.world.character import Character

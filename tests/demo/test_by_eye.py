@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from demo.probe import load_probe, solid_probabilities
 from demo.project import MODELS
+from demo.proof.probe import load_probe, solid_probabilities
 from demo.train.by_eye import agreement, labelled, tagger_logits
 from demo.train.tagger import LABELS
 

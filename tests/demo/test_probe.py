@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from demo.probe import PROBE_FILE, load_probe, solid_probabilities
+from demo.proof.probe import PROBE_FILE, load_probe, solid_probabilities
 from demo.world import Character, Scene, draw
 from demo.world.solid import Finish
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-PROBE_FILE: Final = Path(__file__).parent / "models" / "probe" / "probe.safetensors"
+PROBE_FILE: Final = Path(__file__).parents[1] / "models" / "probe" / "probe.safetensors"
 SIDE_PX: Final = 128
 _CHANNELS: Final = 32
 

@@ -1,4 +1,4 @@
-"""Four LoRAs of the demo's character that a judge has to tell apart, made by the flow: `python -m demo.ranked OUT`.
+"""Four LoRAs of the demo's character that a judge has to tell apart: `python -m demo.proof.ranked OUT`.
 
 One is trained as the demo's, one hardly at all, one far too hard, and one straight on the base at a rate that takes
 the 3D look along; unlike the demo's, all with style pictures without words, as the method has them. They are brought to
@@ -56,7 +56,7 @@ FOUR: Final[Mapping[str, Kind]] = {
 
 def main() -> None:
     """Train what is missing and write OUT/NAME.safetensors for each of the four."""
-    parser = argparse.ArgumentParser(prog="python -m demo.ranked", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m demo.proof.ranked", description=__doc__)
     parser.add_argument("out", type=Path, help="where the four files go; one that lies there already must be the same")
     parser.add_argument("--work", type=Path, default=Path("out") / "demo", help="the demo's screenshots and recipe")
     parser.add_argument("--store", type=Path, default=Path(".headcanon"))
