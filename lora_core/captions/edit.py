@@ -24,12 +24,17 @@ _PEOPLE = re.compile(r"\d\+?(girl|boy|other)s?")
 _FACE_SCORE = 0.15
 
 
+EditKind = Literal["replace", "traits", "foreign", "framing", "look", "face", "override", "trigger"]
+"""Which edit changed a tag: what code decides by. `Change.rule` is the same in words, for people."""
+
+
 @dataclass(frozen=True)
 class Change:
     """One tag that went or came, and the rule that did it."""
 
     tag: str
     action: Literal["removed", "added"]
+    kind: EditKind
     rule: str
 
 
@@ -93,14 +98,14 @@ def edit_tags(tags: Tags, picture: Picture) -> tuple[Tags, tuple[Change, ...]]:
     """All edits, in the method's order; a change that a later edit takes back is not reported."""
     changes: dict[str, Change] = {}
     start = tags
-    for step in EDITS:
-        after, rule_of = step(tags, picture)
+    for kind, edit_one in EDITS.items():
+        after, rule_of = edit_one(tags, picture)
         for tag in sorted(tags - after):
             changes.pop(tag, None)
-            changes[tag] = Change(tag, "removed", rule_of(tag))
+            changes[tag] = Change(tag, "removed", kind, rule_of(tag))
         for tag in sorted(after - tags):
             changes.pop(tag, None)
-            changes[tag] = Change(tag, "added", rule_of(tag))
+            changes[tag] = Change(tag, "added", kind, rule_of(tag))
         tags = after
     real = (change for change in changes.values() if (change.tag in start) == (change.action == "removed"))
     return tags, tuple(real)
@@ -210,16 +215,17 @@ def call(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     return (tags - alike) | {picture.trigger}, lambda tag: "6 trigger: first and once"
 
 
-EDITS: tuple[Edit, ...] = (
-    replace,
-    forget_traits,
-    drop_strangers,
-    frame,
-    soak_up_look,
-    soak_up_face,
-    override_one,
-    call,
-)
+EDITS: Mapping[EditKind, Edit] = {
+    "replace": replace,
+    "traits": forget_traits,
+    "foreign": drop_strangers,
+    "framing": frame,
+    "look": soak_up_look,
+    "face": soak_up_face,
+    "override": override_one,
+    "trigger": call,
+}
+"""In the method's order."""
 
 
 def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:

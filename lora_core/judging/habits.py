@@ -10,7 +10,6 @@ from lora_core.captions.edit import Edited
 PLAIN_TAGS = ("white_background", "simple_background")
 
 _LEAST_SHARE = 0.4
-_TRAITS_RULE = "1 traits"
 _PLACES = re.compile(
     r"(out|in)doors|(?!(white|simple|transparent)_).*_background|(.*_)?sky|(.*_)?clouds?|day|night|evening|dawn|dusk|"
     r"twilight|sun(set|rise|light)?|moon(light)?|(.*_)?(grass|forest|woods|trees?|field|garden|meadow|park|beach|shore|"
@@ -42,10 +41,7 @@ def asks_for_a_place(tags: Sequence[str]) -> bool:
 def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """What the character is: tags taken out as traits on at least this share of its pictures, the commonest first."""
     removed = (
-        change.tag
-        for one in edited
-        for change in one.changes
-        if change.action == "removed" and change.rule.startswith(_TRAITS_RULE)
+        change.tag for one in edited for change in one.changes if change.action == "removed" and change.kind == "traits"
     )
     return _common(Counter(removed), least_share * len(edited))
 

@@ -58,7 +58,7 @@ def edited(*pictures: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[Edited, 
     return tuple(
         Edited(
             str(number), (*before, *removed), ("hc_mira", *before),
-            tuple(Change(tag, "removed", "1 traits: hair_color") for tag in removed),
+            tuple(Change(tag, "removed", "traits", "whatever the words are") for tag in removed),
         )
         for number, (before, removed) in enumerate(pictures)
     )  # fmt: skip
