@@ -1,0 +1,103 @@
+"""What `headcanon up` does beside keeping its children: tell when the schedules are there, and when they stop."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectException
+
+from flows.place import CHARACTERS
+from flows.schedules import Silence, announce, announce_resumed, next_run, silences, watched
+
+_SCHEDULED_SECONDS = 120.0  # two minutes: its slower look is every minute
+_LOOK_EVERY_SECONDS = 20.0
+# The server may be started anew, or be busy: only a longer silence is told.
+_AWAY = timedelta(minutes=15)
+_INBOX = "watch-inbox"
+
+
+class Watch:
+    """A look at the schedules now and then, in the background, until `ended` is set."""
+
+    def __init__(
+        self,
+        settings: Callable[[], AbstractContextManager[object]],
+        home: Path,
+        ended: threading.Event,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Set up; nothing is looked at yet.
+
+        Args:
+            settings: Prefect's client settings for the length of a block.
+            home: the folder that `headcanon up` was given.
+            ended: says that it is time to end.
+            tell: says one line to the person at the terminal.
+        """
+        self._settings, self._home, self._ended, self._tell = settings, home, ended, tell
+        self._since: dict[str, datetime] = {}
+        self._silent: dict[str, Silence] = {}
+        self._answered, self._away = datetime.now(UTC), False
+
+    def start(self) -> None:
+        """Begin; the thread ends with the process at the latest."""
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        with self._settings():
+            self._answering(self._wait_for_schedules)
+            while not self._ended.wait(_LOOK_EVERY_SECONDS):
+                self._answering(self._look)
+
+    def _answering(self, what: Callable[[SyncPrefectClient], None]) -> None:
+        """Ask the server; one that does not answer is told of when that lasts."""
+        try:
+            with get_client(sync_client=True) as client:
+                what(client)
+        except (httpx.HTTPError, PrefectException):
+            if not self._away and datetime.now(UTC) - self._answered > _AWAY:
+                self._away = True
+                self._tell(f"Prefect's server has not answered since {self._answered.astimezone():%H:%M}")
+            return
+        self._answered, self._away = datetime.now(UTC), False
+
+    def _wait_for_schedules(self, client: SyncPrefectClient) -> None:
+        """Say that all is ready when Prefect's scheduler has made a run of every schedule, or that it has not."""
+        deadline = time.monotonic() + _SCHEDULED_SECONDS
+        while not self._ended.is_set():
+            due = {one.name: next_run(client, one.id) for one in watched(client)}
+            if all(due.values()):
+                self._tell(self._ready(due.get(_INBOX)))
+                return
+            if time.monotonic() > deadline:
+                missing = ", ".join(name for name, moment in due.items() if not moment)
+                self._tell(
+                    f"Not ready: Prefect's scheduler made no run of {missing} in two minutes; forms work, "
+                    "but nothing starts by itself; what the server said is in server.log"
+                )
+                return
+            self._ended.wait(1.0)
+
+    def _ready(self, due: datetime | None) -> str:
+        folders = self._home / CHARACTERS
+        if due is None:
+            return f"Ready; {_INBOX} is paused, so that the folders in {folders} start no run by themselves"
+        return f"Ready: the next look at the folders in {folders} is at {due.astimezone():%H:%M:%S}"
+
+    def _look(self, client: SyncPrefectClient) -> None:
+        deployments, now = watched(client), datetime.now(UTC)
+        self._since = {one.name: self._since.get(one.name, now) for one in deployments}
+        found = {one.deployment: one for one in silences(client, deployments, self._since)}
+        for name, silence in found.items():
+            if name not in self._silent or self._silent[name].scheduled != silence.scheduled:
+                self._tell(silence.message)
+                announce(client, silence)
+        for name in self._silent.keys() - found.keys():
+            self._tell(f"{name}: scheduled runs start again")
+            announce_resumed(client, self._silent[name])
+        self._silent = found
