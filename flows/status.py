@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.cli.plan import finished_steps
 from flows.deploy import POOL
+from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
 from flows.place import Place
 from flows.request import at_of, recipe_of
@@ -84,12 +85,16 @@ def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
 
 
 def characters(place: Place) -> Iterator[Progress | str]:
-    """How far each character of a home is; a line of text where its recipe cannot be used."""
+    """How far each character of a home is; a line of text for what cannot be used, or started by itself."""
+    yield from (f"{odd.name}: {odd.reason}" for odd in place.odd_folders)
+    refused = refusals(place.folder / ".headcanon" / MEMORY)
     for folder in place.characters:
         try:
             yield _progress(place, folder)
-        except UserError as error:
+        except (OSError, UserError) as error:
             yield f"{folder.name}: {' '.join(str(error).split())}"
+        if folder.name in refused:
+            yield f"{folder.name}: starts no run by itself: {refused[folder.name]}"
 
 
 def _progress(place: Place, folder: Path) -> Progress:
