@@ -88,7 +88,10 @@ def next_run(client: SyncPrefectClient, deployment: UUID) -> datetime | None:
 
 
 def silences(
-    client: SyncPrefectClient, deployments: Iterable[DeploymentResponse], since: Mapping[str, datetime]
+    client: SyncPrefectClient,
+    deployments: Iterable[DeploymentResponse],
+    since: Mapping[str, datetime],
+    slack: timedelta = _SLACK,
 ) -> Iterator[Silence]:
     """Schedules that had no run for three intervals.
 
@@ -96,12 +99,13 @@ def silences(
         client: of the server.
         deployments: those that are watched.
         since: when the watch of each began, by name; what was before does not count.
+        slack: what Prefect's scheduler, a worker and a run's start may take besides.
     """
     paused = client.read_work_pool(POOL).is_paused
     now = datetime.now(UTC)
     for deployment in deployments:
         ahead = _scheduled(client, deployment.id, FlowRunSort.EXPECTED_START_TIME_DESC)
-        patience = _MISSED * _interval(deployment, ahead) + _SLACK
+        patience = _MISSED * _interval(deployment, ahead) + slack
         changed = (one.updated for one in deployment.schedules if one.updated)
         begun = max([since[deployment.name], *changed])  # a schedule that was resumed or changed begins anew
         made = max([begun, *(run.created for run in ahead if run.created)])

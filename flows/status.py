@@ -28,6 +28,7 @@ from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
 from flows.place import Place
 from flows.request import at_of, recipe_of
+from flows.schedules import silences, watched
 from lora_core.errors import UserError
 from tasks.find import find_base, find_sets
 
@@ -62,6 +63,20 @@ def workers(client: SyncPrefectClient) -> list[str]:
     except ObjectNotFound:
         return []
     return [worker.name for worker in found if worker.status == "ONLINE"]
+
+
+def silent_schedules(client: SyncPrefectClient) -> list[str]:
+    """A line for each schedule that should have had runs since the workers are there, and had none."""
+    try:
+        there = [
+            one.created for one in client.read_workers_for_work_pool(POOL) if one.status == "ONLINE" and one.created
+        ]
+    except ObjectNotFound:
+        return []
+    if not there:
+        return []  # `workers` says so
+    found = watched(client)
+    return [silence.message for silence in silences(client, found, {one.name: min(there) for one in found})]
 
 
 def running(client: SyncPrefectClient) -> list[Run]:

@@ -12,12 +12,11 @@ from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.inbox import MEMORY, Change, Inbox
+from flows.notify import REFUSED
 from flows.place import CHARACTERS, Place
 from flows.start import start_character
 from lora_core.store import open_store
 from tasks.runtime import say
-
-REFUSED = "headcanon.inbox.refused"
 
 Minutes = Annotated[float, Field(ge=0, le=10_080)]
 

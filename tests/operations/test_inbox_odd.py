@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,9 @@ YEAR = 365 * 24 * 3600.0
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Watched:
-    return Watched(tmp_path)
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    yield Watched(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "characters"], check=True)  # pytest's own way cannot remove the deepest
 
 
 def _not_utf8(folder: Path) -> None:
