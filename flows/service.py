@@ -21,8 +21,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from prefect.cli import app
 
-    if sys.argv[1] == "worker":
-        import_module("flows.worker")
+    import_module({"worker": "flows.worker", "server": "flows.sqlite_in_turn"}[sys.argv[1]])
     sys.argv[0] = "prefect"
     app()
 
