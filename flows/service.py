@@ -21,7 +21,10 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from prefect.cli import app
 
-    import_module({"worker": "flows.worker", "server": "flows.sqlite_in_turn"}[sys.argv[1]])
+    if sys.argv[1] == "worker":
+        import_module("flows.worker")
+    else:
+        import_module("flows.sqlite_in_turn")
     sys.argv[0] = "prefect"
     app()
 
