@@ -38,7 +38,7 @@ from flows.deploy import POOL, put_in_place
 from flows.janitor import HEARTBEAT_SECONDS, alive, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
-from flows.private import UMASK, keep_private, prefect_home
+from flows.private import UMASK
 from flows.schedules import HOUSEKEEPING
 from flows.watch import Watch
 from flows.worker import ASIDE
@@ -154,7 +154,6 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
     make_home(wanted.home)
     if not wanted.api:
         refuse_taken(wanted)
-        keep_private(prefect_home())
     server = None if wanted.api else _server(wanted)
     worker = worker_of(wanted, f"{socket.gethostname()}-{os.getpid()}")
     try:

@@ -43,6 +43,7 @@ class Watch:
         self._since: dict[str, datetime] = {}
         self._silent: dict[str, Silence] = {}
         self._answered, self._away = datetime.now(UTC), False
+        self._told = False
 
     def start(self) -> None:
         """Begin; the thread ends with the process at the latest."""
@@ -50,7 +51,9 @@ class Watch:
 
     def _run(self) -> None:
         with self._settings():
-            self._answering(self._wait_for_schedules)
+            deadline = time.monotonic() + _SCHEDULED_SECONDS
+            while not self._ended.wait(1.0) and not self._told:
+                self._answering(lambda client: self._tell_when_scheduled(client, time.monotonic() > deadline))
             while not self._ended.wait(_LOOK_EVERY_SECONDS):
                 self._answering(self._look)
 
@@ -59,29 +62,25 @@ class Watch:
         try:
             with get_client(sync_client=True) as client:
                 what(client)
-        except (httpx.HTTPError, PrefectException):
+        except (httpx.HTTPError, PrefectException, OSError, ValueError):
             if not self._away and datetime.now(UTC) - self._answered > _AWAY:
                 self._away = True
                 self._tell(f"Prefect's server has not answered since {self._answered.astimezone():%H:%M}")
             return
         self._answered, self._away = datetime.now(UTC), False
 
-    def _wait_for_schedules(self, client: SyncPrefectClient) -> None:
+    def _tell_when_scheduled(self, client: SyncPrefectClient, late: bool) -> None:
         """Say that all is ready when Prefect's scheduler has made a run of every schedule, or that it has not."""
-        deadline = time.monotonic() + _SCHEDULED_SECONDS
-        while not self._ended.is_set():
-            due = {one.name: next_run(client, one.id) for one in watched(client)}
-            if all(due.values()):
-                self._tell(self._ready(due.get(_INBOX)))
-                return
-            if time.monotonic() > deadline:
-                missing = ", ".join(name for name, moment in due.items() if not moment)
-                self._tell(
-                    f"Not ready: Prefect's scheduler made no run of {missing} in two minutes; forms work, "
-                    "but nothing starts by itself; what the server said is in server.log"
-                )
-                return
-            self._ended.wait(1.0)
+        due = {one.name: next_run(client, one.id) for one in watched(client)}
+        missing = ", ".join(name for name, moment in due.items() if not moment)
+        if not missing:
+            self._tell(self._ready(due.get(_INBOX)))
+        elif late:
+            self._tell(
+                f"Not ready: Prefect's scheduler made no run of {missing} in two minutes; forms work, but nothing "
+                "starts by itself; what the server said is in server.log"
+            )
+        self._told = late or not missing
 
     def _ready(self, due: datetime | None) -> str:
         folders = self._home / CHARACTERS
