@@ -15,15 +15,6 @@ from typing import Any
 
 import torch
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
-    FlowRunFilter,
-    FlowRunFilterNextScheduledStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -39,7 +30,7 @@ from flows.janitor import HEARTBEAT_SECONDS, alive, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
 from flows.private import UMASK
-from flows.schedules import HOUSEKEEPING
+from flows.retention import forget_planned_runs, retention_settings
 from flows.watch import Watch
 from flows.worker import ASIDE
 from lora_core.errors import UserError
@@ -50,7 +41,6 @@ _END_SECONDS = 20.0
 _LOOK_EVERY_SECONDS = 1.0
 # Our own commands silence Prefect at the terminal (flows/cli); a child speaks into its log file.
 _HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
-_VACUUM = "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED"
 
 
 @dataclass(frozen=True)
@@ -99,8 +89,7 @@ class Wanted:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             **_HEARD,
-            # Finished runs are deleted after 90 days, events after 7; Prefect's own settings of these go before.
-            _VACUUM: os.environ.get(_VACUUM, "true"),
+            **retention_settings(),
             "PREFECT_UI_API_URL": "/api",  # of the page's own address, whatever name and port it was reached by
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             **database,
@@ -182,15 +171,7 @@ def prepare(client: SyncPrefectClient, *, own: bool = False) -> None:
         client: of the server.
         own: whether the server was just started: then its scheduler proves itself by making all runs ahead anew.
     """
-    missed = FlowRunFilterNextScheduledStartTime.model_validate({"before_": datetime.now(UTC)})
-    left = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        next_scheduled_start_time=None if own else missed,
-    )
-    housekeeping = DeploymentFilter(tags=DeploymentFilterTags(all_=[HOUSEKEEPING]))
-    for run in client.read_flow_runs(flow_run_filter=left, deployment_filter=housekeeping, limit=200):
-        if run.auto_scheduled:
-            client.delete_flow_run(run.id)
+    forget_planned_runs(client, None if own else datetime.now(UTC))
     put_in_place(client)
     if torch.cuda.is_available():
         client.upsert_global_concurrency_limit_by_name(gpu_limit(), 1)

@@ -15,7 +15,7 @@ from flows.place import CHARACTERS
 from flows.schedules import Silence, announce, announce_resumed, next_run, silences, watched
 
 _SCHEDULED_SECONDS = 120.0  # two minutes: its slower look is every minute
-_LOOK_EVERY_SECONDS = 20.0
+_LOOK_EVERY_SECONDS = 30.0
 # The server may be started anew, or be busy: only a longer silence is told.
 _AWAY = timedelta(minutes=15)
 _INBOX = "watch-inbox"

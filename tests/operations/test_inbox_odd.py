@@ -15,6 +15,7 @@ from watched import QUIET, Watched
 from flows.inbox import MEMORY, refusals
 from flows.place import Place
 from flows.status import Progress, characters
+from flows.train_cast import cast
 
 YEAR = 365 * 24 * 3600.0
 
@@ -237,3 +238,11 @@ def test_status_has_a_line_for_every_folder_that_nothing_starts_for(watched: Wat
     assert "a\\xff: its name is not UTF-8; rename it" in lines
     assert any("81 letters" in line for line in lines)
     assert "momo: starts no run by itself: 409" in lines
+
+
+def test_a_cast_leaves_odd_folders_out_and_says_so(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+    _not_utf8(watched.folder)
+    _long_name(watched.folder)
+    watched.picture("momo/a.png")
+    assert cast(Place(home=str(watched.folder.parent))) == ("momo",)
+    assert capsys.readouterr().err.count("left out") == 2
