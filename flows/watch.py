@@ -91,12 +91,12 @@ class Watch:
     def _look(self, client: SyncPrefectClient) -> None:
         deployments, now = watched(client), datetime.now(UTC)
         self._since = {one.name: self._since.get(one.name, now) for one in deployments}
-        found = {one.deployment: one for one in silences(client, deployments, self._since)}
-        for name, silence in found.items():
-            if name not in self._silent or self._silent[name].scheduled != silence.scheduled:
+        before = self._silent
+        self._silent = {one.deployment: one for one in silences(client, deployments, self._since)}
+        for name, silence in self._silent.items():
+            if name not in before or before[name].scheduled != silence.scheduled:
                 self._tell(silence.message)
                 announce(client, silence)
-        for name in self._silent.keys() - found.keys():
+        for name in (before.keys() - self._silent.keys()) & self._since.keys():  # one that was paused is not resumed
             self._tell(f"{name}: scheduled runs start again")
-            announce_resumed(client, self._silent[name])
-        self._silent = found
+            announce_resumed(client, before[name])

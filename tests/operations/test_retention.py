@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deploy import put_in_place
-from flows.retention import forget_old_runs, forget_planned_runs
-from flows.schedules import next_run, silences, watched
+from flows.retention import forget_old_runs
+from flows.schedules import silences, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -50,5 +50,3 @@ def test_schedules_that_nobody_works_on_are_silent_and_paused_ones_are_not(api: 
         client.pause_deployment(found[0].id)
         assert {one.name for one in watched(client)} == {found[1].name}
         client.resume_deployment(found[0].id)
-        forget_planned_runs(client, None)
-        assert next_run(client, found[1].id) is None
