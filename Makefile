@@ -35,7 +35,8 @@ format: $(STAMP)  ## Put the code into shape
 demo-models: $(STAMP)  ## Train the demo's tiny base model and tagger again (hours on a CPU)
 	@$(BIN)/python -m demo.train
 
-constraints: $(STAMP)  ## Write constraints.txt from the environment at hand
+constraints: $(STAMP)  ## Write constraints.txt from the environment at hand, if it keeps every bound of pyproject.toml
+	@$(BIN)/pip check
 	@{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/^torch==\([0-9.]*\).*/torch==\1/'; } > constraints.new
 	@mv constraints.new constraints.txt
 

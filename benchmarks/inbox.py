@@ -36,7 +36,8 @@ def main() -> None:
 
         def look(now: float) -> tuple[float, int]:
             started = time.process_time()
-            found = len(list(Inbox(characters, store, store.root / MEMORY).changes(_QUIET_SECONDS, now)))
+            inbox = Inbox(characters, store, store.root / MEMORY, print)
+            found = len(list(inbox.changes(_QUIET_SECONDS, now)))
             return time.process_time() - started, found
 
         first = look(0.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.log_file import LogFile
 from lora_core.errors import HeadcanonError
 
 # A child that ends this soon after it was started has something wrong that starting it again will not mend.
@@ -25,10 +26,13 @@ class ServiceError(HeadcanonError):
 class Child:
     """One of Prefect's own commands, as a process group of its own: Ctrl-C at the terminal reaches only its parent."""
 
-    def __init__(self, name: str, command: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, name: str, command: tuple[str, ...], environment: Mapping[str, str], log: Path, umask: int = -1
+    ) -> None:
         self.name, self.log = name, log
         self._command = (sys.executable, "-m", "flows.service", *command)
         self._environment = {**os.environ, **environment}
+        self._umask, self._file = umask, LogFile(log)
         self._started, self._failures = 0.0, 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,17 +43,22 @@ class Child:
 
     def start(self) -> None:
         """Start the process; what it prints goes to the end of its log file."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=self._umask,
+        )
+        if self._process.stdout is not None:
+            self._file.follow(self._process.stdout)
         self._started = time.monotonic()
+
+    def take_error(self) -> str:
+        """The first error in its log since it was first started, once."""
+        return self._file.take_error()
 
     def keep(self) -> bool:
         """Start it again if it has ended; returns whether that was so.

@@ -1,17 +1,20 @@
 """What a watched folder holds, how long it has rested, and what of it was worked on: no Prefect in here."""
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flows.place import character_folders
+from flows.place import character_folders, odd_folders
 from lora_core.digests import canonical_json, digest_of
 from lora_core.disk import write_atomically
+from lora_core.errors import StoreError, UserError
 from lora_core.images.decode import EXTENSIONS
+from lora_core.images.listing import printable
 from lora_core.store import Store
 
 MEMORY = "inbox.json"
@@ -34,9 +37,10 @@ class Known(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     look: str = ""
-    since: float = 0.0
+    since: float = Field(default=0.0, ge=-1, allow_inf_nan=False)
     content: str = ""
-    runs: int = 0
+    runs: int = Field(default=0, ge=0)
+    refused: str = ""
 
 
 class Change(NamedTuple):
@@ -54,10 +58,18 @@ class Change(NamedTuple):
 
 
 class Inbox:
-    """The folders of characters, and a memory of them in a file."""
+    """The folders of characters, and a memory of them in a file. Each folder is looked at on its own."""
 
-    def __init__(self, folder: Path, store: Store, memory: Path) -> None:
-        self._folder, self._store, self._memory = folder, store, memory
+    def __init__(self, folder: Path, store: Store, memory: Path, refusing: Callable[[str, str], None]) -> None:
+        """Read the memory.
+
+        Args:
+            folder: of the characters' folders.
+            store: remembers the digests of files.
+            memory: the file.
+            refusing: hears a folder's name and why nothing can be started for it, once for each change.
+        """
+        self._folder, self._store, self._memory, self._refusing = folder, store, memory, refusing
         self._known = _read(self._memory)
 
     def changes(self, quiet_seconds: float, now: float) -> Iterator[Change]:
@@ -69,63 +81,125 @@ class Inbox:
             quiet_seconds: how long nothing may have changed.
             now: seconds since the epoch.
         """
+        self._refuse_odd()
         for folder in character_folders(self._folder):
-            found = sorted(_walk(str(folder)))
-            known = self._known.get(folder.name, Known())
-            look = digest_of(canonical_json([list(file) for file in found]))
-            if look != known.look:
-                known = known.model_copy(update={"look": look, "since": now})
-                self._remember(folder.name, known)
-            if now - known.since < quiet_seconds or known.since == _SETTLED:
+            try:
+                change = self._change(folder, quiet_seconds, now)
+            except FileNotFoundError:
+                continue  # it is changed at this moment; the next look sees what came of it
+            except (OSError, ValueError, UserError) as error:
+                self.refuse(folder.name, _why(folder, error))
                 continue
-            content = self._content(folder, found)
-            pictures = sum(Path(file.path).suffix.lower() in EXTENSIONS for file in found)
-            if content == known.content or not pictures:
-                self._remember(folder.name, known.model_copy(update={"since": _SETTLED}))
-            else:
-                yield Change(folder.name, content, known.runs + 1, pictures)
+            if change is not None:
+                yield change
 
     def done(self, change: Change) -> None:
         """Remember that work on a change has been started."""
-        known = self._known[change.character]
-        update = {"content": change.content, "runs": change.number, "since": _SETTLED}
-        self._remember(change.character, known.model_copy(update=update))
+        self._remember(change.character, content=change.content, runs=change.number, since=_SETTLED, refused="")
 
-    def _remember(self, character: str, known: Known) -> None:
+    def refuse(self, character: str, why: str) -> None:
+        """Tell why nothing can be started for a folder, unless that was told; the next look tries again."""
+        if self._known.get(character, Known()).refused != why:
+            self._refusing(printable(character.removeprefix(_ODD)), why)
+            self._remember(character, refused=why)
+
+    def _refuse_odd(self) -> None:
+        odd = {_ODD + folder.name: folder.reason for folder in odd_folders(self._folder)}
+        self._known = {name: one for name, one in self._known.items() if not name.startswith(_ODD) or name in odd}
+        for name, why in odd.items():
+            self.refuse(name, why)
+
+    def _change(self, folder: Path, quiet_seconds: float, now: float) -> Change | None:
+        found = sorted(_walk(str(folder)))
+        known = self._known.get(folder.name, Known())
+        look = digest_of(canonical_json([[_text(file.path), *file[1:]] for file in found]))
+        # A clock that was ahead and has been set right would have the folder wait until then.
+        if look != known.look or now < known.since:
+            known = self._remember(folder.name, look=look, since=now, refused="")
+        if now - known.since < quiet_seconds or known.since == _SETTLED:
+            return None
+        content = self._content(folder, found)
+        pictures = sum(Path(file.path).suffix.lower() in EXTENSIONS for file in found)
+        if content == known.content or not pictures:
+            self._remember(folder.name, since=_SETTLED, refused="")
+            return None
+        return Change(folder.name, content, known.runs + 1, pictures)
+
+    def _remember(self, character: str, **changes: str | float) -> Known:
+        known = self._known.get(character, Known()).model_copy(update=changes)
         self._known[character] = known
         all_known = {name: one.model_dump(mode="json") for name, one in self._known.items()}
-        write_atomically(self._memory, canonical_json(all_known))
+        try:
+            write_atomically(self._memory, canonical_json(all_known))
+        except OSError as error:
+            raise StoreError(f"{self._memory}: cannot be written ({error.strerror}); move it away") from error
+        return known
 
     def _content(self, folder: Path, found: list[File]) -> str:
         """What the files hold, wherever they were touched; files that are read once are not read again."""
-        return digest_of(
-            canonical_json([[file.path, self._store.digest_of_file(folder / file.path)] for file in found])
-        )
+        return digest_of(canonical_json([[_text(file.path), self._digest(folder, file)] for file in found]))
+
+    def _digest(self, folder: Path, file: File) -> str:
+        """Of a file that no run reads, because of its name, what the disk says of it has to do."""
+        if _text(file.path) != file.path:
+            return f"{file.size_bytes} {file.modified_ns}"
+        return self._store.digest_of_file(folder / file.path)
+
+
+def refusals(memory: Path) -> dict[str, str]:
+    """Name → why nothing can be started for its folder, as the last look found it."""
+    return {name: known.refused for name, known in _read(memory).items() if known.refused}
 
 
 # `since` of a folder that has nothing new: the next look at it is one listing and no reading.
 _SETTLED = -1.0
 
 
+# Before the name of a folder that cannot be a character's; no folder's own name holds it.
+_ODD = "/"
+
+
 def _read(memory: Path) -> dict[str, Known]:
+    """What of the memory can be read; the worst that comes of the rest is a run that finds everything finished."""
     try:
         data = json.loads(memory.read_bytes())
-        return {name: Known.model_validate(one) for name, one in data.items()}
-    except (OSError, ValueError):
-        return {}  # the worst that comes of it is a run that finds everything finished
+    except (OSError, ValueError, RecursionError):
+        return {}
+    known: dict[str, Known] = {}
+    for name, one in data.items() if isinstance(data, dict) else ():
+        with contextlib.suppress(ValidationError):
+            known[_text(name)] = Known.model_validate(one, strict=True)
+    return known
 
 
-def _walk(folder: str, within: str = "") -> Iterator[File]:
-    """Pictures and what says how to read them; hidden files, links and the rest do not count.
+def _text(name: str) -> str:
+    """A name that JSON can hold: bytes that are not UTF-8 are escaped."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _why(folder: Path, error: Exception) -> str:
+    """One line about what the folder, or a file in it, does not allow."""
+    if isinstance(error, OSError) and error.strerror:
+        path = Path(error.filename) if isinstance(error.filename, str) else folder
+        within = printable(str(path.relative_to(folder))) if path.is_relative_to(folder) else "."
+        return f"{'the folder' if within == '.' else within} cannot be read: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _walk(folder: str) -> Iterator[File]:
+    """Pictures and what says how to read them; hidden files, links, pipes, devices and the rest do not count.
 
     Plain texts instead of `Path`s: there may be 50,000 files, every few minutes.
     """
-    with os.scandir(folder) as listing:
-        for entry in listing:
-            if entry.name.startswith(".") or entry.is_symlink():
-                continue
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{within}{entry.name}/")
-            elif entry.name.lower().endswith(_COUNTS):
-                stat = entry.stat()
-                yield File(within + entry.name, stat.st_size, stat.st_mtime_ns)
+    waiting = [("", folder)]
+    while waiting:
+        within, path = waiting.pop()
+        with os.scandir(path) as listing:
+            for entry in listing:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{within}{entry.name}/", entry.path))
+                elif entry.name.lower().endswith(_COUNTS) and entry.is_file(follow_symlinks=False):
+                    stat = entry.stat(follow_symlinks=False)
+                    yield File(within + entry.name, stat.st_size, stat.st_mtime_ns)

@@ -30,6 +30,7 @@ from prefect.events.filters import EventFilter, EventOccurredFilter, EventOrder,
 from prefect.states import AwaitingRetry, Crashed
 from pydantic import Field
 
+from flows.retention import forget_old_runs
 from tasks.runtime import say
 
 # The longest that a living run is silent: its flows send an event every 30 s (`headcanon up` asks for that).
@@ -42,15 +43,17 @@ _PENDING_SECONDS = 900.0
 
 Patience = Annotated[int, Field(ge=3 * HEARTBEAT_SECONDS, le=86_400)]
 Tries = Annotated[int, Field(ge=0, le=100)]
+Days = Annotated[float, Field(ge=0.05, le=3650)]
 
 
 @flow(name="janitor", persist_result=False)
-def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0) -> int:
-    """Set runs that lost their worker to Crashed; returns how many.
+def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0, keep_days: Days = 1) -> int:
+    """Set runs that lost their worker to Crashed; returns how many. And delete old runs of watch-inbox and its own.
 
     Args:
         silent_seconds: A run that gave no sign of life for so long is lost. At least three times 30 seconds.
         retries: Start such a run again, at most so many times. 0: only mark it; Retry in the UI goes on with it.
+        keep_days: Runs of watch-inbox and janitor are deleted when they ended so many days ago.
     """
     with get_client(sync_client=True) as client:
         lost = _lost(client, silent_seconds)
@@ -63,6 +66,8 @@ def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0
             if may_retry(run, retries):
                 client.set_flow_run_state(run.id, AwaitingRetry(message="Started again by the janitor"), force=True)
                 say(f"{run.name}: started again")
+        if forgotten := forget_old_runs(client, timedelta(days=keep_days)):
+            say(f"{forgotten} runs of watch-inbox and janitor deleted, ended more than {keep_days:g} days ago")
         return len(lost)
 
 

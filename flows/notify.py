@@ -11,15 +11,18 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 from flows.janitor import OURS
+from flows.schedules import SILENT
 
 PUBLISHED = "headcanon.published"
+REFUSED = "headcanon.inbox.refused"
 _BLOCK = "headcanon"
 _STATES = ("Failed", "Crashed", "TimedOut", "Suspended", "Paused")
 # `text` is what Slack, Mattermost and ntfy-like services show; Discord shows `content`.
 _PAYLOAD = """\
 {%- set what = event.event.split(".")[-1] -%}
 {%- set about = event.resource.name or event.resource.id -%}
-{%- set why = (event.payload.get("validated_state") or {}).get("message") or event.payload.get("folder") or "" -%}
+{%- set why = (event.payload.get("validated_state") or {}).get("message") or event.payload.get("folder")
+    or event.payload.get("message") or "" -%}
 {%- set line = "headcanon: " ~ about ~ " " ~ what ~ (": " ~ why if why else "") -%}
 {"event": {{ what | tojson }}, "about": {{ about | tojson }}, "message": {{ why | tojson }},
  "text": {{ line | tojson }}, "content": {{ line | tojson }}}
@@ -55,6 +58,12 @@ def put_webhook_in_place(client: SyncPrefectClient, url: str) -> None:
             name="headcanon: a LoRA is there",
             description="A run published a LoRA.",
             trigger=EventTrigger(expect={PUBLISHED}, posture=Posture.Reactive, threshold=1),
+            actions=[call],
+        ),
+        AutomationCore(
+            name="headcanon: something starts no more",
+            description="A schedule has no runs, or no run can be started for a folder in characters/.",
+            trigger=EventTrigger(expect={SILENT, REFUSED}, posture=Posture.Reactive, threshold=1),
             actions=[call],
         ),
     ):

@@ -15,13 +15,28 @@ every file of that machine, so a path of a form is taken only from inside these 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lora_core.errors import RecipeError
+from lora_core.images.listing import printable
+from lora_core.recipe import Recipe
 
 PRESETS = "recipes"
 CHARACTERS = "characters"
+LONGEST_NAME = 80
+"""Letters of a character's name, in a recipe and in a form."""
+
+_NAME: TypeAdapter[str] = TypeAdapter(Annotated[str, Recipe.model_fields["name"]])
+
+
+class OddFolder(NamedTuple):
+    """A folder that cannot be a character's, by its name as it can be shown, and why."""
+
+    name: str
+    reason: str
 
 
 class Place(BaseSettings):
@@ -52,6 +67,11 @@ class Place(BaseSettings):
     def characters(self) -> tuple[Path, ...]:
         """The characters' folders, by name."""
         return tuple(character_folders(self.folder / CHARACTERS))
+
+    @property
+    def odd_folders(self) -> tuple[OddFolder, ...]:
+        """Those beside them that cannot be characters'."""
+        return tuple(odd_folders(self.folder / CHARACTERS))
 
     @property
     def store(self) -> str:
@@ -107,7 +127,50 @@ class Place(BaseSettings):
 
 
 def character_folders(within: Path) -> Iterator[Path]:
-    """Folders that hold one character each, by name: none that is hidden, and no link."""
-    for path in sorted(within.glob("*")):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield path
+    """Folders that hold one character each, by name: none that is hidden, no link, and none with an odd name."""
+    return (folder for folder in _folders(within) if not _name_fault(folder.name))
+
+
+def odd_folders(within: Path) -> Iterator[OddFolder]:
+    """Folders that are no character's because no run, and no file, can have their name."""
+    for folder in _folders(within):
+        if fault := _name_fault(folder.name):
+            yield OddFolder(printable(folder.name), fault)
+
+
+def _folders(within: Path) -> Iterator[Path]:
+    """Each on its own: one that cannot even be asked what it is does not hide the others.
+
+    Raises:
+        RecipeError: the folder itself cannot be read.
+    """
+    try:
+        with os.scandir(within) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RecipeError(f"{within}: cannot be read ({error.strerror}); allow it, or start as another user") from error
+    for entry in entries:
+        if not entry.name.startswith(".") and _is_folder(entry):
+            yield within / entry.name
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is one, and no link; what cannot be asked counts as one, so that whoever reads it says why."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return True
+
+
+def _name_fault(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        return f"its name has {len(name)} letters, at most {LONGEST_NAME} can be used; rename it"
+    try:
+        _NAME.validate_python(name)
+    except ValidationError:
+        if name.encode(errors="replace").decode() != name:
+            return "its name is not UTF-8; rename it"
+        return "its name has a letter that a LoRA's must not have (\\ / : * ? \" < > |, a control character); rename it"
+    return ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from flows.place import CHARACTERS, Place
+from flows.place import CHARACTERS, LONGEST_NAME, Place
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
@@ -16,7 +16,7 @@ from tasks.runtime import At, Step
 OWN_RECIPE = "recipe.toml"
 DEFAULT_PRESET = "default"
 
-Name = Annotated[str, Field(min_length=1, max_length=80)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 """A character's, in a form."""
 
 # What a recipe names outside of itself. Where things go (of runtime) is the worker's business.

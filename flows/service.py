@@ -23,6 +23,8 @@ def main() -> None:
 
     if sys.argv[1] == "worker":
         import_module("flows.worker")
+    else:
+        import_module("flows.sqlite_in_turn")
     sys.argv[0] = "prefect"
     app()
 

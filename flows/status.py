@@ -24,9 +24,11 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.cli.plan import finished_steps
 from flows.deploy import POOL
+from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
 from flows.place import Place
 from flows.request import at_of, recipe_of
+from flows.schedules import silences, watched
 from lora_core.errors import UserError
 from tasks.find import find_base, find_sets
 
@@ -63,6 +65,20 @@ def workers(client: SyncPrefectClient) -> list[str]:
     return [worker.name for worker in found if worker.status == "ONLINE"]
 
 
+def silent_schedules(client: SyncPrefectClient) -> list[str]:
+    """A line for each schedule that should have had runs since the workers are there, and had none."""
+    try:
+        there = [
+            one.created for one in client.read_workers_for_work_pool(POOL) if one.status == "ONLINE" and one.created
+        ]
+    except ObjectNotFound:
+        return []
+    if not there:
+        return []  # `workers` says so
+    found = watched(client)
+    return [silence.message for silence in silences(client, found, {one.name: min(there) for one in found})]
+
+
 def running(client: SyncPrefectClient) -> list[Run]:
     """Runs that are worked on, each with its steps."""
     return [_line(run, ", ".join(_steps(client, run))) for run in _runs(client, _WORKING, limit=50)]
@@ -84,12 +100,16 @@ def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
 
 
 def characters(place: Place) -> Iterator[Progress | str]:
-    """How far each character of a home is; a line of text where its recipe cannot be used."""
+    """How far each character of a home is; a line of text for what cannot be used, or started by itself."""
+    yield from (f"{odd.name}: {odd.reason}" for odd in place.odd_folders)
+    refused = refusals(place.folder / ".headcanon" / MEMORY)
     for folder in place.characters:
         try:
             yield _progress(place, folder)
-        except UserError as error:
+        except (OSError, UserError) as error:
             yield f"{folder.name}: {' '.join(str(error).split())}"
+        if folder.name in refused:
+            yield f"{folder.name}: starts no run by itself: {refused[folder.name]}"
 
 
 def _progress(place: Place, folder: Path) -> Progress:

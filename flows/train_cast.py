@@ -44,11 +44,13 @@ _OF_STYLE: frozenset[Step] = frozenset(("train style", "check style", "merge", "
 
 
 def cast(place: Place) -> tuple[str, ...]:
-    """Every folder of characters/, by name.
+    """Every folder of characters/ that can be a character's, by name.
 
     Raises:
         DatasetError: there is none.
     """
+    for odd in place.odd_folders:
+        say(f"{odd.name}: left out; {odd.reason}", mark="!")
     found = tuple(path.name for path in place.characters)
     if not found:
         raise DatasetError(

@@ -15,15 +15,6 @@ from typing import Any
 
 import torch
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterTags,
-    FlowRunFilter,
-    FlowRunFilterNextScheduledStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import StateType
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -38,12 +29,18 @@ from flows.deploy import POOL, put_in_place
 from flows.janitor import HEARTBEAT_SECONDS, alive, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
+from flows.private import UMASK
+from flows.retention import forget_planned_runs, retention_settings
+from flows.watch import Watch
+from flows.worker import ASIDE
 from lora_core.errors import UserError
 from tasks.runtime import gpu_limit
 
 _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
 _LOOK_EVERY_SECONDS = 1.0
+# Our own commands silence Prefect at the terminal (flows/cli); a child speaks into its log file.
+_HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ class Wanted:
         return {
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+            **_HEARD,
+            **retention_settings(),
             "PREFECT_UI_API_URL": "/api",  # of the page's own address, whatever name and port it was reached by
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             **database,
@@ -100,6 +98,7 @@ class Wanted:
     def worker_settings(self) -> Mapping[str, str]:
         """Settings of the worker's process, which its runs inherit."""
         return {
+            **_HEARD,
             "PREFECT_API_URL": self.address,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             "PREFECT_WORKER_QUERY_SECONDS": "3",  # a person waits for the run that the form started
@@ -153,30 +152,29 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         if ended.is_set():
             return
         with wanted.as_client(), get_client(sync_client=True) as client:
-            prepare(client)
+            prepare(client, own=server is not None)
             if wanted.notify:
                 put_webhook_in_place(client, wanted.notify)
         worker.start()
         tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}")
+        Watch(wanted.as_client, wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], ended, tell)
     finally:
         tell("Ending; runs that are not finished can be retried.")
         _end(wanted, server, worker)
 
 
-def prepare(client: SyncPrefectClient) -> None:
-    """Pool, deployments, this host's GPU limit; and no heap of looks that were missed while nothing ran."""
+def prepare(client: SyncPrefectClient, *, own: bool = False) -> None:
+    """Pool, deployments, this host's GPU limit; and no heap of looks that were missed while nothing ran.
+
+    Args:
+        client: of the server.
+        own: whether the server was just started: then its scheduler proves itself by making all runs ahead anew.
+    """
+    forget_planned_runs(client, None if own else datetime.now(UTC))
     put_in_place(client)
     if torch.cuda.is_available():
         client.upsert_global_concurrency_limit_by_name(gpu_limit(), 1)
-    missed = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        next_scheduled_start_time=FlowRunFilterNextScheduledStartTime.model_validate({"before_": datetime.now(UTC)}),
-    )
-    housekeeping = DeploymentFilter(tags=DeploymentFilterTags(all_=["housekeeping"]))
-    for run in client.read_flow_runs(flow_run_filter=missed, deployment_filter=housekeeping, limit=200):
-        if run.auto_scheduled:
-            client.delete_flow_run(run.id)
 
 
 def refuse_taken(wanted: Wanted) -> None:
@@ -211,6 +209,8 @@ def _keep(children: Sequence[Child], ended: threading.Event, tell: Callable[[str
         for child in children:
             if child.keep():
                 tell(f"the {child.name} had ended and was started again; what it said is in {child.log}")
+            if error := child.take_error():
+                tell(f"the {child.name} reports an error: {error}; all of them are in {child.log}")
 
 
 def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
@@ -228,10 +228,21 @@ def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
 
 def _server(wanted: Wanted) -> Child:
     command = ("server", "start", "--host", wanted.host, "--port", str(wanted.port))
-    return Child("server", command, wanted.server_settings(), wanted.logs / "server.log")
+    return Child("server", command, wanted.server_settings(), wanted.logs / "server.log", UMASK)
 
 
 def worker_of(wanted: Wanted, name: str) -> Child:
     """A worker, not started yet, under a name of its own."""
-    command = ("worker", "start", "--pool", POOL, "--type", "process", "--name", name, "--limit", str(wanted.runs))
+    command = (
+        "worker",
+        "start",
+        "--pool",
+        POOL,
+        "--type",
+        "process",
+        "--name",
+        name,
+        "--limit",
+        str(wanted.runs + ASIDE),
+    )
     return Child("worker", command, wanted.worker_settings(), wanted.logs / "worker.log")

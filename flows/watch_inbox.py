@@ -2,13 +2,17 @@
 
 import time
 from typing import Annotated
+from urllib.parse import quote
 
+import httpx
 from prefect import flow
 from prefect.events import emit_event
+from prefect.exceptions import PrefectException
 from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.inbox import MEMORY, Change, Inbox
+from flows.notify import REFUSED
 from flows.place import CHARACTERS, Place
 from flows.start import start_character
 from lora_core.store import open_store
@@ -28,13 +32,25 @@ def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
     """
     place = Place()
     # The memory lies beside the folders it is about, where every worker sees it.
-    inbox = Inbox(place.folder / CHARACTERS, open_store(place.store), place.folder / ".headcanon" / MEMORY)
+    memory = place.folder / ".headcanon" / MEMORY
+    inbox = Inbox(place.folder / CHARACTERS, open_store(place.store), memory, _refuse)
     started = 0
     for change in inbox.changes(quiet_minutes * 60, time.time()):
-        _start(change, preset)
-        inbox.done(change)
-        started += 1
+        try:
+            _start(change, preset)
+        except (httpx.HTTPStatusError, PrefectException) as error:
+            inbox.refuse(change.character, f"Prefect starts no run for it: {' '.join(str(error).split())[:300]}")
+        else:
+            inbox.done(change)
+            started += 1
     return started
+
+
+def _refuse(name: str, why: str) -> None:
+    """Tell of a folder that nothing can be started for: in the log, and as an event that automations can hear."""
+    say(f"{name}: {why}", mark="!")
+    resource = {"prefect.resource.id": f"headcanon.character.{quote(name)}", "prefect.resource.name": name}
+    emit_event(REFUSED, resource=resource, payload={"message": why})
 
 
 def _start(change: Change, preset: str) -> None:

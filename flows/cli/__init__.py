@@ -17,8 +17,10 @@ for _name, _value in {
 def main() -> None:
     """Entry point of the `headcanon` command."""
     from flows.cli.app import app
+    from flows.private import keep_private, prefect_home
     from lora_core.errors import HeadcanonError, UserError
 
+    keep_private(prefect_home())
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -37,6 +37,8 @@ def status(
         else:
             there = ", ".join(look.workers(client)) or "none: runs wait until `headcanon up` starts one"
             console.print(f"Prefect: {address.removesuffix('/api')}   workers: {there}", highlight=False)
+            for line in look.silent_schedules(client):
+                console.print(f"! {line}", highlight=False, markup=False, soft_wrap=True)
             for title, runs in (
                 ("Running", look.running(client)),
                 ("Waiting", look.waiting(client)),

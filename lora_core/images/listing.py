@@ -72,9 +72,9 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
     for path in every:
         if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
-            rejected.append(Rejected(source=_told(path), reason=reason, harmless=True))
+            rejected.append(Rejected(source=printable(path), reason=reason, harmless=True))
         elif reason := _why_not(folder, path):
-            rejected.append(Rejected(source=_told(path), reason=reason))
+            rejected.append(Rejected(source=printable(path), reason=reason))
         else:
             found.append(path)
     return found, rejected
@@ -112,7 +112,7 @@ def _why_not_meant(path: PurePosixPath, stems: set[str], *, is_folder: bool) -> 
     return ""
 
 
-def _told(path: PurePosixPath) -> str:
+def printable(path: PurePosixPath | str) -> str:
     """A path as one line of Unicode: other bytes, as old archives leave them, and control characters as escapes."""
     text = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(
@@ -123,7 +123,7 @@ def _told(path: PurePosixPath) -> str:
 
 def _why_not(folder: Path, path: PurePosixPath) -> str:
     """Why a file that is called a picture is no candidate; empty if it is one."""
-    if _told(path) != str(path):
+    if printable(path) != str(path):
         return "its name has letters that cannot be shown; rename it"
     whole = folder / path
     if whole.is_dir():

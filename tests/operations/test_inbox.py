@@ -10,38 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from PIL import Image
-
-from flows.inbox import MEMORY, Change, Inbox
-from lora_core.store import Store
-
-QUIET = 600.0
-
-
-class Watched:
-    """An inbox with a clock."""
-
-    def __init__(self, root: Path) -> None:
-        self.folder, self.store = root / "characters", Store(root / "store")
-        self.folder.mkdir(parents=True)
-        self.now = 1_000_000.0
-
-    def picture(self, name: str, colour: int = 0) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4), (colour, 0, 0)).save(path)
-        return path
-
-    def look(self, after_seconds: float = 0.0, *, start: bool = True) -> list[Change]:
-        """A look as a new process would take it; `start`: and the runs are started."""
-        self.now += after_seconds
-        inbox = Inbox(self.folder, self.store, self.store.root / MEMORY)
-        found = []
-        for change in inbox.changes(QUIET, self.now):
-            found.append(change)
-            if start:
-                inbox.done(change)
-        return found
+from watched import QUIET, Watched
 
 
 @pytest.fixture

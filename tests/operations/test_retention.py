@@ -1,0 +1,52 @@
+"""What the janitor deletes on a real server: old looks, and nothing that a person looks for."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.deploy import put_in_place
+from flows.retention import forget_old_runs
+from flows.schedules import silences, watched
+
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+
+def _ended(client: SyncPrefectClient, name: str, days_ago: float) -> str:
+    """The id of a run of a deployment that ended so long ago."""
+    moment = datetime.now(UTC) - timedelta(days=days_ago)
+    deployment = client.read_deployment_by_name(f"{name}/{name}")
+    parameters = {"character": "momo"} if name == "train-character" else {}
+    run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    for kind in (StateType.RUNNING, StateType.COMPLETED):
+        client.set_flow_run_state(run.id, State(type=kind, timestamp=moment), force=True)
+    return str(run.id)
+
+
+def test_old_looks_are_deleted_and_all_other_runs_stay(api: str) -> None:
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        put_in_place(client)
+        old = {_ended(client, name, 1.5) for name in ("watch-inbox", "janitor")}
+        kept = {_ended(client, name, 0.5) for name in ("watch-inbox", "janitor")}
+        kept |= {_ended(client, "train-character", 30)}
+        assert forget_old_runs(client, timedelta(days=1)) == len(old)
+        assert forget_old_runs(client, timedelta(days=1)) == 0
+        there = {str(run.id) for run in client.read_flow_runs()}
+        assert kept <= there
+        assert not old & there
+
+
+def test_schedules_that_nobody_works_on_are_silent_and_paused_ones_are_not(api: str) -> None:
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        put_in_place(client)
+        found = watched(client)
+        assert {one.name for one in found} == {"watch-inbox", "janitor"}
+        long_ago = {one.name: datetime.now(UTC) - timedelta(days=1) for one in found}
+        assert not list(silences(client, found, long_ago))  # the schedules themselves are new
+        at_once = list(silences(client, found, long_ago, slack=timedelta(days=-1)))
+        assert {one.deployment for one in at_once} == {"watch-inbox", "janitor"}
+        client.pause_deployment(found[0].id)
+        assert {one.name for one in watched(client)} == {found[1].name}
+        client.resume_deployment(found[0].id)
