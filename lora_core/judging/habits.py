@@ -47,13 +47,13 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
         for change in one.changes
         if change.action == "removed" and change.rule.startswith(_TRAITS_RULE)
     )
-    return _common(Counter(removed), least_share * len(edited))
+    return _common(Counter(removed), least_share, len(edited))
 
 
 def habits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """Framings, views and poses on at least this share of the pictures, the commonest first."""
     seen = (tag for one in edited for tag in {*one.before, *one.tags} if is_habit(tag))
-    return _common(Counter(seen), least_share * len(edited))
+    return _common(Counter(seen), least_share, len(edited))
 
 
 def is_habit(tag: str) -> bool:
@@ -61,6 +61,6 @@ def is_habit(tag: str) -> bool:
     return taxonomy.is_framing(tag) or _POSES.fullmatch(tag) is not None
 
 
-def _common(counts: Counter[str], least: float) -> tuple[str, ...]:
+def _common(counts: Counter[str], least_share: float, pictures: int) -> tuple[str, ...]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(tag for tag, count in ranked if count >= least)
+    return tuple(tag for tag, count in ranked if count / pictures >= least_share)
