@@ -13,6 +13,7 @@ from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.made import Made
 from lora_core.tagging.select import Thresholds, thresholds
+from tasks.caching import found_finished
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
@@ -25,7 +26,7 @@ from tasks.runtime import At, stopping_all_when_one_fails
 from tasks.sample import sample_epochs
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.train import train_character, train_style
+from tasks.train import prepare_to_train, train_character, train_style
 
 Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
 
@@ -166,7 +167,10 @@ def with_words(style: Seen, squares: DatasetRef, recipe: Recipe, at: At) -> Seen
 def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:
     """Stage 1, which trains while the captions are written."""
     options, tokens = recipe.style_training, style_tokens(recipe)
-    return train_style.submit(found.base, style.pictures, tokens, options, *recipe.base.reading, at)
+    inputs = (found.base, style.pictures, tokens, options, *recipe.base.reading, at)
+    if found_finished(train_style, *inputs) is None:
+        prepare_to_train(options)
+    return train_style.submit(*inputs)
 
 
 def write_captions(pictures: Pictures, found: Found, recipe: Recipe, at: At) -> Captioned:

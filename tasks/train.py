@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
 
 
+def prepare_to_train(options: Training) -> None:
+    """Import all that a training needs, in the main thread, before one is begun in the background."""
+    from lora_core.training.ahead import import_all
+
+    import_all(options)
+
+
 @step("train style", version=3)
 def train_style(
     base: CheckpointRef,
