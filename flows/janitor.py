@@ -30,6 +30,7 @@ from prefect.events.filters import EventFilter, EventOccurredFilter, EventOrder,
 from prefect.states import AwaitingRetry, Crashed
 from pydantic import Field
 
+from flows.edge import telling_user_errors
 from tasks.runtime import say
 
 # The longest that a living run is silent: its flows send an event every 30 s (`headcanon up` asks for that).
@@ -44,7 +45,8 @@ Patience = Annotated[int, Field(ge=3 * HEARTBEAT_SECONDS, le=86_400)]
 Tries = Annotated[int, Field(ge=0, le=100)]
 
 
-@flow(name="janitor", persist_result=False)
+@flow(name="janitor", persist_result=False, validate_parameters=False)
+@telling_user_errors
 def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0) -> int:
     """Set runs that lost their worker to Crashed; returns how many.
 

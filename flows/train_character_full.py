@@ -38,7 +38,7 @@ from tasks.sharing import results_in
 Processes = Annotated[int, Field(ge=1, le=16)]
 
 
-@flow(name="train-character-full", flow_run_name="{name}", persist_result=False)
+@flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def train_character_full(
     name: Name,

@@ -2,14 +2,17 @@
 
 import difflib
 import os
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
+
+_SHOWN_LETTERS = 200
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -19,11 +22,9 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: not TOML, an unknown key (the nearest known one is named), or a value out of bounds.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))
+        data = read_toml(path, RecipeError)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe; `headcanon new DIR` writes one to start from") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: not a readable TOML file: {error}") from error
     return anchored(parse_recipe(data, str(path)), path.parent)
 
 
@@ -92,7 +93,18 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown option {where!r}; {hint}"
     if first["type"] == "missing":
         return f"{where!r} is missing"
-    return f"{where} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    got = "" if isinstance(first["input"], Mapping | BaseModel) else f" = {_shown(first['input'])}"
+    told = first["msg"].removeprefix("Value error, ")
+    return f"{where}{got}: {told[:1].lower()}{told[1:]}"
+
+
+def _shown(value: object) -> str:
+    """A value for a message. Python writes out no number of more than 4,300 digits."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "something too long to be shown"
+    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

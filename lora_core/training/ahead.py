@@ -7,6 +7,8 @@ when they are asked for. So a thread that trains beside another must find everyt
 import contextlib
 import importlib
 
+from PIL import Image
+
 from lora_core.recipe import Training
 
 _PUT_OFF = (
@@ -27,6 +29,7 @@ def import_all(options: Training) -> None:
     from lora_core.training import run  # noqa: F401
     from lora_core.training.optim import optimizer_class
 
+    Image.init()
     for name in _PUT_OFF:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
