@@ -1,5 +1,6 @@
 """Where a run begins and ends: a user's mistake is one line there; damaged bytes are made again, not told of."""
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -30,12 +31,12 @@ def telling_user_errors(function: Callable[P, R]) -> Callable[P, R | State[Any]]
 
     What a form says is checked here too, so that the flow itself leaves it to this (`validate_parameters=False`).
     """
-    checked = validate_call(function)
+    checked, signature = validate_call(function), inspect.signature(function)
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
-            return checked(*args, **kwargs)
+            return checked(**signature.bind(*args, **kwargs).arguments)  # by name, so that a mistake has one
         except ValidationError as error:
             if error.title != function.__qualname__:  # of something else than the form
                 raise

@@ -14,3 +14,9 @@ def printable(text: object) -> str:
 def one_line(text: object) -> str:
     """The same without line ends, and with single spaces."""
     return printable(" ".join(str(text).split()))
+
+
+def clipped(text: object, letters: int = 200) -> str:
+    """The beginning of a text that may be of any length, for a message."""
+    whole = str(text)
+    return whole if len(whole) <= letters else f"{whole[:letters]}…"

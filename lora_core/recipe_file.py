@@ -10,9 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
+from lora_core.printable import clipped
 from lora_core.recipe import Options, Recipe
-
-_SHOWN_LETTERS = 200
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -104,7 +103,7 @@ def _shown(value: object) -> str:
         text = repr(value)
     except (ValueError, RecursionError):
         return "something too long to be shown"
-    return text if len(text) <= _SHOWN_LETTERS else f"{text[:_SHOWN_LETTERS]}…"
+    return clipped(text)
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

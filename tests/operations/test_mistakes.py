@@ -17,7 +17,7 @@ _MISTAKES: dict[str, tuple[str, str]] = {
     "a character without a folder": ("train_character(character='nobody', return_state=True)", "no such folder"),
     "a name that is too long": ("train_character(character='x' * 5000, return_state=True)", "character"),
     "a folder outside": ("train_character(character='x', folder='../..', return_state=True)", "may touch"),
-    "words that the content rule refuses": ("train_character(character='loli', return_state=True)", "content rule"),
+    "a picture that is none": ("train_character(character='momo', return_state=True)", "not a picture, whatever"),
     "rates that the optimizer does not take": (
         "train_character_full(name='momo', base={'model': 'x'}, style={'images': 'x'}, character={'images': 'x'}, "
         "style_training={'optimizer': 'prodigy'}, return_state=True)",
@@ -56,7 +56,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory, drawn: Path, api: str) -> di
     """Every mistake once: the run's id, the name of its state and the state's message."""
     folder = tmp_path_factory.mktemp("mistakes")
     project = new_home(folder / "home", drawn, folder / "prefect")
-    (project.folder / "characters/momo").rename(project.folder / "characters/loli")
+    (project.folder / "characters/momo/broken.png").write_text("no picture")
     where = {**project.environment(), "PREFECT_API_URL": api, "HEADCANON_HOME": str(project.folder)}
     command = [sys.executable, "-c", _RUN, json.dumps(_MISTAKES)]
     done = subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True, check=False)
