@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from pydantic import ValidationError, validate_call
 
 from flows.logs import tell, tell_mistakes_in_one_line
+from lora_core.bounded import name_fault
 from lora_core.errors import DamagedError, HeadcanonError, RecipeError
 from lora_core.printable import one_line
 from lora_core.recipe import Recipe
@@ -31,18 +32,24 @@ def telling_user_errors(function: Callable[P, R]) -> Callable[P, R | State[Any]]
 
     What a form says is checked here too, so that the flow itself leaves it to this (`validate_parameters=False`).
     """
-    checked, signature = validate_call(function), inspect.signature(function)
+    checked: Callable[..., Any] = validate_call(function)
+    signature = inspect.signature(function)
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
-            return checked(**signature.bind(*args, **kwargs).arguments)  # by name, so that a mistake has one
+            by_name: Any = signature.bind(*args, **kwargs).arguments  # so that a mistake says whose it is
+            return cast(R, checked(**by_name))
         except ValidationError as error:
             if error.title != function.__qualname__:  # of something else than the form
                 raise
             mistake: HeadcanonError = RecipeError(explain(error, Recipe))
         except HeadcanonError as error:
             mistake = error
+        except OSError as error:
+            if (named := name_fault(error)) is None:
+                raise
+            mistake = named
         tell(mistake)
         return Failed(message=one_line(mistake))
 

@@ -3,6 +3,7 @@
 A bound is many times what such a file ever needs; what is larger is something else.
 """
 
+import errno
 import json
 import stat
 import tomllib
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_core.errors import UserError
-from lora_core.printable import one_line
+from lora_core.printable import clipped, one_line
 
 MIB = 1 << 20
 TEXT_BYTES = 8 * MIB
@@ -21,6 +22,13 @@ SCORES_BYTES = 2048 * MIB
 """Of a table of tagger scores: some KiB for each picture."""
 MODEL_BYTES = 8192 * MIB
 """Of an ONNX model; those in use have up to 1.5 GiB."""
+
+
+def name_fault(error: OSError) -> UserError | None:
+    """The mistake behind an error that only a name can make, wherever it is met: too long, or of impossible letters."""
+    if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ):
+        return None
+    return UserError(f"{clipped(error.filename)}: {(error.strerror or '').lower()}; choose another name")
 
 
 def check_size(path: Path, most_bytes: int, error: type[UserError]) -> None:

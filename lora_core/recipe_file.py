@@ -13,6 +13,8 @@ from lora_core.errors import RecipeError
 from lora_core.printable import clipped
 from lora_core.recipe import Options, Recipe
 
+_NAME_BYTES = 255
+
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe.toml; relative paths in it are taken from the recipe's folder.
@@ -43,10 +45,12 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths made absolute, relative ones taken from `folder`."""
 
     def path(text: str) -> str:
+        _refuse_long_names(text)
         return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text and "://" not in text else text
 
     def model(text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""
+        _refuse_long_names(text)
         there = (folder / Path(text).expanduser()).exists()
         return path(text) if there or looks_like_path(text) else text
 
@@ -67,6 +71,16 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
             "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
         }
     )
+
+
+def _refuse_long_names(path: str) -> None:
+    """Refuse a path that no disk has.
+
+    Raises:
+        RecipeError: a name in it is too long.
+    """
+    if (taken := max((len(name.encode()) for name in Path(path).parts), default=0)) > _NAME_BYTES:
+        raise RecipeError(f"{clipped(path)}: a name of {taken} bytes in a path; file systems take {_NAME_BYTES}")
 
 
 def looks_like_path(text: str) -> bool:

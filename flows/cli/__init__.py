@@ -1,6 +1,5 @@
 """The command line: `headcanon`. Exit status 0: done; 2: something the user can mend; 1: a failure of ours."""
 
-import errno
 import os
 import sys
 
@@ -14,15 +13,13 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-# What no file system has is a slip of whoever named it, wherever that is met.
-_A_NAMES_FAULT = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
-
 
 def main() -> None:
     """Entry point of the `headcanon` command."""
     from flows.cli.app import app
+    from lora_core.bounded import name_fault
     from lora_core.errors import HeadcanonError, UserError
-    from lora_core.printable import clipped, one_line
+    from lora_core.printable import one_line
 
     try:
         app(standalone_mode=True)
@@ -33,9 +30,9 @@ def main() -> None:
         _say(f"headcanon: {one_line(error)}")
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _A_NAMES_FAULT:
+        if (mistake := name_fault(error)) is None:
             raise
-        _say(f"headcanon: {one_line(clipped(error.filename))}: {one_line(error.strerror)}; choose another name")
+        _say(f"headcanon: {one_line(mistake)}")
         sys.exit(2)
     except KeyboardInterrupt:
         _say("headcanon: stopped; the same command goes on from here")
