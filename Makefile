@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo proof proof-quick test test-long check format demo-models constraints clean
+.PHONY: demo proof proof-quick test explore test-long check format demo-models constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
@@ -18,6 +18,9 @@ proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 
 test: $(STAMP)  ## The tests, two at a time; those of `make test-long` aside
 	@$(BIN)/pytest $(TWO) -m 'not long'
+
+explore: $(STAMP)  ## Look for what the examples of `make test` miss: many more, drawn anew, the tests in any order. What is found becomes an @example
+	@$(BIN)/pytest $(TWO) -m 'not long' -p randomly --hypothesis-profile explore $(ARGS)
 
 test-long: $(STAMP)  ## Those that start servers, workers and browsers, or kill a run again and again
 	@$(BIN)/pytest $(TWO) -m long

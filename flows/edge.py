@@ -1,13 +1,20 @@
 """Where a run begins and ends: a user's mistake is one line there; damaged bytes are made again, not told of."""
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from pydantic import ValidationError, validate_call
 
-from lora_core.errors import DamagedError, UserError
+from flows.logs import tell, tell_mistakes_in_one_line
+from lora_core.bounded import name_fault
+from lora_core.errors import DamagedError, HeadcanonError, RecipeError
+from lora_core.printable import one_line
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import explain
 from tasks.runtime import say
 
 P = ParamSpec("P")
@@ -17,15 +24,34 @@ R = TypeVar("R")
 _MOST_DAMAGED = 10
 
 
+tell_mistakes_in_one_line()
+
+
 def telling_user_errors(function: Callable[P, R]) -> Callable[P, R | State[Any]]:
-    """Let a flow end as Failed with the message alone when the user can mend it."""
+    """Let a flow that met what is raised on purpose end as Failed, with the message alone in its state and in Logs.
+
+    What a form says is checked here too, so that the flow itself leaves it to this (`validate_parameters=False`).
+    """
+    checked: Callable[..., Any] = validate_call(function)
+    signature = inspect.signature(function)
 
     @wraps(function)
     def told(*args: P.args, **kwargs: P.kwargs) -> R | State[Any]:
         try:
-            return function(*args, **kwargs)
-        except UserError as error:
-            return Failed(message=" ".join(str(error).split()))
+            by_name: Any = signature.bind(*args, **kwargs).arguments  # so that a mistake says whose it is
+            return cast(R, checked(**by_name))
+        except ValidationError as error:
+            if error.title != function.__qualname__:  # of something else than the form
+                raise
+            mistake: HeadcanonError = RecipeError(explain(error, Recipe))
+        except HeadcanonError as error:
+            mistake = error
+        except OSError as error:
+            if (named := name_fault(error)) is None:
+                raise
+            mistake = named
+        tell(mistake)
+        return Failed(message=one_line(mistake))
 
     return told
 

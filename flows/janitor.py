@@ -30,6 +30,7 @@ from prefect.events.filters import EventFilter, EventOccurredFilter, EventOrder,
 from prefect.states import AwaitingRetry, Crashed
 from pydantic import Field
 
+from flows.edge import telling_user_errors
 from flows.retention import forget_old_runs
 from tasks.runtime import say
 
@@ -46,7 +47,8 @@ Tries = Annotated[int, Field(ge=0, le=100)]
 Days = Annotated[float, Field(ge=0.05, le=3650)]
 
 
-@flow(name="janitor", persist_result=False)
+@flow(name="janitor", persist_result=False, validate_parameters=False)
+@telling_user_errors
 def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0, keep_days: Days = 1) -> int:
     """Set runs that lost their worker to Crashed; returns how many. And delete old runs of watch-inbox and its own.
 

@@ -1,6 +1,6 @@
 """The whole method as one graph (docs/method.md). Every step is cached, so a run goes on where the last one ended."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from prefect import flow
 from prefect.futures import PrefectFuture
@@ -13,6 +13,7 @@ from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.made import Made
 from lora_core.tagging.select import Thresholds, thresholds
+from tasks.caching import found_finished
 from tasks.caption import check_content, edit_captions, find_rules
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
@@ -23,11 +24,15 @@ from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import At, stopping_all_when_one_fails
 from tasks.sample import sample_epochs
+from tasks.steps import Until
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.train import train_character, train_style
+from tasks.train import prepare_to_train, train_character, train_style
 
-Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
+# Steps that are done together, so that a run stops behind all of them.
+_CAPTIONS: frozenset[Until] = frozenset(("caption", "check captions", "downscale"))
+_MERGE: frozenset[Until] = frozenset(("check style", "merge", "check merge"))
+_REPORT: frozenset[Until] = frozenset(("transfer", "report"))
 
 
 class Found(NamedTuple):
@@ -100,18 +105,24 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         if until == "tag":
             return ""
         look = pictures.style if recipe.trains_style else None
-        trained = begin_style(look, found, recipe, at) if look and until != "caption" else None
+        trained = begin_style(look, found, recipe, at) if look and until not in _CAPTIONS else None
         captioned = write_captions(pictures, found, recipe, at)
-        if until == "caption":
+        if until in _CAPTIONS:
+            return ""
+        if until == "train style":
+            if trained:
+                trained.result()
             return ""
         styled = styled_base(recipe, base, trained.result(), look, at) if look and trained else Styled(base)
-        if until == "merge":
+        if until in _MERGE:
             return ""
         lora = learn_character(captioned, pictures.style, styled, recipe, at)
-        if until == "train":
+        if until == "train character":
             return ""
         if styled.lora and recipe.difference.use:
             lora = subtract(lora, styled.lora, recipe.difference, at)
+        if until == "subtract":
+            return ""
         samples = sample_epochs(base, lora, drawing, recipe.trigger, *recipe.base.reading, at)
         if until == "sample":
             return ""
@@ -119,7 +130,7 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
         if until == "judge":
             return ""
         verdict = pass_epoch_gate(recipe, samples, verdict, at)
-        return hand_over(pictures, captioned, styled, lora, samples, verdict, found, recipe, at)
+        return hand_over(pictures, captioned, styled, lora, samples, verdict, found, recipe, at, until)
 
 
 def find(recipe: Recipe, at: At) -> Found:
@@ -166,7 +177,10 @@ def with_words(style: Seen, squares: DatasetRef, recipe: Recipe, at: At) -> Seen
 def begin_style(style: Seen, found: Found, recipe: Recipe, at: At) -> PrefectFuture[LoraRef]:
     """Stage 1, which trains while the captions are written."""
     options, tokens = recipe.style_training, style_tokens(recipe)
-    return train_style.submit(found.base, style.pictures, tokens, options, *recipe.base.reading, at)
+    inputs = (found.base, style.pictures, tokens, options, *recipe.base.reading, at)
+    if found_finished(train_style, *inputs) is None:
+        prepare_to_train(options)
+    return train_style.submit(*inputs)
 
 
 def write_captions(pictures: Pictures, found: Found, recipe: Recipe, at: At) -> Captioned:
@@ -213,9 +227,9 @@ def judged(samples: ReportRef, pictures: Pictures, found: Found, recipe: Recipe,
 
 def hand_over(
     pictures: Pictures, captioned: Captioned, styled: Styled, lora: LoraRef, samples: ReportRef, verdict: ReportRef,
-    found: Found, recipe: Recipe, at: At,
+    found: Found, recipe: Recipe, at: At, until: Until,
 ) -> str:  # fmt: skip
-    """The chosen epoch tried on further bases, the report, the published folder. Returns the folder."""
+    """The chosen epoch tried on further bases, the report, the published folder. Returns the folder, or ""."""
     elsewhere = tuple(
         (name, transfer(
             other, lora, verdict, pictures.character, pictures.tags, found.rules, recipe.trigger, found.least,
@@ -230,6 +244,8 @@ def hand_over(
         transfer=elsewhere, successor_check=(beside := check_successor(recipe, found.base, verdict, at)),
     )  # fmt: skip
     files = report(without_place(recipe), made, pictures.tags, found.rules, at)
+    if until in _REPORT:
+        return ""
     if beside:
         pass_successor_gate(recipe, beside, files, at)
     folder = publish(recipe, files, found.rules, found.files, at)

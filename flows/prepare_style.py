@@ -16,7 +16,7 @@ from tasks.sharing import results_in
 from tasks.train import train_style
 
 
-@flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False)
+@flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:
     """The style LoRA and the base model with it, for all characters of a preset.

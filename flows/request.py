@@ -1,6 +1,5 @@
 """From what a form says to a recipe: a preset, what lies beside the screenshots, and what the form itself says."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from flows.place import CHARACTERS, LONGEST_NAME, Place
+from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
@@ -116,8 +116,8 @@ def _preset_file(place: Place, preset: str, *, needed: bool) -> Path | None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return read_toml(file, RecipeError)
+    except FileNotFoundError as error:
         raise RecipeError(f"{file}: not a readable TOML file: {error}") from error
 
 

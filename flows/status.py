@@ -117,7 +117,7 @@ def _progress(place: Place, folder: Path) -> Progress:
     at = at_of(recipe)
     base = find_base.fn(recipe.base, at)
     steps = list(finished_steps(recipe, at, base, *find_sets(recipe, at)))
-    missing = [name for name, ref in steps if ref is None]
+    missing = [made.step for made in steps if made.ref is None]
     return Progress(folder.name, len(steps) - len(missing), len(steps), missing[0] if missing else "")
 
 

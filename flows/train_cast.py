@@ -15,7 +15,7 @@ from tasks.runtime import Step, say
 from tasks.sharing import results_in
 
 
-@flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False)
+@flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
     """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.

@@ -12,7 +12,7 @@ from tasks.runtime import Step
 from tasks.sharing import results_in
 
 
-@flow(name="train-character", flow_run_name="{character}", persist_result=False)
+@flow(name="train-character", flow_run_name="{character}", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def train_character(
     character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()

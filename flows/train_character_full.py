@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.edge import telling_user_errors
-from flows.make_lora import Until, make_lora
+from flows.make_lora import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, checked
@@ -32,13 +32,13 @@ from lora_core.recipe import (
     Tagger,
 )  # fmt: skip
 from lora_core.recipe_file import parse_recipe
-from tasks.runtime import Step
 from tasks.sharing import results_in
+from tasks.steps import Step, Until
 
 Processes = Annotated[int, Field(ge=1, le=16)]
 
 
-@flow(name="train-character-full", flow_run_name="{name}", persist_result=False)
+@flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def train_character_full(
     name: Name,
@@ -90,7 +90,7 @@ def train_character_full(
         publish: Where the finished LoRA goes.
         processes: How many share every step of a training: one a GPU of the worker's machine.
         speed: How a GPU of that machine is kept busy.
-        until: Stop after this step.
+        until: Stop after this step and what is done together with it.
         force: Steps to do again although they are finished.
     """
     sections = {

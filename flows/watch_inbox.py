@@ -21,7 +21,7 @@ from tasks.runtime import say
 Minutes = Annotated[float, Field(ge=0, le=10_080)]
 
 
-@flow(name="watch-inbox", persist_result=False)
+@flow(name="watch-inbox", persist_result=False, validate_parameters=False)
 @telling_user_errors
 def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
     """Start a run for every folder of characters/ whose screenshots have changed; returns how many.

@@ -2,14 +2,18 @@
 
 import difflib
 import os
-import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
+from lora_core.printable import clipped
 from lora_core.recipe import Options, Recipe
+
+_NAME_BYTES = 255
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -19,11 +23,9 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: not TOML, an unknown key (the nearest known one is named), or a value out of bounds.
     """
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))
+        data = read_toml(path, RecipeError)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe; `headcanon new DIR` writes one to start from") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: not a readable TOML file: {error}") from error
     return anchored(parse_recipe(data, str(path)), path.parent)
 
 
@@ -43,10 +45,12 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths made absolute, relative ones taken from `folder`."""
 
     def path(text: str) -> str:
+        _refuse_long_names(text)
         return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text and "://" not in text else text
 
     def model(text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""
+        _refuse_long_names(text)
         there = (folder / Path(text).expanduser()).exists()
         return path(text) if there or looks_like_path(text) else text
 
@@ -67,6 +71,16 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
             "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
         }
     )
+
+
+def _refuse_long_names(path: str) -> None:
+    """Refuse a path that no disk has.
+
+    Raises:
+        RecipeError: a name in it is too long.
+    """
+    if (taken := max((len(name.encode()) for name in Path(path).parts), default=0)) > _NAME_BYTES:
+        raise RecipeError(f"{clipped(path)}: a name of {taken} bytes in a path; file systems take {_NAME_BYTES}")
 
 
 def looks_like_path(text: str) -> bool:
@@ -92,7 +106,18 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown option {where!r}; {hint}"
     if first["type"] == "missing":
         return f"{where!r} is missing"
-    return f"{where} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    got = "" if isinstance(first["input"], Mapping | BaseModel) else f" = {_shown(first['input'])}"
+    told = first["msg"].removeprefix("Value error, ")
+    return f"{where}{got}: {told[:1].lower()}{told[1:]}"
+
+
+def _shown(value: object) -> str:
+    """A value for a message. Python writes out no number of more than 4,300 digits."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "something too long to be shown"
+    return clipped(text)
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -24,7 +24,7 @@ _MERGE_ADVICE = (
 )
 
 
-@step("check style", version=3)
+@step("check style", version=4)
 def check_style(
     base: CheckpointRef,
     lora: LoraRef,
@@ -53,7 +53,7 @@ def check_style(
     return with_gates(store, drawn, [gate])
 
 
-@step("check merge", version=3)
+@step("check merge", version=4)
 def check_merge(
     base: CheckpointRef,
     lora: LoraRef,

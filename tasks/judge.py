@@ -14,7 +14,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress, say
 
 
-@step("judge", version=3)
+@step("judge", version=4)
 def judge(
     samples: ReportRef,
     pictures: DatasetRef,
@@ -41,7 +41,7 @@ def judge(
     return verdict
 
 
-@step("transfer", version=2)
+@step("transfer", version=3)
 def transfer(
     base: CheckpointRef,
     lora: LoraRef,

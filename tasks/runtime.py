@@ -7,47 +7,27 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.errors import HeadcanonError
+from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
+from tasks.steps import ON_ACCELERATOR, Step
+from tasks.terminal import Terminal
+
+__all__ = ("ON_ACCELERATOR", "Step")
 
 LOG_EVERY_SECONDS = 30.0
 GPU_LEASE_SECONDS = 60.0
-
-Step = Literal[
-    "preprocess",
-    "tag",
-    "caption",
-    "check captions",
-    "downscale",
-    "train style",
-    "check style",
-    "merge",
-    "check merge",
-    "train character",
-    "subtract",
-    "sample",
-    "judge",
-    "transfer",
-    "report",
-]
-"""The cached steps, by name."""
-
-ON_ACCELERATOR: frozenset[Step] = frozenset(
-    ("train style", "check style", "check merge", "train character", "sample", "transfer")
-)
-"""The steps that use a GPU where there is one; the others must not keep it from them."""
 
 
 class At(BaseModel):
@@ -109,7 +89,7 @@ def gpu_limit() -> str:
     return f"gpu:{socket.gethostname()}" + (f":{visible.replace(',', '+')}" if visible else "")
 
 
-console = Console(stderr=True)
+console = Terminal(stderr=True)
 _bars = Progress(
     TextColumn("  {task.description:<24}"),
     BarColumn(bar_width=28),
@@ -140,6 +120,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
     def listen(done: int, total: int, note: str = "") -> None:
         nonlocal logged, seen
         stop_if_asked(step)
+        note = one_line(note)
         seen = (done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
@@ -163,6 +144,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
 
 def say(text: str, *, mark: str = "·") -> None:
     """One line for the person at the terminal, and for Prefect's log."""
+    text = one_line(text)
     console.print(f"[{'yellow' if mark == '!' else 'green'}]{mark}[/] {escape(text)}", highlight=False)
     _log(text)
 

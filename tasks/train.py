@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
 
 
+def prepare_to_train(options: Training) -> None:
+    """Import all that a training needs, in the main thread, before one is begun in the background."""
+    from lora_core.training.ahead import import_all
+
+    import_all(options)
+
+
 @step("train style", version=3)
 def train_style(
     base: CheckpointRef,
@@ -97,7 +104,7 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {name}", "step") as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step") as listen:
         return train(
             store,
             base,

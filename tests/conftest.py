@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from hypothesis import settings
 from prefect_server import prefect_server
 from safetensors.torch import save_file
 from small_disk import SmallDisk
@@ -26,6 +27,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores; more threads than that only wait for each other.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+# `make test` says the same wherever it runs; `make explore` looks for more, and what it finds becomes an @example.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.register_profile("explore", max_examples=2000, deadline=None, database=None, print_blob=True)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -36,18 +35,23 @@ def test_a_lock_that_nobody_holds_is_had_at_once(tmp_path: Path) -> None:
 
 def test_who_comes_second_waits_and_is_told_so(tmp_path: Path) -> None:
     order: list[str] = []
-    first_in = threading.Event()
+    first_in, other_waits = threading.Event(), threading.Event()
 
     def first() -> None:
         with alone(tmp_path / "lock", lambda seconds: None):
             first_in.set()
-            time.sleep(0.3)
+            other_waits.wait(60)
             order.append("first")
 
     thread = threading.Thread(target=first)
     thread.start()
-    first_in.wait(10)
-    with alone(tmp_path / "lock", lambda seconds: order.append("told")) as waited:
+    first_in.wait(60)
+
+    def told(seconds: float) -> None:
+        order.append("told")
+        other_waits.set()
+
+    with alone(tmp_path / "lock", told) as waited:
         order.append("second")
     thread.join()
     assert waited

@@ -17,7 +17,7 @@ def test_the_defaults_are_the_notes_numbers() -> None:
     recipe = parse_recipe(MINIMAL, "recipe.toml")
     style, character = recipe.style_training, recipe.character_training
     assert recipe.preprocess.size == 1024
-    assert recipe.tagger.threshold == 0.5
+    assert recipe.tagger.threshold == pytest.approx(0.5)
     assert (recipe.downscale.size, recipe.downscale.repeats) == (384, 2)
     assert (style.rank, style.alpha) == (64, 32)
     assert (character.rank, character.alpha) == (32, 16)
@@ -25,7 +25,7 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         assert (training.resolution, training.repeats, training.epochs) == (512, 10, 10)
         assert (training.unet_lr, training.text_encoder_lr) == (1e-4, 2e-5)
     assert (recipe.regularization.use, recipe.regularization.repeats) == (True, 1)
-    assert recipe.merge.weight == 1.0
+    assert recipe.merge.weight == pytest.approx(1.0)
     assert recipe.captions.add == ("realistic",)
     assert recipe.captions.face == ("nose", "lips")
     assert (recipe.sampling.width, recipe.sampling.height) == (512, 768)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_core.judging.bootstrap import TAIL, Figure, nested, summary, weights_of
+from lora_core.judging.bootstrap import TAIL, Figure, nested, nested_mean, resampled_weights, summary
 
 
 class Place(NamedTuple):
@@ -26,10 +26,8 @@ def figure(values: Sequence[float], places: Sequence[Place]) -> Figure:
 
 def ratio(above: Sequence[float], below: Sequence[float], places: Sequence[Place], smallest: float) -> Figure | None:
     """The ratio of two means over the same samples; None where the lower one is not clearly above `smallest`."""
-    weights = weights_of(tuple(places))
-    upper, lower = (np.asarray(values, dtype=np.float64) for values in (above, below))
-    bottom = weights.resampled @ lower
-    if np.quantile(bottom, TAIL) < smallest:
+    weights = resampled_weights(tuple(places))
+    upper, lower = (weights @ np.asarray(values, dtype=np.float64) for values in (above, below))
+    if np.quantile(lower, TAIL) < smallest:
         return None
-    mean = float(weights.mean @ upper) / float(weights.mean @ lower)
-    return summary(mean, (weights.resampled @ upper) / bottom, len(above))
+    return summary(nested_mean(above, places) / nested_mean(below, places), upper / lower, len(above))

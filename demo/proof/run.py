@@ -154,10 +154,10 @@ def _finished(recipe: Recipe, at: At) -> dict[str, Ref] | None:
     """What every step came to; None if one is missing."""
     base = find_base.fn(recipe.base, at)
     steps: dict[str, Ref] = {}
-    for name, ref in finished_steps(recipe, at, base, *find_sets(recipe, at)):
+    for step, ref, of in finished_steps(recipe, at, base, *find_sets(recipe, at)):
         if ref is None:
             return None
-        steps[name] = ref
+        steps[f"{step} {of}".rstrip()] = ref
     return steps
 
 

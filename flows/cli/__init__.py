@@ -18,24 +18,27 @@ def main() -> None:
     """Entry point of the `headcanon` command."""
     from flows.cli.app import app
     from flows.private import keep_private, prefect_home
+    from lora_core.bounded import name_fault
     from lora_core.errors import HeadcanonError, UserError
+    from lora_core.printable import one_line
 
     keep_private(prefect_home())
     try:
         app(standalone_mode=True)
     except UserError as error:
-        _say(f"headcanon: {_one_line(error)}")
+        _say(f"headcanon: {one_line(error)}")
         sys.exit(2)
     except HeadcanonError as error:
-        _say(f"headcanon: {_one_line(error)}")
+        _say(f"headcanon: {one_line(error)}")
         sys.exit(1)
+    except OSError as error:
+        if (mistake := name_fault(error)) is None:
+            raise
+        _say(f"headcanon: {one_line(mistake)}")
+        sys.exit(2)
     except KeyboardInterrupt:
         _say("headcanon: stopped; the same command goes on from here")
         sys.exit(130)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 
+from flows.cli.echo import echo
 from lora_core.captions.check import MOST_TOKENS, Finding, gathered
 from lora_core.captions.edit import Edited
 from lora_core.captions.explain import frequency_rows, lines, rare
@@ -20,12 +21,12 @@ def suggestion(found: Suggestion, path: Path, *, for_recipe: bool) -> None:
     """What is probably the character, what is doubtful, and what to do with the file."""
     for title, candidates in (("Probably the character", found.traits), ("Doubtful", found.doubtful)):
         if candidates:
-            typer.echo(f"{title}:")
+            echo(f"{title}:")
         for one in candidates:
-            typer.echo(f"  {one.tag:<24} {one.family:<18} {one.figure}")
-    typer.echo(f"Wrote {path}. Read it: what is the character's goes under memorize, its clothes under outfit.")
+            echo(f"  {one.tag:<24} {one.family:<18} {one.figure}")
+    echo(f"Wrote {path}. Read it: what is the character's goes under memorize, its clothes under outfit.")
     if for_recipe:
-        typer.echo(f'Name it in the recipe: [captions] rules = "{path.name}"')
+        echo(f'Name it in the recipe: [captions] rules = "{path.name}"')
 
 
 def stories(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> None:
@@ -34,13 +35,13 @@ def stories(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str]
     for one, count in zip(edited, tokens, strict=True):
         for line in lines(one, trigger, count):
             typer.secho(line, fg=_COLOURS.get(line.lstrip()[:1]))
-        typer.echo()
+        echo()
     few = rare(edited)
-    typer.echo(f"{'tag':<28} {'before':>7} {'after':>7}")
+    echo(f"{'tag':<28} {'before':>7} {'after':>7}")
     for tag, before, after in frequency_rows(edited):
         counts = f"{tag if tag == trigger else spaced(tag):<28} {before or '–':>7} {after or '–':>7}"
-        typer.echo(f"{counts}  {', '.join(few.get(tag, ()))}".rstrip())
-    typer.echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({MOST_TOKENS} are read)")
+        echo(f"{counts}  {', '.join(few.get(tag, ()))}".rstrip())
+    echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({MOST_TOKENS} are read)")
 
 
 def findings(found: Iterable[Finding]) -> None:
@@ -58,22 +59,22 @@ def conclusion(found: Iterable[Finding], captions: int) -> None:
     failing = {finding.where for finding in found if finding.fails}
     if failing:
         raise CaptionError(f"{len(failing)} of {captions} captions fail the check; the lines above say why")
-    typer.echo(f"{captions} captions checked, none fails")
+    echo(f"{captions} captions checked, none fails")
 
 
 def hand_edits(edits: Mapping[str, Edits], captions: int, strangers: Sequence[str], rule_file: Path) -> None:
     """What was edited by hand, and texts that belong to no picture."""
     for name, one in edits.items():
-        typer.echo(name)
+        echo(name)
         for mark, tags in (("+", one.added), ("−", one.removed)):
             if tags:
                 typer.secho(f"  {mark} {', '.join(spaced(tag) for tag in tags)}", fg=_COLOURS[mark])
     for stranger in strangers:
-        typer.echo(f"! {stranger}.txt: there is no picture of this name; not used")
+        echo(f"! {stranger}.txt: there is no picture of this name; not used")
     where = f"; written to {rule_file}" if edits else ""
-    typer.echo(f"{len(edits)} of {captions} captions were edited by hand{where}")
+    echo(f"{len(edits)} of {captions} captions were edited by hand{where}")
 
 
 def written(captions: int, out: Path) -> None:
     """Where the folder is."""
-    typer.echo(f"{captions} pictures with captions in {out}")
+    echo(f"{captions} pictures with captions in {out}")

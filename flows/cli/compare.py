@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.echo import echo
+
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
     from lora_core.refs import ReportRef
@@ -33,7 +35,7 @@ def compare(
     read = [read_recipe(path) for path in recipes]
     variants = [_variant(name, recipe) for name, recipe in zip(_names(recipes), read, strict=True)]
     write_atomically(out.absolute(), render_comparison(variants, read[0].judging.max_leak).encode())
-    typer.echo(f"Wrote {out}")
+    echo(f"Wrote {out}")
 
 
 def _variant(name: str, recipe: "Recipe") -> "Variant":
@@ -72,7 +74,7 @@ def _made(recipe: "Recipe", at: "At") -> "dict[str, ReportRef]":
 
     base = find_base.fn(recipe.base, at)
     steps = finished_steps(recipe, at, base, *find_sets(recipe, at))
-    return {name: ref for name, ref in steps if isinstance(ref, ReportRef)}
+    return {made.step: made.ref for made in steps if isinstance(made.ref, ReportRef)}
 
 
 def _names(recipes: list[Path]) -> list[str]:

@@ -1,9 +1,12 @@
 """`headcanon merge`, `sample` and `inspect`: single model files."""
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from flows.cli.echo import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
@@ -34,7 +37,7 @@ def merge(
     terms = weighted(loras, weight or [1.0])
     with progress("merge", "tensor") as listen:
         merge_file(find_model_files(base, revision), terms, out, listen)
-    typer.echo(f"Wrote {out}")
+    echo(f"Wrote {out}")
 
 
 def sample(
@@ -92,7 +95,7 @@ def sample(
             process=Process(prediction=prediction, zero_terminal_snr=zero_terminal_snr),
         )  # fmt: skip
     for path in paths:
-        typer.echo(path)
+        echo(path)
 
 
 def inspect(
@@ -106,4 +109,4 @@ def inspect(
     from lora_core.lora.inspect import inspect_file
 
     found = inspect_file(file)
-    typer.echo(found.model_dump_json(indent=2) if json else str(found))
+    echo(dumps(found.model_dump(mode="json"), indent=2) if json else found)

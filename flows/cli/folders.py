@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.echo import echo
+
 Source = Annotated[Path, typer.Argument(help="A folder of pictures. It is never written to.")]
 StoreFolder = Annotated[
     Path, typer.Option("--store", help="Folder of what was computed before, so that it is not done twice.")
@@ -68,4 +70,4 @@ def tag(
     manifest = collect(kept, src)
     with progress("tag", "image") as listen:
         write_tags(read(kept, manifest, files, listen), out)
-    typer.echo(f"{len(manifest.entries)} pictures in {out}")
+    echo(f"{len(manifest.entries)} pictures in {out}")

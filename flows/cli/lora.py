@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from flows.cli.echo import echo
+
 app = typer.Typer(
     help="LoRA files: add, subtract, resize, extract, convert. Nothing is overwritten.", no_args_is_help=True
 )
@@ -52,7 +54,7 @@ def add(
     terms = weighted(loras, weight or [1.0])
     with progress("lora add", "module") as listen:
         made = add_loras(terms, out, Size(rank, energy), precision, listen)
-    typer.echo(f"Wrote {out}: {made}")
+    echo(f"Wrote {out}: {made}")
 
 
 @app.command("subtract")
@@ -82,7 +84,7 @@ def subtract(
 
     with progress("lora subtract", "module") as listen:
         made = subtract_lora(Term(lora), Term(part, weight), out, Size(rank, energy), precision, listen)
-    typer.echo(f"Wrote {out}: {made}")
+    echo(f"Wrote {out}: {made}")
 
 
 @app.command("resize")
@@ -111,7 +113,7 @@ def resize(
 
     with progress("lora resize", "module") as listen:
         made = resize_lora(Term(lora), out, Size(rank, energy), precision, listen)
-    typer.echo(f"Wrote {out}: {made}")
+    echo(f"Wrote {out}: {made}")
 
 
 @app.command("extract")
@@ -144,7 +146,7 @@ def extract(
     files = find_model_files(base, revision), find_model_files(tuned, revision)
     with progress("lora extract", "weight") as listen:
         made = extract_lora(*files, out, Extraction(Size(rank, energy), conv_rank), precision, listen)
-    typer.echo(f"Wrote {out}: {made}")
+    echo(f"Wrote {out}: {made}")
 
 
 @app.command("convert")
@@ -169,4 +171,4 @@ def convert(
 
     with progress("lora convert", "module") as listen:
         count = convert_lora(lora, out, to, listen)
-    typer.echo(f"Wrote {out}: {count} modules")
+    echo(f"Wrote {out}: {count} modules")

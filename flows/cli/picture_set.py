@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from flows.cli.remarks import remarks, some
 from flows.cli.tables import coverage_table
@@ -20,6 +19,7 @@ from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.recipe_file import explain, read_recipe
 from lora_core.store import Store
 from tasks.runtime import progress
+from tasks.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def prepare(store: Store, src: Path, dst: Path, recipe: Path | None, changes: Ma
 
 def tell(prepared: PictureSet, dst: Path) -> None:
     """Print what was left out, what to look at, and what there is of each composition."""
-    manifest, console = prepared.manifest, Console()
+    manifest, console = prepared.manifest, Terminal()
     left_out = [one for one in manifest.rejected if not one.harmless or one.image]
     flagged = [entry for entry in manifest.entries if entry.flags]
     unknown = [entry.source for entry in manifest.entries if entry.composition is None and entry.view is None]

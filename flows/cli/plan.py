@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from flows.cli.remarks import remarks
@@ -31,12 +30,19 @@ from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.runtime import At
 from tasks.sample import sample_epochs
+from tasks.steps import Step
 from tasks.subtract import subtract
 from tasks.tag import tag
+from tasks.terminal import Terminal
 from tasks.train import train_character, train_style
 
-Step = tuple[str, Ref | None]
-"""A step's name, and what it came to if it is finished."""
+
+class Made(NamedTuple):
+    """A step, what it came to if it is finished, and of which set where it is done for both."""
+
+    step: Step
+    ref: Ref | None
+    of: Literal["", "style", "character"] = ""
 
 
 def show_plan(recipe: Recipe) -> None:
@@ -45,7 +51,7 @@ def show_plan(recipe: Recipe) -> None:
     Raises:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
     """
-    console = Console()
+    console = Terminal()
     at = At.of(recipe)
     base = find_base.fn(recipe.base, at)
     style, character = find_sets(recipe, at)
@@ -115,15 +121,15 @@ def _buckets(plan: Plan) -> Table:
 
 
 def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef | None, character: DatasetRef) -> Table:
-    table = Table("step", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    for name, made in finished_steps(recipe, at, base, style, character):
-        table.add_row(name, "[blue]cached[/blue]" if made else "to do")
+    table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
+    for made in finished_steps(recipe, at, base, style, character):
+        table.add_row(made.step, made.of, "[blue]cached[/blue]" if made.ref else "to do")
     return table
 
 
 def finished_steps(
     recipe: Recipe, at: At, base: CheckpointRef, style_shots: DatasetRef | None, shots: DatasetRef
-) -> Iterator[Step]:
+) -> Iterator[Made]:
     """Every step of `make_lora` and what it came to; behind one that is not finished, nothing can be known."""
     reading, tokens = recipe.base.reading, style_tokens(recipe)
     tagger, rules = find_tagger.fn(recipe.tagger, at), find_rules.fn(recipe.captions, recipe.trigger)
@@ -131,27 +137,27 @@ def finished_steps(
     seen = None
     if style_shots:
         squares, tags = _looked_at(style_shots, recipe, tagger, at)
-        yield from (("preprocess style", squares), ("tag style", tags))
+        yield from (Made("preprocess", squares, "style"), Made("tag", tags, "style"))
         seen = Seen(without_remarks.fn(squares, at), tags, tagger) if squares and tags else None
         if recipe.captions_style:
             seen = _with_words(seen, squares, recipe, at)
-            yield "caption style", seen.pictures if seen else None
+            yield Made("caption", seen.pictures if seen else None, "style")
     squares, tags = _looked_at(shots, recipe, tagger, at)
-    yield from (("preprocess character", squares), ("tag character", tags))
+    yield from (Made("preprocess", squares, "character"), Made("tag", tags, "character"))
     pictures = _settled(squares, tags, rules, recipe, at) if squares and tags else None
     least = thresholds(recipe.tagger)
     captioned = (
         found_finished(edit_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None
     )
-    yield "caption", captioned
-    yield (
+    yield Made("caption", captioned, "character")
+    yield Made(
         "check captions",
         found_finished(check_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None,
     )
     copies = None
     if recipe.downscale.size:
         copies = found_finished(downscale, captioned, recipe.downscale.size, at) if captioned else None
-        yield "downscale", copies
+        yield Made("downscale", copies)
 
     look = _finished_style(recipe, at, base, seen) if recipe.trains_style else _Look()
     yield from look.steps
@@ -164,14 +170,14 @@ def finished_steps(
         if trained_on and captioned and (seen or not style_shots)
         else None
     )  # fmt: skip
-    yield "train character", lora
+    yield Made("train character", lora)
     if recipe.difference.use:
         lora = found_finished(subtract, lora, look.lora, recipe.difference, at) if lora and look.lora else None
-        yield "subtract", lora
+        yield Made("subtract", lora)
     drawing = recipe.sampling.on_one_base
     samples = found_finished(sample_epochs, base, lora, drawing, recipe.trigger, *reading, at) if lora else None
-    yield "sample", samples
-    yield (
+    yield Made("sample", samples)
+    yield Made(
         "judge",
         found_finished(
             judge, samples, pictures, tags, rules, recipe.trigger, least, tagger,
@@ -215,7 +221,7 @@ class _Look(NamedTuple):
 
     lora: LoraRef | None = None
     merged: CheckpointRef | None = None
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Made, ...] = ()
 
 
 def _finished_style(recipe: Recipe, at: At, base: CheckpointRef, seen: Seen | None) -> _Look:
@@ -233,7 +239,7 @@ def _finished_style(recipe: Recipe, at: At, base: CheckpointRef, seen: Seen | No
         if lora and seen
         else None
     )
-    steps: tuple[Step, ...] = (("train style", lora), ("check style", checked))
+    steps = (Made("train style", lora), Made("check style", checked))
     if not recipe.merge.use:
         return _Look(lora, None, steps)
     merged = found_finished(merge, base, lora, recipe.merge, at) if lora else None
@@ -242,4 +248,4 @@ def _finished_style(recipe: Recipe, at: At, base: CheckpointRef, seen: Seen | No
         if lora and merged and seen
         else None
     )
-    return _Look(lora, merged, (*steps, ("merge", merged), ("check merge", merge_checked)))
+    return _Look(lora, merged, (*steps, Made("merge", merged), Made("check merge", merge_checked)))

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from flows.cli.echo import echo
+from tasks.steps import Until
+
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
     from tasks.runtime import At
 
-Until = Literal["preprocess", "tag", "caption", "merge", "train", "sample", "judge", "publish"]
 Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
 
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe.toml; `headcanon new DIR` writes one to start from.")],
     out: Annotated[Path | None, typer.Option(help="Output folder, instead of the recipe's.")] = None,
-    until: Annotated[Until, typer.Option(help="Stop after this step.")] = "publish",
+    until: Annotated[
+        Until, typer.Option(metavar="STEP", help="Stop after this step (a name as in --dry-run).")
+    ] = "publish",
     force: Annotated[
         list[str] | None,
         typer.Option(metavar="STEP", help="Do this step again (a name as in --dry-run). May be repeated."),
@@ -150,4 +154,4 @@ def new(
     """
     from flows.cli.scaffold import write_new
 
-    typer.echo(write_new(folder, method))
+    echo(write_new(folder, method))

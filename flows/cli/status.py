@@ -25,12 +25,12 @@ def status(
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
-    from rich.console import Console
 
     from flows import status as look
     from flows.place import Place
+    from tasks.terminal import Terminal
 
-    console, address = Console(), api or _USUAL
+    console, address = Terminal(), api or _USUAL
     with temporary_settings({PREFECT_API_URL: address}), get_client(sync_client=True) as client:
         if client.api_healthcheck() is not None:
             console.print(f"No Prefect server answers at {address}; `headcanon up` starts one.", highlight=False)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.echo import echo
+
 app = typer.Typer(help="What is stored, whether its bytes are right, what can go.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Option("--store", help="The store's folder (`runtime.store` in the recipe).")]
@@ -17,8 +19,9 @@ def ls(store: Where = Path(".headcanon")) -> None:
 
     Example: headcanon store ls
     """
-    from rich.console import Console
     from rich.table import Table
+
+    from tasks.terminal import Terminal
 
     root = _existing(store)
     table = Table("what", "files", "size", box=None, pad_edge=False)
@@ -33,7 +36,7 @@ def ls(store: Where = Path(".headcanon")) -> None:
         paths = [path for path in (root / folder).rglob("*") if path.is_file()]
         size_bytes = sum(path.stat().st_size for path in paths)
         table.add_row(what, f"{len(paths)}", f"{size_bytes / 1e6:,.1f} MB")
-    Console().print(table)
+    Terminal().print(table)
 
 
 @app.command("verify")
@@ -50,8 +53,8 @@ def verify(
 
     problems = list(housekeeping.verify(Store(_existing(store)), repair=repair))
     for problem in problems:
-        typer.echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
-    typer.echo(f"{len(problems)} problems" if problems else "Everything is as it should be.")
+        echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
+    echo(f"{len(problems)} problems" if problems else "Everything is as it should be.")
     if problems and not repair:
         raise typer.Exit(1)
 
@@ -76,7 +79,7 @@ def gc(
     for path in paths if yes else ():
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     done = "removed" if yes else "could go; --yes removes them"
-    typer.echo(f"{len(paths)} files, {size_bytes / 1e6:,.1f} MB: {done}")
+    echo(f"{len(paths)} files, {size_bytes / 1e6:,.1f} MB: {done}")
 
 
 def _existing(store: Path) -> Path:

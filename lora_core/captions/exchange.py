@@ -1,11 +1,11 @@
 """Folders of image + same-stem .txt, as Dataset Tag Editor and BooruDatasetTagManager read and write them."""
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_core.bounded import MIB, TABLE_BYTES, json_of, read_bounded, read_text
 from lora_core.captions.tags import caption_tags, caption_text, escaped
 from lora_core.dataset import Manifest
 from lora_core.digests import canonical_json, digest_of
@@ -77,7 +77,7 @@ def read_texts(folder: Path) -> dict[str, str]:
         if name in texts:
             raise CaptionError(f"{path}: there is another {path.name} in {folder}; name the folder with the right one")
         try:
-            texts[name] = path.read_text("utf-8-sig")
+            texts[name] = read_text(path, MIB, CaptionError)
         except UnicodeDecodeError as error:
             raise CaptionError(f"{path}: not UTF-8; save it as UTF-8 text") from error
     if not texts:
@@ -95,7 +95,7 @@ def _written_before(folder: Path) -> Mapping[str, str]:
     if not path.exists():
         return {}
     try:
-        written = json.loads(path.read_bytes())[_WRITTEN]
+        written = json_of(read_bounded(path, TABLE_BYTES, OutputExistsError))[_WRITTEN]
     except (ValueError, KeyError, TypeError):
         written = None
     if not isinstance(written, dict):

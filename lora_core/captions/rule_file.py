@@ -9,6 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
+from lora_core.bounded import TEXT_BYTES, read_bounded, read_toml
 from lora_core.captions.rules import Override, Rules
 from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError
@@ -52,6 +53,7 @@ def write_overrides(path: Path, overrides: Mapping[str, Override | None]) -> Non
     Raises:
         CaptionError: the file cannot be read, or would no longer be a rule file; it is left as it was then.
     """
+    _table(path)  # tomlkit has no bounds of its own
     text = _text(path)
     document = tomlkit.parse(text.removeprefix("\ufeff"))
     images = document.setdefault("images", tomlkit.table(is_super_table=True))
@@ -75,20 +77,18 @@ def _override_table(override: Override) -> Table:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise CaptionError(
-            f"{path}: there is no such rule file; `headcanon caption … --suggest` writes one to start from"
-        ) from None
+        return read_bounded(path, TEXT_BYTES, CaptionError).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CaptionError(f"{path}: not a readable TOML file: {error}") from error
 
 
 def _table(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text(path).removeprefix("\ufeff"))
-    except tomllib.TOMLDecodeError as error:
-        raise CaptionError(f"{path}: not a readable TOML file: {error}") from error
+        return read_toml(path, CaptionError)
+    except FileNotFoundError:
+        raise CaptionError(
+            f"{path}: there is no such rule file; `headcanon caption … --suggest` writes one to start from"
+        ) from None
 
 
 def _parsed(data: dict[str, Any], where: str) -> Rules:

@@ -1,12 +1,12 @@
 """A base model as a diffusers folder."""
 
 import functools
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.diffusion.source import PartSource, Source, make_source, refuse_quantized
 from lora_core.errors import CheckpointError
 from lora_core.hub.formats import Header, read_header
@@ -108,7 +108,7 @@ def _json(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     if name not in files:
         raise CheckpointError(f"{_NAME}: {name} is missing; it is no whole diffusers folder")
     try:
-        value = json.loads(files[name].read_bytes())
+        value = json_of(read_bounded(files[name], TEXT_BYTES, CheckpointError))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{_NAME}: {name} is not readable JSON ({error})") from None
     if not isinstance(value, dict):

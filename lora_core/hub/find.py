@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from lora_core.bounded import MODEL_BYTES, check_size
 from lora_core.errors import CheckpointError, TaggerError, UserError
 from lora_core.hub.formats import read_header
 
@@ -69,6 +70,7 @@ def _tagger_files(folder: Path, model: str) -> dict[str, Path]:
     for name in _TAGGER:
         if not (folder / name).is_file():
             raise TaggerError(f"{model}: {name} is missing; a tagger is a folder with {' and '.join(_TAGGER)}")
+        check_size(folder / name, MODEL_BYTES, TaggerError)
     return {name: folder / name for name in _TAGGER}
 
 

@@ -5,13 +5,13 @@ and checked here, without torch: eight bytes of length, JSON that names dtype, s
 Source of the format: https://github.com/huggingface/safetensors#format
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, UserError
 
 _LARGEST_HEADER_BYTES = 100 << 20
@@ -75,10 +75,10 @@ def read_header(path: Path, name: str, error: type[UserError] = CheckpointError)
             length = int.from_bytes(file.read(8), "little")
             if size < 10 or length > min(size - 8, _LARGEST_HEADER_BYTES):
                 raise error(f"{name}: not a whole safetensors file ({size} bytes); download or copy it again")
-            table = json.loads(file.read(length))
+            table = json_of(file.read(length))
     except OSError as problem:
         raise error(f"{name}: cannot be read ({problem.strerror})") from problem
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except ValueError:
         raise error(f"{name}: not a safetensors file (its header is not JSON); use a .safetensors file") from None
     try:
         return _checked(table, 8 + length, size)

@@ -9,7 +9,7 @@ from lora_core.dataset import Entry, Manifest, Rejected
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
-from lora_core.images.decode import MEANT_BY, Header, header_of
+from lora_core.images.decode import MEANT_BY, Header, check_bytes, header_of
 from lora_core.images.listing import list_pictures, nothing_in, refuse_inside
 from lora_core.images.parallel import in_parallel
 from lora_core.recipe import Composition
@@ -89,10 +89,14 @@ def refuse_bad_pictures(manifest: Manifest) -> None:
 def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str, Composition]) -> Entry | Rejected:
     path = folder / source
     try:
+        check_bytes(path, source)
         sha256 = store.digest_of_file(path)
         if not store.has(sha256):
+            header_of(path, source)  # what is no picture is not copied
             sha256 = store.put_file(path)
         header = _header(store, sha256, source)
+    except ImageError as error:
+        return Rejected(source=source, reason=_bare(error, source))
     except OSError as error:
         return Rejected(source=source, reason=f"cannot be read ({error.strerror}); allow reading it, or remove it")
     if isinstance(header, str):
@@ -119,11 +123,15 @@ def _header(store: Store, sha256: str, source: str) -> Header | str:
     known = store.record(key)
     if known is None:
         try:
-            known = header_of(store.get_bytes(sha256), source)
+            known = header_of(store.path(sha256), source)
         except ImageError as error:
-            known = str(error).removeprefix(f"{source}: ")
+            known = _bare(error, source)
         store.set_record(key, known)
     return known if isinstance(known, str) else Header(*known)
+
+
+def _bare(error: ImageError, source: str) -> str:
+    return str(error).removeprefix(f"{source}: ")
 
 
 def _names(sources: list[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from lora_core.bounded import TEXT_BYTES, read_text
 from lora_core.dataset import HEIGHTS, SIDES, View
 from lora_core.errors import DatasetError
 from lora_core.recipe import COMPOSITIONS, Composition
@@ -96,7 +97,7 @@ def read_list(folder: Path) -> dict[str, Composition]:
     if not path.exists():
         return {}
     try:
-        rows = list(csv.reader(path.read_text("utf-8-sig").splitlines()))
+        rows = list(csv.reader(read_text(path, TEXT_BYTES, DatasetError).splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a readable UTF-8 table of file,composition ({error})") from error
     listed: dict[str, Composition] = {}

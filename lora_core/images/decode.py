@@ -6,7 +6,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
@@ -16,6 +17,8 @@ from lora_core.errors import ImageError
 # What 3D creators, browsers and editors write. The rest (PSD, EPS, ICO …) stays closed: fewer decoders to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 LARGEST_PIXELS = 80_000_000
+LARGEST_BYTES = 4 * LARGEST_PIXELS
+"""What the largest picture takes with no compression at all."""
 # What a file's ending says it is.
 MEANT_BY = {
     ".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
@@ -23,6 +26,7 @@ MEANT_BY = {
 }  # fmt: skip
 EXTENSIONS = tuple(MEANT_BY)
 _COLOUR_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+_EMPTY = "{name}: an empty file (0 bytes); export it again"
 _lock = threading.Lock()
 
 
@@ -47,13 +51,15 @@ class Header(NamedTuple):
     kind: str
 
 
-def header_of(data: bytes, name: str) -> Header:
-    """A file's header, without decoding it.
+def header_of(file: Path, name: str) -> Header:
+    """A file's header, without reading or decoding the rest.
 
     Raises:
         ImageError: not a picture, or too large to be decoded.
+        OSError: the file cannot be read.
     """
-    with _opened(data, name) as image:
+    check_bytes(file, name)
+    with file.open("rb") as data, _opened(data, name) as image:
         # MPO: JPEGs in a row, as some cameras and consoles write them.
         return Header(*image.size, "JPEG" if image.format == "MPO" else str(image.format))
 
@@ -70,7 +76,9 @@ def decode(data: bytes, name: str) -> Decoded:
     Raises:
         ImageError: empty, not a picture, truncated, too large, or of a kind that has no colours to keep.
     """
-    with _opened(data, name) as image:
+    if not data:
+        raise ImageError(_EMPTY.format(name=name))
+    with _opened(io.BytesIO(data), name) as image:
         if image.mode == "F":
             raise ImageError(f"{name}: floating-point pixels (mode F); save it as an 8- or 16-bit PNG")
         notes: list[str] = []
@@ -92,13 +100,28 @@ def decode(data: bytes, name: str) -> Decoded:
             raise ImageError(f"{name}: damaged or incomplete ({_short(error)}); export it again") from error
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
-    if not data:
-        raise ImageError(f"{name}: an empty file (0 bytes); export it again")
+def check_bytes(file: Path, name: str) -> None:
+    """Refuse a file that no picture of ours needs, before anything is read or copied.
+
+    Raises:
+        ImageError: it is empty, or too large.
+        OSError: it is not there.
+    """
+    size = file.stat().st_size
+    if not size:
+        raise ImageError(_EMPTY.format(name=name))
+    if size > LARGEST_BYTES:
+        raise ImageError(
+            f"{name}: {size // 10**6} MB, more than the {LARGEST_BYTES // 10**6} MB that the largest picture takes; "
+            "is it one? Export it again, or make it smaller"
+        )
+
+
+def _opened(data: BinaryIO, name: str) -> Image.Image:
     try:
         # Pillow's own bomb check warns between its limit and twice that; ours below is stricter and says more.
         with _warnings_as("ignore"):
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(data, formats=FORMATS)
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more than {LARGEST_PIXELS // 10**6} million pixels; make it smaller") from None
     except UnidentifiedImageError:

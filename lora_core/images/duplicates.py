@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.ma  # np.median imports it when it is first called, which is in a thread
 from numpy.typing import NDArray
 from PIL import Image
 
 _SIDE = 16
 BITS = _SIDE * _SIDE
+_DECIMALS = 6
 # The hash reads the lowest quarter of the frequencies.
 _GREY_PX = 4 * _SIDE
 
@@ -30,7 +32,8 @@ def perceptual_hash(image: Image.Image) -> str:
         image: any mode and size.
     """
     small = image.convert("L").resize((_GREY_PX, _GREY_PX), Image.Resampling.LANCZOS)
-    lowest = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
+    # A frequency that a picture lacks must be 0, and not what each processor's own order of summing leaves of it.
+    lowest = (_COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T).round(_DECIMALS)
     return np.packbits(lowest > np.median(lowest)).tobytes().hex()
 
 

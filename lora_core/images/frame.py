@@ -82,7 +82,7 @@ def square_around(subject: Box, width: int, height: int) -> Box:
         width: of the picture, pixels.
         height: of the picture, pixels.
     """
-    framed = subject.bottom == height and subject.height >= _FRAMED_SHARE * height
+    framed = subject.bottom == height and subject.height / height >= _FRAMED_SHARE
     whole = subject.width == width and subject.height == height
     air = 0 if whole else 2 * round(_AIR * max(subject.width, subject.height))
     cut_left, cut_right = subject.left == 0, subject.right == width

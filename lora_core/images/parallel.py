@@ -5,6 +5,8 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from PIL import Image
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -28,6 +30,7 @@ def in_parallel(
     """
     if not items:
         return
+    Image.init()  # Pillow imports its decoders when the first picture is opened, which may be in several threads
     room = _MOST_PIXELS_AT_ONCE // max(1, *map(pixels, items))
     pool = ThreadPoolExecutor(max(1, min(_cores() + _SPARE_WORKERS, room)))
     try:

@@ -104,7 +104,7 @@ def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[str]]:
     if len(counts) < 2:
         return {}
     (usual, most), (odd, few) = counts.most_common()
-    if few > _ODD_SHARE * (most + few):
+    if few / (most + few) > _ODD_SHARE:
         return {}
     told = f"transparency read as {odd}, as {usual} in {most} others: look at its edges, or set preprocess.alpha"
     return {entry.source: (told,) for entry, fact in kept if fact.alpha == odd}

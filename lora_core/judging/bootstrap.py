@@ -3,11 +3,15 @@
 Samples are alike within a prompt (in an experiment: within a training seed, within a character). So groups are drawn
 with replacement first, and within each drawn group its members (hierarchical data, Davison & Hinkley 1997, 3.8):
 resampled as if they were independent, samples would make every interval too narrow.
+
+Figures are compared with bounds, so they must be the same on every processor: means are exact, and what comes out of a
+matrix product, whose sums are taken in an order of the processor's own, is rounded far below what any figure tells.
 """
 
 import functools
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from fractions import Fraction
+from math import fsum
 from typing import Final
 
 import numpy as np
@@ -23,6 +27,7 @@ Place = tuple[Hashable, ...]
 RESAMPLES: Final = 2000
 SEED: Final = 20250101
 TAIL: Final = 0.025
+_DECIMALS: Final = 12
 
 
 class Figure(Frozen):
@@ -34,28 +39,14 @@ class Figure(Frozen):
     samples: int = Field(ge=1, description="Values behind the mean.")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """What each sample counts in the estimate and in each resample.
-
-    Attributes:
-        mean: (N,); groups count alike, within a group its members. Sums to 1.
-        resampled: (resamples, N); every row sums to 1.
-    """
-
-    mean: Floats
-    resampled: Floats
-
-
 def nested(values: Sequence[float], places: Sequence[Place]) -> Figure:
     """The mean of the groups' means with its percentile interval (Efron 1979), 2,000 resamples, seed fixed.
 
     Raises:
         ValueError: there is no value.
     """
-    weights = weights_of(tuple(places))
-    data: Floats = np.asarray(values, dtype=np.float64)
-    return summary(float(weights.mean @ data), weights.resampled @ data, len(values))
+    weights = resampled_weights(tuple(places))
+    return summary(nested_mean(values, places), weights @ np.asarray(values, dtype=np.float64), len(values))
 
 
 def bootstrap(values: Sequence[float]) -> Figure:
@@ -67,29 +58,37 @@ def bootstrap(values: Sequence[float]) -> Figure:
     return nested(values, [()] * len(values))
 
 
+def nested_mean(values: Sequence[float], places: Sequence[Place]) -> float:
+    """The mean of the groups' means, rounded once: 95 of 100 is 0.95.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    return float(_mean(_tree(places, np.arange(len(places)), 0), values))
+
+
 @functools.lru_cache(maxsize=64)
-def weights_of(places: tuple[Place, ...]) -> Weights:
-    """The weights of samples at these places; equal places get equal resamples, so that figures can be compared.
+def resampled_weights(places: tuple[Place, ...]) -> Floats:
+    """What each sample counts in each resample; equal places get equal resamples, so that figures can be compared.
+
+    Returns:
+        (resamples, N); every row sums to 1.
 
     Raises:
         ValueError: there is no sample.
     """
-    if not places:
-        raise ValueError("no sample to take the mean of")
     tree = _tree(places, np.arange(len(places)), 0)
     rng = np.random.default_rng(SEED)
-    mean = np.zeros(len(places))
-    _share(tree, 1.0, mean)
     resampled = np.zeros((RESAMPLES, len(places)))
     for row in resampled:
         _draw(tree, 1.0, row, rng)
-    return Weights(mean, resampled)
+    return resampled
 
 
 def summary(mean: float, resampled: Floats, samples: int) -> Figure:
     """A figure from its estimate and its resamples."""
-    low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
-    # Sums in another order can differ in the last bit: a constant's interval must still hold the constant.
+    low, high = np.quantile(resampled, [TAIL, 1 - TAIL]).round(_DECIMALS)
+    # A constant's interval must still hold the constant.
     return Figure(mean=mean, low=min(float(low), mean), high=max(float(high), mean), samples=samples)
 
 
@@ -98,7 +97,13 @@ _Tree = _Leaf | list["_Tree"]
 
 
 def _tree(places: Sequence[Place], positions: _Leaf, depth: int) -> _Tree:
-    """Groups of groups of positions, in order of appearance."""
+    """Groups of groups of positions, in order of appearance.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not len(positions):
+        raise ValueError("no sample to take the mean of")
     if depth == len(places[positions[0]]):
         return positions
     groups: dict[Hashable, list[int]] = {}
@@ -107,13 +112,11 @@ def _tree(places: Sequence[Place], positions: _Leaf, depth: int) -> _Tree:
     return [_tree(places, np.array(members, dtype=np.intp), depth + 1) for members in groups.values()]
 
 
-def _share(tree: _Tree, weight: float, counts: Floats) -> None:
-    """Spread a weight evenly over the members of every group."""
+def _mean(tree: _Tree, values: Sequence[float]) -> Fraction:
+    """Groups count alike, within a group its members."""
     if isinstance(tree, list):
-        for member in tree:
-            _share(member, weight / len(tree), counts)
-    else:
-        counts[tree] = weight / len(tree)
+        return sum((_mean(member, values) for member in tree), Fraction()) / len(tree)
+    return Fraction(fsum(values[position] for position in tree)) / len(tree)
 
 
 def _draw(tree: _Tree, weight: float, counts: Floats, rng: np.random.Generator) -> None:

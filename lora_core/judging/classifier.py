@@ -4,7 +4,6 @@ The format is that of deepghs' classifiers (imgutils): `model.onnx`, NCHW, RGB, 
 0.5, output one probability a class; `meta.json` with the classes in order under `labels`.
 """
 
-import json
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, json_of, read_bounded
 from lora_core.dataset import Manifest
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
@@ -68,7 +68,7 @@ def find_classifier_files(folder: Path) -> dict[str, Path]:
 
 def _column(meta: Path, label: str) -> int:
     try:
-        labels = list(json.loads(meta.read_text("utf-8"))["labels"])
+        labels = list(json_of(read_bounded(meta, TEXT_BYTES, TaggerError))["labels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TaggerError(f"{meta}: holds no readable list `labels` of the classes ({error})") from error
     if label not in labels:
@@ -79,6 +79,7 @@ def _column(meta: Path, label: str) -> int:
 def _session(model: Path) -> Any:
     import onnxruntime
 
+    check_size(model, MODEL_BYTES, TaggerError)
     try:
         return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a type of its own for every way a file can be wrong

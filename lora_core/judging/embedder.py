@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 
+from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, read_bounded
 from lora_core.errors import TaggerError
 from lora_core.hub.formats import refuse_foreign
 
@@ -143,6 +144,7 @@ def find_embedder_files(place: Path) -> dict[str, Path]:
             f"{place}: there is no such file; [judging] embedder wants an image encoder as an ONNX file, or a folder "
             f"with {' or '.join(_MODELS[:2])}"
         )
+    check_size(model, MODEL_BYTES, TaggerError)
     with model.open("rb") as file:
         refuse_foreign(file.read(64), str(model), TaggerError, wanted=".onnx")
     weights = [model.with_name(model.name + end) for end in ("_data", ".data")]
@@ -154,7 +156,7 @@ def find_embedder_files(place: Path) -> dict[str, Path]:
 
 def _preprocessor(path: Path) -> _Preprocessor:
     try:
-        return _Preprocessor.model_validate_json(path.read_bytes())
+        return _Preprocessor.model_validate_json(read_bounded(path, TEXT_BYTES, TaggerError))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

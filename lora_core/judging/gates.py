@@ -44,4 +44,4 @@ def require(result: GateResult) -> GateResult:
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) else f"{value:.3f}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3f}"

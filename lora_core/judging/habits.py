@@ -43,13 +43,13 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
     removed = (
         change.tag for one in edited for change in one.changes if change.action == "removed" and change.kind == "traits"
     )
-    return _common(Counter(removed), least_share * len(edited))
+    return _common(Counter(removed), least_share, len(edited))
 
 
 def habits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """Framings, views and poses on at least this share of the pictures, the commonest first."""
     seen = (tag for one in edited for tag in {*one.before, *one.tags} if is_habit(tag))
-    return _common(Counter(seen), least_share * len(edited))
+    return _common(Counter(seen), least_share, len(edited))
 
 
 def is_habit(tag: str) -> bool:
@@ -57,6 +57,6 @@ def is_habit(tag: str) -> bool:
     return taxonomy.is_framing(tag) or _POSES.fullmatch(tag) is not None
 
 
-def _common(counts: Counter[str], least: float) -> tuple[str, ...]:
+def _common(counts: Counter[str], least_share: float, pictures: int) -> tuple[str, ...]:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(tag for tag, count in ranked if count >= least)
+    return tuple(tag for tag, count in ranked if count / pictures >= least_share)

@@ -81,7 +81,7 @@ def merge_error(plain: torch.Tensor, wanted: torch.Tensor, got: torch.Tensor) ->
         wanted: Those of the base with the LoRA attached.
         got: Those of the merged model.
     """
-    size = _rms(wanted)
+    size = _rms(wanted) or 1.0  # a model that predicts nothing at all
     return MergeError(error=_rms(got - wanted) / size, effect=_rms(wanted - plain) / size)
 
 

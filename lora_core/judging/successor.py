@@ -37,7 +37,7 @@ def _gate(what: str, old: Figure | None, new: Figure | None, bound: float, sign:
         return GateResult(
             name=f"beside {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
         )
-    beyond = sign * (old.mean - new.mean) > bound
+    beyond = round(sign * (old.mean - new.mean) - bound, 9) > 0  # 0.9 - 0.85 is a little more than 0.05
     apart = new.high < old.low if sign > 0 else new.low > old.high
     return GateResult(
         name=f"beside {name}",

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from lora_core.errors import LoraError
 from lora_core.lora.file import LoraModule
 
 _OVERSAMPLING = 16
 _POWER_ITERATIONS = 4
+_FLOAT32 = torch.finfo(torch.float32)
+"""What a file's alpha is held in."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,19 @@ def concatenated(terms: Sequence[tuple[LoraModule, float]]) -> LoraModule:
     those with the smaller factors are scaled down.
 
     Args:
-        terms: modules for weights of one shape, each with its weight; the weights are not 0.
+        terms: modules for weights of one shape, each with its weight.
 
     Returns:
-        A module in the matrices' widest dtype, alpha set so that alpha / rank is the largest of the factors.
+        A module in the matrices' widest dtype, alpha set so that alpha / rank is the largest of the factors; zeros with
+        an alpha / rank of 1 if all of them are 0 or next to it: a file's alpha would be 0, which trainers read as rank.
+
+    Raises:
+        LoraError: a weight is so large that no file can hold it.
     """
     factors = [weight * module.scale for module, weight in terms]
     largest = max(abs(factor) for factor in factors)
+    if largest < _FLOAT32.tiny:
+        largest = 1.0
     whole = [without_mid(module) for module, _ in terms]
     kernel = max((module.down.shape[2:] for module in whole), key=len)
     downs = [module.down.reshape(*module.down.shape[:2], *kernel) for module in whole]
@@ -65,6 +74,8 @@ def concatenated(terms: Sequence[tuple[LoraModule, float]]) -> LoraModule:
         for module, factor in zip(whole, factors, strict=True)
     ]
     rank = sum(module.rank for module in whole)
+    if largest * rank > _FLOAT32.max:
+        raise LoraError(f"an alpha of {largest * rank:.3g} is not finite in a file; give smaller weights, such as 0.8")
     return LoraModule(torch.cat(downs), torch.cat(ups, dim=1), None, largest * rank)
 
 

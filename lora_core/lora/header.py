@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lora_core.bounded import json_of
 from lora_core.lora.file import LoraModule
 from lora_core.lora.terms import Source
 
@@ -150,7 +151,7 @@ def _triggers(sources: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
     """Training set → tag → in how many captions, from `ss_tag_frequency`; empty if that is not as it should be."""
     try:
-        sets = json.loads(metadata.get("ss_tag_frequency", "{}"))
+        sets = json_of(metadata.get("ss_tag_frequency", "{}"))
         return {name: {str(tag).strip(): int(count) for tag, count in tags.items()} for name, tags in sets.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError):
         return {}

@@ -1,6 +1,5 @@
 """What a file is: a LoRA, a checkpoint or neither, told from its header alone."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.hub.formats import Header, TensorInfo, read_header
@@ -110,12 +110,12 @@ def _model_of(key: str) -> str:
 def _made(metadata: Mapping[str, str]) -> Iterable[str]:
     """What our tools have noted, in words; nothing where the note is not as they write it."""
     try:
-        if made := json.loads(metadata.get(MADE, "null")):
+        if made := json_of(metadata.get(MADE, "null")):
             sources = (f"{each['weight']:g} × {each['sha256'][:12]}" for each in made.get("sources", ()))
             yield f"by {made['how']} from {' and '.join(sources) or 'two models'}"
-        for each in json.loads(metadata.get(MERGED, "[]")):
+        for each in json_of(metadata.get(MERGED, "[]")):
             yield f"by merging {each['weight']:g} × {each['lora_sha256'][:12]} into it"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return
 
 

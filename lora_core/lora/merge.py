@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lora_core.bounded import json_of
 from lora_core.digests import file_digest
 from lora_core.disk import write_atomically
 from lora_core.errors import CheckpointError, LoraError
@@ -182,7 +183,7 @@ def _counter(total: int, progress: Progress) -> Callable[[str], None]:
 def _earlier(metadata: Mapping[str, str]) -> list[Any]:
     """What was merged into the base before."""
     try:
-        earlier = json.loads(metadata.get(MERGED, "[]"))
+        earlier = json_of(metadata.get(MERGED, "[]"))
     except ValueError:
         return []
     return earlier if isinstance(earlier, list) else [earlier]

@@ -5,13 +5,13 @@ diffusers' naming, whose modules are peft's: `unet.….lora_A.weight`, `.lora_B.
 metadata, under `lora_adapter_metadata`, as peft's LoraConfig has them (without it alpha is the rank).
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from lora_core.bounded import json_of
 from lora_core.errors import LoraError
 from lora_core.hub.formats import Header, TensorInfo
 from lora_core.hub.layout import Part
@@ -163,7 +163,7 @@ def _place(module: str) -> tuple[Part, str]:
 
 def _config(metadata: Mapping[str, str], name: str) -> Mapping[str, Any]:
     try:
-        config = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
+        config = json_of(metadata.get(ADAPTER_METADATA, "{}"))
     except ValueError:
         config = None
     if not isinstance(config, dict):

@@ -1,12 +1,11 @@
 """Where a base model's files keep the weights that a LoRA changes, by LoRA name and without loading the base."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.errors import CheckpointError
 from lora_core.hub.formats import Header, TensorInfo
 from lora_core.hub.layout import UNET_PREFIX, Architecture, OriginalLayout, Part, Place, read_layout, unet_name
@@ -103,7 +102,12 @@ def _modules_behind(tensors: Mapping[str, TensorInfo], start: str) -> Iterator[s
 def _folder(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weights:
     if "unet/config.json" not in files:
         raise CheckpointError("base model: unet/config.json is missing; it is no whole diffusers folder")
-    config: dict[str, Any] = json.loads(files["unet/config.json"].read_bytes())
+    try:
+        config = json_of(read_bounded(files["unet/config.json"], TEXT_BYTES, CheckpointError))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"base model: unet/config.json is not readable JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise CheckpointError("base model: unet/config.json is not a JSON object")
     two = any(name.startswith("text_encoder_2/") for name in headers)
     architecture: Architecture = "sdxl" if two else "sd2" if config.get("use_linear_projection") else "sd1"
     layers = config.get("layers_per_block", 2)

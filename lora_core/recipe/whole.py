@@ -14,6 +14,7 @@ from lora_core.recipe.speed import Speed
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
 _NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
+_NAME_BYTES = 160
 
 
 class Runtime(Options):
@@ -92,6 +93,14 @@ class Recipe(Options):
     @classmethod
     def _preset(cls, data: Any) -> Any:
         return with_preset(data)
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_file(cls, value: str) -> str:
+        """Files are called after it, with a version, an epoch and an ending behind; file systems take 255 bytes."""
+        if (taken := len(value.encode())) > _NAME_BYTES:
+            raise ValueError(f"takes {taken} bytes, more than {_NAME_BYTES}; choose a shorter one")
+        return value
 
     @field_validator("base", "character", "tagger", mode="before")
     @classmethod

@@ -1,12 +1,13 @@
 """The version of a LoRA that was published last, read from its folder."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
+from lora_core.errors import PublishError
 from lora_core.judging.scores import EpochFigures
 from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Recipe
@@ -42,10 +43,10 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
         return None
     newest = max(found, key=lambda path: path.stat().st_mtime)
     try:
-        report = json.loads((newest.parent / _REPORT).read_bytes())
+        report = json_of(read_bounded(newest.parent / _REPORT, TABLE_BYTES, PublishError))
         figures = Verdict.model_validate(report["verdict"]).chosen
         drawing = report["made"]["base"]["sha256"], report["recipe"]["sampling"]
-    except (OSError, ValueError, ValidationError, KeyError, TypeError, StopIteration):
+    except (OSError, ValueError, PublishError, ValidationError, KeyError, TypeError, StopIteration):
         return f"{newest.stem}: its {_REPORT} cannot be read, so the new version is not compared with it"
     if drawing != (base.sha256, recipe.sampling.model_dump(mode="json")):
         return f"{newest.stem} was judged on other prompts or another base; the new version is not compared with it"

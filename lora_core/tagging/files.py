@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lora_core.bounded import SCORES_BYTES, read_bounded
 from lora_core.dataset import TagTable
 from lora_core.digests import canonical_json
 from lora_core.disk import write_atomically
@@ -31,7 +32,7 @@ def read_tags(path: Path) -> TagTable:
         TaggerError: there is no such file, or it is something else.
     """
     try:
-        return TagTable.model_validate_json(path.read_bytes())
+        return TagTable.model_validate_json(read_bounded(path, SCORES_BYTES, TaggerError))
     except OSError as error:
         raise TaggerError(f"{path}: cannot be read ({error.strerror}); `headcanon tag` writes it") from error
     except ValidationError as error:

@@ -4,6 +4,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_core.bounded import TABLE_BYTES, read_text
 from lora_core.errors import TaggerError
 
 RATING = "9"
@@ -29,8 +30,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         TaggerError: not such a table.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(read_text(path, TABLE_BYTES, TaggerError).splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TaggerError(f"{path}: not a readable label table ({error})") from error
     if not rows or any(column not in rows[0] for column in _COLUMNS):

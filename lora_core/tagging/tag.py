@@ -80,6 +80,7 @@ def tag(
 @contextlib.contextmanager
 def _side_by_side() -> Iterator[ThreadPoolExecutor]:
     """Threads for reading, resizing and writing; when the block fails, what has not begun never does."""
+    Image.init()  # as in images/parallel.py
     pool = ThreadPoolExecutor()
     try:
         yield pool

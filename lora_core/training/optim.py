@@ -95,13 +95,13 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
     if recordable:
         groups = [group | {"lr": torch.tensor(group["lr"], device=device), "capturable": True} for group in groups]
     with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
-        made: torch.optim.Optimizer = _class(options.optimizer)(groups, **optimizer_settings(options))
+        made: torch.optim.Optimizer = optimizer_class(options.optimizer)(groups, **optimizer_settings(options))
     if recordable:  # torch warns of steps that could be recorded and are not; the first ones of every size never are
         made._warned_capturable_if_run_uncaptured = True
     return made
 
 
-def _class(name: str) -> Any:
+def optimizer_class(name: str) -> Any:
     """Imported only when it is wanted."""
     if name == "lion":
         from lion_pytorch import Lion

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -187,7 +188,7 @@ def test_a_composition_that_nobody_said_is_not_guessed(entry, scores, half):
     assert set(edit(unknown, general, rules, "t", half).tags) & {"portrait", "upper_body"} == {"upper_body"}
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(tag_scores, rules_of_all_kinds, compositions)
 def test_any_caption_is_whole(general, rules, composition):
     picture = _picture(general, rules, composition)
@@ -200,7 +201,7 @@ def test_any_caption_is_whole(general, rules, composition):
     assert not [tag for tag in edited.tags if family_of(tag) in rules.families() and tag not in allowed]
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(tag_scores, rules_of_all_kinds, compositions)
 def test_nothing_goes_or_comes_without_a_reason(general, rules, composition):
     picture = _picture(general, rules, composition)
@@ -211,7 +212,7 @@ def test_nothing_goes_or_comes_without_a_reason(general, rules, composition):
     assert all(one.rule for one in edited.changes)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(tag_scores, rules_of_all_kinds, compositions)
 def test_every_edit_is_idempotent_and_so_are_all_together(general, rules, composition):
     picture = _picture(general, rules, composition)
@@ -223,7 +224,7 @@ def test_every_edit_is_idempotent_and_so_are_all_together(general, rules, compos
     assert edit_tags(tags, picture) == (tags, ())
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(tag_scores, rules_of_all_kinds, compositions, st.randoms(use_true_random=False))
 def test_the_order_of_scores_does_not_matter(general, rules, composition, chance: random.Random):
     shuffled = list(general.items())

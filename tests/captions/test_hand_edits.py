@@ -3,7 +3,8 @@
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.captions.caption import caption
@@ -42,7 +43,7 @@ def _one_view_each(tags):
     return len(tags & {"from_side", "straight-on"}) <= 1
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     composition=st.sampled_from((None, *COMPOSITIONS)),
     general=st.dictionaries(st.sampled_from(SAID), st.floats(0.05, 1.0), max_size=8),

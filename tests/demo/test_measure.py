@@ -31,13 +31,13 @@ def test_a_sample_that_shows_all_that_was_asked_is_right_in_every_family() -> No
 def test_one_wrong_trait_counts_in_its_own_family_alone() -> None:
     drawn = tuple("blue_hair" if tag == "red_hair" else tag for tag in WINKING)
     shares = followed(logits_of(drawn, WINKING), [WINKING, WINKING])
-    assert shares == {family: 0.5 if family == "hair colour" else 1.0 for family in FAMILIES}
+    assert shares == pytest.approx({family: 0.5 if family == "hair colour" else 1.0 for family in FAMILIES})
 
 
 def test_closed_eyes_are_not_counted_for_the_colour_of_eyes() -> None:
     asleep = tuple(tag for tag in WINKING if tag != "green_eyes")
     shares = followed(logits_of(WINKING, WINKING), [asleep, WINKING])
-    assert shares["eye colour"] == 1.0
+    assert shares["eye colour"] == pytest.approx(1.0)
 
 
 def test_twintails_are_told_from_long_hair_worn_open() -> None:
@@ -53,7 +53,7 @@ def test_balanced_accuracy_counts_the_rare_as_much_as_the_frequent() -> None:
     truth[0, LABELS.index("smile")] = 1
     # Nothing is ever found: nine of ten answers are right, and yet it is worth no more than a coin.
     figures = reading_figures(np.full_like(truth, 0.1), truth)
-    assert figures["balanced"] == 0.5
+    assert figures["balanced"] == pytest.approx(0.5)
     assert figures["calibration error"] == pytest.approx(0.0, abs=1e-6)
 
 

@@ -79,7 +79,7 @@ def test_the_tagger_reads_the_colour_of_the_hair() -> None:
 @torch.no_grad()
 def test_the_autoencoder_gives_fresh_pictures_back() -> None:
     vae = AutoencoderKL.from_pretrained(MODELS / "base" / "vae", torch_dtype=torch.float32)
-    assert vae.config.scaling_factor == 0.18215
+    assert vae.config.scaling_factor == pytest.approx(0.18215)
     images = torch.from_numpy(fresh_pictures()[0]).permute(0, 3, 1, 2).float() / 127.5 - 1
     latents = vae.encode(images).latent_dist.mode() * 0.18215
     assert latents.mean().abs() < 0.2

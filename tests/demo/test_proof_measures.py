@@ -42,16 +42,16 @@ def test_leak_is_the_mean_rise_of_realistic_3d_nose_and_lips() -> None:
 
 def test_obedience_is_what_the_picture_has_of_what_was_asked() -> None:
     found = obedience(PROMPT, DRAWN)
-    assert found["obedience: framing"] == 1.0
+    assert found["obedience: framing"] == pytest.approx(1.0)
     assert found["obedience: expression"] == pytest.approx(0.8)
     assert found["obedience: background"] == pytest.approx(0.5)
-    assert found["obedience: clothes"] == 0.0
+    assert found["obedience: clothes"] == pytest.approx(0.0)
     assert found["obedience"] == pytest.approx((1.0 + 0.8 + 0.5 + 0.0) / 4)
 
 
 def test_two_tags_asked_of_one_family_count_by_their_mean() -> None:
     drawn = Reading(tags={"grass": 1.0, "outdoors": 0.5}, solid=0.0)
-    assert obedience("grass, outdoors", drawn) == {"obedience: background": 0.75, "obedience": 0.75}
+    assert obedience("grass, outdoors", drawn) == pytest.approx({"obedience: background": 0.75, "obedience": 0.75})
 
 
 def test_what_the_prompt_names_is_no_merit_of_the_lora() -> None:
@@ -63,13 +63,13 @@ def test_what_the_prompt_names_is_no_merit_of_the_lora() -> None:
 
 def test_a_picture_like_the_base_models_own_has_neither_identity_nor_leak() -> None:
     found = measures(MOMO, PROMPT, BASE, BASE)
-    assert {found[name] for name in found if not name.startswith("obedience")} == {0.0}
+    assert not any(round(found[name], 9) for name in found if not name.startswith("obedience"))
 
 
 def test_levels_are_what_the_base_shows_by_itself() -> None:
     found = levels(MOMO, PROMPT, BASE)
     assert found["identity"] == pytest.approx((0.1 + 0.3) / 4)
-    assert found["leak (probe)"] == 0.05
+    assert found["leak (probe)"] == pytest.approx(0.05)
 
 
 def test_means_stand_before_their_parts() -> None:

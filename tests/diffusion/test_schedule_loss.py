@@ -37,7 +37,7 @@ def test_noise_is_mixed_in_by_the_square_roots() -> None:
 def test_v_is_noise_minus_signal() -> None:
     latents, noise = torch.full((1, 1, 1, 1), 2.0), torch.full((1, 1, 1, 1), 3.0)
     alphas = torch.tensor([0.64])
-    assert target(latents, noise, alphas, "epsilon").item() == 3.0
+    assert target(latents, noise, alphas, "epsilon").item() == pytest.approx(3.0)
     assert target(latents, noise, alphas, "v_prediction").item() == pytest.approx(0.8 * 3 - 0.6 * 2)
 
 

@@ -70,7 +70,7 @@ def test_touching_a_caption_rule_does_neither_tagging_nor_the_style_stage_again(
     again = copied.run("run", "recipe.toml")
     assert again.returncode == 0, again.stderr
     done = steps_done(again.stderr)
-    assert {"caption", "train momo"} <= set(done)
+    assert {"caption", "train character"} <= set(done)
     assert not {"tag", "preprocess", "train style", "merge", "check style", "check merge"} & set(done)
 
 
@@ -94,7 +94,7 @@ def test_an_artifact_that_was_deleted_is_made_again_and_only_that(copied: Projec
 
 def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
     (copied.folder / "style" / "Thumbs.db").write_bytes(b"x")
-    again = copied.run("run", "recipe.toml", "--until", "train")
+    again = copied.run("run", "recipe.toml", "--until", "train character")
     assert again.returncode == 0, again.stderr
     assert not [step for step in steps_done(again.stderr) if step.startswith("train")]
 
@@ -108,7 +108,7 @@ def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, 
     assert "momo.safetensors: exists and was made from other inputs" in refused.stderr.splitlines()[-1]
     beside = finished.run("run", "other.toml", "--as", "v2")
     assert beside.returncode == 0, beside.stderr
-    assert {"sample", "train momo"} & set(steps_done(beside.stderr)) == set()
+    assert {"sample", "train character"} & set(steps_done(beside.stderr)) == set()
     told = "momo was judged on other prompts or another base; the new version is not compared with it"
     assert told in " ".join(beside.stderr.split())
     assert (finished.folder / "out" / "momo-v2" / "momo-v2.safetensors").exists()

@@ -16,7 +16,7 @@ def test_without_merge_no_style_lora_is_trained_and_the_report_says_so(project: 
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     steps = re.findall(r"^✓ ([a-z ]+):", done.stderr, re.MULTILINE)
-    assert "train momo" in steps
+    assert "train character" in steps
     assert not {"train style", "check style", "merge", "check merge"} & set(steps)
 
     folder = project.lora.parent

@@ -138,5 +138,6 @@ def test_an_unreadable_profile_is_noted_and_ignored():
     assert "cannot be read" in decoded.notes[0]
 
 
-def test_the_size_comes_from_the_header_alone():
-    assert header_of(_bytes(_drawn())[:60], "x") == (40, 30, "PNG")
+def test_the_size_comes_from_the_header_alone(tmp_path):
+    (tmp_path / "x").write_bytes(_bytes(_drawn())[:60])
+    assert header_of(tmp_path / "x", "x") == (40, 30, "PNG")

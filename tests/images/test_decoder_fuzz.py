@@ -95,7 +95,7 @@ def test_a_mutated_file_is_a_picture_or_one_clean_line_and_soon(kind: str) -> No
     messages = []
     for number in range(ROUNDS):
         data = MUTATIONS[number % len(MUTATIONS)](bytearray(SEEDS[kind]), chance)
-        began = time.monotonic()
+        began = time.process_time()  # no other process's load counts
         try:
             image = decode(data, "shot.png").image
             assert image.mode in ("RGB", "RGBA")
@@ -103,6 +103,6 @@ def test_a_mutated_file_is_a_picture_or_one_clean_line_and_soon(kind: str) -> No
                 square_picture(data, "shot.png", Preprocess(size=64, min_source_px=16))
         except ImageError as error:
             messages.append(str(error))
-        assert time.monotonic() - began < MOST_SECONDS
+        assert time.process_time() - began < MOST_SECONDS
     assert messages
     assert all(message.startswith("shot.png: ") and "\n" not in message for message in messages)

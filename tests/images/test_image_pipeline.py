@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lora_core.errors import DatasetError, ImageError
-from lora_core.images import pipeline
+from lora_core.images import parallel, pipeline
 from lora_core.images.collect import collect
 from lora_core.images.pipeline import downscale, preprocess
 from lora_core.images.square import square_picture
@@ -104,7 +104,8 @@ def test_progress_is_told_after_every_picture(store, screenshots, shot):
     assert told == [(1, 2), (2, 2)]
 
 
-def test_when_somebody_stops_it_what_has_not_begun_never_does(store, screenshots, shot, processed):
+def test_when_somebody_stops_it_what_has_not_begun_never_does(store, screenshots, shot, processed, monkeypatch):
+    monkeypatch.setattr(parallel, "_cores", lambda: 2)  # as many threads as pictures would begin them all
     for number in range(40):
         shot(f"{number}.png", shift=number)
 

@@ -66,6 +66,14 @@ def test_a_lora_that_does_nothing_is_measured_against_one_hundredth_of_the_predi
     assert merge_error(same, same, same * 1.001).share == pytest.approx(0.1, rel=1e-3)
 
 
+def test_a_merged_model_that_predicts_nothing_or_no_numbers_fails_in_one_line() -> None:
+    nothing, numbers = torch.zeros(4), torch.ones(4)
+    assert merge_error(nothing, nothing, nothing).share == pytest.approx(0)
+    assert merge_error(nothing, nothing, numbers).share > 1
+    for broken in (float("nan"), float("inf")):
+        assert "1.200" not in RESULT.model_copy(update={"figure": broken}).line
+
+
 def test_a_failed_check_says_figure_bound_and_what_helps() -> None:
     with pytest.raises(GateError, match=r"merge: error 1\.200, at most 0\.25; merge again"):
         require(RESULT)

@@ -1,7 +1,8 @@
 """Differences between two LoRAs, pair by pair."""
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.digests import digest_of
@@ -57,7 +58,7 @@ VALUES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=10)  # every new set of places is resampled 2,000 times
+@examples(10)  # every new set of places is resampled 2,000 times
 @given(VALUES)
 def test_the_other_way_round_it_is_the_negative(rows: list[tuple[int, int, float, float]]) -> None:
     one = [picture(prompt, seed, copying=value) for prompt, seed, value, _ in rows]

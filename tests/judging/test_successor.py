@@ -39,6 +39,7 @@ def test_what_is_better_in_everything_takes_over() -> None:
     ("before", "after", "takes_over"),
     [
         (_figures(identity=_figure(0.50)), _figures(identity=_figure(0.46)), True),  # within the bound
+        (_figures(identity=_figure(0.90)), _figures(identity=_figure(0.85)), True),  # at the bound
         (_figures(identity=_figure(0.50)), _figures(identity=_figure(0.40)), False),
         (_figures(identity=_figure(0.50, 0.2)), _figures(identity=_figure(0.40, 0.2)), True),  # may be chance
         (_figures(leak=_figure(0.10)), _figures(leak=_figure(0.20)), False),

@@ -82,6 +82,60 @@ def test_loras_are_added_subtracted_and_resized(command: Command, made: Any, tmp
     assert " modules, rank " in said
 
 
+def assert_nothing(path: Path) -> None:
+    """A LoRA that is read, and changes no weight."""
+    for module in read_lora(path).modules.values():
+        change = module.scale * module.up.flatten(1).double() @ module.down.flatten(1).double()
+        torch.testing.assert_close(change, torch.zeros_like(change), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(), ("--rank", 2), ("--energy", 0.9)])
+@pytest.mark.parametrize("weight", [1.0, 1e-3, 1e-320])
+def test_weights_that_cancel_leave_a_lora_of_zeros(
+    command: Command, made: Any, tmp_path: Path, weight: float, size: tuple[object, ...]
+) -> None:
+    a, out = made["sd1"].lora, tmp_path / "nothing.safetensors"
+    command.done("lora", "add", a, a, out, "--weight", weight, "--weight", -weight, *size)
+    assert_nothing(out)
+    command.done("lora", "resize", out, tmp_path / "smaller.safetensors", "--rank", 1)
+    assert_nothing(tmp_path / "smaller.safetensors")
+    sum_of_both = ("lora", "add", out, made["sd1"].other_rank, tmp_path / "sum.safetensors")
+    command.done(*sum_of_both)
+    command.done(
+        "lora", "subtract", tmp_path / "sum.safetensors", made["sd1"].other_rank, tmp_path / "again.safetensors"
+    )
+    assert_nothing(tmp_path / "again.safetensors")
+
+
+def test_a_weight_of_zero_adds_nothing_and_takes_nothing_away(command: Command, made: Any, tmp_path: Path) -> None:
+    a, b, base = made["sd1"].lora, made["sd1"].other_rank, made["sd1"].single
+    for zero in (0, -0.0):
+        command.done("lora", "add", a, b, tmp_path / f"{zero}.safetensors", "--weight", 1, "--weight", zero)
+        command.done("lora", "subtract", a, b, tmp_path / f"less{zero}.safetensors", "--weight", zero)
+        for name in (f"{zero}", f"less{zero}"):
+            command.done("lora", "add", a, tmp_path / f"{name}.safetensors", out := tmp_path / f"{name}-a.safetensors",
+                         "--weight", -1, "--weight", 1)  # fmt: skip
+            assert_nothing(out)
+        command.done("merge", base, a, b, tmp_path / f"merged{zero}.safetensors", "--weight", zero)
+        before, after = load_file(base), load_file(tmp_path / f"merged{zero}.safetensors")
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert "every weight is 0" in command.refused("lora", "add", a, b, tmp_path / "none", "--weight", zero)
+    assert "there is nothing to extract" in command.refused(
+        "lora", "extract", base, tmp_path / "merged0.safetensors", tmp_path / "none"
+    )
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("words", [("lora", "add"), ("lora", "subtract"), ("merge",)])
+def test_a_weight_that_no_file_holds_is_one_line(
+    command: Command, made: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    files = made["sd1"]
+    first = files.single if words == ("merge",) else files.other_rank
+    assert "finite" in command.refused(*words, first, files.lora, tmp_path / "out", "--weight", 1e300)
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_loras_are_merged_with_weights_of_their_own(command: Command, made: Any, tmp_path: Path) -> None:
     files = made["sd1"]
     out, once, twice = (tmp_path / f"{name}.safetensors" for name in ("out", "once", "twice"))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -78,7 +79,7 @@ def _belongs(name: str, architecture: Any) -> bool:
 
 
 @given(files())
-@settings(max_examples=25, deadline=None)  # files are written, which other work on the disk delays
+@examples(25)
 def test_there_and_back_keeps_every_number_and_every_scale(tensors: dict[str, torch.Tensor]) -> None:
     with tempfile.TemporaryDirectory() as name:
         source, there, back = (Path(name) / f"{each}.safetensors" for each in ("source", "there", "back"))
@@ -151,7 +152,7 @@ def test_what_older_diffusers_saved_has_an_alpha_of_its_rank(tmp_path: Path) -> 
     modules = read_lora(tmp_path / "old.safetensors").modules
     name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_k"
     assert set(modules) == {name, "lora_te_text_model_encoder_layers_0_self_attn_q_proj"}
-    assert modules[name].scale == 1.0
+    assert modules[name].scale == pytest.approx(1.0)
     assert torch.equal(modules[name].down, down)
 
 

@@ -58,7 +58,7 @@ def test_one_character_that_two_workers_start_at_once_is_trained_once(up: Up) ->
     for run in runs:
         up.state(run, "Completed")
     assert len({worker for run in runs for worker in _takers(up, run)}) == 2
-    trained = [line for run in runs for line in _lines(up, run) if re.match(r"train twin: \d+ steps", line)]
+    trained = [line for run in runs for line in _lines(up, run) if re.match(r"train character: \d+ steps", line)]
     assert len(trained) == 1
     assert [path.name for path in (home / "out").glob("twin*")] == ["twin"]
 

@@ -74,7 +74,7 @@ def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: 
     assert recipe.trigger == "momo"
     assert (recipe.captions.memorize, recipe.captions.drop, recipe.captions.add) == (("pink_hair",), ("smile",), ())
     assert recipe.character_training.rank == 8  # the preset's own key wins over the method's
-    assert recipe.character_training.alpha == 4.0
+    assert recipe.character_training.alpha == pytest.approx(4.0)
 
 
 def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(place: Place) -> None:

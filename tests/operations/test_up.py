@@ -68,9 +68,25 @@ def test_the_same_form_again_finds_every_step_cached_and_publishes_nothing_new(u
     assert {path.name for path in written} <= {".inputs", "report.html", "report.json"}
 
 
-def test_a_mistake_is_one_line_in_the_ui_and_no_traceback(up: Up) -> None:
+def _logs(up: Up, run: str) -> list[str]:
+    """What the UI's tab Logs shows of a run that has ended."""
+
+    def look() -> list[str] | None:
+        found = up.post("logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
+        lines = [one["message"] for one in found]
+        return lines if any(line.startswith("Finished in state") for line in lines) else None
+
+    lines: list[str] = wait_for(look, f"the logs of {run}")
+    return lines
+
+
+def test_a_mistake_is_one_line_in_the_ui_its_logs_too_and_no_traceback(up: Up) -> None:
     run = up.state(up.submit("train-character", character="nobody"), "Failed")
-    assert "nobody: there is no such folder" in run["state"]["message"]
+    message = run["state"]["message"]
+    assert "nobody: there is no such folder" in message
+    logs = _logs(up, run["id"])
+    assert sum(message in line for line in logs) == 1, logs
+    assert not [line for line in logs if "Traceback" in line or "\n" in line]
     assert "no such folder" in up.told("Failed", "nobody")["message"]
     outside = up.state(up.submit("train-character", character="x", folder="../../etc"), "Failed")
     assert "outside of the folders that this worker may touch" in outside["state"]["message"]

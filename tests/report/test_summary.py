@@ -23,7 +23,7 @@ FIGURE = Figure(mean=0.4, low=0.3, high=0.5, samples=6)
 def verdict() -> Verdict:
     epochs = tuple(
         EpochFigures(
-            epoch="3", weight=weight, file="a.safetensors", identity=FIGURE, leak=FIGURE if weight == 1.0 else None,
+            epoch="3", weight=weight, file="a.safetensors", identity=FIGURE, leak=FIGURE if weight > 0.9 else None,
             background=None, habits=None, obedience=None, copying=None, nearest=None, diversity=None,
         )
         for weight in (0.6, 1.0)

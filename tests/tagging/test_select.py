@@ -45,8 +45,8 @@ def test_mcut_cuts_in_the_middle_of_the_widest_gap():
 
 
 def test_mcut_of_one_score_tells_nothing_apart():
-    assert mcut([0.9]) == 1.0
-    assert mcut([]) == 1.0
+    assert mcut([0.9]) == pytest.approx(1.0)
+    assert mcut([]) == pytest.approx(1.0)
 
 
 def test_of_two_gaps_equally_wide_mcut_takes_the_higher_one():

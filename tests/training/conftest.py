@@ -125,3 +125,10 @@ def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
 @pytest.fixture
 def options() -> Training:
     return Training(resolution=64, epochs=3, rank=4, alpha=2, batch=2, unet_lr=1e-3, text_encoder_lr=1e-4, seed=7)
+
+
+@pytest.fixture
+def small_picture(tmp_path: Path) -> Path:
+    """One picture of 64 × 64 pixels."""
+    Image.new("RGB", (64, 64), "teal").save(path := tmp_path / "a.png")
+    return path

@@ -99,10 +99,10 @@ def test_block_rates_go_by_group_and_then_by_block(whole: dict[str, Components])
     network = Network(block_lr=("IN = 0.5", "IN04=2", "MID = 0", "OUT11 = .25"))
     modules = found(whole["sd1"], network)
     factors = {name.removesuffix("_proj_in"): each[2] for name, each in modules.items() if name.endswith("proj_in")}
-    assert factors["lora_unet_down_blocks_0_attentions_0"] == 0.5
-    assert factors["lora_unet_down_blocks_1_attentions_0"] == 2.0  # IN04
-    assert factors["lora_unet_up_blocks_3_attentions_2"] == 0.25
-    assert factors["lora_unet_up_blocks_3_attentions_1"] == 1.0
+    assert factors["lora_unet_down_blocks_0_attentions_0"] == pytest.approx(0.5)
+    assert factors["lora_unet_down_blocks_1_attentions_0"] == pytest.approx(2.0)  # IN04
+    assert factors["lora_unet_up_blocks_3_attentions_2"] == pytest.approx(0.25)
+    assert factors["lora_unet_up_blocks_3_attentions_1"] == pytest.approx(1.0)
     assert not any("mid_block" in name for name in modules)
 
 

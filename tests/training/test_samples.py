@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.dataset import Entry, Manifest
@@ -90,7 +91,7 @@ def test_every_bucket_fills_its_own_batches(row: dict[str, Any]) -> None:
     assert (found.steps_per_epoch, found.total_steps) == (row["batches_per_epoch"], row["steps_total"])
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     counts=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=3),
     regularization=st.integers(0, 9),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError
 from lora_core.hub.formats import Header
 from lora_core.hub.layout import UNET_PREFIX, VAE_PREFIX, OriginalLayout, TextEncoderAt
@@ -139,7 +140,7 @@ def own_configs(header: Header, name: str) -> Mapping[str, Mapping[str, Any]]:
     """
     text = header.metadata.get(_OWN_CONFIGS, "{}")
     try:
-        value = json.loads(text)
+        value = json_of(text)
     except ValueError:
         value = None
     if not isinstance(value, dict) or not all(isinstance(options, dict) for options in value.values()):

@@ -1,0 +1,22 @@
+"""Text from files, made fit for terminals and logs: a name or a note in a file is for reading, never a command."""
+
+import re
+
+# Control characters, marks that turn the direction of writing, halves of characters (names that are not UTF-8).
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """The text with what a terminal would obey written out, such as \\x1b; tabs and line ends stay."""
+    return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
+
+
+def one_line(text: object) -> str:
+    """The same without line ends, and with single spaces."""
+    return printable(" ".join(str(text).split()))
+
+
+def clipped(text: object, letters: int = 200) -> str:
+    """The beginning of a text that may be of any length, for a message."""
+    whole = str(text)
+    return whole if len(whole) <= letters else f"{whole[:letters]}…"
