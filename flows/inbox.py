@@ -14,7 +14,7 @@ from lora_core.digests import canonical_json, digest_of
 from lora_core.disk import write_atomically
 from lora_core.errors import StoreError, UserError
 from lora_core.images.decode import EXTENSIONS
-from lora_core.images.listing import printable
+from lora_core.printable import printable_name
 from lora_core.store import Store
 
 MEMORY = "inbox.json"
@@ -100,7 +100,7 @@ class Inbox:
     def refuse(self, character: str, why: str) -> None:
         """Tell why nothing can be started for a folder, unless that was told; the next look tries again."""
         if self._known.get(character, Known()).refused != why:
-            self._refusing(printable(character.removeprefix(_ODD)), why)
+            self._refusing(printable_name(character.removeprefix(_ODD)), why)
             self._remember(character, refused=why)
 
     def _refuse_odd(self) -> None:
@@ -181,7 +181,7 @@ def _why(folder: Path, error: Exception) -> str:
     """One line about what the folder, or a file in it, does not allow."""
     if isinstance(error, OSError) and error.strerror:
         path = Path(error.filename) if isinstance(error.filename, str) else folder
-        within = printable(str(path.relative_to(folder))) if path.is_relative_to(folder) else "."
+        within = printable_name(str(path.relative_to(folder))) if path.is_relative_to(folder) else "."
         return f"{'the folder' if within == '.' else within} cannot be read: {error.strerror}"
     return " ".join(str(error).split())
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lora_core.errors import RecipeError
-from lora_core.images.listing import printable
+from lora_core.printable import printable_name
 from lora_core.recipe import Recipe
 
 PRESETS = "recipes"
@@ -135,7 +135,7 @@ def odd_folders(within: Path) -> Iterator[OddFolder]:
     """Folders that are no character's because no run, and no file, can have their name."""
     for folder in _folders(within):
         if fault := _name_fault(folder.name):
-            yield OddFolder(printable(folder.name), fault)
+            yield OddFolder(printable_name(folder.name), fault)
 
 
 def _folders(within: Path) -> Iterator[Path]:

@@ -1,9 +1,13 @@
 """Text from files, made fit for terminals and logs: a name or a note in a file is for reading, never a command."""
 
 import re
+import unicodedata
+from pathlib import PurePath
 
 # Control characters, marks that turn the direction of writing, halves of characters (names that are not UTF-8).
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
+
+_NO_LETTERS = ("Cc", "Zl", "Zp")
 
 
 def printable(text: object) -> str:
@@ -20,3 +24,12 @@ def clipped(text: object, letters: int = 200) -> str:
     """The beginning of a text that may be of any length, for a message."""
     whole = str(text)
     return whole if len(whole) <= letters else f"{whole[:letters]}…"
+
+
+def printable_name(path: PurePath | str) -> str:
+    """A path as one line of Unicode: other bytes, as old archives leave them, and control characters as escapes."""
+    text = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _NO_LETTERS else letter
+        for letter in text
+    )

@@ -1,7 +1,6 @@
 """Which files of a folder may be screenshots, by their names and kinds alone, and why the others are none."""
 
 import os
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +8,7 @@ from lora_core.dataset import Rejected
 from lora_core.errors import DatasetError
 from lora_core.images.composition import LIST_NAME
 from lora_core.images.decode import EXTENSIONS
+from lora_core.printable import printable_name
 
 REPORT_NAME = "report.json"
 SHEET_NAME = "sheets/accepted.png"
@@ -16,7 +16,6 @@ LEFT_OUT_SHEET_NAME = "sheets/left_out.png"
 # Written by this project's own commands into folders of pictures.
 _OURS = (LIST_NAME, REPORT_NAME, SHEET_NAME, LEFT_OUT_SHEET_NAME)
 # Unicode's categories of control characters, line and paragraph ends.
-_NO_LETTERS = ("Cc", "Zl", "Zp")
 _LOCKED = "a folder that may not be read; allow reading it, or move it away"
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
 # Renders and photographs, so that leaving one out is a loss; what editors save beside them is not.
@@ -72,9 +71,9 @@ def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
     for path in every:
         if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
-            rejected.append(Rejected(source=printable(path), reason=reason, harmless=True))
+            rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
         elif reason := _why_not(folder, path):
-            rejected.append(Rejected(source=printable(path), reason=reason))
+            rejected.append(Rejected(source=printable_name(path), reason=reason))
         else:
             found.append(path)
     return found, rejected
@@ -112,18 +111,9 @@ def _why_not_meant(path: PurePosixPath, stems: set[str], *, is_folder: bool) -> 
     return ""
 
 
-def printable(path: PurePosixPath | str) -> str:
-    """A path as one line of Unicode: other bytes, as old archives leave them, and control characters as escapes."""
-    text = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(
-        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _NO_LETTERS else letter
-        for letter in text
-    )
-
-
 def _why_not(folder: Path, path: PurePosixPath) -> str:
     """Why a file that is called a picture is no candidate; empty if it is one."""
-    if printable(path) != str(path):
+    if printable_name(path) != str(path):
         return "its name has letters that cannot be shown; rename it"
     whole = folder / path
     if whole.is_dir():
