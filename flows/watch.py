@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,11 @@ class Watch:
         deployments, now = watched(client), datetime.now(UTC)
         self._since = {one.name: self._since.get(one.name, now) for one in deployments}
         before = self._silent
-        self._silent = {one.deployment: one for one in silences(client, deployments, self._since)}
+        self._silent = {
+            one.deployment: one
+            for one in silences(client, deployments, self._since)
+            if not self._are_made_again(one, before)
+        }
         for name, silence in self._silent.items():
             if name not in before or before[name].scheduled != silence.scheduled:
                 self._tell(silence.message)
@@ -100,3 +104,10 @@ class Watch:
         for name in (before.keys() - self._silent.keys()) & self._since.keys():  # one that was paused is not resumed
             self._tell(f"{name}: scheduled runs start again")
             announce_resumed(client, before[name])
+
+    def _are_made_again(self, silence: Silence, before: Mapping[str, Silence]) -> bool:
+        """Whether runs that were not even made have come back: they get their time to start."""
+        again = silence.scheduled and silence.deployment in before and not before[silence.deployment].scheduled
+        if again:
+            self._since[silence.deployment] = datetime.now(UTC)
+        return again
