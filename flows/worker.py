@@ -1,25 +1,126 @@
-"""Prefect's process worker, but for one fault: with a limit, it crashes when a run is retried at once.
+"""Prefect's process worker, but for what a run may name, and for one fault.
 
-It keeps a run's place until the process is cleaned up. A retry in that moment asks for a second place for the same
-run, which the limiter refuses with an error that ends the worker and all its runs. Here such a run waits for the next
-look, a few seconds later.
+It runs our own flows, each by one fixed command in an empty folder, with the worker's own environment: whatever the API
+says about the run, its deployment or the pool (`flows.admission`, `flows.engine`).
+
+The fault: with a limit, Prefect's worker crashes when a run is retried at once. It keeps a run's place until the
+process is cleaned up. A retry in that moment asks for a second place for the same run, which the limiter refuses with
+an error that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
 """
 
+import sys
+import tempfile
 import warnings
+from pathlib import Path
+from typing import Any, Self
 
-from prefect.client.schemas.objects import FlowRun
+import anyio
+from anyio.abc import TaskStatus
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.workers.process import ProcessWorker
+from prefect.exceptions import ObjectNotFound
+from prefect.runner._flow_run_executor import FlowRunExecutorContext
+from prefect.runner._process_manager import ProcessHandle
+from prefect.runner._starter_engine import EngineCommandStarter
+from prefect.states import Failed
+from prefect.utilities.processutils import command_to_string
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from flows.admission import RunRefusedError, refuse_other_code
+
+_COMMAND = command_to_string([sys.executable, "-m", "flows.engine"])
+
+
+class FixedJob(ProcessJobConfiguration):
+    """How every run is started: nothing of it comes from the server."""
+
+    @classmethod
+    async def from_template_and_values(
+        cls, base_job_template: dict[str, Any], values: dict[str, Any], client: PrefectClient | None = None
+    ) -> Self:
+        """The defaults, whatever pool, deployment and run say."""
+        return cls()
+
+
+class _PidOf(TaskStatus[ProcessHandle]):
+    """Hands a started process on as its id."""
+
+    def __init__(self, status: TaskStatus[int]) -> None:
+        self._status = status
+
+    def started(self, value: ProcessHandle | None = None) -> None:
+        if value is not None and value.pid is not None:
+            self._status.started(value.pid)
+
+
+class _NoHooks:
+    """Our flows have no hooks for a worker to run; Prefect would load them from where the server says, to find out."""
+
+    async def run_cancellation_hooks(self, flow_run: FlowRun, state: State) -> None:
+        """Nothing."""
+
+    async def run_crashed_hooks(self, flow_run: FlowRun, state: State) -> None:
+        """Nothing."""
+
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Type 'SteadyWorker'")  # it is meant to take the place of Prefect's own
 
     class SteadyWorker(ProcessWorker):
-        """Takes no run whose last process it has not cleaned up yet."""
+        """Takes our own runs only, and none whose last process it has not cleaned up yet."""
 
         type = "process"
+        job_configuration = FixedJob
 
         async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
             held = self._limiter.statistics().borrowers if self._limiter else ()
             free = [entry for entry in flow_run_response if entry.flow_run.id not in held]
             return await super()._submit_scheduled_flow_runs(free)
+
+        async def _submit_run(self, flow_run: FlowRun) -> None:
+            try:
+                await self._refuse_other_code(flow_run)
+            except RunRefusedError as error:
+                self.get_flow_run_logger(flow_run).error(str(error))
+                await self.client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
+                self._release_limit_slot(flow_run.id)
+                self._submitting_flow_run_ids.discard(flow_run.id)
+                if self._cancelling_observer is not None:
+                    self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
+                return
+            await super()._submit_run(flow_run)
+
+        async def _refuse_other_code(self, flow_run: FlowRun) -> None:
+            """As the server has the run now, not as the queue handed it out."""
+            run = await self.client.read_flow_run(flow_run.id)
+            flow = (await self.client.read_flow(run.flow_id)).name
+            try:
+                deployment = await self.client.read_deployment(run.deployment_id) if run.deployment_id else None
+            except ObjectNotFound:
+                return  # Prefect's worker cancels such a run, and says so
+            refuse_other_code(run, flow, deployment)
+
+        async def run(
+            self,
+            flow_run: FlowRun,
+            configuration: ProcessJobConfiguration,
+            task_status: TaskStatus[int] | None = None,
+        ) -> ProcessWorkerResult:
+            """Run `flows.engine` for a run, in an empty folder, until it ends."""
+            with tempfile.TemporaryDirectory(prefix="headcanon-run-") as folder:
+                async with FlowRunExecutorContext() as context:
+                    starter = EngineCommandStarter(
+                        command=_COMMAND,
+                        cwd=Path(folder),
+                        env=configuration.env,
+                        control_channel=context.control_channel,
+                        isolate_process_group=True,
+                    )
+                    executor = context.create_executor(
+                        flow_run, starter, hook_runner=_NoHooks(), propose_submitting=False
+                    )
+                    done = await executor.submit(_PidOf(task_status or anyio.TASK_STATUS_IGNORED))
+            if done is None or done.status_code is None:
+                raise RuntimeError("the run's process could not be started")
+            return ProcessWorkerResult(status_code=done.status_code, identifier=str(done.handle.pid))
