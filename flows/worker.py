@@ -1,35 +1,28 @@
 """Prefect's process worker, but for what a run may name, and for one fault.
 
 It runs our own flows, each by one fixed command in an empty folder, with the worker's own environment: whatever the API
-says about the run, its deployment or the pool (`flows.admission`, `flows.engine`).
+says about the run, its deployment or the pool (`flows.admission`, `flows.attempt`, `flows.engine`).
 
 The fault: with a limit, Prefect's worker crashes when a run is retried at once. It keeps a run's place until the
 process is cleaned up. A retry in that moment asks for a second place for the same run, which the limiter refuses with
 an error that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
 """
 
-import sys
-import tempfile
 import warnings
-from pathlib import Path
 from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskStatus
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
-from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
-from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.states import Failed
-from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.admission import RunRefusedError, refuse_other_code
-
-_COMMAND = command_to_string([sys.executable, "-m", "flows.engine"])
+from flows.attempt import attempt
 
 
 class FixedJob(ProcessJobConfiguration):
@@ -52,16 +45,6 @@ class _PidOf(TaskStatus[ProcessHandle]):
     def started(self, value: ProcessHandle | None = None) -> None:
         if value is not None and value.pid is not None:
             self._status.started(value.pid)
-
-
-class _NoHooks:
-    """Our flows have no hooks for a worker to run; Prefect would load them from where the server says, to find out."""
-
-    async def run_cancellation_hooks(self, flow_run: FlowRun, state: State) -> None:
-        """Nothing."""
-
-    async def run_crashed_hooks(self, flow_run: FlowRun, state: State) -> None:
-        """Nothing."""
 
 
 with warnings.catch_warnings():
@@ -107,20 +90,9 @@ with warnings.catch_warnings():
             configuration: ProcessJobConfiguration,
             task_status: TaskStatus[int] | None = None,
         ) -> ProcessWorkerResult:
-            """Run `flows.engine` for a run, in an empty folder, until it ends."""
-            with tempfile.TemporaryDirectory(prefix="headcanon-run-") as folder:
-                async with FlowRunExecutorContext() as context:
-                    starter = EngineCommandStarter(
-                        command=_COMMAND,
-                        cwd=Path(folder),
-                        env=configuration.env,
-                        control_channel=context.control_channel,
-                        isolate_process_group=True,
-                    )
-                    executor = context.create_executor(
-                        flow_run, starter, hook_runner=_NoHooks(), propose_submitting=False
-                    )
-                    done = await executor.submit(_PidOf(task_status or anyio.TASK_STATUS_IGNORED))
+            """Make one attempt at a run, until it ends."""
+            status = _PidOf(task_status or anyio.TASK_STATUS_IGNORED)
+            done = await attempt(flow_run, configuration.env, status)
             if done is None or done.status_code is None:
                 raise RuntimeError("the run's process could not be started")
             return ProcessWorkerResult(status_code=done.status_code, identifier=str(done.handle.pid))
