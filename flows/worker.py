@@ -76,13 +76,13 @@ with warnings.catch_warnings():
 
         async def _refuse_other_code(self, flow_run: FlowRun) -> None:
             """As the server has the run now, not as the queue handed it out."""
-            run = await self.client.read_flow_run(flow_run.id)
-            flow = (await self.client.read_flow(run.flow_id)).name
             try:
+                run = await self.client.read_flow_run(flow_run.id)
+                flow = await self.client.read_flow(run.flow_id)
                 deployment = await self.client.read_deployment(run.deployment_id) if run.deployment_id else None
             except ObjectNotFound:
-                return  # Prefect's worker cancels such a run, and says so
-            refuse_other_code(run, flow, deployment)
+                return  # of what was deleted meanwhile Prefect's worker starts nothing
+            refuse_other_code(run, flow.name, deployment)
 
         async def run(
             self,

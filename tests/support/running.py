@@ -112,20 +112,20 @@ class Up:
         """What sets the password of the server, if it has one."""
         return {"PREFECT_SERVER_API_AUTH_STRING": self._password} if self._password else {}
 
-    @property
-    def client(self) -> httpx.Client:
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
         """Asks as Prefect's own clients do: with the password, and with a token against forgery."""
         user, _, word = self._password.partition(":")
-        client = httpx.Client(base_url=self.api, timeout=60, auth=(user, word) if word else None)
-        if not self._csrf:
-            token = client.get("csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
-            self._csrf = {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
-        client.headers.update(self._csrf)
-        return client
+        with httpx.Client(base_url=self.api, timeout=60, auth=(user, word) if word else None) as client:
+            if not self._csrf:
+                token = client.get("csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
+                self._csrf = {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
+            client.headers.update(self._csrf)
+            yield client
 
     def ask(self, method: str, path: str, **json: Any) -> Any:
         """Ask the server; one on SQLite that is busy says so, and Prefect's own client asks again too."""
-        with self.client as client:
+        with self.client() as client:
             answer = client.request(method, path, json=json if method != "GET" else None)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             time.sleep(2)
