@@ -8,6 +8,7 @@ process is cleaned up. A retry in that moment asks for a second place for the sa
 an error that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
 """
 
+import contextlib
 import warnings
 from typing import Any, Self
 
@@ -66,7 +67,8 @@ with warnings.catch_warnings():
                 await self._refuse_other_code(flow_run)
             except RunRefusedError as error:
                 self.get_flow_run_logger(flow_run).error(str(error))
-                await self.client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
+                with contextlib.suppress(ObjectNotFound):
+                    await self.client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
                 self._release_limit_slot(flow_run.id)
                 self._submitting_flow_run_ids.discard(flow_run.id)
                 if self._cancelling_observer is not None:
