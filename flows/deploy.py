@@ -5,7 +5,7 @@ from importlib import import_module, resources
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
 POOL = "headcanon"
+# A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
+TEMPLATE = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
 
 
 class Interval(BaseModel):
@@ -78,11 +83,11 @@ def put_in_place(client: SyncPrefectClient) -> None:
 
 
 def _pool(client: SyncPrefectClient) -> None:
-    template = ProcessWorker.get_default_base_job_template()
     try:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=TEMPLATE))
     except ObjectAlreadyExists:
-        return
+        if client.read_work_pool(POOL).type == ProcessWorker.type:
+            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=TEMPLATE))
 
 
 def _deploy(client: SyncPrefectClient, one: Declared) -> None:
@@ -112,6 +117,17 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
     client.update_deployment(
         there.id,
         DeploymentUpdate(
-            entrypoint=one.entrypoint, description=one.description, parameter_openapi_schema=schema, tags=list(one.tags)
+            entrypoint=one.entrypoint,
+            description=one.description,
+            tags=list(one.tags),
+            work_pool_name=one.work_pool.name,
+            parameter_openapi_schema=schema,
+            enforce_parameter_schema=True,
+            # What would run other code, had somebody set it: a worker of ours refuses runs of such a deployment.
+            job_variables={},
+            pull_steps=[],
+            path=None,
+            storage_document_id=None,
+            infrastructure_document_id=None,
         ),
     )

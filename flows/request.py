@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from flows.place import CHARACTERS, LONGEST_NAME, Place
+from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, Place
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
@@ -31,6 +31,10 @@ _PATHS = (
     ("judging", "embedder"),
 )
 
+# What sends data away or names a secret. Screenshots with their recipe.toml may come from anybody, and a run for them
+# starts by itself: these are for presets, and for whoever fills a form in.
+_OWNERS_ONLY = (("publish", "repository"), ("publish", "private"), ("publish", "token_block"))
+
 _WHERE = ("out", "store")
 
 
@@ -45,12 +49,14 @@ def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", 
         base: a base model instead of the recipe's.
 
     Raises:
-        RecipeError: no such preset, an option that does not exist or is out of bounds, or a path outside of the
-            worker's folders. What a preset names may lie anywhere: its author has the worker's machine.
+        RecipeError: no such preset, an option that does not exist or is out of bounds, one that is not the
+            character's to set, or a path outside of the worker's folders. What a preset names may lie anywhere: its
+            author has the worker's machine.
     """
     pictures = place.inside(folder or f"{CHARACTERS}/{character}", "folder")
     own_file = place.inside(str(pictures / OWN_RECIPE), "recipe")
     own = _read(own_file) if own_file.is_file() else {}
+    _refuse_owners_options(own, own_file)
     if base:
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
     file = _preset_file(place, preset, needed="base" not in own)
@@ -135,6 +141,15 @@ def _section(value: Any, key: str = "base") -> dict[str, Any]:
     if isinstance(value, str):
         return {"images" if key in ("style", "character") else "model": value}
     return dict(value or {})
+
+
+def _refuse_owners_options(own: Mapping[str, Any], file: Path) -> None:
+    for section, field in _OWNERS_ONLY:
+        if _says(own, section, field):
+            raise RecipeError(
+                f"{file}: {section}.{field} is not a character's to set: it decides what leaves this machine; set it "
+                f"in a preset in {PRESETS}/, which belongs to whoever owns the worker"
+            )
 
 
 def _says(own: Mapping[str, Any], section: str, field: str) -> bool:

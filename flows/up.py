@@ -52,6 +52,7 @@ class Wanted:
         also: further folders that forms may name.
         host: address the server listens at.
         port: its port.
+        origins: further addresses that browsers open it under, such as a reverse proxy's.
         database: URL of a Postgres database; empty: SQLite in Prefect's own folder.
         api: a server that runs elsewhere; empty: one of our own.
         runs: how many runs the worker works on at once.
@@ -62,6 +63,7 @@ class Wanted:
     also: tuple[Path, ...] = ()
     host: str = "127.0.0.1"
     port: int = 4200
+    origins: tuple[str, ...] = ()
     database: str = ""
     api: str = ""
     runs: int = 2
@@ -90,7 +92,6 @@ class Wanted:
             "DO_NOT_TRACK": "1",
             **_HEARD,
             **retention_settings(),
-            "PREFECT_UI_API_URL": "/api",  # of the page's own address, whatever name and port it was reached by
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             **database,
         }
@@ -227,7 +228,8 @@ def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
 
 
 def _server(wanted: Wanted) -> Child:
-    command = ("server", "start", "--host", wanted.host, "--port", str(wanted.port))
+    also = [word for origin in wanted.origins for word in ("--origin", origin)]
+    command = ("server", "start", "--host", wanted.host, "--port", str(wanted.port), *also)
     return Child("server", command, wanted.server_settings(), wanted.logs / "server.log", UMASK)
 
 

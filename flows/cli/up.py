@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def up(
     folder: Annotated[
@@ -24,6 +22,13 @@ def up(
         str, typer.Option(help="Address to listen at. Another than this machine's own needs a password.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI.")] = 4200,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="A further address that browsers open the UI under, such as a reverse proxy's. May be repeated.",
+        ),
+    ] = None,
     database: Annotated[
         str, typer.Option(envvar="HEADCANON_DATABASE", help="A Postgres URL, postgresql+asyncpg://… Empty: SQLite.")
     ] = "",
@@ -52,12 +57,18 @@ def up(
 
       headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
     """
+    from flows.door import LOOPBACK, Origin
     from flows.up import Wanted, run_until
     from lora_core.errors import UserError
     from tasks.runtime import console
 
-    if host not in _LOOPBACK and not api:
+    if host not in LOOPBACK and not api:
         _require_password(host)
+    for url in origin or ():
+        try:
+            Origin.of(url)
+        except ValueError as error:
+            raise UserError(f"--origin: {error}") from None
     missing = next((path for path in allow or () if not path.is_dir()), None)
     if missing is not None:
         raise UserError(f"--allow {missing}: there is no such folder")
@@ -66,6 +77,7 @@ def up(
         also=tuple(path.resolve() for path in allow or ()),
         host=host,
         port=port,
+        origins=tuple(origin or ()),
         database=database,
         api=api.rstrip("/"),
         runs=runs,

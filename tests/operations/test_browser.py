@@ -3,7 +3,6 @@
 What the browser saw is kept in the folder that `--basetemp` or pytest's own choice names, as PNGs.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,27 +10,18 @@ import pytest
 from running import PATIENCE_SECONDS, Up, wait_for
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make` brings it")
-from playwright.sync_api import Page, expect, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.long]
-
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_QUIET = (
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    if _CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_QUIET))
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 1300})
         page.set_default_timeout(PATIENCE_SECONDS * 1000)
         yield page
-        browser.close()
 
 
 def _submit(up: Up, page: Page, **fields: str) -> str:

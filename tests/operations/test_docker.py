@@ -130,12 +130,10 @@ class TestCommands:
     def server(self, project: Project, port: int) -> Iterator[dict[str, Any]]:
         """The service `server`, with its own command and password, on another port and database."""
         service = _compose()["services"]["server"]
-        command = [*service["entrypoint"], "--host", "127.0.0.1", "--port", str(port)]
-        assert service["command"] == ["--host", "0.0.0.0", "--port", "4200"]
-        process = self._run(
-            command, project, PREFECT_SERVER_API_AUTH_STRING=SECRETS["HEADCANON_AUTH"],
-            PREFECT_SERVER_CSRF_PROTECTION_ENABLED="true",
-        )  # fmt: skip
+        assert service["command"][:4] == ["--host", "0.0.0.0", "--port", "4200"]
+        origins = ["--origin", f"http://server:{port}", "--origin", f"http://localhost:{port}"]
+        command = [*service["entrypoint"], "--host", "127.0.0.1", "--port", str(port), *origins]
+        process = self._run(command, project, PREFECT_SERVER_API_AUTH_STRING=SECRETS["HEADCANON_AUTH"])
         try:
             check = [*service["healthcheck"]["test"][1:-1], f"http://127.0.0.1:{port}/api"]
             assert check[:3] == ["python", "-m", "flows.healthy"]

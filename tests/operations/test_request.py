@@ -1,11 +1,14 @@
 """From a form to a recipe: the preset's keys, under those beside the screenshots, under what the form says."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from flows.place import Place
-from flows.request import checked, recipe_of, shared_recipe
+from flows.request import _OWNERS_ONLY, _PATHS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
 from lora_core.recipe import Base, Recipe, Runtime, Set, Style
@@ -92,6 +95,63 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(pl
 )
 def test_a_recipe_beside_screenshots_may_not_name_what_lies_outside(place: Place, line: str) -> None:
     (place.folder / "characters/momo/recipe.toml").write_text(line + "\n")
+    with pytest.raises(RecipeError, match="outside of the folders"):
+        recipe_of(place, "momo")
+
+
+@pytest.mark.parametrize("line", ['repository = "thief/momo"', "private = false", 'token_block = "somebodys"'])
+def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(place: Place, line: str) -> None:
+    own = place.folder / "characters/momo/recipe.toml"
+    own.write_text(f"[publish]\n{line}\n")
+    field = line.split(" = ")[0]
+    with pytest.raises(RecipeError, match=rf"recipe\.toml: publish\.{field} is not a character's to set") as refused:
+        recipe_of(place, "momo")
+    assert "\n" not in str(refused.value)
+    own.write_text(f"publish = {{ {line} }}\n")
+    with pytest.raises(RecipeError, match=field):
+        recipe_of(place, "momo")
+
+
+def test_what_is_published_where_is_the_preset_s_to_say(place: Place) -> None:
+    preset = place.folder / "recipes/default.toml"
+    preset.write_text(_PRESET + '[publish]\nrepository = "me/loras"\ntoken_block = "mine"\n')
+    (place.folder / "characters/momo/recipe.toml").write_text('[publish]\nlicence = "mit"\n')
+    publish = recipe_of(place, "momo").publish
+    assert (publish.repository, publish.token_block, publish.licence) == ("me/loras", "mine", "mit")
+
+
+def _texts(model: type[BaseModel], within: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is not None:
+            yield from _texts(inner, f"{within}{name}.")
+        elif str in kinds:
+            yield f"{within}{name}"
+
+
+def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() -> None:
+    """A new option has to be put into one of these before this test passes."""
+    paths = {f"{section}.{field}" for section, field in _PATHS}
+    owners = {f"{section}.{field}" for section, field in _OWNERS_ONLY}
+    workers = {f"runtime.{field}" for field in _WHERE}
+    words = {
+        "name", "trigger", "base.revision", "tagger.revision", "tagger.tag_thresholds", "style.identifier",
+        "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
+        "captions.add", "captions.face", "character_training.network.block_lr",
+        "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
+        "judging.classifier_label", "publish.licence", "publish.version",
+    }  # fmt: skip
+    found = set(_texts(Recipe))
+    assert found - paths - workers - words <= owners
+    assert found >= paths | workers | words | (owners - {"publish.private"})
+
+
+@pytest.mark.parametrize(("section", "field"), _PATHS)
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../../outside", "~root/x"])
+def test_no_path_of_a_recipe_beside_screenshots_leads_out(place: Place, section: str, field: str, path: str) -> None:
+    value = f'["{path}"]' if field == "transfer" else f'"{path}"'
+    (place.folder / "characters/momo/recipe.toml").write_text(f"[{section}]\n{field} = {value}\n")
     with pytest.raises(RecipeError, match="outside of the folders"):
         recipe_of(place, "momo")
 

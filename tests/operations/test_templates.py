@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 from docker.types import HostConfig
 from prefect.utilities.templating import apply_values
@@ -23,11 +24,11 @@ def template(name: str) -> dict[str, Any]:
     return found
 
 
-def job(name: str, **values: Any) -> dict[str, Any]:
+def job(kind: str, /, **values: Any) -> dict[str, Any]:
     """What a worker makes of the template: its defaults, and what a deployment says."""
-    properties = template(name)["variables"]["properties"]
+    properties = template(kind)["variables"]["properties"]
     defaults = {key: each["default"] for key, each in properties.items() if "default" in each}
-    made: dict[str, Any] = apply_values(template(name)["job_configuration"], {**defaults, **values})
+    made: dict[str, Any] = apply_values(template(kind)["job_configuration"], {**defaults, **values})
     return made
 
 
@@ -35,6 +36,7 @@ def job(name: str, **values: Any) -> dict[str, Any]:
 def test_a_container_gets_gpus_and_shared_memory(gpus: int, count: int) -> None:
     made = DockerWorkerJobConfiguration.model_validate(job("docker", gpus=gpus))
     assert made.container_create_kwargs is not None
+    assert made.container_create_kwargs.pop("entrypoint") == ["python"]  # not the image's own, `headcanon`
     host = HostConfig(version="1.45", **made.container_create_kwargs)  # what docker is asked for
     (request,) = host["DeviceRequests"]
     assert (request["Driver"], request["Count"], request["Capabilities"]) == ("nvidia", count, [["gpu"]])
@@ -55,8 +57,33 @@ def test_a_pod_asks_for_a_gpu_and_mounts_the_studio() -> None:
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts == {"studio": "/studio", "shared-memory": "/dev/shm"}
     assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
-    assert container["env"]["HEADCANON_HOME"] == "/studio"
+    assert job("kubernetes")["env"]["HEADCANON_HOME"] == "/studio"
     assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("name", ["docker", "kubernetes"])
+def test_a_run_may_set_how_much_it_gets_and_nothing_about_what_it_runs(name: str) -> None:
+    variables = template(name)["variables"]
+    assert variables["additionalProperties"] is False
+    assert set(variables["properties"]) <= {"gpus", "cpu", "memory", "mem_limit"}
+    asked = {
+        "command": "id", "image": "evil", "volumes": ["/:/host"], "env": {"PYTHONPATH": "/evil"}, "networks": ["host"],
+        "labels": {"a": "b"}, "name": "x", "namespace": "kube-system", "claim": "others", "entrypoint": "sh",
+    }  # fmt: skip
+    assert job(name, **asked) == job(name)
+    with pytest.raises(jsonschema.ValidationError):  # and the server says so
+        jsonschema.validate({"command": "id"}, variables)
+
+
+def test_containers_and_pods_run_our_engine_and_not_what_the_server_names() -> None:
+    made = job("docker")
+    assert [*made["container_create_kwargs"]["entrypoint"], *made["command"].split()] == [
+        "python",
+        "-m",
+        "flows.attempt",
+    ]
+    (container,) = job("kubernetes")["job_manifest"]["spec"]["template"]["spec"]["containers"]
+    assert [*container["command"], *container["args"]] == ["python", "-m", "flows.attempt"]
 
 
 @pytest.mark.parametrize("name", ["docker", "kubernetes"])

@@ -67,8 +67,9 @@ class Receiver:
 class Up:
     """A running `headcanon up`."""
 
-    def __init__(self, project: Project, *options: str) -> None:
-        self.project, self.webhook, self._options = project, Receiver(), options
+    def __init__(self, project: Project, *options: str, password: str = "") -> None:
+        self.project, self.webhook, self._options, self._password = project, Receiver(), options, password
+        self._csrf: dict[str, str] = {}
         self.port = free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.said = project.folder / "up.log"
@@ -81,7 +82,7 @@ class Up:
             self.process = subprocess.Popen(
                 self.project.command("up", ".", "--port", str(self.port), *self._options),
                 cwd=self.project.folder,
-                env={**self.project.environment(), "HEADCANON_NOTIFY": self.webhook.url},
+                env={**self.project.environment(), "HEADCANON_NOTIFY": self.webhook.url, **self.secrets},
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
@@ -109,9 +110,26 @@ class Up:
         )
         return found
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What sets the password of the server, if it has one."""
+        return {"PREFECT_SERVER_API_AUTH_STRING": self._password} if self._password else {}
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[httpx.Client]:
+        """Asks as Prefect's own clients do: with the password, and with a token against forgery."""
+        user, _, word = self._password.partition(":")
+        with httpx.Client(base_url=self.api, timeout=60, auth=(user, word) if word else None) as client:
+            if not self._csrf:
+                token = client.get("csrf-token", params={"client": "tests"}).raise_for_status().json()["token"]
+                self._csrf = {"Prefect-Csrf-Client": "tests", "Prefect-Csrf-Token": token}
+            client.headers.update(self._csrf)
+            yield client
+
     def ask(self, method: str, path: str, **json: Any) -> Any:
         """Ask the server; one on SQLite that is busy says so, and Prefect's own client asks again too."""
-        answer = httpx.request(method, f"{self.api}/{path}", json=json if method != "GET" else None, timeout=60)
+        with self.client() as client:
+            answer = client.request(method, path, json=json if method != "GET" else None)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             time.sleep(2)
             return self.ask(method, path, **json)
@@ -187,9 +205,9 @@ class Up:
 
 
 @contextlib.contextmanager
-def started(project: Project, *options: str) -> Iterator[Up]:
+def started(project: Project, *options: str, password: str = "") -> Iterator[Up]:
     """A running `headcanon up` that is gone afterwards, whatever happens."""
-    up = Up(project, *options)
+    up = Up(project, *options, password=password)
     try:
         up.start()
         yield up

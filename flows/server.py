@@ -1,0 +1,65 @@
+"""Prefect's server behind our door: `python -m flows.server --host HOST --port PORT [--origin URL …]`.
+
+As `prefect server start` runs it (`prefect.cli._server_utils._run_in_foreground`): the API, the UI, migrations and all
+services in one process, under uvicorn.
+"""
+
+import argparse
+import os
+import socket
+from collections.abc import Sequence
+from importlib import import_module
+
+from flows.door import PREFECT_SETTINGS, Door, Names
+
+
+def guarded(host: str = "127.0.0.1", origins: Sequence[str] = ()) -> Door:
+    """Prefect's whole application behind our door; also a factory for uvicorn.
+
+    Args:
+        host: address that it will be served at.
+        origins: further addresses that browsers open it under, as `https://studio.example.org`.
+    """
+    os.environ.update(PREFECT_SETTINGS)  # before Prefect is imported and reads them
+    import_module("flows.sqlite_in_turn")
+    from prefect.server.api.server import create_app
+
+    return Door(create_app(final=True), Names.of(host, socket.gethostname(), origins))
+
+
+def serve(host: str, port: int, origins: Sequence[str]) -> None:
+    """Run the server until it is told to end.
+
+    Args:
+        host: address to listen at.
+        port: its port.
+        origins: as for `guarded`.
+    """
+    app = guarded(host, origins)
+    import uvicorn
+    from prefect.settings import get_current_settings
+
+    server = get_current_settings().server
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        timeout_keep_alive=server.api.keepalive_timeout,
+        ws_ping_interval=server.api.websocket_ping_interval,
+        ws_ping_timeout=server.api.websocket_ping_timeout,
+        log_level=server.logging_level.lower(),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.server")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=4200)
+    parser.add_argument("--origin", action="append", default=[])
+    given = parser.parse_args(arguments)
+    serve(given.host, given.port, given.origin)
+
+
+if __name__ == "__main__":
+    main()
