@@ -152,5 +152,5 @@ def tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
     try:
         sets = json.loads(metadata.get("ss_tag_frequency", "{}"))
         return {name: {str(tag).strip(): int(count) for tag, count in tags.items()} for name, tags in sets.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return {}
