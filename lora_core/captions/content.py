@@ -56,8 +56,8 @@ def check(sets: Iterable[tuple[Manifest, TagTable]], words: Iterable[str | Said]
         sexual = sexual or (f"{found.where} is sexual ({found.sexual})" if found.sexual else "")
         if minor and sexual:
             raise ContentRuleError(
-                f"content rule: {minor} and {sexual}. Nothing is trained, merged or drawn from both; "
-                "this rule cannot be turned off"
+                f"content rule: {minor} and {sexual}. Nothing is trained, merged or drawn from both, and nothing "
+                "turns this rule off"
             )
 
 
@@ -70,13 +70,13 @@ def is_sign(tag: str) -> bool:
 def named(name: str) -> Said:
     """The own name of a model, a folder or a repository, without what is above it and without a commit."""
     own = PurePath(name.partition("@")[0]).name
-    return Said(f"the name {_shortened(own)}", own)
+    return Said(f"the name {own}", own)
 
 
 def _in_words(words: Iterable[str | Said]) -> Iterator[_Signs]:
     for each in words:
-        said = each if isinstance(each, Said) else Said(repr(_shortened(each)), each)
-        yield _Signs(said.where, minor_sign(said.text), sexual_sign(said.text))
+        said = each if isinstance(each, Said) else Said(f"'{_shortened(each)}'", each)
+        yield _Signs(_shortened(said.where), minor_sign(said.text), sexual_sign(said.text))
 
 
 def _in_sets(sets: Iterable[tuple[Manifest, TagTable]]) -> Iterator[_Signs]:
@@ -87,11 +87,12 @@ def _in_sets(sets: Iterable[tuple[Manifest, TagTable]]) -> Iterator[_Signs]:
                 f"than {_PRESENT:g} must be known; tag the pictures with `headcanon tag`"
             )
         for entry in manifest.entries:
-            scores = table.of(entry)
-            yield from _in_words((Said(f"the name {_shortened(entry.source)}", entry.source),))
-            yield _Signs(entry.source, None, _sexual_rating(scores))
+            scores, where = table.of(entry), _shortened(entry.source)
+            yield from _in_words((Said(f"the name {where}", entry.source),))
+            yield _Signs(where, None, _sexual_rating(scores))
             for tag in sorted(filter(is_sign, {*_present(scores), *(entry.caption or ())})):
-                yield _Signs(entry.source, tag if minor_sign(tag) else None, tag if sexual_sign(tag) else None)
+                what = _shortened(tag)
+                yield _Signs(where, what if minor_sign(tag) else None, what if sexual_sign(tag) else None)
 
 
 def _present(scores: Scores) -> Iterator[str]:
@@ -113,4 +114,6 @@ def _is_sexual_rating(tag: str) -> bool:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    """A text that others wrote, fit for one line of a message."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
+    return shown if len(text) <= _LONGEST else f"{shown}…"

@@ -19,7 +19,8 @@ _WEIGHT = re.compile(r"(?<!age):\s*\d*\.\d+")
 _THOUSANDS = re.compile(r"(?<=\d)[,. ](?=\d{3}(?!\d))")
 _DECIMALS = re.compile(r"(?<=\d)\.\d+")
 _NO_LETTER = re.compile(r"[\W_]+")
-_TRIPLED = re.compile(r"([^\W\d])\1{2,}")
+_STRETCHED = re.compile(r"([^\W\d])\1{2,}|([aeiou])\2")
+_INNER_MARK = re.compile(r"(?<=[^\W\d_])!(?=[^\W\d_])")
 _LETTERS_APART = re.compile(r"(?<= )\w(?: \w){2,}(?= )")
 _HIRAGANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 # Letters in circles and squares that compatibility normalization leaves; fillers that show nothing.
@@ -55,7 +56,7 @@ def readings(segment: str) -> Iterator[str]:
     """A segment as it is, and as it can be read too; each once."""
     latin = segment.translate(_lookalikes())
     kinds = [segment, latin, *(_each_word(latin, functools.partial(_spelled, table=t)) for t in _DIGITS_FOR_LETTERS)]
-    kinds += [_each_word(latin, _trimmed), _LETTERS_APART.sub(_joined, latin), _TRIPLED.sub(r"\1", latin)]
+    kinds += [_each_word(latin, _trimmed), _LETTERS_APART.sub(_joined, latin), _STRETCHED.sub(r"\1\2", latin)]
     return iter(dict.fromkeys(kinds))
 
 
@@ -70,8 +71,9 @@ def _plain(text: str) -> str:
 
 def _unmarked(text: str) -> str:
     """Whole letters without marks, in figures where they are numbers."""
-    # An n with a tilde is a letter of its own: otherwise a child in Spanish would be a name.
-    marked = unicodedata.normalize("NFC", text).replace("ñ", "ɲ").translate(_SHAPED).translate(_UNSEEN)
+    # An n with a tilde is a letter of its own: otherwise a child in Spanish would be a name. Of an i without a dot
+    # capitals know nothing.
+    marked = unicodedata.normalize("NFC", text).replace("ñ", "ɲ").replace("ı", "i").translate(_SHAPED).translate(_UNSEEN)
     bare = "".join(letter for letter in unicodedata.normalize("NFKD", marked) if _shows(letter))
     whole = unicodedata.normalize("NFKC", bare).casefold().translate(_HIRAGANA)
     return _KANJI_NUMBER.sub(_in_figures, "".join(map(_digit, whole))).translate(_signs())
@@ -79,7 +81,7 @@ def _unmarked(text: str) -> str:
 
 def _spaced(text: str) -> str:
     visible = text if text.isprintable() else "".join(filter(_shows, text))
-    said = _DECIMALS.sub("", visible).replace("18+", "18 plus ").translate(_FOR_LETTERS)
+    said = _DECIMALS.sub("", _INNER_MARK.sub("i", visible)).replace("18+", "18 plus ").translate(_FOR_LETTERS)
     return f" {_NO_LETTER.sub(' ', said).strip()} "
 
 

@@ -85,10 +85,13 @@ def names(tag: str, side: Side) -> bool:
 
 def _first(text: str, sign: Callable[[str], str | None]) -> str | None:
     for segment in segments(text):
-        for reading in readings(segment):
-            if sign(reading) and (found := sign(_harmless().sub("·", reading))):
-                return found
+        if _found(segment, sign) and (found := _found(_harmless().sub("·", segment), sign)):
+            return found
     return None
+
+
+def _found(segment: str, sign: Callable[[str], str | None]) -> str | None:
+    return next(filter(None, map(sign, readings(segment))), None)
 
 
 def _codes_minor(segment: str) -> str | None:

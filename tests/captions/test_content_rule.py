@@ -135,7 +135,9 @@ def test_a_prompt_that_is_sexual_counts(one_set, prompt):
         check([one_set(a=({"child": 0.9}, SAFE))], (prompt,))
 
 
-@pytest.mark.parametrize("words", ["momo", "hc_lolita_fashion", "a 112 years old elf", "20yo", "hckidd", "hcstyle 1girl"])
+@pytest.mark.parametrize(
+    "words", ["momo", "hc_lolita_fashion", "a 112 years old elf", "20yo", "hckidd", "hcstyle 1girl"]
+)
 def test_innocent_words_are_let_pass(one_set, words):
     check([one_set(a=({}, EXPLICIT))], (words,))
 
