@@ -23,9 +23,10 @@ _STRETCHED = re.compile(r"([^\W\d])\1{2,}|([aeiou])\2")
 _INNER_MARK = re.compile(r"(?<=[^\W\d_])!(?=[^\W\d_])")
 _LETTERS_APART = re.compile(r"(?<= )\w(?: \w){2,}(?= )")
 _HIRAGANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
-# Letters in circles and squares that compatibility normalization leaves; fillers that show nothing.
+# Letters in circles and squares that compatibility normalization leaves.
 _SHAPED = {start + index: ord("a") + index for start in (0x1F150, 0x1F170, 0x1F1E6) for index in range(26)}
-_UNSEEN = dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800))
+_FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
+_SHAPELESS = ("Mn", "Me", "Cf", "Cc", "Co")
 _FOR_LETTERS = str.maketrans("@$€", "ase")
 _DIGITS_FOR_LETTERS = (str.maketrans("01345789", "oieastbg"), str.maketrans("01345789", "oleastbg"))
 _KANJI = "〇一二三四五六七八九"
@@ -73,8 +74,8 @@ def _unmarked(text: str) -> str:
     """Whole letters without marks, in figures where they are numbers."""
     # An n with a tilde is a letter of its own: otherwise a child in Spanish would be a name. Of an i without a dot
     # capitals know nothing.
-    marked = unicodedata.normalize("NFC", text).replace("ñ", "ɲ").replace("ı", "i").translate(_SHAPED).translate(_UNSEEN)
-    bare = "".join(letter for letter in unicodedata.normalize("NFKD", marked) if _shows(letter))
+    marked = unicodedata.normalize("NFC", text).replace("ñ", "ɲ").replace("ı", "i")
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", marked.translate(_SHAPED)) if _shows(letter))
     whole = unicodedata.normalize("NFKC", bare).casefold().translate(_HIRAGANA)
     return _KANJI_NUMBER.sub(_in_figures, "".join(map(_digit, whole))).translate(_signs())
 
@@ -86,8 +87,8 @@ def _spaced(text: str) -> str:
 
 
 def _shows(letter: str) -> bool:
-    """Whether a letter has a shape of its own, as marks, joiners and controls have none; a blank separates."""
-    return letter.isspace() or unicodedata.category(letter) not in ("Mn", "Me", "Cf", "Cc", "Co")
+    """Whether a letter has a shape of its own, as marks, joiners and fillers have none; a blank separates."""
+    return letter.isspace() or (letter not in _FILLERS and unicodedata.category(letter) not in _SHAPELESS)
 
 
 def _digit(letter: str) -> str:
