@@ -30,13 +30,15 @@ def _ages() -> re.Pattern[str]:
         rf"(?<!\d){_ANY_FIGURES} ?{small}(?= ){of_things}",
         rf"(?<!\d){_FIGURES} ?{_one_of(ages['signs'])}(?![기대])",
         rf"(?<= )of {number} years(?= )",
-        r"(?<![가-힣])(?<!스물 )(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살",
+        r"(?<![가-힣])(?<!스물 )(?<!열 )(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살",
         rf"(?<= ){_one_of(ages['before'])} ?{number}(?= )",
         rf"(?<= ){ordinals} graders?(?= )",
         rf"(?<= ){ordinals} grade(?= $| student| pupil| girl| boy| class)",
         rf"(?<= )grade {_FIGURES} (?:student|pupil|girl|boy)",
         rf"(?<= ){under} ?(?:1[0-8]|\d|eighteen|sixteen)(?= $| y)",
+        r"(?<= )(?:girl|boy|daughter|son|sister|brother) (?:[4-9]|1[0-7])(?= $)",
         rf"[小中]学?校?{_FIGURES}年",
+        r"(?<= )(?:[小中高][1-6](?= |女|男|生)|j[sc][1-6](?= ))",
     )
     return re.compile("|".join(kinds))
 
