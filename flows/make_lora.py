@@ -8,13 +8,14 @@ from prefect.futures import PrefectFuture
 from flows.edge import making_damaged_bytes_again
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.rules import Rules
+from lora_core.captions.said import words_of
 from lora_core.captions.style_pictures import style_rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.made import Made
 from lora_core.tagging.select import Thresholds, thresholds
 from tasks.caching import found_finished
-from tasks.caption import check_content, edit_captions, find_rules
+from tasks.caption import check_content, edit_captions, find_rules, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
@@ -95,6 +96,7 @@ def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     with stopping_all_when_one_fails():
         found = find(recipe, at)
         base, drawing = found.base, recipe.sampling.on_one_base
+        refuse_at_once(words_of(recipe, found.rules), base, found.tagger, recipe.tagger.model, at)
         check_name(recipe, found.rules, found.files)
 
         style = preprocess(found.style, recipe.preprocess, at) if found.style else None
@@ -149,7 +151,8 @@ def look_at(style: DatasetRef | None, squares: DatasetRef, found: Found, recipe:
     look = tagged(style, found.tagger, at) if style else None
     character = tagged(squares, found.tagger, at)
     every = [each for each in (look, character) if each]
-    check_content(tuple(each.pictures for each in every), tuple(each.tags for each in every), words(recipe), at)
+    sets = tuple(each.pictures for each in every), tuple(each.tags for each in every)
+    check_content(*sets, words_of(recipe, found.rules), found.base, at)
     style_squares = settle_style(style, look.tags, at) if style and look else None
     if style and look:
         look = with_words(look, style, recipe, at)
@@ -257,8 +260,3 @@ def hand_over(
 def style_tokens(recipe: Recipe) -> str:
     """DreamBooth's identifier and class."""
     return f"{recipe.style.identifier} {recipe.style.class_word}"
-
-
-def words(recipe: Recipe) -> tuple[str, ...]:
-    """What a recipe says of its characters, for the content rule."""
-    return recipe.name, recipe.trigger, style_tokens(recipe), *recipe.sampling.prompts, *recipe.sampling.style_prompts

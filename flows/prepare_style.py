@@ -6,8 +6,9 @@ from flows.edge import making_damaged_bytes_again, telling_user_errors
 from flows.make_lora import style_tokens, styled_base, tagged, with_words
 from flows.place import Place
 from flows.request import at_of, shared_recipe
+from lora_core.captions.said import style_words_of
 from lora_core.recipe import Recipe
-from tasks.caption import check_content
+from tasks.caption import check_content, refuse_at_once
 from tasks.compositions import settle_style
 from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.preprocess import preprocess
@@ -38,9 +39,10 @@ def style_of(recipe: Recipe, at: At) -> None:
         return
     with stopping_all_when_one_fails():
         base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
+        refuse_at_once(style_words_of(recipe), base, tagger, recipe.tagger.model, at)
         squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at)
         look = tagged(squares, tagger, at)
-        check_content((look.pictures,), (look.tags,), (style_tokens(recipe), *recipe.sampling.style_prompts), at)
+        check_content((look.pictures,), (look.tags,), style_words_of(recipe), base, at)
         settle_style(squares, look.tags, at)
         look = with_words(look, squares, recipe, at)
         lora = train_style(base, look.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)

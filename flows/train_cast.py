@@ -10,7 +10,11 @@ from flows.place import CHARACTERS, Place
 from flows.prepare_style import style_of
 from flows.request import at_of, recipe_of, shared_recipe
 from flows.start import start_character
+from lora_core.captions import content
+from lora_core.captions.said import words_of
 from lora_core.errors import DatasetError
+from lora_core.recipe import Recipe
+from tasks.caption import find_rules
 from tasks.runtime import Step, say
 from tasks.sharing import results_in
 
@@ -28,7 +32,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
     place = Place()
     names = characters or cast(place)
     for name in names:
-        recipe_of(place, name, preset=preset)  # all mistakes at once, before any work
+        _check(recipe_of(place, name, preset=preset))  # all mistakes at once, before any work
     recipe = shared_recipe(place, preset)
     at = at_of(recipe, force)
     with results_in(at.open_store()):
@@ -57,6 +61,11 @@ def cast(place: Place) -> tuple[str, ...]:
             f"{place.folder / CHARACTERS}: holds no folder of a character; make one for each, with its screenshots"
         )
     return found
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse a character whose words the content rule refuses, before the style is trained for all."""
+    content.check((), words_of(recipe, find_rules.fn(recipe.captions, recipe.trigger)))
 
 
 def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:

@@ -8,8 +8,8 @@
     │   ├── ImageError            a picture that cannot be used (file named)
     │   ├── DatasetError          a set of pictures that cannot be used as a whole
     │   ├── CaptionError          a caption or caption rule that cannot be used
-    │   │   └── ContentRuleError  the content rule refuses the data set; it has no switch
-    │   ├── TaggerError           no tagger, or one whose files do not belong together
+    │   │   └── ContentRuleError  what is refused whatever the options; the rule has no switch
+    │   ├── TaggerError           no tagger, one that sees too little, or files that do not belong together
     │   ├── CheckpointError       a base model that cannot be loaded, pickles included
     │   ├── LoraError             a LoRA file that cannot be read or does not fit the base
     │   ├── StoreError            the store's disk is full or read-only, or bytes are gone
@@ -48,11 +48,11 @@ class CaptionError(UserError):
 
 
 class ContentRuleError(CaptionError):
-    """The content rule refuses the data set. It has no switch."""
+    """The content rule refuses what is to be trained, merged or drawn. It has no switch."""
 
 
 class TaggerError(UserError):
-    """No tagger at the place named, or a model and a label table that do not belong together."""
+    """No tagger at the place named, one blind to what must be seen, or files that do not belong together."""
 
 
 class CheckpointError(UserError):

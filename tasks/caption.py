@@ -4,11 +4,12 @@ from functools import partial
 
 from lora_core.captions import content
 from lora_core.captions.caption import caption
+from lora_core.captions.content import Said
 from lora_core.captions.rule_file import rules_for
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags, save_manifest
 from lora_core.recipe import Captions
-from lora_core.refs import DatasetRef, TagsRef
+from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import look, step
 from tasks.runtime import At, progress
@@ -21,11 +22,35 @@ def find_rules(options: Captions, trigger: str) -> Rules:
 
 
 @look("content rule")
-def check_content(pictures: tuple[DatasetRef, ...], tags: tuple[TagsRef, ...], words: tuple[str, ...], at: At) -> None:
+def check_content(
+    pictures: tuple[DatasetRef, ...],
+    tags: tuple[TagsRef, ...],
+    words: tuple[str | Said, ...],
+    base: CheckpointRef,
+    at: At,
+) -> None:
     """Refuse what the content rule forbids, before anything is trained: all sets of a run together, and its words."""
     store = at.open_store()
     sets = [(load_manifest(store, each), load_tags(store, its)) for each, its in zip(pictures, tags, strict=True)]
-    content.check(sets, words)
+    content.check(sets, (*words, *_stated(base, at)))
+
+
+def refuse_at_once(
+    words: tuple[str | Said, ...], base: CheckpointRef, tagger: CheckpointRef, tagger_name: str, at: At
+) -> None:
+    """Ask the content rule what can be asked before any work: the words, the base, and whether the tagger can see."""
+    from lora_core.captions.sight import check_tagger
+
+    store = at.open_store()
+    content.check((), (*words, *_stated(base, at)))
+    check_tagger(store.tree(tagger.sha256), store.tree(base.sha256), tagger_name)
+
+
+def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
+    from lora_core.lora.stated import stated_in
+
+    files = at.open_store().tree(base.sha256)
+    return tuple(said for name, path in files.items() for said in stated_in(path, name))
 
 
 @step("caption", version=2)

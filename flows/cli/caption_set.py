@@ -104,6 +104,7 @@ def _of_folder(asked: Asked) -> CaptionSet:
 
 
 def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
+    from lora_core.captions.sight import check_tagger
     from lora_core.hub import find_tagger_files
     from lora_core.images.pipeline import preprocess
     from lora_core.tagging.tag import tag
@@ -117,6 +118,7 @@ def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
     if asked.threshold is not None:
         least = least.model_copy(update={"general": asked.threshold, "character": asked.threshold})
     tagger = find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
+    check_tagger(tagger, {}, recipe.tagger.model)
     store = Store(Path(recipe.runtime.store))
     with progress("preprocess", "image") as listen:
         manifest = preprocess(store, collect(store, Path(recipe.character.images)), recipe.preprocess, listen)

@@ -51,7 +51,7 @@ def check_folder(asked: Asked) -> None:
     if not rules.trigger:
         raise CaptionError(f'{asked.rules}: no trigger; write trigger = "a_word_no_model_knows" at its top')
     texts = texts_of(collect(Store(asked.store), asked.src), read_texts(asked.src))
-    content.check((), (text for text in texts.values() if text))
+    content.check((), (*rules.words(), *(text for text in texts.values() if text)))
     found = (*check_captions(texts, rules, rules.trigger), *check_lengths(texts, token_counter()))
     caption_show.findings(found)
     caption_show.conclusion(found, len(texts))

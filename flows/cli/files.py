@@ -31,12 +31,14 @@ def merge(
     """
     from lora_core.hub import find_model_files
     from lora_core.lora.merge import merge_file
+    from lora_core.lora.stated import check_models
     from lora_core.lora.terms import weighted
     from tasks.runtime import progress
 
-    terms = weighted(loras, weight or [1.0])
+    terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)
+    check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
-        merge_file(find_model_files(base, revision), terms, out, listen)
+        merge_file(files, terms, out, listen)
     echo(f"Wrote {out}")
 
 
@@ -75,6 +77,7 @@ def sample(
 
     from lora_core.errors import RecipeError
     from lora_core.hub import find_model_files
+    from lora_core.lora.stated import check_models
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.folder import sample_to_folder
@@ -89,9 +92,11 @@ def sample(
         )  # fmt: skip
     except ValidationError as error:
         raise RecipeError(f"sample: {explain(error, Sampling)}") from None
+    files, loras = find_model_files(base, revision), [lora] if lora else []
+    check_models((base, *map(str, loras)), (*files.values(), *loras), options.prompts)
     with progress("sample", "step") as listen:
         paths = sample_to_folder(
-            find_model_files(base, revision), lora, options, out, clip_skip=clip_skip, device=device, progress=listen,
+            files, lora, options, out, clip_skip=clip_skip, device=device, progress=listen,
             process=Process(prediction=prediction, zero_terminal_snr=zero_terminal_snr),
         )  # fmt: skip
     for path in paths:

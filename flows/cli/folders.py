@@ -58,6 +58,7 @@ def tag(
 
     Example: headcanon tag pictures/ --model wd-v1-4-swinv2-tagger-v2/ --out tags.json
     """
+    from lora_core.captions.sight import check_tagger
     from lora_core.hub import find_tagger_files
     from lora_core.images.collect import collect
     from lora_core.store import Store
@@ -66,6 +67,7 @@ def tag(
     from tasks.runtime import progress
 
     files = find_tagger_files(model, revision)
+    check_tagger(files, {}, model)
     kept = Store(store)
     manifest = collect(kept, src)
     with progress("tag", "image") as listen:

@@ -48,10 +48,12 @@ def add(
     """
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import add as add_loras
+    from lora_core.lora.stated import check_models
     from lora_core.lora.terms import weighted
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
+    check_models(map(str, (*loras, out)), loras)
     with progress("lora add", "module") as listen:
         made = add_loras(terms, out, Size(rank, energy), precision, listen)
     echo(f"Wrote {out}: {made}")
@@ -79,9 +81,11 @@ def subtract(
     """
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import subtract as subtract_lora
+    from lora_core.lora.stated import check_models
     from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
+    check_models(map(str, (lora, part, out)), (lora, part))
     with progress("lora subtract", "module") as listen:
         made = subtract_lora(Term(lora), Term(part, weight), out, Size(rank, energy), precision, listen)
     echo(f"Wrote {out}: {made}")
@@ -108,9 +112,11 @@ def resize(
     """
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import resize as resize_lora
+    from lora_core.lora.stated import check_models
     from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
+    check_models(map(str, (lora, out)), (lora,))
     with progress("lora resize", "module") as listen:
         made = resize_lora(Term(lora), out, Size(rank, energy), precision, listen)
     echo(f"Wrote {out}: {made}")
@@ -141,9 +147,11 @@ def extract(
     from lora_core.lora.algebra import Size
     from lora_core.lora.extract import Extraction
     from lora_core.lora.extract import extract as extract_lora
+    from lora_core.lora.stated import check_models
     from tasks.runtime import progress
 
     files = find_model_files(base, revision), find_model_files(tuned, revision)
+    check_models((base, tuned, str(out)), (path for each in files for path in each.values()))
     with progress("lora extract", "weight") as listen:
         made = extract_lora(*files, out, Extraction(Size(rank, energy), conv_rank), precision, listen)
     echo(f"Wrote {out}: {made}")
@@ -167,8 +175,10 @@ def convert(
       headcanon lora convert pytorch_lora_weights.safetensors aiko.safetensors --to kohya
     """
     from lora_core.lora.convert import convert as convert_lora
+    from lora_core.lora.stated import check_models
     from tasks.runtime import progress
 
+    check_models(map(str, (lora, out)), (lora,))
     with progress("lora convert", "module") as listen:
         count = convert_lora(lora, out, to, listen)
     echo(f"Wrote {out}: {count} modules")

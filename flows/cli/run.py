@@ -125,7 +125,10 @@ def _with_out(recipe: "Recipe", out: Path | None, version: str) -> "Recipe":
 
 def _check_at_once(recipe: "Recipe") -> None:
     """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
+    from lora_core.captions import content
     from lora_core.captions.rule_file import rules_for
+    from lora_core.captions.said import words_of
+    from lora_core.captions.sight import check_tagger
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.listing import list_pictures
@@ -133,9 +136,11 @@ def _check_at_once(recipe: "Recipe") -> None:
     for folder in (recipe.style.images, recipe.character.images):
         if folder:
             list_pictures(Path(folder))
-    rules_for(recipe.captions, recipe.trigger)
-    read_source(find_model_files(recipe.base.model, recipe.base.revision), recipe.base.process)
-    find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
+    rules = rules_for(recipe.captions, recipe.trigger)
+    content.check((), words_of(recipe, rules))
+    base = find_model_files(recipe.base.model, recipe.base.revision)
+    read_source(base, recipe.base.process)
+    check_tagger(find_tagger_files(recipe.tagger.model, recipe.tagger.revision), base, recipe.tagger.model)
 
 
 def new(

@@ -27,7 +27,7 @@ def caption(
     called = rules.trigger or trigger
     if not called:
         raise CaptionError('no trigger: write trigger = "a_word_no_model_knows" into the rule file')
-    content.check([(manifest, tags)], (called,))
+    content.check([(manifest, tags)], (called, *rules.words()))
     check_names(rules, tuple(entry.name for entry in manifest.entries))
     edited = tuple(edit(entry, tags.of(entry), rules, called, select) for entry in manifest.entries)
     entries = tuple(

@@ -117,6 +117,20 @@ class Rules(BaseModel):
             raise ValueError(f"replace takes away {undone!r}, which another rule puts on; name one of the two")
         return self
 
+    def words(self) -> tuple[str, ...]:
+        """Every tag that the rules put on or say of the character; not those that they take off."""
+        own = (tag for one in self.images.values() for tag in one.add)
+        return (
+            self.trigger,
+            *self.memorize,
+            *self.outfit,
+            *self.keep,
+            *self.replace.values(),
+            *self.add,
+            *self.face,
+            *own,
+        )
+
     def families(self) -> frozenset[str]:
         """The families that go, whole."""
         return _families(self.memorize or ("body",))

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from demo.project import MODELS
 from flows.cli.app import app
-from flows.make_lora import words
 from lora_core.captions.rule_file import read_rules
+from lora_core.captions.rules import Rules
+from lora_core.captions.said import style_words_of, words_of
 from lora_core.dataset import Scores, TagTable
 from lora_core.digests import digest_of, file_digest
 from lora_core.errors import CaptionError, ContentRuleError, OutputExistsError, RecipeError, UserError
@@ -257,7 +258,19 @@ def test_a_recipes_rule_file_with_another_trigger_is_refused(recipe):
 
 def test_the_content_rule_hears_what_a_recipe_says_of_its_characters():
     recipe = Recipe.model_validate(
-        {"name": "Momo", "base": "b", "style": {"images": "s", "class_word": "1boy"}, "character": "c",
-         "sampling": {"prompts": ["{trigger}, outdoors"], "style_prompts": ["1boy, night"]}}
+        {"name": "Momo", "base": "b", "style": {"images": "all/s", "class_word": "1boy"}, "character": "all/c",
+         "sampling": {"prompts": ["{trigger}, outdoors"], "style_prompts": ["1boy, night"], "negative": "child, nsfw",
+                      "transfer": ["models/t.safetensors", "owner/name@0123"]},
+         "publish": {"version": "v2"}}
     )  # fmt: skip
-    assert words(recipe) == ("Momo", "hcmomo", "hcstyle 1boy", "{trigger}, outdoors", "1boy, night")
+    rules = Rules.model_validate(
+        {"memorize": ["m"], "outfit": ["o"], "keep": ["k"], "drop": ["never"], "replace": {"old": "new"}, "add": ["a"],
+         "face": ["f"], "images": {"p": {"add": ["p"], "drop": ["q"]}}}
+    )  # fmt: skip
+    said = [each if isinstance(each, str) else each.text for each in words_of(recipe, rules)]
+    assert [each for each in said if each] == [
+        "Momo", "hcmomo", "hcstyle 1boy", "{trigger}, outdoors", "1boy, night", "m", "o", "k", "new", "a", "f", "p",
+        "b", "s", "c", "v2", "t.safetensors", "name",
+    ]  # fmt: skip
+    style = [each if isinstance(each, str) else each.text for each in style_words_of(recipe)]
+    assert style == ["hcstyle 1boy", "1boy, night", "b", "s"]

@@ -25,7 +25,7 @@ SEXUAL = """nude completely_nude nudity public_nudity topless bottomless nipples
     uncensored after_sex nipple_slip partially_visible_vulva gangbang female_ejaculation"""
 NEITHER = """1girl school_uniform serafuku flat_chest petite twintails chibi aged_up mother_and_daughter bikini swimsuit
     underwear midriff navel cleavage bare_shoulders babydoll after_rain childhood kidney position fetal_position glass
-    analog_clock cumulonimbus_cloud sexy penguin lolita_fashion gothic_lolita"""
+    analog_clock cumulonimbus_cloud penguin lolita_fashion gothic_lolita"""
 
 
 @pytest.fixture
@@ -135,7 +135,9 @@ def test_a_prompt_that_is_sexual_counts(one_set, prompt):
         check([one_set(a=({"child": 0.9}, SAFE))], (prompt,))
 
 
-@pytest.mark.parametrize("words", ["momo", "hc_lolita", "a 112 years old elf", "20yo", "hckidd", "hcstyle 1girl"])
+@pytest.mark.parametrize(
+    "words", ["momo", "hc_lolita_fashion", "a 112 years old elf", "20yo", "hckidd", "hcstyle 1girl"]
+)
 def test_innocent_words_are_let_pass(one_set, words):
     check([one_set(a=({}, EXPLICIT))], (words,))
 
