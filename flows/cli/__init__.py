@@ -1,6 +1,11 @@
-"""The command line: `headcanon`. Exit status 0: done; 2: something the user can mend; 1: a failure of ours."""
+"""The command line: `headcanon`.
+
+Exit status 0: done; 2: something the user can mend; 1: a failure of ours; 130, 143, 129: stopped by Ctrl-C, by SIGTERM,
+by a closed terminal.
+"""
 
 import os
+import signal
 import sys
 
 # Before Prefect is imported anywhere: it reads these once. A user's own settings win.
@@ -18,18 +23,21 @@ def main() -> None:
     """Entry point of the `headcanon` command."""
     from flows.cli.app import app
     from lora_core.errors import HeadcanonError, UserError
+    from lora_core.progress import Stopped
+    from tasks import stopping
 
     try:
-        app(standalone_mode=True)
+        with stopping.heeding_signals():
+            app(standalone_mode=True)
     except UserError as error:
         _say(f"headcanon: {_one_line(error)}")
         sys.exit(2)
     except HeadcanonError as error:
         _say(f"headcanon: {_one_line(error)}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("headcanon: stopped; the same command goes on from here")
-        sys.exit(130)
+    except Stopped:
+        _say(f"headcanon: {stopping.asked()}.{stopping.kept()} The same command resumes.")
+        sys.exit(128 + (stopping.signal_heard() or signal.SIGINT))
 
 
 def _one_line(error: Exception) -> str:
