@@ -40,7 +40,7 @@ class PrivateServer:
             listening.bind(("127.0.0.1", 0))
             listening.listen(128)
             self.port = int(listening.getsockname()[1])
-            self._said = tempfile.TemporaryFile()
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
             self.server_process = subprocess.Popen(
                 [sys.executable, "-m", "flows.service", "private-server", str(listening.fileno())],
                 env={**os.environ, **_ENVIRONMENT},

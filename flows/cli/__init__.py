@@ -21,13 +21,14 @@ for _name, _value in {
 
 def main() -> None:
     """Entry point of the `headcanon` command."""
-    from flows.cli.app import app
     from lora_core.errors import HeadcanonError, UserError
     from lora_core.progress import Stopped
     from tasks import stopping
 
     try:
         with stopping.heeding_signals():
+            from flows.cli.app import app
+
             app(standalone_mode=True)
     except UserError as error:
         _say(f"headcanon: {_one_line(error)}")

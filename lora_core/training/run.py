@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from lora_core.device import answers_at_once, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
+from lora_core.disk import remove_leftovers
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.progress import Progress, silent
@@ -93,6 +94,7 @@ def train(
         store, base, tuple(sets), options, name=name, clip_skip=clip_skip, device=pick_device(device), key=key,
         trigger=trigger, process=process, speed=speed or Speed(),
     )  # fmt: skip
+    remove_leftovers(job.folder)
     position = read_position(job.state)
     if position is None or position.epoch < options.epochs:
         _check_gpus(job.device, processes)
