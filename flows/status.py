@@ -64,15 +64,37 @@ def workers(client: SyncPrefectClient) -> list[str]:
 
 
 def running(client: SyncPrefectClient) -> list[Run]:
-    """Runs that are worked on, each with its steps."""
-    return [_line(run, ", ".join(_steps(client, run))) for run in _runs(client, _WORKING, limit=50)]
+    """Runs that are worked on, each with its steps; those that were told to end are until all is saved."""
+    found = []
+    for run in _runs(client, (*_WORKING, StateType.PAUSED), limit=50):
+        steps = _steps(client, run)
+        if run.state_type == StateType.RUNNING:
+            found.append(_line(run, ", ".join(steps)))
+        elif steps:
+            what = "pausing" if run.state_type == StateType.PAUSED else "cancelling"
+            found.append(_line(run, f"{what}: saving {', '.join(steps)}"))
+        elif run.state_type == StateType.CANCELLING:
+            found.append(_line(run, "cancelling"))
+    return found
 
 
 def waiting(client: SyncPrefectClient) -> list[Run]:
     """Runs that wait for a worker, for their time, or for a person."""
     soon = datetime.now(UTC) + timedelta(minutes=1)
-    found = _runs(client, _WAITING, limit=50, before=soon)
-    return [_line(run, run.state.message or "" if run.state else "") for run in found]
+    found = [run for run in _runs(client, _WAITING, limit=50, before=soon) if not _is_saving(client, run)]
+    return [_line(run, _waits_for(run)) for run in found]
+
+
+def _is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a suspended run's process is still there: Prefect calls it Suspended at once."""
+    return run.state_type == StateType.PAUSED and bool(_steps(client, run))
+
+
+def _waits_for(run: FlowRun) -> str:
+    if run.state is None or run.state.message:
+        return run.state.message or "" if run.state else ""
+    asks = run.state.state_details.run_input_keyset
+    return "" if run.state_type != StateType.PAUSED or asks else "paused by hand; Resume goes on"
 
 
 def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:

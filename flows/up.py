@@ -40,9 +40,11 @@ from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
 from lora_core.errors import UserError
 from tasks.runtime import gpu_limit
+from tasks.stopping import SAVES_SECONDS
 
 _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
+_RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
 _LOOK_EVERY_SECONDS = 1.0
 
 
@@ -160,7 +162,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}")
         _keep([child for child in (server, worker) if child], ended, tell)
     finally:
-        tell("Ending; runs that are not finished can be retried.")
+        tell("Ending: runs save what they have first; they can be retried.")
         _end(wanted, server, worker)
 
 
@@ -216,7 +218,7 @@ def _keep(children: Sequence[Child], ended: threading.Event, tell: Callable[[str
 def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
     """The worker and its runs first; then what is left of these in Prefect; then the server."""
     processes = worker.processes()
-    worker.end(_END_SECONDS)
+    worker.end(_RUNS_END_SECONDS)
     if processes and healthy.server(wanted.address):
         with wanted.as_client(), get_client(sync_client=True) as client:
             for run in alive(client):

@@ -27,6 +27,7 @@ class _Asked:
     def __init__(self) -> None:
         self.why, self.by = "", 0
         self.kept = ""
+        self.ending = False  # somebody heeds it already
         self.sister_failed = False
         self.working = 0  # pieces of work that look here now and then
 
@@ -57,7 +58,8 @@ def kept() -> str:
 
 
 def wait_for_work(at_most_seconds: float = SAVES_SECONDS) -> None:
-    """Wait until everything in the background has saved what it has."""
+    """Wait until everything in the background has saved what it has; from now on nothing is cut off by a signal."""
+    _asked.ending = True
     end = time.monotonic() + at_most_seconds
     while _asked.working and time.monotonic() < end:
         time.sleep(0.1)
@@ -93,7 +95,8 @@ def heeding_signals() -> Iterator[None]:
     """Take Ctrl-C, SIGTERM and a closed terminal as a wish that work heeds; the second one ends the process at once.
 
     In the main thread only, for Python hears signals nowhere else. Prefect puts its own handler in place when a flow
-    starts, so the flow's function heeds anew. What is ignored stays so: `nohup` means it.
+    starts, so the flow's function heeds anew. What is ignored stays so: `nohup` means it. A process that is to end
+    heeds to its end: a second signal must not cut off what tells its state.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -103,8 +106,9 @@ def heeding_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not asked():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _heed(number: int, frame: FrameType | None) -> None:
@@ -112,7 +116,8 @@ def _heed(number: int, frame: FrameType | None) -> None:
         os._exit(128 + _asked.by)
     _asked.by = number  # no lock: whoever holds it is interrupted by this very function
     _asked.why = _asked.why or f"stopped by {signal.Signals(number).name}"
-    if not _asked.working:
+    if not _asked.working and not _asked.ending:
+        _asked.ending = True
         raise Stopped(_asked.why)
     if sys.stderr.isatty():
         sys.stderr.write("\nStopping: what is under way is saved first; once more ends at once.\n")
