@@ -5,6 +5,7 @@ is deleted or started anew elsewhere. A thread looks there every few seconds: th
 """
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
@@ -20,7 +22,7 @@ from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, Pause
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
-from flows.private_server import start_private_server
+from flows.private_server import start_private_server, trouble
 from lora_core.progress import Stopped
 from tasks import stopping
 from tasks.runtime import say
@@ -63,12 +65,17 @@ def run_by_command() -> Iterator[None]:
 
     Raises:
         Stopped: the run was paused, cancelled or deleted at a server that others reach.
+        StoreError: the server's disk is full.
+        ServerError: the server failed.
     """
     start_private_server()
+    logging.raiseExceptions = False  # that Prefect's server keeps no log lines is told once, in a line of ours
     try:
         yield
     except (Abort, CancelledRun, Pause) as end:
         raise Stopped from end
+    except (httpx.HTTPStatusError, httpx.TransportError) as error:
+        raise trouble(" ".join(str(error).split())) from error
 
 
 _heeding: set[UUID] = set()

@@ -7,6 +7,7 @@ Ctrl-C before the run has saved anything, and may meet another's port. This one 
 import atexit
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,8 +17,7 @@ from typing import Any, cast
 
 import httpx
 
-from lora_core.disk import refuse_full_disk
-from lora_core.errors import HeadcanonError
+from lora_core.errors import HeadcanonError, StoreError
 
 _ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """As Prefect has it for its temporary servers."""
@@ -28,7 +28,21 @@ _DATABASE_BYTES = 4 << 20
 
 
 class ServerError(HeadcanonError):
-    """Prefect's server does not start."""
+    """Prefect's server does not start, or failed."""
+
+
+def trouble(what: str) -> HeadcanonError:
+    """What is wrong with the server: mostly its disk is full, and it can only say that something failed."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+
+    address, home = PREFECT_API_URL.value(), PREFECT_HOME.value()
+    if not address and shutil.disk_usage(home).free < _DATABASE_BYTES:
+        return StoreError(
+            f"{home}: Prefect keeps its database there, and the disk is full; free some space, or name another folder in "
+            "PREFECT_HOME, and run the same command again"
+        )
+    where = f" at {address}" if address else ""
+    return ServerError(f"Prefect's server{where} failed: {what}; the same command resumes")
 
 
 class PrivateServer:
@@ -66,21 +80,20 @@ class PrivateServer:
         """Wait until it answers.
 
         Raises:
-            StoreError: its folder is full.
+            StoreError: its disk is full.
             ServerError: it ended, or does not answer in time.
         """
         if self._started:
             return
-        from prefect.settings import PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
+        from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS
 
         deadline = time.monotonic() + (timeout or PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
         with httpx.Client(trust_env=False) as client:
             while not self._healthy(client, deadline):
                 if self.server_process.poll() is not None:
-                    refuse_full_disk(PREFECT_HOME.value(), _DATABASE_BYTES)
-                    raise ServerError(f"Prefect's server does not start: {self._last_words()}")
+                    raise trouble(f"it does not start: {self._last_words()}")
                 if time.monotonic() > deadline:
-                    raise ServerError("Prefect's server does not answer")
+                    raise trouble("it does not answer")
                 time.sleep(_LOOK_EVERY_SECONDS)
         self._started = True
 
