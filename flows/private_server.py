@@ -38,8 +38,8 @@ def trouble(what: str) -> HeadcanonError:
     address, home = PREFECT_API_URL.value(), PREFECT_HOME.value()
     if not address and shutil.disk_usage(home).free < _DATABASE_BYTES:
         return StoreError(
-            f"{home}: Prefect keeps its database there, and the disk is full; free some space, or name another folder in "
-            "PREFECT_HOME, and run the same command again"
+            f"{home}: Prefect keeps its database there, and the disk is full; free some space, or set PREFECT_HOME to "
+            "another folder, and run the same command again"
         )
     where = f" at {address}" if address else ""
     return ServerError(f"Prefect's server{where} failed: {what}; the same command resumes")

@@ -85,15 +85,15 @@ class _Patient:
         await _Patient.kill(self, flow_run_id, grace_seconds, force=force)
 
     @staticmethod
-    async def unless_cancelled(
+    async def unless_ended(
         self: CancellationManager, flow_run: FlowRun, state_updates: dict[str, object] | None = None
     ) -> bool:
-        """Leave the state of a run that has called itself Cancelled: it says what it has saved."""
+        """Leave the state of a run that has ended by itself: it says what it has saved, and may be retried already."""
         now = await self._client.read_flow_run(flow_run.id)
-        if now.state is not None and now.state.is_cancelled():
+        if now.state is not None and not now.state.is_cancelling():
             return True
         return await _Patient.finalize(self, flow_run, state_updates)
 
 
 ProcessManager.kill = _Patient.patient_kill  # type: ignore[method-assign]
-CancellationManager._finalize_cancelled_state = _Patient.unless_cancelled  # type: ignore[method-assign]
+CancellationManager._finalize_cancelled_state = _Patient.unless_ended  # type: ignore[method-assign]
