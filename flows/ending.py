@@ -9,17 +9,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, Pause
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
 from flows.private_server import start_private_server, trouble
@@ -32,7 +31,7 @@ R = TypeVar("R")
 
 _LOOK_EVERY_SECONDS = 3.0
 # Everything is saved when a run reports its end. If the server is gone with the worker, nobody is there to be told.
-_REPORTS_SECONDS = 20.0
+_REPORTS_SECONDS = 30.0
 
 
 def ending_as_asked(function: Callable[P, R]) -> Callable[P, R]:
@@ -102,8 +101,9 @@ def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[
     by_command = run.deployment_id is None
     if not by_command:
         say(f"{stopping.asked()}.{stopping.kept()}", mark="!")
-        _end_without_a_server()
-    now = _at_server(run.id) if watch else run
+        if stopping.signal_heard():
+            _end_without_a_server()
+    now = watch.now() if watch else run
     if now is None or (watch and watch.lost):
         raise Abort("This process is no longer the run's.")
     state = now.state
@@ -134,8 +134,7 @@ def _watching(run: FlowRun) -> Iterator["_Watch | None"]:
         yield None
         return
     watch = _Watch(run.id)
-    in_context = copy_context().run  # Prefect's settings, as they are here
-    threading.Thread(target=in_context, args=(watch.look,), daemon=True).start()
+    threading.Thread(target=watch.look, daemon=True).start()
     try:
         yield watch
     finally:
@@ -153,15 +152,22 @@ class _Watch:
     def __init__(self, run_id: UUID) -> None:
         self.over, self.lost = threading.Event(), False
         self._run_id, self._count = run_id, 0
+        self._api, self._password = str(PREFECT_API_URL.value()), PREFECT_API_AUTH_STRING.value()
 
     def look(self) -> None:
         """Look every few seconds; ask for the end when it is time."""
         while not self.over.wait(_LOOK_EVERY_SECONDS) and not stopping.asked():
             with contextlib.suppress(Exception):  # the server is away for a while: the run goes on without it
-                if why := self._happened(_at_server(self._run_id)):
+                if why := self.happened(self.now()):
                     stopping.ask(why)
 
-    def _happened(self, run: FlowRun | None) -> str:
+    def now(self) -> FlowRun | None:
+        """The run as the server has it; None: it has none. By a client of its own, for that of the flow is busy."""
+        with SyncPrefectClient(self._api, auth_string=self._password) as client, contextlib.suppress(ObjectNotFound):
+            return client.read_flow_run(self._run_id)
+        return None
+
+    def happened(self, run: FlowRun | None) -> str:
         """What became of the run at the server; empty: it is still Running, and here.
 
         A run that waits for an answer with its process (`asking.ask`) is Paused, but not suspended.
@@ -178,12 +184,6 @@ class _Watch:
         if state.type in (StateType.RUNNING, StateType.PAUSED):
             return ""
         return f"{state.name or state.type.value} in Prefect"
-
-
-def _at_server(run_id: UUID) -> FlowRun | None:
-    with get_client(sync_client=True) as client, contextlib.suppress(ObjectNotFound):
-        return client.read_flow_run(run_id)
-    return None
 
 
 def _is_suspended(state: State[Any]) -> bool:
