@@ -183,7 +183,7 @@ class _Watch:
             return "paused in Prefect"
         if state.type in (StateType.RUNNING, StateType.PAUSED):
             return ""
-        return f"{state.name or state.type.value} in Prefect"
+        return f"{'cancelled' if state.type == StateType.CANCELLING else state.name or state.type.value} in Prefect"
 
 
 def _is_suspended(state: State[Any]) -> bool:

@@ -29,11 +29,15 @@ from flows.place import Place
 from flows.request import at_of, recipe_of
 from lora_core.errors import UserError
 from tasks.find import find_base, find_sets
+from tasks.stopping import SAVES_SECONDS
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")
 _WORKING = (StateType.RUNNING, StateType.CANCELLING)
 _WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
 _ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+
+
+_DOING = {StateType.PAUSED: "pausing: saving ", StateType.CANCELLING: "cancelling: saving "}
 
 
 class Run(NamedTuple):
@@ -67,14 +71,9 @@ def running(client: SyncPrefectClient) -> list[Run]:
     """Runs that are worked on, each with its steps; those that were told to end are until all is saved."""
     found = []
     for run in _runs(client, (*_WORKING, StateType.PAUSED), limit=50):
-        steps = _steps(client, run)
-        if run.state_type == StateType.RUNNING:
-            found.append(_line(run, ", ".join(steps)))
-        elif steps:
-            what = "pausing" if run.state_type == StateType.PAUSED else "cancelling"
-            found.append(_line(run, f"{what}: saving {', '.join(steps)}"))
-        elif run.state_type == StateType.CANCELLING:
-            found.append(_line(run, "cancelling"))
+        if run.state_type != StateType.PAUSED or _is_saving(client, run):
+            doing = _DOING.get(run.state_type, "") if run.state_type else ""
+            found.append(_line(run, doing + ", ".join(_steps(client, run))))
     return found
 
 
@@ -87,7 +86,10 @@ def waiting(client: SyncPrefectClient) -> list[Run]:
 
 def _is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Whether a suspended run's process is still there: Prefect calls it Suspended at once."""
-    return run.state_type == StateType.PAUSED and bool(_steps(client, run))
+    if run.state_type != StateType.PAUSED or run.state is None:
+        return False
+    since = run.state.timestamp
+    return since > datetime.now(UTC) - timedelta(seconds=SAVES_SECONDS) and bool(_steps(client, run))
 
 
 def _waits_for(run: FlowRun) -> str:

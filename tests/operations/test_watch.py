@@ -33,7 +33,7 @@ def test_a_run_that_runs_or_waits_with_its_process_for_an_answer_goes_on(watch: 
     ("state", "told"),
     [
         (Suspended(), "paused in Prefect"),
-        (Cancelling(), "Cancelling in Prefect"),
+        (Cancelling(), "cancelled in Prefect"),
         (Cancelled(), "Cancelled in Prefect"),
         (Crashed(), "Crashed in Prefect"),
         (AwaitingRetry(), "AwaitingRetry in Prefect"),
