@@ -21,6 +21,8 @@ from prefect.runner._process_manager import ProcessHandle
 from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.utilities.processutils import command_to_string
 
+from flows import patience
+
 _COMMAND = command_to_string([sys.executable, "-m", "flows.engine"])
 
 
@@ -79,4 +81,5 @@ async def _cancel_when_told(scope: anyio.CancelScope) -> None:
 
 
 if __name__ == "__main__":
+    patience.install()
     anyio.run(_attempt_here)

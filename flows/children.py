@@ -77,22 +77,28 @@ class Child:
 
     def processes(self) -> frozenset[str]:
         """Process ids of what it started, as Prefect writes them."""
-        if self._process is None or not self.running:
-            return frozenset()
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return frozenset(str(one.pid) for one in psutil.Process(self._process.pid).children(recursive=True))
-        return frozenset()
+        return frozenset(str(one.pid) for one in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        if self._process is not None and self.running:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                return list(psutil.Process(self._process.pid).children(recursive=True))
+        return []
 
     def end(self, patience_seconds: float) -> None:
-        """Ask it to end, wait, then end what is left of its group."""
+        """Ask it to end, wait, then end what is left of its group, and of what it started in groups of their own."""
         if self._process is None:
             return
+        family = self._family()
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_seconds)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()

@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 
 from flows.edge import making_damaged_bytes_again
+from flows.ending import ending_as_asked
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.rules import Rules
 from lora_core.captions.said import words_of
@@ -23,9 +24,10 @@ from tasks.judge import judge, transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
-from tasks.runtime import At, stopping_all_when_one_fails
+from tasks.runtime import At
 from tasks.sample import sample_epochs
 from tasks.steps import Until
+from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
 from tasks.train import prepare_to_train, train_character, train_style
@@ -90,6 +92,7 @@ class Styled(NamedTuple):
 
 
 @flow(name="headcanon", validate_parameters=False)
+@ending_as_asked
 @making_damaged_bytes_again
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""

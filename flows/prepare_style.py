@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.edge import making_damaged_bytes_again, telling_user_errors
+from flows.ending import ending_as_asked
 from flows.make_lora import style_tokens, styled_base, tagged, with_words
 from flows.place import Place
 from flows.request import at_of, shared_recipe
@@ -12,13 +13,15 @@ from tasks.caption import check_content, refuse_at_once
 from tasks.compositions import settle_style
 from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.preprocess import preprocess
-from tasks.runtime import At, Step, stopping_all_when_one_fails
+from tasks.runtime import At, Step
 from tasks.sharing import results_in
+from tasks.stopping import stopping_all_when_one_fails
 from tasks.train import train_style
 
 
 @flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False, validate_parameters=False)
 @telling_user_errors
+@ending_as_asked
 def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:
     """The style LoRA and the base model with it, for all characters of a preset.
 

@@ -31,11 +31,15 @@ from flows.request import at_of, recipe_of
 from flows.schedules import silences, watched
 from lora_core.errors import UserError
 from tasks.find import find_base, find_sets
+from tasks.stopping import SAVES_SECONDS
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")
 _WORKING = (StateType.RUNNING, StateType.CANCELLING)
 _WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
 _ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+
+
+_DOING = {StateType.PAUSED: "pausing: saving ", StateType.CANCELLING: "cancelling: saving "}
 
 
 class Run(NamedTuple):
@@ -80,15 +84,35 @@ def silent_schedules(client: SyncPrefectClient) -> list[str]:
 
 
 def running(client: SyncPrefectClient) -> list[Run]:
-    """Runs that are worked on, each with its steps."""
-    return [_line(run, ", ".join(_steps(client, run))) for run in _runs(client, _WORKING, limit=50)]
+    """Runs that are worked on, each with its steps; those that were told to end are until all is saved."""
+    found = []
+    for run in _runs(client, (*_WORKING, StateType.PAUSED), limit=50):
+        if run.state_type != StateType.PAUSED or _is_saving(client, run):
+            doing = _DOING.get(run.state_type, "") if run.state_type else ""
+            found.append(_line(run, doing + ", ".join(_steps(client, run))))
+    return found
 
 
 def waiting(client: SyncPrefectClient) -> list[Run]:
     """Runs that wait for a worker, for their time, or for a person."""
     soon = datetime.now(UTC) + timedelta(minutes=1)
-    found = _runs(client, _WAITING, limit=50, before=soon)
-    return [_line(run, run.state.message or "" if run.state else "") for run in found]
+    found = [run for run in _runs(client, _WAITING, limit=50, before=soon) if not _is_saving(client, run)]
+    return [_line(run, _waits_for(run)) for run in found]
+
+
+def _is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a suspended run's process is still there: Prefect calls it Suspended at once."""
+    if run.state_type != StateType.PAUSED or run.state is None:
+        return False
+    since = run.state.timestamp
+    return since > datetime.now(UTC) - timedelta(seconds=SAVES_SECONDS) and bool(_steps(client, run))
+
+
+def _waits_for(run: FlowRun) -> str:
+    if run.state is None or run.state.message:
+        return run.state.message or "" if run.state else ""
+    asks = run.state.state_details.run_input_keyset
+    return "" if run.state_type != StateType.PAUSED or asks else "paused by hand; Resume goes on"
 
 
 def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:

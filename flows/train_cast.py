@@ -6,6 +6,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
 from flows.edge import telling_user_errors
+from flows.ending import ending_as_asked
 from flows.place import CHARACTERS, Place
 from flows.prepare_style import style_of
 from flows.request import at_of, recipe_of, shared_recipe
@@ -21,6 +22,7 @@ from tasks.sharing import results_in
 
 @flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
 @telling_user_errors
+@ending_as_asked
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
     """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.
 

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from flows.edge import telling_user_errors
+from flows.ending import ending_as_asked
 from flows.make_lora import make_lora
 from flows.notify import published
 from flows.place import Place
@@ -14,6 +15,7 @@ from tasks.sharing import results_in
 
 @flow(name="train-character", flow_run_name="{character}", persist_result=False, validate_parameters=False)
 @telling_user_errors
+@ending_as_asked
 def train_character(
     character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()
 ) -> str:

@@ -6,6 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.edge import telling_user_errors
+from flows.ending import ending_as_asked
 from flows.make_lora import make_lora
 from flows.notify import published
 from flows.place import Place
@@ -40,6 +41,7 @@ Processes = Annotated[int, Field(ge=1, le=16)]
 
 @flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
 @telling_user_errors
+@ending_as_asked
 def train_character_full(
     name: Name,
     base: Base,

@@ -35,9 +35,11 @@ from flows.watch import Watch
 from flows.worker import ASIDE
 from lora_core.errors import UserError
 from tasks.runtime import gpu_limit
+from tasks.stopping import SAVES_SECONDS
 
 _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
+_RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
 _LOOK_EVERY_SECONDS = 1.0
 # Our own commands silence Prefect at the terminal (flows/cli); a child speaks into its log file.
 _HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
@@ -161,7 +163,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         Watch(wanted.as_client, wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], ended, tell)
     finally:
-        tell("Ending; runs that are not finished can be retried.")
+        tell("Ending: runs save what they have first; they can be retried.")
         _end(wanted, server, worker)
 
 
@@ -217,7 +219,7 @@ def _keep(children: Sequence[Child], ended: threading.Event, tell: Callable[[str
 def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
     """The worker and its runs first; then what is left of these in Prefect; then the server."""
     processes = worker.processes()
-    worker.end(_END_SECONDS)
+    worker.end(_RUNS_END_SECONDS)
     if processes and healthy.server(wanted.address):
         with wanted.as_client(), get_client(sync_client=True) as client:
             for run in alive(client):

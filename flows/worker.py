@@ -1,4 +1,4 @@
-"""Prefect's process worker, but for what a run may name, and for two faults.
+"""Prefect's process worker, but for what a run may name, and for three faults.
 
 It runs our own flows, each by one fixed command in an empty folder, with the worker's own environment: whatever the API
 says about the run, its deployment or the pool (`flows.admission`, `flows.attempt`, `flows.engine`).
@@ -7,11 +7,15 @@ With a limit, Prefect's worker crashes when a run is retried at once: it keeps a
 cleaned up. A retry in that moment asks for a second place for the same run, which the limiter refuses with an error
 that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
 
+Told to end, it kills its runs and leaves them Running; here they get the time to save (`flows.patience`).
+
 And the limit is for all runs alike: while trainings hold every place for hours, no folder is looked at and no lost run
 is found. Here the runs that look after others have places of their own.
 """
 
+import asyncio
 import contextlib
+import signal
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -27,12 +31,16 @@ from prefect.runner._process_manager import ProcessHandle
 from prefect.states import Failed
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from flows import patience
 from flows.admission import RunRefusedError, refuse_other_code
 from flows.attempt import attempt
 from flows.schedules import HOUSEKEEPING
 
 ASIDE = 2
 """Places for runs that look after others: watch-inbox and janitor, of which there is one at a time."""
+
+
+patience.install()
 
 
 class FixedJob(ProcessJobConfiguration):
@@ -66,11 +74,22 @@ with warnings.catch_warnings():
         type = "process"
         job_configuration = FixedJob
         _aside: frozenset[UUID] = frozenset()
+        _ends = False
+
+        async def start(self, *arguments: Any, **options: Any) -> None:
+            """Run until SIGTERM."""
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+            await super().start(*arguments, **options)
 
         async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:
             held: frozenset[Any] = frozenset(self._limiter.statistics().borrowers if self._limiter else ())
-            free = (entry for entry in flow_run_response if entry.flow_run.id not in held)
+            free = (entry for entry in flow_run_response if entry.flow_run.id not in held and not self._ends)
             return await super()._submit_scheduled_flow_runs(list(self._with_a_place(free, held)))
+
+        def _end(self) -> None:
+            if not self._ends:
+                self._ends = True
+                self._last = asyncio.ensure_future(patience.end_runs())
 
         def _with_a_place(
             self, entries: Iterable[WorkerFlowRunResponse], held: frozenset[Any]

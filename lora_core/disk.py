@@ -5,11 +5,18 @@ import errno
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from lora_core.errors import StoreError
+
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+_TEMPORARY = re.compile(r"\..*\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.\d+\.tmp", re.DOTALL)
+_FORGOTTEN_SECONDS = 86_400.0
 
 _TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 
@@ -65,7 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    temporary = temporary_name(path)
     try:
         with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,10 +81,43 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync(path.parent)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` for what is being made of it, which says who makes it."""
+    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+
+
+def remove_leftovers(folder: Path, pattern: str = "**/.*.tmp") -> None:
+    """Remove what killed processes had begun to write in a folder; whoever still writes is left alone."""
+    for path in leftovers(folder, pattern):
+        _remove(path)
+
+
+def leftovers(folder: Path, pattern: str = "**/.*.tmp") -> Iterator[Path]:
+    """Temporary files and folders whose process on this machine is gone; of other machines, those of yesterday."""
+    for path in sorted(folder.glob(pattern)):
+        name = _TEMPORARY.fullmatch(path.name)
+        if name and name["host"] == _HOST:
+            if not psutil.pid_exists(int(name["pid"])):
+                yield path
+        elif _is_old(path):
+            yield path
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return path.stat().st_mtime < time.time() - _FORGOTTEN_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from lora_core.digests import digests_in, file_digest
+from lora_core.disk import leftovers
 from lora_core.store import Store
 
 
@@ -50,9 +51,8 @@ def garbage(store: Store, *, unused_days: float) -> list[Path]:
                 if (path := store.where(sha256)) is not None:
                     frontier.append(path)
     unnamed = [path for path in store.objects() if path.name not in kept and path.stat().st_mtime < horizon]
-    leftovers = [path for path in store.root.glob("**/.*.tmp") if path.stat().st_mtime < time.time() - 3600]
     work = [path for path in store.root.glob("work/*") if path.stat().st_mtime < horizon]
     curves = [path for path in store.root.glob("curves/*") if path.stat().st_mtime < horizon]
     compiled = [path.parent for path in store.root.glob("compiled/*.json") if path.stat().st_mtime < horizon]
     locks = [path for path in store.root.glob("locks/*") if path.stat().st_mtime < horizon]
-    return [*sorted(old), *unnamed, *leftovers, *work, *curves, *compiled, *locks]
+    return [*sorted(old), *unnamed, *leftovers(store.root), *work, *curves, *compiled, *locks]

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,18 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lora_core.errors import HeadcanonError
 from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
 from tasks.steps import ON_ACCELERATOR, Step
+from tasks.stopping import stop_if_asked as stop_if_asked
+from tasks.stopping import working
 from tasks.terminal import Terminal
 
 __all__ = ("ON_ACCELERATOR", "Step")
 
 LOG_EVERY_SECONDS = 30.0
 GPU_LEASE_SECONDS = 60.0
+_GPU_LOOKS_SECONDS = 10.0
 
 
 class At(BaseModel):
@@ -70,7 +71,11 @@ def accelerator(step: Step, at: At) -> Iterator[None]:
 
     The limit is Prefect's and has a lease: a run that is killed gives the GPU back after a minute or two. Where no
     limit of that name exists (no server, no `headcanon up`), nothing is held.
+
+    Raises:
+        Stopped: this process was asked to end.
     """
+    stop_if_asked(step)
     if step not in ON_ACCELERATOR or at.device == "cpu":
         yield
         return
@@ -79,8 +84,22 @@ def accelerator(step: Step, at: At) -> Iterator[None]:
     if pick_device(at.device).type != "cuda":
         yield
         return
-    with concurrency(gpu_limit(), lease_duration=GPU_LEASE_SECONDS, strict=False):
+    with contextlib.ExitStack() as held:
+        with working():
+            _wait_for_gpu(step, held)
         yield
+
+
+def _wait_for_gpu(step: Step, held: contextlib.ExitStack) -> None:
+    """Hold the limit as soon as it is free; look now and then whether somebody asked for the end."""
+    while True:
+        stop_if_asked(step)
+        limit = concurrency(
+            gpu_limit(), lease_duration=GPU_LEASE_SECONDS, strict=False, timeout_seconds=_GPU_LOOKS_SECONDS
+        )
+        with contextlib.suppress(TimeoutError):
+            held.enter_context(limit)
+            return
 
 
 def gpu_limit() -> str:
@@ -130,7 +149,8 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
             _log(f"{step}: {unit} {done}/{total} {note} ({left:.0f} s left)")
 
     try:
-        yield listen
+        with working():
+            yield listen
     finally:
         _bars.remove_task(bar)
         if not _bars.tasks and console.is_terminal:
@@ -170,31 +190,3 @@ class _ToPerson(logging.Handler):
 
 logging.getLogger("lora_core").addHandler(_ToPerson(logging.INFO))
 logging.getLogger("lora_core").setLevel(logging.INFO)
-
-
-class StoppedError(HeadcanonError):
-    """Another step failed, so this one ends; its state is kept."""
-
-
-_stop = threading.Event()
-
-
-def stop_if_asked(step: str) -> None:
-    """Called now and then by a step that runs or waits.
-
-    Raises:
-        StoppedError: another step failed.
-    """
-    if _stop.is_set():
-        raise StoppedError(f"{step}: ended, because another step failed")
-
-
-@contextlib.contextmanager
-def stopping_all_when_one_fails() -> Iterator[None]:
-    """When the block fails, steps that still run in the background end at their next report of progress."""
-    _stop.clear()
-    try:
-        yield
-    except BaseException:
-        _stop.set()
-        raise

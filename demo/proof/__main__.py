@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lora_core.errors import HeadcanonError, RecipeError, UserError
+from lora_core.progress import Stopped
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HeadcanonError as error:
         sys.stderr.write(f"proof: {' '.join(str(error).split())}\n")
         return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         sys.stderr.write("proof: stopped; the same command goes on from here\n")
         return 130
 

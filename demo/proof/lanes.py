@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from lora_core.device import pick_device, use_threads
 from lora_core.errors import HeadcanonError
+from lora_core.progress import Stopped
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -82,7 +83,7 @@ def _lane(waiting: Any, done: Any, do: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     use_threads(1)
-    with contextlib.suppress(KeyboardInterrupt):  # the first process says that it was stopped
+    with contextlib.suppress(KeyboardInterrupt, Stopped):  # the first process says that it was stopped
         for group in iter(waiting.get, None):
             for index, work in group:
                 done.put(_done(index, work, do))

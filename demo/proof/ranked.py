@@ -16,6 +16,7 @@ import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that 
 from demo.project import write_project
 from demo.proof.arms import overlaid
 from flows.cli.plan import finished_steps
+from flows.ending import run_by_command
 from flows.make_lora import make_lora
 from lora_core.lora.algebra import Size
 from lora_core.lora.combine import resize
@@ -74,7 +75,8 @@ def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     recipe = anchored(parse_recipe(overlaid(own, differs), name), recipe_file.parent)
     at = At.of(recipe)
     store = at.open_store()
-    make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train character")
+    with run_by_command():
+        make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train character")
     base = find_base.fn(recipe.base, at)
     style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
     made = {each.step: each.ref for each in finished_steps(recipe, at, base, style, character)}

@@ -17,6 +17,7 @@ from demo.proof.probe import PROBE_FILE
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.tables import percent_of
 from flows.cli.plan import finished_steps
+from flows.ending import run_by_command
 from flows.make_lora import make_lora, style_tokens
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.errors import HeadcanonError
@@ -130,7 +131,7 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
     cached = steps is not None
     if steps is None:
         results = at.open_store().results
-        with _quiet():
+        with _quiet(), run_by_command():
             make_lora.with_options(result_storage=results, persist_result=False)(run.recipe, at, _UNTIL)
         tidy.fn(at)
         steps = _finished(run.recipe, at)

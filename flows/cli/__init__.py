@@ -1,6 +1,11 @@
-"""The command line: `headcanon`. Exit status 0: done; 2: something the user can mend; 1: a failure of ours."""
+"""The command line: `headcanon`.
+
+Exit status 0: done; 2: something the user can mend; 1: a failure of ours; 130, 143, 129: stopped by Ctrl-C, by SIGTERM,
+by a closed terminal.
+"""
 
 import os
+import signal
 import sys
 
 # Before Prefect is imported anywhere: it reads these once. A user's own settings win.
@@ -16,15 +21,19 @@ for _name, _value in {
 
 def main() -> None:
     """Entry point of the `headcanon` command."""
-    from flows.cli.app import app
     from flows.private import keep_private, prefect_home
     from lora_core.bounded import name_fault
     from lora_core.errors import HeadcanonError, UserError
     from lora_core.printable import one_line
+    from lora_core.progress import Stopped
+    from tasks import stopping
 
     keep_private(prefect_home())
     try:
-        app(standalone_mode=True)
+        with stopping.heeding_signals():
+            from flows.cli.app import app
+
+            app(standalone_mode=True)
     except UserError as error:
         _say(f"headcanon: {one_line(error)}")
         sys.exit(2)
@@ -36,9 +45,9 @@ def main() -> None:
             raise
         _say(f"headcanon: {one_line(mistake)}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say("headcanon: stopped; the same command goes on from here")
-        sys.exit(130)
+    except Stopped:
+        _say(f"headcanon: {stopping.asked()}.{stopping.kept()} The same command resumes.")
+        sys.exit(128 + (stopping.signal_heard() or signal.SIGINT))
 
 
 def _say(text: str) -> None:

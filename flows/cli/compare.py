@@ -40,6 +40,7 @@ def compare(
 
 def _variant(name: str, recipe: "Recipe") -> "Variant":
     """One recipe, run or found; one that ends with an error is shown with it."""
+    from flows.ending import run_by_command
     from flows.make_lora import make_lora
     from lora_core.errors import HeadcanonError
     from lora_core.recipe import PRESETS, Gates
@@ -56,7 +57,8 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     at = At.of(recipe)
     try:
         results = at.open_store().results
-        make_lora.with_options(result_storage=results, persist_result=False)(told, at, "judge")
+        with run_by_command():
+            make_lora.with_options(result_storage=results, persist_result=False)(told, at, "judge")
     except HeadcanonError as error:
         reason = " ".join(str(error).split())
         say(f"{name}: {reason}", mark="!")

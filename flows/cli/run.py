@@ -63,13 +63,18 @@ def execute(
     recipe = _with_out(read_recipe(recipe_file), out, version)
     _check_at_once(recipe)
 
+    from flows.private_server import start_private_server
+
+    start_private_server()  # while everything else is imported
+    from flows.ending import run_by_command
     from flows.make_lora import make_lora
     from lora_core.report.publish import published_name
     from tasks.runtime import console
 
     at = _at(recipe, force)
     results = at.open_store().results
-    published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
+    with run_by_command():
+        published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(

@@ -30,7 +30,8 @@ def _ages() -> re.Pattern[str]:
         rf"(?<!\d){_ANY_FIGURES} ?{small}(?= ){of_things}",
         rf"(?<!\d){_FIGURES} ?{_one_of(ages['signs'])}(?![기대])",
         rf"(?<= )of {number} years(?= )",
-        r"(?<![가-힣])(?<!스물 )(?<!열 )(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살",
+        r"(?<![가-힣])(?<!스물 )(?<!열 )"
+        r"(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살",
         rf"(?<= ){_one_of(ages['before'])} ?{number}(?= )",
         rf"(?<= ){ordinals} graders?(?= )",
         rf"(?<= ){ordinals} grade(?= $| student| pupil| girl| boy| class)",

@@ -1,14 +1,15 @@
 """How a finished file or folder gets its name: never over other bytes, never half."""
 
 import contextlib
+import glob
 import json
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lora_core.digests import file_digest
-from lora_core.disk import disk_errors
+from lora_core.disk import disk_errors, remove_leftovers, temporary_name
 from lora_core.errors import OutputExistsError, UserError
 from lora_core.hub.formats import read_header
 
@@ -25,14 +26,18 @@ def settling(out: Path) -> Iterator[Path]:
     """
     with disk_errors(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.", suffix=".tmp")
-    with folder as temporary:
-        made = Path(temporary) / out.name
+        remove_leftovers(out.parent, f".{glob.escape(out.name)}.*.tmp")
+        temporary = temporary_name(out)
+        temporary.mkdir()
+    try:
+        made = temporary / out.name
         yield made
         if not out.exists():
             made.replace(out)
         elif _digests(made) != _digests(out):
             raise taken(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def taken(out: Path) -> OutputExistsError:

@@ -61,7 +61,7 @@ class Curves:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / CSV_FILE
             write_atomically(path, _lines([_COLUMNS, *_rows(path, steps)]))
-            self._csv = path.open("ab")
+            self._csv = path.open("ab", buffering=0)  # whoever watches sees every step
             # A name of its own: it holds seconds only, and a run may be resumed within one.
             suffix = f".{len(list(folder.glob('events.*')))}"
             self._board = Board(folder, steps=steps, suffix=suffix)

@@ -14,7 +14,7 @@ from lora_core.errors import TrainingError
 from lora_core.lora.adapter import Adapter
 from lora_core.lora.adapter_file import write_adapters
 from lora_core.lora.inject import LoraLayer
-from lora_core.progress import Progress
+from lora_core.progress import Progress, Stopped
 from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata
@@ -78,6 +78,7 @@ class Run:
         self._validation: list[float] = []
         self._curves: Curves | None = None
         self._leads = True
+        self._stopped: Stopped | None = None
         self._epoch, self._batch = 0, 0
 
     def resume(self, position: Position) -> None:
@@ -107,6 +108,7 @@ class Run:
 
         Raises:
             TrainingError: the loss is not finite; the state saved last stays.
+            Stopped: `progress` asked for the end; the state was saved at the last step that is over.
         """
         facts, self._curves = self._facts, curves
         self._machinery.stepper.group, self._leads = group, group is None or group.rank == 0
@@ -116,6 +118,7 @@ class Run:
         for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
             if epoch == self._epoch:
                 self._finish_epoch(repeats, progress)
+                self._end_if_stopped()
                 self._validate(epochs=epoch + 1)
                 self._write_epoch()
                 self._epoch, self._batch = epoch + 1, 0
@@ -132,11 +135,20 @@ class Run:
             with self._naming(number, samples):
                 launched = stepper.launch(batch, number)
             self._report(self._ledger.add(launched, samples), progress)
+            if self._stopped:
+                break
             if time.monotonic() - saved >= options.checkpoint_minutes * 60:
                 self._report(self._ledger.flush(), progress)
                 self._save()
                 saved = time.monotonic()
         self._report(self._ledger.flush(), progress)
+
+    def _end_if_stopped(self) -> None:
+        """Save the state and end, if the last report was answered with that."""
+        if self._stopped:
+            self._save()
+            self._stopped.kept = f"step {self.step} of {self._facts.layout.total_steps}"
+            raise self._stopped
 
     def _drawn(self, samples: Sequence[Sample]) -> Batch:
         facts, machinery = self._facts, self._machinery
@@ -151,8 +163,11 @@ class Run:
                 outcome = step.launched.outcome(*step.figures)
             self._losses.append(outcome.loss)
             self._batch += 1
-            progress(len(self._losses), self._facts.layout.total_steps, f"loss {_average(self._losses):.4f}")
             self._draw_curves(outcome, rate)
+            try:
+                progress(len(self._losses), self._facts.layout.total_steps, f"loss {_average(self._losses):.4f}")
+            except Stopped as stopped:  # steps that a GPU has begun are counted first
+                self._stopped = stopped
         if steps:
             self._reported = time.monotonic()
 

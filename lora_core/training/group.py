@@ -2,13 +2,17 @@
 
 The sum is that of one process, so the result is too, but for the last bits. Process 0 is the one that was there before;
 it saves, measures and tells. The others are its children: when one side ends, however it ends, so does the other.
+Signals are its business alone: Ctrl-C at a terminal reaches all, and the others have nothing to save.
 """
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -82,12 +86,15 @@ def gathered(size: int, follow: Callable[[Group], None], device: torch.device) -
         context.Process(target=_other, args=(follow, rank, size, meeting.port, device.type, there), daemon=True)
         for rank in range(1, size)
     ]
-    for other in others:
-        other.start()
+    with _signals_held_back():
+        for other in others:
+            other.start()
     there.close()
+    patience = 0.0
     try:
         with _joined(0, size, meeting, device.type) as group:
             yield group
+        patience = _ENDS_SECONDS  # all is done here, and soon there
     except _PartedError as error:
         raise TrainingError(
             f"one of the {size} processes that train together ended ({_told(here)}); the last good state is kept, the "
@@ -95,8 +102,20 @@ def gathered(size: int, follow: Callable[[Group], None], device: torch.device) -
         ) from error
     finally:
         for other in others:
-            other.join(_ENDS_SECONDS)
+            other.join(patience)
             other.kill()
+            other.join()
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes that are started in the block never see the signals that end a run; `kill` still ends them."""
+    resource_tracker.ensure_running()  # its start lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -112,7 +131,15 @@ def _joined(rank: int, size: int, meeting: Any, device: str) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+def _end_with_parent() -> None:
+    """NCCL does not notice that a process is gone; a GPU would be held until its patience ends."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
+
+
 def _other(follow: Callable[[Group], None], rank: int, size: int, port: int, device: str, trouble: Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         meeting = _TCPStore("127.0.0.1", port, size, is_master=False, timeout=_PATIENCE)
         with _joined(rank, size, meeting, device) as group:

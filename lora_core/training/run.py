@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from lora_core.device import answers_at_once, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
+from lora_core.disk import remove_leftovers
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.progress import Progress, silent
@@ -85,15 +86,17 @@ def train(
         TrainingError: the loss is not finite, memory ran out, or another process ended; the last good state is kept.
             The optimizer is not installed, or there are fewer GPUs than processes.
         RecipeError: `block_lr` or the clip skip does not fit the base.
+        Stopped: `progress` asked for the end; the state of the last step that is over is saved.
     """
-    layout = plan(sets, options)
+    plan(sets, options)  # refuses sets of which nothing can be trained, before anything is loaded
     check_optimizer(options)
     job = Job(
         store, base, tuple(sets), options, name=name, clip_skip=clip_skip, device=pick_device(device), key=key,
         trigger=trigger, process=process, speed=speed or Speed(),
     )  # fmt: skip
+    remove_leftovers(job.folder)
     position = read_position(job.state)
-    if position is None or position.step < layout.total_steps:
+    if position is None or position.epoch < options.epochs:
         _check_gpus(job.device, processes)
         with _same_numerics(position, processes), _clear_when_memory_runs_out(options):
             run = _prepared(job, position, progress)

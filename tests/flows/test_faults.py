@@ -128,6 +128,13 @@ class Disk:
     def empty(self) -> None:
         self._ballast.unlink()
 
+    def leave(self, room_bytes: int) -> None:
+        """Make the disk as large as what is on it, and so much more."""
+        room = os.statvfs(self.folder)
+        used = (room.f_blocks - room.f_bfree) * room.f_frsize
+        size = f"remount,size={(used + room_bytes) // 1024}k"
+        subprocess.run(["mount", "-o", size, str(self.folder)], check=True)
+
 
 @pytest.fixture
 def disk(project: Project, small_disk: SmallDisk) -> Disk:
@@ -137,13 +144,19 @@ def disk(project: Project, small_disk: SmallDisk) -> Disk:
 def assert_full(project: Project, disk: Disk, process: "subprocess.Popen[str]") -> None:
     """One clear line, exit status 2, no half file in the store."""
     _, said = process.communicate()
+    assert_told_full(said, process.returncode, disk.folder)
+    assert list(disk.folder.rglob("*.tmp")) == []
+
+
+def assert_told_full(said: str, status: int, folder: Path) -> None:
+    """One clear line about a folder, exit status 2, nothing else."""
     told = [line for line in said.splitlines() if line.startswith("headcanon: ")]
-    assert process.returncode == 2, said
+    assert status == 2, said
     assert len(told) == 1, said
-    assert str(disk.folder) in told[0]
+    assert str(folder) in told[0]
     assert re.search("the disk is full|are free; free some space", told[0])
     assert "Traceback" not in said
-    assert list(disk.folder.rglob("*.tmp")) == []
+    assert "Error" not in said
 
 
 def _start(project: Project) -> "subprocess.Popen[str]":
@@ -178,3 +191,71 @@ def test_a_disk_that_has_no_room_for_the_merged_model_is_one_line_and_the_style_
     said = assert_finishes(project, finished)
     assert "✓ merge" in said
     assert "✓ train style" not in said
+
+
+def _last(said: str) -> str:
+    """The last step that a run finished or found."""
+    return next(iter(reversed(re.findall(r"^[✓=] ([a-z ]+)", said, re.MULTILINE))), "")
+
+
+def test_a_store_that_is_full_again_and_again_is_one_line_each_time_and_the_run_ends_with_the_same_bytes(
+    finished: Project, project: Project, disk: Disk
+) -> None:
+    """The disk grows by a little more each time, so that it is full in another step."""
+    reached, room = [], 128 << 10
+    disk.leave(room)
+    while True:
+        running = _start(project)
+        _, said = running.communicate()
+        if running.returncode == 0:
+            break
+        assert_told_full(said, running.returncode, disk.folder)
+        assert list(disk.folder.rglob("*.tmp")) == []
+        reached.append(_last(said))
+        room = room * 3 // 2
+        disk.leave(room)
+    assert len(reached) >= 4
+    assert len(set(reached)) >= 3, reached
+    assert_finishes(project, finished)
+
+
+def test_an_output_folder_whose_disk_is_full_is_one_line_and_with_room_it_is_filled(
+    finished: Project, project: Project, small_disk: SmallDisk
+) -> None:
+    out = small_disk(64)
+    text = project.recipe.read_text()
+    project.recipe.write_text(text.replace('out = "out"', f'out = "{out}"'))
+    running = _start(project)
+    _, said = running.communicate()
+    assert_told_full(said, running.returncode, out)
+    assert not [path for path in out.rglob("*") if path.suffix in (".tmp", ".safetensors")]
+    subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
+    again = project.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    assert "✓" not in again.stderr
+    lora = out / "momo"
+    assert {str(path.relative_to(lora)): file_digest(path) for path in lora.rglob("*.safetensors")} == {
+        name: digest for name, digest in published(finished).items() if name.endswith(".safetensors")
+    }
+
+
+@pytest.mark.parametrize("when", ["from the start", "in the middle"])
+def test_a_full_disk_under_prefects_home_is_one_line_and_with_room_the_run_ends_with_the_same_bytes(
+    finished: Project, project: Project, small_disk: SmallDisk, when: str
+) -> None:
+    home = small_disk(48 << 10)
+    alone = replace(project, home=home, api="")  # with a server of its own
+    disk = Disk(home, project)
+    project.recipe.write_text(project.recipe.read_text().replace(f"{home}/store", "store"))
+    if when == "from the start":
+        disk.fill(but_bytes=64 << 10)
+    running = _start(alone)
+    if when == "in the middle":
+        while not list(alone.folder.glob("store/curves/style-*/*.csv")):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.05)
+        disk.fill()
+    _, said = running.communicate()
+    assert_told_full(said, running.returncode, home)
+    disk.empty()
+    assert_finishes(alone, finished)

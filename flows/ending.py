@@ -1,0 +1,190 @@
+"""How a run ends that was asked to: in the state that was asked for, with its work saved.
+
+A signal comes to the process. What a person does in Prefect's UI comes to the server alone: Pause, Cancel, a run that
+is deleted or started anew elsewhere. A thread looks there every few seconds: the state shown is the state there is.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.context import FlowRunContext
+from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, Pause
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+from prefect.states import Cancelled, Crashed
+
+from flows.private_server import start_private_server, trouble
+from lora_core.progress import Stopped
+from tasks import stopping
+from tasks.runtime import say
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LOOK_EVERY_SECONDS = 3.0
+# Everything is saved when a run reports its end. If the server is gone with the worker, nobody is there to be told.
+_REPORTS_SECONDS = 30.0
+
+
+def ending_as_asked(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a flow end in the state that a person or a machine asked for while it ran.
+
+    Paused stays Suspended until Resume. Cancelling becomes Cancelled. A run whose worker is told to end becomes
+    Crashed, and Retry goes on. A run that was started anew elsewhere, or deleted, ends without a word.
+    """
+
+    @wraps(function)
+    def ended(*args: P.args, **kwargs: P.kwargs) -> R:
+        context = FlowRunContext.get()
+        run = context.flow_run if context else None
+        if run is None or run.id in _heeding:  # a flow's function inside another's
+            return function(*args, **kwargs)
+        with _once(run), stopping.heeding_signals(), _watching(run) as watch:
+            try:
+                return function(*args, **kwargs)
+            except Stopped as stopped:
+                if not stopping.asked():
+                    raise
+                return cast(R, _concluded(run, watch, stopped))  # Prefect's engine takes a state, and raises it
+
+    return ended
+
+
+@contextlib.contextmanager
+def run_by_command() -> Iterator[None]:
+    """A flow that is called in the block has a server, and tells its end as a command does.
+
+    Raises:
+        Stopped: the run was paused, cancelled or deleted at a server that others reach.
+        StoreError: the server's disk is full.
+        ServerError: the server failed.
+    """
+    start_private_server()
+    logging.raiseExceptions = False  # that Prefect's server keeps no log lines is told once, in a line of ours
+    try:
+        yield
+    except (Abort, CancelledRun, Pause) as end:
+        raise Stopped from end
+    except (httpx.HTTPStatusError, httpx.TransportError) as error:
+        raise trouble(" ".join(str(error).split())) from error
+
+
+_heeding: set[UUID] = set()
+
+
+@contextlib.contextmanager
+def _once(run: FlowRun) -> Iterator[None]:
+    _heeding.add(run.id)
+    try:
+        yield
+    finally:
+        _heeding.discard(run.id)
+
+
+def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[Any]:
+    """The state to end in, as the server has it now, when everything is saved.
+
+    Raises:
+        Pause: the run is suspended.
+        Abort: it is no longer this process' run.
+        Stopped: it was started by a command, which says so itself.
+    """
+    stopping.wait_for_work()
+    by_command = run.deployment_id is None
+    if not by_command:
+        say(f"{stopping.asked()}.{stopping.kept()}", mark="!")
+        if stopping.signal_heard():
+            _end_without_a_server()
+    now = watch.now() if watch else run
+    if now is None or (watch and watch.lost):
+        raise Abort("This process is no longer the run's.")
+    state = now.state
+    if state is not None and state.type == StateType.CANCELLING:
+        return Cancelled(message=f"Cancelled.{stopping.kept()} Retry goes on.")
+    if state is not None and _is_suspended(state):
+        raise Pause(state=state)
+    if by_command:
+        raise stopped
+    if state is None or state.type != StateType.RUNNING:
+        raise Abort(f"The server calls the run {state.name if state else 'nothing'}.")
+    return Crashed(message=f"{stopping.asked().capitalize()}: the worker ended.{stopping.kept()} Retry goes on.")
+
+
+def _end_without_a_server() -> None:
+    end = threading.Timer(_REPORTS_SECONDS, os._exit, (128 + stopping.signal_heard(),))
+    end.daemon = True
+    end.start()
+
+
+@contextlib.contextmanager
+def _watching(run: FlowRun) -> Iterator["_Watch | None"]:
+    """Ask this process' work to end when the server no longer calls the run Running.
+
+    A server of the command's own is reached by nobody else, and needs no watching.
+    """
+    if not PREFECT_API_URL.value():
+        yield None
+        return
+    watch = _Watch(run.id)
+    threading.Thread(target=watch.look, daemon=True).start()
+    try:
+        yield watch
+    finally:
+        watch.over.set()
+
+
+class _Watch:
+    """Looks at a run at the server until it is over.
+
+    Attributes:
+        over: nobody needs to look any more.
+        lost: the run is no longer this process' run.
+    """
+
+    def __init__(self, run_id: UUID) -> None:
+        self.over, self.lost = threading.Event(), False
+        self._run_id, self._count = run_id, 0
+        self._api, self._password = str(PREFECT_API_URL.value()), PREFECT_API_AUTH_STRING.value()
+
+    def look(self) -> None:
+        """Look every few seconds; ask for the end when it is time."""
+        while not self.over.wait(_LOOK_EVERY_SECONDS) and not stopping.asked():
+            with contextlib.suppress(Exception):  # the server is away for a while: the run goes on without it
+                if why := self.happened(self.now()):
+                    stopping.ask(why)
+
+    def now(self) -> FlowRun | None:
+        """The run as the server has it; None: it has none. By a client of its own, for that of the flow is busy."""
+        with SyncPrefectClient(self._api, auth_string=self._password) as client, contextlib.suppress(ObjectNotFound):
+            return client.read_flow_run(self._run_id)
+        return None
+
+    def happened(self, run: FlowRun | None) -> str:
+        """What became of the run at the server; empty: it is still Running, and here.
+
+        A run that waits for an answer with its process (`asking.ask`) is Paused, but not suspended.
+        """
+        state = run.state if run else None
+        self._count = self._count or (run.run_count if run else 0)
+        self.lost = run is None or state is None or run.run_count != self._count
+        if run is None or state is None:
+            return "the run was deleted"
+        if self.lost:
+            return "the run was started anew elsewhere"
+        if _is_suspended(state):
+            return "paused in Prefect"
+        if state.type in (StateType.RUNNING, StateType.PAUSED):
+            return ""
+        return f"{'cancelled' if state.type == StateType.CANCELLING else state.name or state.type.value} in Prefect"
+
+
+def _is_suspended(state: State[Any]) -> bool:
+    return state.type == StateType.PAUSED and bool(state.state_details.pause_reschedule)
