@@ -74,7 +74,7 @@ def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     recipe = anchored(parse_recipe(overlaid(own, differs), name), recipe_file.parent)
     at = At.of(recipe)
     store = at.open_store()
-    make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train")
+    make_lora(recipe, at, "train")
     base = find_base.fn(recipe.base, at)
     style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
     lora = dict(finished_steps(recipe, at, base, style, character))["train character"]

@@ -83,7 +83,7 @@ class Styled(NamedTuple):
     merge_check: ReportRef | None = None
 
 
-@flow(name="headcanon", validate_parameters=False)
+@flow(name="headcanon", validate_parameters=False, persist_result=False)
 @making_damaged_bytes_again
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""

@@ -12,7 +12,6 @@ from flows.request import at_of, recipe_of, shared_recipe
 from flows.start import start_character
 from lora_core.errors import DatasetError
 from tasks.runtime import Step, say
-from tasks.sharing import results_in
 
 
 @flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False)
@@ -31,8 +30,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
         recipe_of(place, name, preset=preset)  # all mistakes at once, before any work
     recipe = shared_recipe(place, preset)
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        style_of(recipe, at)
+    style_of(recipe, at)
     runs = {name: _start(name, preset, force) for name in names}
     create_markdown_artifact(key="cast", markdown=_overview(runs), description=f"The cast of {preset}")
     say(f"started {len(runs)} runs: {', '.join(runs)}")

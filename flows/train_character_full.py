@@ -33,7 +33,6 @@ from lora_core.recipe import (
 )  # fmt: skip
 from lora_core.recipe_file import parse_recipe
 from tasks.runtime import Step
-from tasks.sharing import results_in
 
 Processes = Annotated[int, Field(ge=1, le=16)]
 
@@ -105,8 +104,7 @@ def train_character_full(
     }  # fmt: skip
     recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        out = make_lora.fn(with_free_version(recipe, at), at, until)
+    out = make_lora.fn(with_free_version(recipe, at), at, until)
     if out:
         published(recipe.name, out)
     return out

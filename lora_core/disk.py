@@ -5,13 +5,19 @@ import errno
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from lora_core.errors import StoreError
 
 _TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
+# Names that `replacing` and the store write under before they rename: the process that writes is in them.
+_TEMPORARY = re.compile(r"(?:\..+\.|incoming-)(?P<process>\d+)(?:\.\d+\.tmp|-\d+-\d+)")
+_SURELY_ABANDONED_SECONDS = 86400.0
 
 
 @contextlib.contextmanager
@@ -29,6 +35,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise StoreError(f"{folder}: the disk is full; free some space and run the same command again") from error
         if refused in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StoreError(f"{folder}: cannot be written ({os.strerror(refused)}); choose another folder") from error
+        if refused in (errno.EISDIR, errno.ENOTDIR):
+            raise StoreError(f"{folder}: {error}; a folder and a file have changed places: remove it") from error
         raise
 
 
@@ -74,10 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync(path.parent)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        remove(temporary)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -93,3 +98,51 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read_regular(path: Path, largest_bytes: int) -> bytes:
+    """A small file's bytes. Nothing else is opened for long: a pipe or a device may never end, or never begin.
+
+    Raises:
+        OSError: it cannot be read, or is a link or no file.
+        ValueError: it is larger than that.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    with open(handle, "rb") as file:  # noqa: PTH123 (a handle, not a path)
+        fact = os.fstat(handle)
+        if not stat.S_ISREG(fact.st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        if fact.st_size > largest_bytes:
+            raise ValueError(f"larger than {largest_bytes >> 20} MB")
+        return file.read(largest_bytes)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of ours, and no link, pipe, device or folder."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def abandoned(folder: Path, living: frozenset[int] = frozenset()) -> Iterator[Path]:
+    """Temporary files and folders in a folder whose writer was killed.
+
+    Args:
+        folder: with all that is in it.
+        living: processes that are known to write there, on whatever machine.
+    """
+    for path in folder.rglob("*"):
+        if (found := _TEMPORARY.fullmatch(path.name)) and int(found["process"]) not in living:
+            with contextlib.suppress(FileNotFoundError):
+                old = time.time() - path.lstat().st_mtime > _SURELY_ABANDONED_SECONDS
+                if old or not psutil.pid_exists(int(found["process"])):
+                    yield path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -64,8 +64,7 @@ def execute(
     from tasks.runtime import console
 
     at = _at(recipe, force)
-    results = at.open_store().results
-    published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
+    published = make_lora(recipe, at, until)
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(
