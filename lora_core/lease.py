@@ -18,7 +18,7 @@ _LOOK_EVERY_SECONDS = 1.0
 _SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 10.0
 _NO_FLOCK = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
-_told: set[Path] = set()
+_told: set[int] = set()  # devices
 
 
 @contextlib.contextmanager
@@ -77,8 +77,8 @@ def is_held(lock: Path) -> bool:
 
 
 def _tell_once(folder: Path, error: OSError) -> None:
-    if folder not in _told:
-        _told.add(folder)
+    if (device := folder.stat().st_dev) not in _told:
+        _told.add(device)
         _log.warning(
             "%s: this file system keeps no locks (%s); files that say who works stand in for them, and a worker that "
             "is killed is waited for for a minute",

@@ -17,7 +17,8 @@ _USED_EVERY_SECONDS = 60.0
 
 def sealed(key: str, value: Any) -> bytes:
     """A value as it is written."""
-    return canonical_json({"key": key, "sha256": _checksum(key, value), "value": value})
+    checksum = digest_of(canonical_json([key, value]))
+    return canonical_json({"key": key, "sha256": checksum, "value": value})
 
 
 def unsealed(key: str, data: bytes) -> Any:
@@ -27,17 +28,20 @@ def unsealed(key: str, data: bytes) -> Any:
         ValueError: it is no record, was damaged, or is another key's.
     """
     try:
-        found = json.loads(data)
-        if not isinstance(found, dict) or found.keys() != {"key", "sha256", "value"}:
-            raise ValueError("is no record with a checksum")
-        if found["key"] != key:
-            raise ValueError("is the record of another key")
-        if found["sha256"] != _checksum(key, found["value"]):
-            raise ValueError("its content does not fit its checksum")
+        found = json.loads(data.decode())
+        is_record = isinstance(found, dict) and found.keys() == {"key", "sha256", "value"}
+        # To the byte: there is one way to write it.
+        is_sound = is_record and sealed(found["key"], found["value"]) == data
     except RecursionError as error:
         raise ValueError("is nested too deep") from error
-    except (UnicodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise ValueError("is no JSON") from error
+    if not is_record:
+        raise ValueError("is no record with a checksum")
+    if not is_sound:
+        raise ValueError("its content does not fit its checksum")
+    if found["key"] != key:
+        raise ValueError("is the record of another key")
     return found["value"]
 
 
@@ -54,7 +58,3 @@ def mark_used(path: Path) -> None:
     with contextlib.suppress(OSError):
         if time.time() - path.stat().st_mtime > _USED_EVERY_SECONDS:
             os.utime(path)
-
-
-def _checksum(key: str, value: Any) -> str:
-    return digest_of(canonical_json([key, value]))

@@ -312,7 +312,7 @@ class Store:
             StoreError: the folder cannot be written.
         """
         living = users.enter(self.root / "locks")
-        for path in () if living is None else self.leftovers(living):
+        for path in () if living is None else list(self.leftovers(living)):
             remove(path)
 
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import replacing, write_atomically
+from lora_core.disk import abandoned, remove, replacing, write_atomically
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 
@@ -71,6 +71,8 @@ def write_folder(files: Mapping[str, Path], folder: Path, name: str, inputs: obj
     if target.exists() and file_digest(target) != file_digest(files[lora]):
         raise OutputExistsError(f"{target}: exists with other bytes and is not overwritten; `--as v2` writes beside it")
     _refuse_others_files(folder, files)
+    for left in list(abandoned(folder)):
+        remove(left)
     write_atomically(folder / INPUTS_FILE, _digest(inputs).encode())  # first: what it stands beside is ours
     for file in files:
         if file != lora:
