@@ -133,10 +133,11 @@ def abandoned(folder: Path, living: frozenset[int] = frozenset()) -> Iterator[Pa
         living: processes that are known to write there, on whatever machine.
     """
     for path in folder.rglob("*"):
-        if (found := _TEMPORARY.fullmatch(path.name)) and int(found["process"]) not in living:
+        if (found := _TEMPORARY.fullmatch(path.name)) and (writer := int(found["process"])) not in living:
             with contextlib.suppress(FileNotFoundError):
                 old = time.time() - path.lstat().st_mtime > _SURELY_ABANDONED_SECONDS
-                if old or not psutil.pid_exists(int(found["process"])):
+                # One of our own number is another's who had it before: we ask before we write.
+                if old or writer == os.getpid() or not psutil.pid_exists(writer):
                     yield path
 
 

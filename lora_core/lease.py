@@ -8,6 +8,7 @@ live; one that was killed on another machine is waited for for a minute.
 import contextlib
 import errno
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 _LOOK_EVERY_SECONDS = 1.0
 _SILENT_SECONDS = 60.0
 _BEAT_SECONDS = 10.0
+_SURELY_DEAD_SECONDS = 3600.0
 _NO_FLOCK = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
 _told: set[int] = set()  # devices
 
@@ -73,7 +75,16 @@ def is_held(lock: Path) -> bool:
         with alone(lock, refuse):
             return False
     except HeldError:
-        return True
+        return not _is_long_silent(lock.with_suffix(".lease"))
+
+
+def _is_long_silent(lease: Path) -> bool:
+    """Where there is no flock: whether a holder, maybe on another machine, is dead beyond all differences of clocks."""
+    try:
+        fact = lease.stat()
+    except OSError:
+        return False
+    return fact.st_dev in _told and time.time() - fact.st_mtime > _SURELY_DEAD_SECONDS
 
 
 def _tell_once(folder: Path, error: OSError) -> None:

@@ -32,7 +32,7 @@ def enter(locks: Path) -> frozenset[int] | None:
         locks: the store's folder for locks.
 
     Returns:
-        None; if users were killed since somebody looked last: the process numbers of those that live.
+        None; if users were killed since somebody looked last: the process numbers of the others that live.
     """
     with _mutex:
         me = os.getpid(), locks
@@ -40,15 +40,15 @@ def enter(locks: Path) -> frozenset[int] | None:
             return None
         with disk_errors(locks), alone(_gate(locks), _waiting_for_gc):
             living, dead = _sorted(locks)
+            for path in dead:  # before our own lock is there: in a container the next process may have the same number
+                path.unlink(missing_ok=True)
             stack = contextlib.ExitStack()
             own = locks / "users" / f"{_host()}.{os.getpid()}.lock"
             stack.callback(own.unlink, missing_ok=True)  # after the lock is given back
             stack.enter_context(alone(own, _waiting_for_gc))
-            for path in dead:
-                path.unlink(missing_ok=True)
         _held[me] = stack
     atexit.register(_leave, me)
-    return frozenset((os.getpid(), *map(_process, living))) if dead else None
+    return frozenset(map(_process, living)) if dead else None
 
 
 @contextlib.contextmanager

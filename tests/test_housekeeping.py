@@ -1,5 +1,6 @@
 """`headcanon store verify` and `gc`, as a user calls them."""
 
+import errno
 import json
 import os
 import subprocess
@@ -172,6 +173,39 @@ def test_while_a_process_uses_the_store_nothing_is_deleted_and_one_line_says_whi
     listed = headcanon(tmp_path, "gc", "--store", "store", "--days", "0")
     assert listed.returncode == 0
     assert "locks that nobody holds" not in listed.stdout
+
+
+def test_a_user_is_known_where_the_file_system_keeps_no_locks_too(store: Store, tmp_path: Path) -> None:
+    environment = {**os.environ, "NO_FLOCK": str(errno.ENOLCK), "PYTHONPATH": str(Path(__file__).parent / "support")}
+
+    def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", f"import no_flock\n{code}", *arguments]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def gc() -> tuple[int, str]:
+        process = start("from flows.cli import main; main()", "store", "gc", "--store", "store", "--yes")
+        told = process.communicate()[1]
+        return process.returncode, told
+
+    user = start(_USER, str(store.root), STEP)
+    assert user.stdout is not None
+    assert user.stdout.readline() == "in use\n"
+    status, told = gc()
+    assert (status, f"in use by process {user.pid} on " in told) == (2, True)
+    user.kill()
+    user.communicate()
+    status, told = gc()
+    assert status == 0, told
+
+
+def test_a_lock_file_of_a_dead_process_with_our_own_number_is_not_taken_for_ours(store: Store) -> None:
+    """As in a container that was started again."""
+    code = f"import os, pathlib, lora_core.users as u\np = pathlib.Path({str(store.root / 'locks' / 'users')!r})\n"
+    code += "p.mkdir(parents=True)\nown = p / f'{u._host()}.{os.getpid()}.lock'\nown.touch()\n"
+    code += "assert u.enter(p.parent) == frozenset() and own.exists() and u.is_held(own)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_who_comes_while_things_are_deleted_waits(store: Store) -> None:
