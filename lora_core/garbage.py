@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from lora_core.digests import digests_in
 from lora_core.disk import abandoned, is_file
+from lora_core.earlier import earlier_records
 from lora_core.lease import is_held
-from lora_core.store import EARLIER_RESULTS, Store
+from lora_core.store import Store
 from lora_core.users import GATE
 
 
@@ -36,7 +37,7 @@ def garbage(store: Store, *, unused_days: float, out: Path | None = None) -> Gar
         out: folder of published LoRAs, of which only what killed runs left half-written is looked for.
     """
     horizon = time.time() - unused_days * 86400
-    records = [*_files(store, "records/??/*.json"), *_files(store, f"{EARLIER_RESULTS}/*")]
+    records = [*_files(store, "records/??/*.json"), *filter(is_file, earlier_records(store.root).glob("*"))]
     old = {path for path in records if path.lstat().st_mtime < horizon}
     used = [path for path in records if path not in old]
     named = _reachable(store, used)

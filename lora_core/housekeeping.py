@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_core.digests import digests_in, file_digest
 from lora_core.disk import is_file, read_regular, remove
+from lora_core.earlier import earlier_records, recorded_earlier
 from lora_core.records import LARGEST_BYTES, unsealed
 from lora_core.refs import Ref
 from lora_core.store import Store
@@ -60,6 +61,9 @@ def _of_records(store: Store) -> Iterator[tuple[Path, str]]:
     for path in _within(store.root / "records"):
         if what := _fault(path) or _dangling(store, _value(path)):
             yield path, what
+    for path in sorted(earlier_records(store.root).glob("*")):
+        if recorded_earlier(store.root, path.name) is None:
+            yield path, "is no record of a finished step"
 
 
 def _within(folder: Path) -> Iterator[Path]:

@@ -44,9 +44,6 @@ from lora_core.steady import file_fact, read_steadily
 
 T = TypeVar("T")
 
-# Of earlier versions, which let Prefect keep the records of finished steps.
-EARLIER_RESULTS = "results"
-
 # Where something may lie half-written after a kill; logs and what else lies beside is not the store's.
 OWN_FOLDERS = ("objects", "elsewhere", "records", "work", "curves")
 

@@ -24,9 +24,9 @@ from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
 from lora_core.digests import canonical_json, digest_of
+from lora_core.earlier import earlier_records, recorded_earlier
 from lora_core.refs import Ref
 from lora_core.store import Store
-from tasks.earlier import forget_earlier, recorded_earlier
 from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
 
 P = ParamSpec("P")
@@ -79,15 +79,14 @@ def steps_of_run(flow_run_id: str) -> tuple[LookedUp, ...]:
 def recorded(store: Store, key: str) -> Ref | None:
     """What a step under this key came to, if everything it refers to is still in the store."""
     known = store.record(key, StepRecord)
-    if known is None and (ref := recorded_earlier(store, key)):
-        known = StepRecord(ref=ref, seconds=-1)
-        _record(store, key, known)
-    return known.ref if known and store.has_all(known.ref) else None
+    ref = known.ref if known else recorded_earlier(store.root, key)
+    return ref if ref and store.has_all(ref) else None
 
 
-def _record(store: Store, key: str, record: StepRecord) -> None:
+def _record(store: Store, key: str, result: object, seconds: float) -> None:
+    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2))
     store.set_record(key, record.model_dump(mode="json"))
-    forget_earlier(store, key)
+    (earlier_records(store.root) / key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,8 @@ class _Definition(Generic[P, R]):
         known = self.found(store, key, at)
         _remember(self.name, key, cached=known is not None)
         if known is not None:
+            if store.record(key, StepRecord) is None:  # an earlier version's is made ours
+                _record(store, key, known, -1)
             _show_as_cached()
             return known
         with store.alone(key, _waiting(self.name)):
@@ -132,8 +133,7 @@ class _Definition(Generic[P, R]):
             started = time.monotonic()
             with accelerator(self.name, at):
                 result = _under_key(key, self.function, *args, **kwargs)
-            seconds = round(time.monotonic() - started, 2)
-            _record(store, key, StepRecord(ref=cast(Ref, result), seconds=seconds))
+            _record(store, key, result, time.monotonic() - started)
             return result
 
 

@@ -79,6 +79,7 @@ def test_verify_finds_every_kind_of_damage_a_line_each_and_repair_leaves_a_sound
         store.root / "objects" / "ab" / ("ab" * 32): os.mkfifo,
         store.root / "objects" / "ac" / ("ac" * 32): Path.mkdir,
         store.root / "records" / "ab" / "stray.json": lambda path: path.write_bytes(b"{}"),
+        store.root / "results" / STEP: lambda path: path.write_bytes(b"\x80\x04}."),
         _pointer(store): lambda path: path.write_bytes(b"\xff"),
     }
     for path, make in wrong.items():

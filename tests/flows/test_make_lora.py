@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import pickle
 import re
 import shutil
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from small_project import Project, new_project
 
+from demo.project import MODELS
 from lora_core.digests import file_digest
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,20 @@ def test_an_artifact_that_was_deleted_is_made_again_and_only_that(copied: Projec
     again = copied.run("run", "recipe.toml")
     assert again.returncode == 0, again.stderr
     assert steps_done(again.stderr) == ("merge",)
+
+
+def test_a_base_model_changed_in_place_with_its_size_and_time_kept_is_noticed(copied: Project) -> None:
+    base = Path(shutil.copytree(MODELS / "base", copied.folder / "base"))
+    copied.recipe.write_text(copied.recipe.read_text().replace(f"'{MODELS / 'base'}'", "'base'"))
+    assert "to do" not in copied.run("run", "recipe.toml", "--dry-run").stdout
+    weights = max(base.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+    before = weights.stat()
+    with weights.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([weights.read_bytes()[-1] ^ 1]))
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    planned = copied.run("run", "recipe.toml", "--dry-run").stdout
+    assert re.search(r"train style +.*to do", planned), planned
 
 
 def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
