@@ -1,7 +1,7 @@
 """Between two stages: go on, ask a person, or end the run. What is finished stays cached either way."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.asking import Answer, EpochAnswer, Question, ask
 from lora_core.digests import canonical_json, digest_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lora_core.judging.scores import EpochFigures
     from lora_core.judging.verdict import Verdict
 
+A = TypeVar("A", bound=Answer)
+
 
 def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> None:
     """Let the run go on past a check, as its mode says.
@@ -32,7 +34,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> 
         say(result.line, mark="·" if result.passed else "!")
     if mode == "auto":
         _require_all(results)
-    if mode == "ask" and not _answered(name, check, at):
+    if mode == "ask" and not _answered(name, check, at, Answer):
         picture = store.tree(check.sha256).get(GRID_FILE)
         answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
         _go_on_or_stop(answer, name)
@@ -55,8 +57,8 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
         )
     if mode != "ask":
         return verdict
-    known = _answered("epoch", verdict, at)
-    given = EpochAnswer.model_validate(known) if known else _ask_for_epoch(recipe, samples, found, at)
+    known = _answered("epoch", verdict, at, EpochAnswer)
+    given = known or _ask_for_epoch(recipe, samples, found, at)
     # An epoch that was never drawn is refused here, before the answer is remembered: the next run asks again.
     taken = _taken(verdict, given, recipe, at)
     if not known:
@@ -124,10 +126,9 @@ def _go_on_or_stop(answer: Answer, name: str) -> None:
         raise GateError(f"{name}: stopped by hand; what is finished stays cached, the same command asks again")
 
 
-def _answered(name: str, seen: ReportRef, at: At) -> dict[str, object] | None:
+def _answered(name: str, seen: ReportRef, at: At, kind: type[A]) -> A | None:
     """What a person said of the very same figures and pictures."""
-    known = at.open_store().record(_key(name, seen))
-    return known if isinstance(known, dict) else None
+    return at.open_store().record(_key(name, seen), kind)
 
 
 def _remember(name: str, seen: ReportRef, answer: Answer, at: At) -> None:

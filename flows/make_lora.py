@@ -91,7 +91,7 @@ class Styled(NamedTuple):
     merge_check: ReportRef | None = None
 
 
-@flow(name="headcanon", validate_parameters=False)
+@flow(name="headcanon", validate_parameters=False, persist_result=False)
 @ending_as_asked
 @making_damaged_bytes_again
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:

@@ -14,7 +14,6 @@ from tasks.compositions import settle_style
 from tasks.find import find_base, find_screenshots, find_tagger
 from tasks.preprocess import preprocess
 from tasks.runtime import At, Step
-from tasks.sharing import results_in
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.train import train_style
 
@@ -31,8 +30,7 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
     """
     recipe = shared_recipe(Place(), preset)
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        style_of(recipe, at)
+    style_of(recipe, at)
 
 
 @making_damaged_bytes_again

@@ -17,7 +17,6 @@ from lora_core.errors import DatasetError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules
 from tasks.runtime import Step, say
-from tasks.sharing import results_in
 
 
 @flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
@@ -37,8 +36,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
         _check(recipe_of(place, name, preset=preset))  # all mistakes at once, before any work
     recipe = shared_recipe(place, preset)
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        style_of(recipe, at)
+    style_of(recipe, at)
     runs = {name: _start(name, preset, force) for name in names}
     create_markdown_artifact(key="cast", markdown=_overview(runs), description=f"The cast of {preset}")
     say(f"started {len(runs)} runs: {', '.join(runs)}")

@@ -10,7 +10,6 @@ from flows.place import Place
 from flows.request import Name, at_of, recipe_of
 from flows.versions import with_free_version
 from tasks.runtime import Step
-from tasks.sharing import results_in
 
 
 @flow(name="train-character", flow_run_name="{character}", persist_result=False, validate_parameters=False)
@@ -30,7 +29,6 @@ def train_character(
     """
     recipe = recipe_of(Place(), character, folder, preset, base)
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        out = make_lora.fn(with_free_version(recipe, at), at)
+    out = make_lora.fn(with_free_version(recipe, at), at)
     published(recipe.name, out)
     return out

@@ -33,7 +33,6 @@ from lora_core.recipe import (
     Tagger,
 )  # fmt: skip
 from lora_core.recipe_file import parse_recipe
-from tasks.sharing import results_in
 from tasks.steps import Step, Until
 
 Processes = Annotated[int, Field(ge=1, le=16)]
@@ -107,8 +106,7 @@ def train_character_full(
     }  # fmt: skip
     recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
-    with results_in(at.open_store()):
-        out = make_lora.fn(with_free_version(recipe, at), at, until)
+    out = make_lora.fn(with_free_version(recipe, at), at, until)
     if out:
         published(recipe.name, out)
     return out

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import mmap
 import re
 from pathlib import Path
 from typing import Any
 
 _CHUNK_BYTES = 1 << 20
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_LARGEST_MANIFEST_BYTES = 64 << 20
 
 
 def canonical_json(value: Any) -> bytes:
@@ -39,9 +39,8 @@ def copy_file(source: Path, target: Path) -> str:
 
 def digests_in(path: Path) -> set[str]:
     """Digests that a JSON file names; none for anything that is not JSON."""
-    if path.stat().st_size > _LARGEST_MANIFEST_BYTES:
-        return set()
-    data = path.read_bytes()
-    if data[:1] not in (b"{", b"[", b'"'):
-        return set()
-    return {match.decode() for match in _DIGEST.findall(data)}
+    with path.open("rb") as file:
+        if file.read(1) not in (b"{", b"[", b'"'):
+            return set()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return {match.group().decode() for match in _DIGEST.finditer(data)}

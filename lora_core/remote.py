@@ -80,10 +80,12 @@ class Remote:
                 return False
         return True
 
-    def read(self, name: str) -> bytes | None:
-        """A few bytes, or None if nothing of that name is there."""
+    def read(self, name: str, largest_bytes: int = 0) -> bytes | None:
+        """A few bytes, or None if nothing of that name is there, or something larger than that (0: whatever it is)."""
         with self._told():
             try:
+                if largest_bytes and self._files.size(self._at(name)) > largest_bytes:
+                    return None
                 data: bytes = self._files.cat_file(self._at(name))
             except FileNotFoundError:
                 return None
@@ -177,7 +179,7 @@ def _claim(owner: str, beat: int) -> bytes:
 
 def _owner(data: bytes | None) -> str:
     try:
-        claim: dict[str, Any] = json.loads(data or b"{}")
-    except ValueError:
+        claim: Any = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
         return ""
-    return str(claim.get("owner", ""))
+    return str(claim.get("owner", "")) if isinstance(claim, dict) else ""

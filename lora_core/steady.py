@@ -15,9 +15,19 @@ _PATIENCE_SECONDS = 10.0
 
 
 def file_fact(path: Path) -> dict[str, Any]:
-    """What tells a version of a file from another without reading it."""
+    """What tells a version of a file from another without reading it.
+
+    The time of change is the system's own: who writes into a file and sets its size and time back changes it all the
+    same.
+    """
     stat = path.stat()
-    return {"path": str(path), "size": stat.st_size, "modified_ns": stat.st_mtime_ns, "inode": stat.st_ino}
+    return {
+        "path": str(path),
+        "size": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+        "changed_ns": stat.st_ctime_ns,
+        "inode": stat.st_ino,
+    }
 
 
 def read_steadily(path: Path, read: Callable[[], Read]) -> tuple[Read, dict[str, Any]]:
@@ -36,7 +46,7 @@ def read_steadily(path: Path, read: Callable[[], Read]) -> tuple[Read, dict[str,
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         before = file_fact(path)
-        rest = time.time() - before["modified_ns"] / 1e9
+        rest = time.time() - max(before["modified_ns"], before["changed_ns"]) / 1e9
         if 0 <= rest < _REST_SECONDS:
             time.sleep(_REST_SECONDS)
         found = read()

@@ -4,15 +4,15 @@
 
     objects/ab/ab12…          bytes, never changed, never overwritten
     elsewhere/ab/ab12….json   large files that stay where the user keeps them (base models), by path
-    records/ab/ab12….json     what a piece of work came to, by its key (one picture, one file's digest …)
-    results/                  Prefect's records of finished tasks
+    records/ab/ab12….json     what a piece of work came to, by its key (a step, one picture, one file's digest …)
     work/ab12…/               the state of a step that is not finished
     curves/momo-ab12…/        a training's figures, step by step
-    compiled/                 kernels that torch.compile made for this machine's GPU
     locks/ab12….lock          held while somebody works on that step
+    locks/users/HOST.123.lock held by a process that uses the store
 
 Everything is written to a temporary name in the same folder, synced and renamed: a name's presence means success.
-Bytes are checked against their name before they are used. Damaged ones are removed, so that they are made again.
+Bytes are checked against their name before they are used, records and pointers (`elsewhere`) against the checksum in
+them. What is damaged is missing, and made again. Nothing in a store can name code to run.
 
 A store may have a far side (`remote.py`): objects and records are copied there and fetched from there when they are
 missing here, so that workers with disks of their own share what they compute.
@@ -24,21 +24,27 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from lora_core import users
 from lora_core.digests import canonical_json, copy_file, digest_of, digests_in, file_digest
-from lora_core.disk import replacing, sync, write_atomically
+from lora_core.disk import is_file, leftovers, remove, replacing, sync, temporary_name, write_atomically
 from lora_core.errors import DamagedError, StoreError
 from lora_core.lease import alone
+from lora_core.records import LARGEST_BYTES, mark_used, read_record, sealed, unsealed
 from lora_core.refs import Digest, Ref
 from lora_core.remote import Remote, lease
-from lora_core.sound import is_sound, remove_damaged, seen_sound
+from lora_core.sound import is_sound, seen_sound
 from lora_core.steady import file_fact, read_steadily
+
+T = TypeVar("T")
+
+# Where something may lie half-written after a kill; logs and what else lies beside is not the store's.
+OWN_FOLDERS = ("objects", "elsewhere", "records", "work", "curves")
 
 
 class TreeFile(BaseModel):
@@ -75,7 +81,7 @@ class Store:
         """Keep bytes; returns their digest."""
         sha256 = digest_of(data)
         path = self._object(sha256)
-        if not path.exists():
+        if not is_file(path):
             write_atomically(path, data)
         self._share(path)
         return sha256
@@ -91,7 +97,7 @@ class Store:
             sha256, _ = read_steadily(source, lambda: copy_file(source, temporary))
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        if is_file(path):
             incoming.unlink()
         else:
             incoming.replace(path)
@@ -105,16 +111,18 @@ class Store:
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         source.replace(path)
-        seen_sound(path)
+        seen_sound(path, sha256)
         self._share(path)
         return sha256
 
     def refer(self, source: Path) -> str:
         """Know a large file without copying it. When the user changes or moves it, `has` turns false."""
         sha256, fact = self._digest_and_fact(source.absolute())
-        path = self._elsewhere(sha256)
-        if not path.exists() or json.loads(path.read_bytes()) != fact:
-            write_atomically(path, canonical_json(fact))
+        pointer = self._elsewhere(sha256)
+        if read_record(pointer, sha256) == fact:
+            mark_used(pointer)
+        else:
+            write_atomically(pointer, sealed(sha256, fact))
         return sha256
 
     def put_json(self, value: Any) -> str:
@@ -122,16 +130,16 @@ class Store:
         return self.put_bytes(canonical_json(value))
 
     def path(self, sha256: str) -> Path:
-        """Where the bytes are, for reading only. Those of ours are checked once in a process.
+        """Where the bytes are, for reading only. They are checked once in a process.
 
         Raises:
             StoreError: they are gone.
             DamagedError: they were damaged; they are gone now.
         """
         path = self._find(sha256)
-        if path == self._object(sha256) and not is_sound(path):
-            remove_damaged(path, file_digest(path))
-            seen_sound(path)
+        if not is_sound(path, sha256):
+            self._check(path, sha256, file_digest(path))
+            seen_sound(path, sha256)
         return path
 
     def get_bytes(self, sha256: str) -> bytes:
@@ -143,11 +151,23 @@ class Store:
         """
         path = self._find(sha256)
         data = path.read_bytes()
-        if path == self._object(sha256):
-            remove_damaged(path, digest_of(data))
-        elif digest_of(data) != sha256:
-            raise StoreError(f"{path}: was changed while it was read; run the same command again")
+        self._check(path, sha256, digest_of(data))
         return data
+
+    def _check(self, path: Path, sha256: str, found: str) -> None:
+        """Forget bytes that are not those of their digest; a file of the user's stays where it is.
+
+        Raises:
+            DamagedError: they are not.
+        """
+        if found == sha256:
+            return
+        if path == self._object(sha256):
+            path.unlink(missing_ok=True)
+            raise DamagedError(f"{path}: was damaged on disk, and is removed; the same command makes it again")
+        self._elsewhere(sha256).unlink(missing_ok=True)
+        self._record(_fact_key(file_fact(path))).unlink(missing_ok=True)
+        raise DamagedError(f"{path}: holds other bytes than it is known by; the same command reads it anew")
 
     def get_json(self, sha256: str) -> Any:
         """The value under a digest."""
@@ -168,7 +188,7 @@ class Store:
             return False
         try:
             manifest = self.path(ref.sha256)
-        except DamagedError:
+        except StoreError:
             return False
         return ref.kind == "tags" or all(self.has(sha256) for sha256 in digests_in(manifest))
 
@@ -196,7 +216,7 @@ class Store:
         return {name: self.path(file.sha256) for name, file in tree.files.items()}
 
     def digest_of_file(self, path: Path) -> str:
-        """SHA-256 of a file, remembered by path, size, inode and modification time.
+        """SHA-256 of a file, remembered by path, size, inode and times of modification and change.
 
         Raises:
             StoreError: the file is written to all the time.
@@ -205,31 +225,34 @@ class Store:
 
     def _digest_and_fact(self, path: Path) -> tuple[str, dict[str, Any]]:
         fact = file_fact(path)
-        known = None if self.forgetful else self._own_record(_fact_key(fact))
+        known = None if self.forgetful else self._own_record(_fact_key(fact), Digest)
         if known is not None:
-            return str(known), fact
+            return known, fact
         sha256, fact = read_steadily(path, lambda: file_digest(path))
+        if file_fact(path) == fact:
+            seen_sound(path, sha256)
         # Of this machine's file: nothing to share.
-        write_atomically(self._record(_fact_key(fact)), canonical_json(sha256))
+        write_atomically(self._record(_fact_key(fact)), sealed(_fact_key(fact), sha256))
         return sha256, fact
 
     # ── records by key ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def record(self, key: str) -> Any | None:
-        """What was recorded under a key, or None."""
+    def record(self, key: str, schema: type[T]) -> T | None:
+        """What was recorded under a key, or None: nothing was, it was damaged, or it is not what the schema says."""
         if self.forgetful:
             return None
-        known = self._own_record(key)
+        known = self._own_record(key, schema)
         if known is None and self._remote is not None:
-            data = self._remote.read(self._name(self._record(key)))
-            if data is not None:
-                write_atomically(self._record(key), data)
-                known = self._own_record(key)
+            data = self._remote.read(self._name(self._record(key)), LARGEST_BYTES)
+            with contextlib.suppress(ValueError):
+                unsealed(key, data or b"")
+                write_atomically(self._record(key), data or b"")
+                known = self._own_record(key, schema)
         return known
 
     def set_record(self, key: str, value: Any) -> None:
         """Record a value under a key."""
-        data = canonical_json(value)
+        data = sealed(key, value)
         write_atomically(self._record(key), data)
         if self._remote is not None:
             self._remote.write(self._name(self._record(key)), data)
@@ -247,8 +270,8 @@ class Store:
         return self.root / "curves" / name
 
     def compiled_folder(self) -> Path:
-        """Where compiled kernels are kept: of this machine, and no part of any result."""
-        return self.root / "compiled"
+        """Where compiled kernels are kept: in this user's cache, for they are code, and a store may be shared."""
+        return cache_folder() / "compiled"
 
     def drop_work(self, key: str) -> None:
         """The step is finished: its state can go."""
@@ -276,16 +299,34 @@ class Store:
             with lease(self._remote, f"locks/{key}.json", waiting) as there:
                 yield here or there
 
-    @property
-    def results(self) -> Path:
-        """Where Prefect keeps its records of finished tasks."""
-        return self.root / "results"
+    def hold(self) -> None:
+        """Let this process be known as a user of the store until it ends: `store gc` waits for it.
+
+        What killed users left half-written is removed.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        living = users.enter(self.root / "locks")
+        for path in () if living is None else list(self.leftovers(living)):
+            remove(path)
 
     # ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def objects(self) -> Iterator[Path]:
-        """Every object's file."""
-        return (path for path in sorted((self.root / "objects").glob("??/*")) if not path.name.startswith("."))
+    def leftovers(self, living: frozenset[int] = frozenset()) -> Iterator[Path]:
+        """What was half-written by processes that were killed; `living` are known not to be."""
+        for folder in OWN_FOLDERS:
+            yield from leftovers(self.root / folder, living=living)
+
+    @contextlib.contextmanager
+    def unused(self) -> Iterator[None]:
+        """Run the block while no process uses the store.
+
+        Raises:
+            StoreError: some do.
+        """
+        with users.nobody_else(self.root / "locks"):
+            yield
 
     def _find(self, sha256: str) -> Path:
         path = self.where(sha256) or self._fetch(sha256)
@@ -295,14 +336,18 @@ class Store:
 
     def _incoming(self) -> Path:
         """A name of its own for bytes whose digest is not known yet."""
-        return self.root / "objects" / f"incoming-{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
+        return temporary_name(self.root / "objects" / f"incoming-{threading.get_ident()}")
 
     def _share(self, path: Path) -> None:
         if self._remote is not None:
             self._remote.share(self._name(path), path)
 
     def _fetch(self, sha256: str) -> Path | None:
-        """Bring bytes from the far side; wrong ones are removed there, so that they are made again."""
+        """Bring bytes from the far side.
+
+        Raises:
+            DamagedError: they are wrong; they are removed there, so that they are made again.
+        """
         path = self._object(sha256)
         if self._remote is None or not self._remote.has(self._name(path)):
             return None
@@ -313,7 +358,7 @@ class Store:
         if file_digest(incoming) != sha256:
             incoming.unlink()
             self._remote.remove(self._name(path))
-            return None
+            raise DamagedError(f"{self._remote.url}: {self._name(path)} was damaged there, and is removed")
         path.parent.mkdir(parents=True, exist_ok=True)
         incoming.replace(path)
         return path
@@ -324,11 +369,17 @@ class Store:
     def _record(self, key: str) -> Path:
         return self.root / "records" / key[:2] / f"{key}.json"
 
-    def _own_record(self, key: str) -> Any | None:
-        try:
-            return json.loads(self._record(key).read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):
+    def _own_record(self, key: str, schema: type[T]) -> T | None:
+        path = self._record(key)
+        value = read_record(path, key)
+        if value is None:
             return None
+        try:
+            known: T = _adapter(schema).validate_python(value)  # type: ignore[arg-type]  # every type can be hashed
+        except ValidationError:
+            return None
+        mark_used(path)
+        return known
 
     def _object(self, sha256: str) -> Path:
         return self.root / "objects" / sha256[:2] / sha256
@@ -338,14 +389,23 @@ class Store:
 
     def where(self, sha256: str) -> Path | None:
         """The file that holds the bytes on this machine, or None."""
-        if (path := self._object(sha256)).exists():
+        if is_file(path := self._object(sha256)):
             return path
+        return self.pointed(sha256)
+
+    def pointed(self, sha256: str) -> Path | None:
+        """The user's file that is known to hold the bytes, as long as it is what it was; or None."""
+        fact = read_record(self._elsewhere(sha256), sha256)
         try:
-            fact = json.loads(self._elsewhere(sha256).read_bytes())
-            path = Path(fact["path"])
-            return path if file_fact(path) == fact else None
-        except (FileNotFoundError, json.JSONDecodeError):
+            path = Path(fact["path"])  # type: ignore[index]  # whatever is there instead is no fact
+            return path if path.is_file() and file_fact(path) == fact else None
+        except (OSError, LookupError, TypeError, ValueError):
             return None
+
+
+def cache_folder() -> Path:
+    """Where this user keeps what may be removed at any time: HEADCANON_CACHE, or ~/.cache/headcanon."""
+    return Path(os.environ.get("HEADCANON_CACHE", "~/.cache/headcanon")).expanduser()
 
 
 def open_store(place: str, *, forgetful: bool = False) -> Store:
@@ -358,8 +418,7 @@ def open_store(place: str, *, forgetful: bool = False) -> Store:
     """
     if "://" not in place:
         return Store(Path(place), forgetful=forgetful)
-    cache = Path(os.environ.get("HEADCANON_CACHE", "~/.cache/headcanon")).expanduser()
-    return Store(cache / digest_of(place.encode())[:16], forgetful=forgetful, remote=_connect(place))
+    return Store(cache_folder() / digest_of(place.encode())[:16], forgetful=forgetful, remote=_connect(place))
 
 
 @functools.cache
@@ -370,3 +429,8 @@ def _connect(place: str) -> Remote:
 
 def _fact_key(fact: Mapping[str, Any]) -> str:
     return digest_of(canonical_json(["digest_of_file", fact]))
+
+
+@functools.cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)

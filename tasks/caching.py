@@ -1,32 +1,33 @@
 """The only key function: when is a step's result still good? And who does it, when several ask at once?
 
 A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input:
-it does not change what comes out. A record whose artifacts are gone is dropped before Prefect looks at it, so that just
-that step runs again; what hangs on it stays cached, because its content hash comes out the same.
+it does not change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts
+for nothing, so that just that step runs again; what hangs on it stays cached, because its content hash comes out the
+same. Prefect keeps no results of its own: it shows a step that was found finished as Cached.
 
 While a step runs, nobody else who shares the store runs the same one: they wait and take what it came to.
 """
 
-import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from functools import wraps
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect import task as prefect_task
-from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
-from prefect.results import ResultRecord  # type: ignore[attr-defined]
-from prefect.transactions import get_transaction
-from pydantic import BaseModel
+from prefect.transactions import TransactionState, get_transaction
+from pydantic import BaseModel, ConfigDict
 
 from lora_core.digests import canonical_json, digest_of
+from lora_core.earlier import earlier_records, recorded_earlier
 from lora_core.refs import Ref
 from lora_core.store import Store
-from tasks.runtime import At, Step, say_when_cached
-from tasks.sharing import once
+from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +46,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class StepRecord(BaseModel):
+    """What a step came to, and how long it took; of one that was killed, its last piece."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ref: Ref
+    seconds: float
+
+
 class LookedUp(NamedTuple):
     """A step of a run, and whether it was found finished."""
 
@@ -53,9 +63,9 @@ class LookedUp(NamedTuple):
     cached: bool
 
     def seconds(self, store: Store) -> float | None:
-        """How long it took when it was done; of one that was killed, its last piece."""
-        known = store.record(_seconds_key(self.key))
-        return float(known) if isinstance(known, int | float) else None
+        """How long it took when it was done."""
+        known = store.record(self.key, StepRecord)
+        return known.seconds if known else None
 
 
 _looked_up: dict[str, dict[str, LookedUp]] = {}
@@ -66,52 +76,77 @@ def steps_of_run(flow_run_id: str) -> tuple[LookedUp, ...]:
     return tuple(_looked_up.get(flow_run_id, {}).values())
 
 
-def _seconds_key(key: str) -> str:
-    return digest_of(canonical_json(["seconds", key]))
-
-
-@dataclass
-class StepPolicy(CachePolicy):
-    """Prefect's cache policy for a step, by `step_key`."""
-
-    step: str = ""
-    version: int = 1
-
-    def compute_key(
-        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
-    ) -> str | None:
-        """The step's key; drops the record under it when it is forced or when its artifacts are gone."""
-        at = next(value for value in inputs.values() if isinstance(value, At))
-        key = step_key(self.step, self.version, {name: value for name, value in inputs.items() if value is not at})
-        store = at.open_store()
-        missing = self.step in at.force or recorded(store, key) is None
-        if missing:
-            (store.results / key).unlink(missing_ok=True)
-        run = str(task_ctx.task_run.flow_run_id)
-        _looked_up.setdefault(run, {}).setdefault(key, LookedUp(self.step, key, cached=not missing))
-        return key
-
-
 def recorded(store: Store, key: str) -> Ref | None:
     """What a step under this key came to, if everything it refers to is still in the store."""
-    try:
-        result = ResultRecord[Any].deserialize((store.results / key).read_bytes()).result
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, Ref) and store.has_all(result) else None
+    known = store.record(key, StepRecord)
+    ref = known.ref if known else recorded_earlier(store.root, key)
+    return ref if ref and store.has_all(ref) else None
+
+
+def _record(store: Store, key: str, result: object, seconds: float) -> None:
+    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2))
+    store.set_record(key, record.model_dump(mode="json"))
+    (earlier_records(store.root) / key).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Definition(Generic[P, R]):
+    """A step as it was declared."""
+
+    name: Step
+    version: int
+    function: Callable[P, R]
+    kind: type[Ref]
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> tuple[At, str]:
+        """Where it runs, and the key of its result."""
+        bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
+        at = next(value for value in bound.values() if isinstance(value, At))
+        inputs = {name: value for name, value in bound.items() if value is not at}
+        return at, step_key(self.name, self.version, inputs)
+
+    def found(self, store: Store, key: str, at: At) -> R | None:
+        """What it came to, if that is recorded and it is not forced."""
+        known = None if self.name in at.force else recorded(store, key)
+        if known is None or known.kind != self.kind.model_fields["kind"].default:
+            return None
+        return cast(R, self.kind.model_validate(known.model_dump()))
+
+    def once(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Find the result, wait for another who works on it, or work on it and record what comes out."""
+        at, key = self.key(*args, **kwargs)
+        store = at.open_store()
+        store.hold()
+        known = self.found(store, key, at)
+        _remember(self.name, key, cached=known is not None)
+        if known is not None:
+            if store.record(key, StepRecord) is None:  # an earlier version's is made ours
+                _record(store, key, known, -1)
+            _show_as_cached()
+            return known
+        with store.alone(key, _waiting(self.name)):
+            # Not only after waiting: another may have finished between our look and our lock.
+            known = self.found(store, key, at)
+            if known is not None:
+                say(f"{self.name}: found finished by another run", mark="=")
+                return known
+            started = time.monotonic()
+            with accelerator(self.name, at):
+                result = _under_key(key, self.function, *args, **kwargs)
+            _record(store, key, result, time.monotonic() - started)
+            return result
+
+
+_definitions: dict[str, _Definition[..., Any]] = {}
 
 
 def found_finished(task: Task[..., R], *inputs: object) -> R | None:
     """What a step with these inputs came to, without running anything; None if it would have to run."""
-    policy = task.cache_policy
-    if not isinstance(policy, StepPolicy):
+    definition = _definitions.get(task.name)
+    if definition is None:
         raise TypeError(f"{task.name} is no cached step")
-    bound = inspect.signature(task.fn).bind(*inputs).arguments
-    at = next(value for value in bound.values() if isinstance(value, At))
-    if policy.step in at.force:
-        return None
-    key = step_key(policy.step, policy.version, {name: value for name, value in bound.items() if value is not at})
-    return cast(R | None, recorded(at.open_store(), key))
+    at, key = definition.key(*inputs)
+    return cast(R | None, definition.found(at.open_store(), key, at))
 
 
 def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -121,47 +156,69 @@ def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
-        return prefect_task(
-            name=name,
-            task_run_name=name,
-            cache_policy=StepPolicy(step=name, version=version),
-            persist_result=True,
-            result_serializer="json",
-            cache_result_in_memory=False,
-            on_completion=[say_when_cached],
-        )(_timed(once(name, function)))
+        kind: type[Ref] = inspect.signature(function).return_annotation
+        definition = _Definition(name, version, function, kind)
+        _definitions[name] = definition
+
+        @wraps(function)
+        def once(*args: P.args, **kwargs: P.kwargs) -> R:
+            return definition.once(*args, **kwargs)
+
+        return look(name, on_completion=[say_when_cached])(once)
 
     return make
 
 
-def _timed(function: Callable[P, R]) -> Callable[P, R]:
-    """Remember how long a step took, for the report."""
-
-    @functools.wraps(function)
-    def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-        started = time.monotonic()
-        result = function(*args, **kwargs)
-        at = next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None)
-        transaction = get_transaction()
-        if at is not None and transaction is not None:
-            at.open_store().set_record(_seconds_key(str(transaction.key)), round(time.monotonic() - started, 2))
-        return result
-
-    return timed
-
-
-def look(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def look(name: str, **hooks: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a step that is never cached, because it looks at something outside the store."""
 
     def make(function: Callable[P, R]) -> Task[P, R]:
-        return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE)(function)
+        return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE, **hooks)(
+            function
+        )
 
     return make
+
+
+_key: ContextVar[str] = ContextVar("key")
 
 
 def current_key() -> str:
     """The key of the step that is running: where a long step keeps its unfinished work."""
-    transaction = get_transaction()
-    if transaction is None or not isinstance(transaction.key, str):
-        raise RuntimeError("current_key() was called outside of a step")
-    return transaction.key
+    try:
+        return _key.get()
+    except LookupError:
+        raise RuntimeError("current_key() was called outside of a step") from None
+
+
+def _under_key(key: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    token = _key.set(key)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _key.reset(token)
+
+
+def _remember(step: str, key: str, *, cached: bool) -> None:
+    context = TaskRunContext.get()
+    run = str(context.task_run.flow_run_id) if context else ""
+    _looked_up.setdefault(run, {}).setdefault(key, LookedUp(step, key, cached))
+
+
+def _show_as_cached() -> None:
+    """Let Prefect name the state of the running task as it names those that it finds finished itself."""
+    if transaction := get_transaction():
+        transaction.state = TransactionState.COMMITTED
+
+
+def _waiting(name: Step) -> Callable[[float], None]:
+    told = False
+
+    def tell(seconds: float) -> None:
+        nonlocal told
+        stop_if_asked(name)
+        if not told:
+            told = True
+            say(f"{name}: another run is doing this; waiting for it")
+
+    return tell

@@ -48,7 +48,7 @@ def test_what_one_worker_puts_in_another_takes_out(tmp_path: Path, url: str) -> 
     for sha256, data in digests.items():
         assert two.has(sha256)
         assert two.get_bytes(sha256) == data
-    assert two.record("ab" * 32) == {"made": "it"}
+    assert two.record("ab" * 32, dict[str, str]) == {"made": "it"}
 
 
 def test_a_ref_is_whole_when_its_pieces_are_elsewhere_and_not_when_one_is_gone(tmp_path: Path, url: str) -> None:
@@ -64,7 +64,7 @@ def test_wrong_bytes_in_the_bucket_are_not_taken_and_make_room_for_right_ones(tm
     sha256 = _worker(tmp_path / "one", url).put_bytes(b"right")
     Remote(url).write(f"objects/{sha256[:2]}/{sha256}", b"wrong")
     two = _worker(tmp_path / "two", url)
-    with pytest.raises(StoreError, match="gone"):
+    with pytest.raises(StoreError, match="damaged there"):
         two.path(sha256)
     assert two.put_bytes(b"right") == sha256
     assert _worker(tmp_path / "three", url).get_bytes(sha256) == b"right"
@@ -86,7 +86,32 @@ def test_a_second_look_at_the_same_asks_the_bucket_no_more(tmp_path: Path, url: 
 
 def test_a_forgetful_store_forgets_what_is_elsewhere_too(tmp_path: Path, url: str) -> None:
     _worker(tmp_path / "one", url).set_record("cd" * 32, 1)
-    assert Store(tmp_path / "two", forgetful=True, remote=Remote(url)).record("cd" * 32) is None
+    assert Store(tmp_path / "two", forgetful=True, remote=Remote(url)).record("cd" * 32, int) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"\xff", b'{"made":"it"}', b"[" * 200_000], ids=lambda data: repr(data[:9])
+)
+def test_a_damaged_record_in_the_bucket_is_missing_and_made_again(tmp_path: Path, url: str, data: bytes) -> None:
+    Remote(url).write(f"records/ab/{'ab' * 32}.json", data)
+    two = _worker(tmp_path / "two", url)
+    assert two.record("ab" * 32, dict[str, str]) is None
+    assert not list((tmp_path / "two").rglob("*.json"))
+    two.set_record("ab" * 32, {"made": "again"})
+    assert _worker(tmp_path / "three", url).record("ab" * 32, dict[str, str]) == {"made": "again"}
+
+
+def test_a_record_in_the_bucket_under_another_key_is_missing(tmp_path: Path, url: str) -> None:
+    _worker(tmp_path / "one", url).set_record("ab" * 32, 1)
+    Remote(url).write(f"records/cd/{'cd' * 32}.json", Remote(url).read(f"records/ab/{'ab' * 32}.json") or b"")
+    assert _worker(tmp_path / "two", url).record("cd" * 32, int) is None
+
+
+@pytest.mark.parametrize("claim", [b"[]", b"null", b"\xff", b"", b"[" * 200_000], ids=lambda claim: repr(claim[:9]))
+def test_a_damaged_lease_is_taken_over_like_that_of_the_dead(url: str, claim: bytes) -> None:
+    Remote(url).create("lease", claim)
+    with lease(Remote(url), "lease", lambda seconds: None, silent=0.5) as waited:
+        assert waited
 
 
 def test_of_two_who_create_the_same_name_one_does(url: str) -> None:

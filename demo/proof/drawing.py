@@ -57,9 +57,9 @@ class Drawing:
         )
         model = [self._base.sha256, self._lora.sha256 if self._lora else ""]
         key = digest_of(canonical_json(["proof drawing", _VERSION, *model, list(shots), options, self._clip_skip]))
-        known = self._store.record(key)
+        known = self._store.record(key, list[str])
         if known is not None and all(self._store.has(image) for image in known):
-            return [str(image) for image in known]
+            return known
         images = list(self._drawn(shots))
         self._store.set_record(key, images)
         return images

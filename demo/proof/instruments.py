@@ -41,7 +41,7 @@ class Instruments:
         keys = {
             image: digest_of(canonical_json(["look probe", _VERSION, self._probe_digest, image])) for image in entries
         }
-        known = {image: self._store.record(key) for image, key in keys.items()}
+        known = {image: self._store.record(key, float) for image, key in keys.items()}
         missing = [image for image, found in known.items() if found is None]
         if missing:
             from demo.proof.probe import load_probe, solid_probabilities
@@ -51,4 +51,4 @@ class Instruments:
             for image, probability in zip(missing, found, strict=True):
                 known[image] = round(probability, _DIGITS)
                 self._store.set_record(keys[image], known[image])
-        return {image: float(probability) for image, probability in known.items() if probability is not None}
+        return {image: probability for image, probability in known.items() if probability is not None}

@@ -76,7 +76,7 @@ def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     at = At.of(recipe)
     store = at.open_store()
     with run_by_command():
-        make_lora.with_options(result_storage=store.results, persist_result=False)(recipe, at, "train character")
+        make_lora(recipe, at, "train character")
     base = find_base.fn(recipe.base, at)
     style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
     made = {each.step: each.ref for each in finished_steps(recipe, at, base, style, character)}

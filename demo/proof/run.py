@@ -130,9 +130,8 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
     steps = _finished(run.recipe, at)
     cached = steps is not None
     if steps is None:
-        results = at.open_store().results
         with _quiet(), run_by_command():
-            make_lora.with_options(result_storage=results, persist_result=False)(run.recipe, at, _UNTIL)
+            make_lora(run.recipe, at, _UNTIL)
         tidy.fn(at)
         steps = _finished(run.recipe, at)
     if steps is None:

@@ -93,6 +93,7 @@ def _of_folder(asked: Asked) -> CaptionSet:
         raise CaptionError(f'{asked.rules}: no trigger; write trigger = "a_word_no_model_knows" at its top')
     least = asked.threshold or _USUAL_THRESHOLD
     store, scores = Store(asked.store), read_tags(asked.tags)
+    store.hold()
     return CaptionSet(
         source=asked.src,
         store=store,
@@ -120,6 +121,7 @@ def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
     tagger = find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
     check_tagger(tagger, {}, recipe.tagger.model)
     store = Store(Path(recipe.runtime.store))
+    store.hold()
     with progress("preprocess", "image") as listen:
         manifest = preprocess(store, collect(store, Path(recipe.character.images)), recipe.preprocess, listen)
     if recipe.preprocess.bad_pictures == "stop":

@@ -50,7 +50,9 @@ def check_folder(asked: Asked) -> None:
     rules = read_rules(asked.rules)
     if not rules.trigger:
         raise CaptionError(f'{asked.rules}: no trigger; write trigger = "a_word_no_model_knows" at its top')
-    texts = texts_of(collect(Store(asked.store), asked.src), read_texts(asked.src))
+    store = Store(asked.store)
+    store.hold()
+    texts = texts_of(collect(store, asked.src), read_texts(asked.src))
     content.check((), (*rules.words(), *(text for text in texts.values() if text)))
     found = (*check_captions(texts, rules, rules.trigger), *check_lengths(texts, token_counter()))
     caption_show.findings(found)

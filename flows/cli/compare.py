@@ -56,9 +56,8 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     told = recipe.model_copy(update={"gates": gates, "runtime": nowhere})
     at = At.of(recipe)
     try:
-        results = at.open_store().results
         with run_by_command():
-            make_lora.with_options(result_storage=results, persist_result=False)(told, at, "judge")
+            make_lora(told, at, "judge")
     except HeadcanonError as error:
         reason = " ".join(str(error).split())
         say(f"{name}: {reason}", mark="!")

@@ -39,6 +39,7 @@ def preprocess(
 
     changes = {"size": size, "alpha": alpha, "background": background}
     kept = Store(store)
+    kept.hold()
     prepared = prepare(kept, src, dst, recipe, {name: value for name, value in changes.items() if value is not None})
     if tagger:
         prepared = prepared.settled(kept, tagger, revision)
@@ -69,6 +70,7 @@ def tag(
     files = find_tagger_files(model, revision)
     check_tagger(files, {}, model)
     kept = Store(store)
+    kept.hold()
     manifest = collect(kept, src)
     with progress("tag", "image") as listen:
         write_tags(read(kept, manifest, files, listen), out)

@@ -72,9 +72,8 @@ def execute(
     from tasks.runtime import console
 
     at = _at(recipe, force)
-    results = at.open_store().results
     with run_by_command():
-        published = make_lora.with_options(result_storage=results, persist_result=False)(recipe, at, until)
+        published = make_lora(recipe, at, until)
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(

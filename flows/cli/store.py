@@ -1,6 +1,7 @@
 """`headcanon store ls|verify|gc`."""
 
-import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from flows.cli.echo import echo
 
-app = typer.Typer(help="What is stored, whether its bytes are right, what can go.", no_args_is_help=True)
+app = typer.Typer(help="What is stored, whether it is sound, what can be deleted.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Option("--store", help="The store's folder (`runtime.store` in the recipe).")]
 
@@ -28,8 +29,7 @@ def ls(store: Where = Path(".headcanon")) -> None:
     for folder, what in (
         ("objects", "pictures, models, LoRAs, manifests"),
         ("elsewhere", "base models that stay where you keep them"),
-        ("records", "what single pieces of work came to"),
-        ("results", "finished steps"),
+        ("records", "what steps and single pieces of work came to"),
         ("work", "state of steps that are not finished"),
         ("curves", "figures of trainings, step by step"),
     ):
@@ -44,42 +44,63 @@ def verify(
     store: Where = Path(".headcanon"),
     repair: Annotated[bool, typer.Option("--repair", help="Remove what is wrong, so that it is made again.")] = False,
 ) -> None:
-    """Read every byte and say what is wrong. Exit status 1 when something is.
+    """Read every byte, record and pointer, and say what is wrong, a line each.
+
+    Exit status 0: all is sound, or was repaired; 1: something is wrong; 2: there is no store, or it cannot be read.
 
     Example: headcanon store verify --repair
     """
     from lora_core import housekeeping
+    from lora_core.disk import disk_errors
     from lora_core.store import Store
 
-    problems = list(housekeeping.verify(Store(_existing(store)), repair=repair))
-    for problem in problems:
-        echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
-    echo(f"{len(problems)} problems" if problems else "Everything is as it should be.")
-    if problems and not repair:
+    count = 0
+    with disk_errors(_existing(store)):
+        for problem in housekeeping.verify(Store(store), repair=repair):
+            count += 1
+            echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
+    echo(f"{count} problem{'s' * (count != 1)}" if count else "Everything is as it should be.")
+    if count and not repair:
         raise typer.Exit(1)
 
 
 @app.command("gc")
 def gc(
     store: Where = Path(".headcanon"),
-    unused_days: Annotated[float, typer.Option(min=0, help="Keep what was made in the last so many days.")] = 30,
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove; without it the list is only printed.")] = False,
+    unused_days: Annotated[
+        float, typer.Option("--unused-days", "--days", min=0, help="Keep what was used in the last so many days.")
+    ] = 30,
+    out: Annotated[
+        Path, typer.Option(help="Where LoRAs are published: what killed runs left half-written there.")
+    ] = Path("out"),
+    yes: Annotated[bool, typer.Option("--yes", help="Really delete; without it the list is only printed.")] = False,
 ) -> None:
-    """What can go: steps finished long ago, what only they need, and the leftovers of killed runs.
+    """What can be deleted: work that was not used for long, what only it needs, and the leftovers of killed runs.
 
-    Your published LoRAs are not in the store and are never touched.
+    Work is used when a run does it or finds it finished. Nothing is deleted while a run uses the store: then a line
+    says which, and the exit status is 2. Your published LoRAs are not in the store and are never touched.
 
     Example: headcanon store gc --unused-days 7 --yes
     """
-    from lora_core import housekeeping
+    from lora_core.disk import disk_errors, remove
+    from lora_core.garbage import garbage
     from lora_core.store import Store
 
-    paths = housekeeping.garbage(Store(_existing(store)), unused_days=unused_days)
+    subject = Store(_existing(store))
+    with disk_errors(store), subject.unused() if yes else nullcontext():
+        found = garbage(subject, unused_days=unused_days, out=out)
+        for what, paths in found.kinds.items():
+            echo(f"{what}: {_amount(paths)}")
+        total = _amount(found.paths)
+        for path in found.paths if yes else ():
+            remove(path)
+    echo(f"kept: {_amount(found.kept)}: used in the last {unused_days:g} days")
+    echo(f"{total}: {'deleted' if yes else 'can be deleted; --yes does it'}")
+
+
+def _amount(paths: Sequence[Path]) -> str:
     size_bytes = sum(_size(path) for path in paths)
-    for path in paths if yes else ():
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    done = "removed" if yes else "could go; --yes removes them"
-    echo(f"{len(paths)} files, {size_bytes / 1e6:,.1f} MB: {done}")
+    return f"{len(paths)} file{'s' * (len(paths) != 1)}, {size_bytes / 1e6:,.1f} MB"
 
 
 def _existing(store: Path) -> Path:
@@ -91,6 +112,6 @@ def _existing(store: Path) -> Path:
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+    """In bytes, as far as they are there to be counted."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files if file.is_file())

@@ -120,14 +120,14 @@ def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str,
 def _header(store: Store, sha256: str, source: str) -> Header | str:
     """What the bytes say of themselves, or why they are no picture; remembered, so that no file is read twice."""
     key = digest_of(canonical_json(["picture header", _HEADER_VERSION, sha256]))
-    known = store.record(key)
+    known: Header | str | None = store.record(key, Header) or store.record(key, str)
     if known is None:
         try:
             known = header_of(store.path(sha256), source)
         except ImageError as error:
             known = _bare(error, source)
         store.set_record(key, known)
-    return known if isinstance(known, str) else Header(*known)
+    return known
 
 
 def _bare(error: ImageError, source: str) -> str:

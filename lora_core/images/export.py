@@ -83,12 +83,12 @@ def write_pictures(store: Store, manifest: Manifest, folder: Path, plan: ShotPla
 class _Written:
     """What an earlier call wrote into a folder: name → digest, size in bytes, time of change."""
 
-    def __init__(self, folder: Path, known: Mapping[str, list[Any]]) -> None:
+    def __init__(self, folder: Path, known: Mapping[str, tuple[str, int, int]]) -> None:
         self._folder, self._known = folder, known
 
     @classmethod
     def read(cls, store: Store, folder: Path) -> "_Written":
-        return cls(folder, store.record(_key(folder)) or {})
+        return cls(folder, store.record(_key(folder), dict[str, tuple[str, int, int]]) or {})
 
     @staticmethod
     def keep(store: Store, folder: Path, digests: Mapping[str, str]) -> None:
@@ -103,8 +103,8 @@ class _Written:
         path = self._folder / name
         if not path.exists():
             return ""
-        sha256, *fact = self._known.get(name, ("",))
-        return str(sha256) if fact == _fact(path) else file_digest(path)
+        sha256, *fact = self._known.get(name, ("", 0, 0))
+        return sha256 if fact == _fact(path) else file_digest(path)
 
     def is_ours(self, name: str) -> bool:
         """Whether the file still has the bytes that were written."""

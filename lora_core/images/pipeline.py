@@ -104,8 +104,8 @@ def _each(
 
 def _remembered(store: Store, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was recorded under the key if its picture is still there, else made and recorded."""
-    known = store.record(key)
-    if isinstance(known, dict) and ("reason" in known or _is_whole(store, known)):
+    known = store.record(key, dict[str, Any])
+    if known is not None and ("reason" in known or _is_whole(store, known)):
         return known
     made = make()
     store.set_record(key, made)

@@ -10,6 +10,7 @@ from lora_core.errors import ImageError
 from lora_core.images.alpha import flatten, read_alpha
 from lora_core.images.decode import decode
 from lora_core.images.png import png_bytes
+from lora_core.refs import Digest
 from lora_core.store import Store
 
 SIDE_PX = 160
@@ -25,8 +26,8 @@ def thumbnail(store: Store, picture: str) -> Image.Image | None:
         store: where pictures and their records are.
         picture: the digest of its bytes.
     """
-    known = store.record(_key(picture))
-    if isinstance(known, str) and store.has(known):
+    known = store.record(_key(picture), Digest)
+    if known is not None and store.has(known):
         return Image.open(io.BytesIO(store.get_bytes(known))).convert("RGB")
     try:
         image = decode(store.get_bytes(picture), picture).image

@@ -39,14 +39,14 @@ def opinions(
     session = None
     for done, entry in enumerate(manifest.entries, start=1):
         key = digest_of(canonical_json(["opinion", _VERSION, model, entry.image]))
-        known = store.record(key)
+        known = store.record(key, list[float])
         if known is None:
             session = session or _session(files[MODEL_FILE])
             known = _probabilities(session, Image.open(BytesIO(store.get_bytes(entry.image))))
             store.set_record(key, known)
         if len(known) <= column:
             raise TaggerError(f"{files[META_FILE]}: names more classes than {MODEL_FILE} has outputs ({len(known)})")
-        found[entry.image] = float(known[column])
+        found[entry.image] = known[column]
         progress(done, len(manifest.entries))
     return found
 

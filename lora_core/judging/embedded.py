@@ -99,7 +99,7 @@ class _Reader:
     def __call__(self, image: str, kind: Kind) -> NDArray[np.float32]:
         """Shape (views, features), each of length 1."""
         key = digest_of(canonical_json(["embed", _VERSION, kind, self._model, image]))
-        known = self._store.record(key)
+        known = self._store.record(key, list[str])
         if known is None:
             self._embedder = self._embedder or Embedder.load(self._files)
             with Image.open(BytesIO(self._store.get_bytes(image))) as opened:

@@ -101,12 +101,12 @@ def _screenshot_hashes(store: Store, image: str) -> list[str]:
 
 def _kept(store: Store, kind: str, image: str, views: Views) -> list[str]:
     key = digest_of(canonical_json(["likeness", _VERSION, kind, image]))
-    known = store.record(key)
+    known = store.record(key, list[str])
     if known is None:
         with Image.open(BytesIO(store.get_bytes(image))) as opened:
             known = [perceptual_hash(view) for view in views(opened.convert("RGB"))]
         store.set_record(key, known)
-    return [str(hash_) for hash_ in known]
+    return known
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

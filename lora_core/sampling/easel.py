@@ -13,7 +13,7 @@ from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
-from lora_core.refs import CheckpointRef
+from lora_core.refs import CheckpointRef, Digest
 from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
@@ -148,8 +148,8 @@ class Easel:
         self.engine.forget()
 
     def _known(self, planned: Planned, shot: Shot) -> str | None:
-        digest = self.store.record(self._key(planned, shot))
-        return str(digest) if digest is not None and self.store.has(str(digest)) else None
+        digest = self.store.record(self._key(planned, shot), Digest)
+        return digest if digest is not None and self.store.has(digest) else None
 
     def _key(self, planned: Planned, shot: Shot) -> str:
         """The infotext names all options that change a picture, except the two files and how the base is read."""

@@ -52,8 +52,8 @@ def tag(
         entry.image: digest_of(canonical_json(["tag", _TAG_VERSION, entry.image, model, floor]))
         for entry in manifest.entries
     }
-    known = {image: store.record(key) for image, key in keys.items()}
-    images = {image: Scores.model_validate(record) for image, record in known.items() if record is not None}
+    known = {image: store.record(key, Scores) for image, key in keys.items()}
+    images = {image: scores for image, scores in known.items() if scores is not None}
     missing = list({entry.image: entry for entry in manifest.entries if entry.image not in images}.values())
     done = len(manifest.entries) - len(missing)
     progress(done, len(manifest.entries))

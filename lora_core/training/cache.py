@@ -18,6 +18,7 @@ from lora_core.diffusion.latents import Moments, moments, picture_tensor
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError, StoreError, TrainingError
 from lora_core.progress import Progress
+from lora_core.refs import Digest
 from lora_core.store import Store
 from lora_core.training.buckets import fit
 from lora_core.training.samples import Picture
@@ -96,8 +97,8 @@ def vae_digest(vae: AutoencoderKL) -> str:
 
 
 def _kept(store: Store, key: str) -> Moments | None:
-    known = store.record(key)
-    if not isinstance(known, str) or not store.has(known):
+    known = store.record(key, Digest)
+    if known is None or not store.has(known):
         return None
     try:
         return Moments(**load(store.get_bytes(known)))

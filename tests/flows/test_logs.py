@@ -8,7 +8,6 @@ import pytest
 
 from flows.logs import OneLine
 from lora_core.errors import ContentRuleError, GateError, HeadcanonError, RecipeError, TrainingError
-from tasks.runtime import StoppedError
 
 
 class Logs:
@@ -43,8 +42,7 @@ def logs() -> Logs:
 
 @pytest.mark.parametrize(
     "error",
-    [RecipeError("100 % wrong:\n  say %s"), ContentRuleError("refused"), GateError("missed"), TrainingError("NaN"),
-     StoppedError("train style: ended, because another step failed")],
+    [RecipeError("100 % wrong:\n  say %s"), ContentRuleError("refused"), GateError("missed"), TrainingError("NaN")],
 )  # fmt: skip
 def test_a_mistake_is_told_once_and_in_one_line(logs: Logs, error: HeadcanonError) -> None:
     logs.failed(error)

@@ -1,14 +1,22 @@
 """The real flow on the demo world at a reduced size: what is cached, what is done again, what is refused."""
 
+import base64
 import json
+import os
+import pickle
 import re
 import shutil
+import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from small_project import Project, new_project
 
+from demo.project import MODELS
 from lora_core.digests import file_digest
 
 pytestmark = pytest.mark.slow
@@ -92,6 +100,20 @@ def test_an_artifact_that_was_deleted_is_made_again_and_only_that(copied: Projec
     assert steps_done(again.stderr) == ("merge",)
 
 
+def test_a_base_model_changed_in_place_with_its_size_and_time_kept_is_noticed(copied: Project) -> None:
+    base = Path(shutil.copytree(MODELS / "base", copied.folder / "base"))
+    copied.recipe.write_text(copied.recipe.read_text().replace(f"'{MODELS / 'base'}'", "'base'"))
+    assert "to do" not in copied.run("run", "recipe.toml", "--dry-run").stdout
+    weights = max(base.rglob("*.safetensors"), key=lambda path: path.stat().st_size)
+    before = weights.stat()
+    with weights.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([weights.read_bytes()[-1] ^ 1]))
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    planned = copied.run("run", "recipe.toml", "--dry-run").stdout
+    assert re.search(r"train style +.*to do", planned), planned
+
+
 def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
     (copied.folder / "style" / "Thumbs.db").write_bytes(b"x")
     again = copied.run("run", "recipe.toml", "--until", "train character")
@@ -135,3 +157,87 @@ def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: 
     published_all_the_same = project.run("run", "recipe.toml", "--as", "v2")
     assert published_all_the_same.returncode == 0, published_all_the_same.stderr
     assert (published.parents[1] / "momo-v2" / "momo-v2.safetensors").exists()
+
+
+def _step_records(project: Project) -> dict[str, dict[str, Any]]:
+    """Key → what the record of a finished step says."""
+    records = [json.loads(path.read_bytes()) for path in (project.folder / "store" / "records").rglob("*.json")]
+    return {one["key"]: one["value"] for one in records if isinstance(one["value"], dict) and "ref" in one["value"]}
+
+
+def _as_an_earlier_version_kept_it(project: Project) -> Path:
+    """The store with its finished steps in Prefect's records, and none of ours; returns their folder."""
+    results = project.folder / "store" / "results"
+    results.mkdir()
+    for key, known in _step_records(project).items():
+        (project.folder / "store" / "records" / key[:2] / f"{key}.json").unlink()
+        data = {"__class__": f"lora_core.refs.{known['ref']['kind'].capitalize()}Ref", "data": known["ref"]}
+        metadata = {
+            "storage_key": f"/another/machine/store/results/{key}",
+            "expiration": None,
+            "serializer": {"type": "json", "jsonlib": "json"},
+            "prefect_version": "3.8.8",
+            "storage_block_id": None,
+        }
+        (results / key).write_text(json.dumps({"metadata": metadata, "result": json.dumps(data)}))
+    return results
+
+
+def test_steps_that_an_earlier_version_finished_are_not_done_again(copied: Project) -> None:
+    results = _as_an_earlier_version_kept_it(copied)
+    again = copied.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    assert steps_done(again.stderr) == ()
+    assert again.stderr.count(": cached") == 15
+    assert list(results.iterdir()) == []  # they are records of ours now
+    assert len(_step_records(copied)) == 15
+
+
+class _Touch:
+    """What a pickle can do while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_records_that_name_code_to_run_run_none_and_are_missing(copied: Project) -> None:
+    """As somebody would plant them who may write into a shared store."""
+    results, marker = _as_an_earlier_version_kept_it(copied), copied.folder / "code ran"
+    planted = base64.b64encode(pickle.dumps(_Touch(marker))).decode()
+    for path in results.iterdir():
+        record = json.loads(path.read_bytes())
+        record["metadata"]["serializer"] = {"type": "pickle", "picklelib": "cloudpickle"}
+        path.write_text(json.dumps({**record, "result": planted}))
+        own = copied.folder / "store" / "records" / path.name[:2] / f"{path.name}.json"
+        own.write_bytes(pickle.dumps(_Touch(marker)))
+    planned = copied.run("run", "recipe.toml", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("to do") > 0
+    again = copied.run("run", "recipe.toml", "--until", "tag")
+    assert again.returncode == 0, again.stderr
+    assert ": cached" not in again.stderr
+    assert not marker.exists()
+
+
+def test_the_server_shows_a_step_that_was_found_finished_as_cached(finished: Project) -> None:
+    before = _task_states(finished.api)
+    again = finished.run("run", "recipe.toml")
+    assert again.returncode == 0, again.stderr
+    deadline = time.monotonic() + 60
+    while (states := _task_states(finished.api) - before)["Cached"] < 15 and time.monotonic() < deadline:
+        time.sleep(1)  # Prefect sends its events some time after
+    assert states["Cached"] == 15
+    assert set(states) == {"Cached", "Completed"}
+
+
+def _task_states(api: str) -> Counter[str]:
+    """How many task runs the server knows in each state."""
+    states: Counter[str] = Counter()
+    while more := httpx.post(
+        f"{api}/task_runs/filter", json={"limit": 200, "offset": states.total(), "sort": "ID_DESC"}
+    ).json():
+        states.update(one["state_name"] for one in more)
+    return states

@@ -20,7 +20,7 @@ from lora_core import disk
 from lora_core.diffusion import components  # noqa: F401  (heavy, and wanted by every child)
 from lora_core.report import assemble  # noqa: F401
 from lora_core.training import run  # noqa: F401
-from tasks import publish, sharing
+from tasks import caching, publish
 
 
 def _die(path: Path) -> NoReturn:
@@ -30,7 +30,7 @@ def _die(path: Path) -> NoReturn:
 
 def _die_in(step: str) -> None:
     """From the moment that this step really works, the next file that is written is the process' last."""
-    entered, write_folder = sharing.accelerator, publish.folder.write_folder
+    entered, write_folder = caching.accelerator, publish.folder.write_folder
 
     @contextlib.contextmanager
     def entering(name: Any, at: Any) -> Iterator[None]:
@@ -44,7 +44,7 @@ def _die_in(step: str) -> None:
             disk.sync = _die
         write_folder(*arguments)
 
-    sharing.accelerator = entering
+    caching.accelerator = entering
     publish.folder.write_folder = publishing
 
 
