@@ -24,7 +24,6 @@ from pathlib import Path
 os.environ |= {
     "PREFECT_HOME": tempfile.mkdtemp(prefix="month-prefect-"),
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "20",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 import flows.cli  # noqa: F401, I001  (Prefect's settings, before it is imported)
 from cast import running
