@@ -11,6 +11,7 @@ Exits with 1 when more than a day of looks, a week of events or 90 days of other
 """
 
 import os
+import re
 import sqlite3
 import sys
 import tempfile
@@ -24,7 +25,6 @@ from pathlib import Path
 os.environ |= {
     "PREFECT_HOME": tempfile.mkdtemp(prefix="month-prefect-"),
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "20",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
 }
 import flows.cli  # noqa: F401, I001  (Prefect's settings, before it is imported)
 from cast import running
@@ -35,9 +35,11 @@ from prefect.deployments import run_deployment
 from flows.retention import forget_old_runs
 from flows.up import Wanted
 
+os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"  # its lines are kept too
 DATABASE = Path(os.environ["PREFECT_HOME"]) / "prefect.db"
 LOOKS_A_DAY = 288
 TABLES = ("flow_run", "flow_run_state", "log", "events", "event_resources")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDED = ("COMPLETED", "FAILED", "CRASHED")
 
 
@@ -68,7 +70,7 @@ def multiply(database: sqlite3.Connection, run: str, every: timedelta, count: in
         new = {old: str(uuid.uuid4()) for old in ids}
         for table, found in rows.items():
             copies = [_copy(row, new, dates[table], every * number) for row in found]
-            marks = ", ".join("?" * len(copies[0]))
+            marks = ", ".join("?" * len(found[0])) if found else ""
             database.executemany(f"INSERT INTO {table} VALUES ({marks})", copies)
     database.commit()
 
@@ -92,8 +94,7 @@ def _copy(row: dict[str, object], new: dict[object, str], dates: set[str], earli
         elif name == "idempotency_key" and value is not None:
             value = str(uuid.uuid4())
         elif isinstance(value, str):
-            for old, fresh in new.items():
-                value = value.replace(str(old), fresh) if str(old) in value else value
+            value = _ID.sub(lambda found: new.get(found[0], found[0]), value)
         values.append(value)
     return values
 

@@ -6,7 +6,6 @@ Finished runs of all other kinds, and events, are deleted by Prefect's server it
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -18,8 +17,9 @@ from prefect.client.schemas.filters import (
     FlowRunFilterNextScheduledStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from flows.schedules import HOUSEKEEPING
@@ -38,6 +38,7 @@ _NOISE = (
 )
 # A backlog of weeks is worked off in several looks, so that none of them takes long.
 _MOST = 1000
+_AT_ONCE = 50  # Prefect's own bound
 
 
 def retention_settings() -> dict[str, str]:
@@ -51,13 +52,19 @@ def retention_settings() -> dict[str, str]:
 
 def forget_old_runs(client: SyncPrefectClient, keep: timedelta) -> int:
     """Delete runs of watch-inbox and janitor that ended longer ago, with their logs; returns how many."""
+    old = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[HOUSEKEEPING]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ENDED)),
+        end_time=FlowRunFilterEndTime.model_validate({"before_": datetime.now(UTC) - keep}),
+    )
+    wanted = {"flow_runs": old.model_dump(mode="json", exclude_unset=True), "limit": _AT_ONCE}
     forgotten = 0
-    for run in _old(client, datetime.now(UTC) - keep):
-        try:
-            client.delete_flow_run(run.id)
-        except ObjectNotFound:  # another worker's janitor was there first
-            continue
-        forgotten += 1
+    for _ in range(0, _MOST, _AT_ONCE):
+        answer = client.request("POST", "/flow_runs/bulk_delete", json=wanted)  # type: ignore[arg-type]  # not in its list
+        deleted = len(answer.raise_for_status().json()["deleted"])
+        forgotten += deleted
+        if deleted < _AT_ONCE:
+            break
     return forgotten
 
 
@@ -78,16 +85,4 @@ def forget_planned_runs(client: SyncPrefectClient, before: datetime | None) -> N
             with contextlib.suppress(ObjectNotFound):
                 client.delete_flow_run(run.id)
         if not made:
-            return
-
-
-def _old(client: SyncPrefectClient, before: datetime) -> Iterator[FlowRun]:
-    wanted = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ENDED)),
-        end_time=FlowRunFilterEndTime.model_validate({"before_": before}),
-    )
-    for _ in range(0, _MOST, 200):
-        page = client.read_flow_runs(flow_run_filter=wanted, deployment_filter=_TAGGED, limit=200)
-        yield from page
-        if len(page) < 200:
             return
