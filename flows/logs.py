@@ -7,6 +7,8 @@ step and again in the run. Of a failure of ours the traceback is kept, once, und
 import logging
 import re
 
+from prefect.exceptions import FailedRun
+
 from lora_core.errors import HeadcanonError
 from lora_core.printable import one_line
 
@@ -25,7 +27,7 @@ class OneLine(logging.Filter):
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is None:
             return True
-        if getattr(error, _TOLD, False):
+        if isinstance(error, FailedRun) or getattr(error, _TOLD, False):  # FailedRun: a state that was told, raised
             return False
         setattr(error, _TOLD, True)
         told = one_line(error) if isinstance(error, HeadcanonError) else f"{type(error).__name__}: {one_line(error)}"
