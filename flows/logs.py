@@ -6,8 +6,10 @@ step and again in the run. Of a failure of ours the traceback is kept, once, und
 
 import logging
 import re
+from contextlib import suppress
 
-from prefect.exceptions import FailedRun
+from prefect import get_run_logger
+from prefect.exceptions import FailedRun, MissingContextError
 
 from lora_core.errors import HeadcanonError
 from lora_core.printable import one_line
@@ -39,9 +41,8 @@ class OneLine(logging.Filter):
 
 def tell(error: Exception) -> None:
     """Log an error of the present run that nobody logs but us, unless its step did."""
-    from prefect import get_run_logger
-
-    get_run_logger().error("", exc_info=error)
+    with suppress(MissingContextError):
+        get_run_logger().error("", exc_info=error)
 
 
 def tell_mistakes_in_one_line() -> None:
