@@ -6,6 +6,10 @@ step and again in the run. Of a failure of ours the traceback is kept, once, und
 
 import logging
 import re
+from contextlib import suppress
+
+from prefect import get_run_logger
+from prefect.exceptions import FailedRun, MissingContextError
 
 from lora_core.errors import HeadcanonError
 from lora_core.printable import one_line
@@ -25,7 +29,7 @@ class OneLine(logging.Filter):
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is None:
             return True
-        if getattr(error, _TOLD, False):
+        if isinstance(error, FailedRun) or getattr(error, _TOLD, False):  # FailedRun: a state that was told, raised
             return False
         setattr(error, _TOLD, True)
         told = one_line(error) if isinstance(error, HeadcanonError) else f"{type(error).__name__}: {one_line(error)}"
@@ -37,9 +41,8 @@ class OneLine(logging.Filter):
 
 def tell(error: Exception) -> None:
     """Log an error of the present run that nobody logs but us, unless its step did."""
-    from prefect import get_run_logger
-
-    get_run_logger().error("", exc_info=error)
+    with suppress(MissingContextError):
+        get_run_logger().error("", exc_info=error)
 
 
 def tell_mistakes_in_one_line() -> None:

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+from prefect.exceptions import FailedRun
 
 from flows.logs import OneLine
 from lora_core.errors import ContentRuleError, GateError, HeadcanonError, RecipeError, TrainingError
@@ -56,6 +57,11 @@ def test_a_failure_of_ours_keeps_its_traceback_once_under_a_line_that_says_what_
     assert logs.lines[0] == "ZeroDivisionError: sum of nothing"
     assert sum(line.startswith("Traceback") for line in logs.lines) == 1
     assert any("in failed" in line for line in logs.lines)
+
+
+def test_a_state_that_prefect_raises_at_the_end_was_told_before(logs: Logs) -> None:
+    logs.failed(FailedRun("no such folder"))
+    assert logs.lines == ["Finished in state Failed"] * 2
 
 
 def test_other_lines_stay_as_they_are(logs: Logs) -> None:

@@ -93,6 +93,7 @@ def test_pictures_with_the_same_remark_are_told_in_one_line(run, screenshots):
     for number in range(5):
         picture = Image.new("RGB", (300, 300), "#dde6f0")
         picture.paste("#304060", (40 + 20 * number, 60, 200, 280 - 20 * number))
+        picture.paste("#b03030", (60 + 30 * number, 90, 90 + 30 * number, 250 - 20 * number))  # no two equal halves
         picture.save(screenshots / f"IMG_{number}.png")
     said = run("--size", "64").stdout
     flag = "no transparency: its own background stays; export with a transparent one"
