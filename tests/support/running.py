@@ -126,7 +126,7 @@ class Up:
             client.headers.update(self._csrf)
             yield client
 
-    def ask(self, method: str, path: str, **json: Any) -> Any:
+    def ask(self, method: str, path: str, /, **json: Any) -> Any:
         """Ask the server; one on SQLite that is busy says so, and Prefect's own client asks again too."""
         with self.client() as client:
             answer = client.request(method, path, json=json if method != "GET" else None)
@@ -135,7 +135,7 @@ class Up:
             return self.ask(method, path, **json)
         return answer.raise_for_status().json() if answer.content else None
 
-    def post(self, path: str, **json: Any) -> Any:
+    def post(self, path: str, /, **json: Any) -> Any:
         """Ask with POST, as most of Prefect's API wants it."""
         return self.ask("POST", path, **json)
 
