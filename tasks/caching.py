@@ -116,7 +116,6 @@ class _Definition(Generic[P, R]):
         """Find the result, wait for another who works on it, or work on it and record what comes out."""
         at, key = self.key(*args, **kwargs)
         store = at.open_store()
-        store.hold()
         known = self.found(store, key, at)
         _remember(self.name, key, cached=known is not None)
         if known is not None:
@@ -174,10 +173,22 @@ def look(name: str, **hooks: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE, **hooks)(
-            function
+            _holding(function)
         )
 
     return make
+
+
+def _holding(function: Callable[P, R]) -> Callable[P, R]:
+    """Let `store gc` know, before anything is put into the store, that this process works on it."""
+
+    @wraps(function)
+    def holding(*args: P.args, **kwargs: P.kwargs) -> R:
+        if at := next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None):
+            at.open_store().hold()
+        return function(*args, **kwargs)
+
+    return holding
 
 
 _key: ContextVar[str] = ContextVar("key")

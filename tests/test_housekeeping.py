@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from damage import DAMAGE
+from PIL import Image
 
 from lora_core import disk
 from lora_core.digests import canonical_json, digest_of
@@ -315,3 +316,17 @@ def test_use_is_told_where_it_can_be_written(store: Store, read_only: bool, monk
         monkeypatch.setattr(os, "utime", refuse)
     assert json.loads(json.dumps(store.record(PICTURE, dict[str, object])))["score"] == pytest.approx(0.125)
     assert (time.time() - _record(store, PICTURE).stat().st_mtime > DAY_SECONDS) is read_only
+
+
+def test_a_run_is_known_from_its_first_look_at_the_store(tmp_path: Path) -> None:
+    """What `find_base` and `find_screenshots` put there is named by no record yet."""
+    code = (
+        "import flows.cli, sys, pathlib\nfrom tasks.find import find_screenshots\nfrom tasks.runtime import At\n"
+        "find_screenshots.fn(sys.argv[1], At(store='store'))\n"
+        "assert len(list(pathlib.Path('store/locks/users').iterdir())) == 1"
+    )
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    Image.new("RGB", (64, 64)).save(pictures / "portrait_1.png")
+    subprocess.run([sys.executable, "-c", code, str(pictures)], cwd=tmp_path, check=True)
+    assert list((tmp_path / "store" / "locks" / "users").iterdir()) == []  # it ended
