@@ -103,7 +103,10 @@ def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[
         say(f"{stopping.asked()}.{stopping.kept()}", mark="!")
         if stopping.signal_heard():
             _end_without_a_server()
-    now = watch.now() if watch else run
+    now: FlowRun | None = run
+    if watch:
+        with contextlib.suppress(httpx.HTTPError):  # nobody answers: the run is what it was
+            now = watch.now()
     if now is None or (watch and watch.lost):
         raise Abort("This process is no longer the run's.")
     state = now.state
@@ -115,7 +118,7 @@ def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[
         raise stopped
     if state is None or state.type != StateType.RUNNING:
         raise Abort(f"The server calls the run {state.name if state else 'nothing'}.")
-    return Crashed(message=f"{stopping.asked().capitalize()}: the worker ended.{stopping.kept()} Retry goes on.")
+    return Crashed(message=f"The worker ended: {stopping.asked()}.{stopping.kept()} Retry goes on.")
 
 
 def _end_without_a_server() -> None:

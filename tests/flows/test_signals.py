@@ -126,7 +126,8 @@ def test_two_commands_at_once_have_a_server_each_and_kill_9_leaves_none(
     family = _family(killed)
     servers = [child for process in (killed, goes_on) for child in _family(process) if _is_server(child)]
     assert len(servers) == 2
-    listening = {connection.laddr for server in servers for connection in _listening(server)}
+    connections = [one for server in servers for one in server.net_connections("tcp")]
+    listening = {one.laddr for one in connections if one.status == psutil.CONN_LISTEN}
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert len(listening) == 2
     killed.kill()
@@ -140,10 +141,6 @@ def test_two_commands_at_once_have_a_server_each_and_kill_9_leaves_none(
 
 def _is_server(process: psutil.Process) -> bool:
     return "private-server" in process.cmdline()
-
-
-def _listening(process: psutil.Process) -> list[psutil._common.sconn]:
-    return [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
 
 
 def test_a_server_that_the_user_names_is_used_and_outlives_the_command(
