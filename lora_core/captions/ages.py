@@ -8,6 +8,11 @@ from lora_core.captions.plain_text import content_words, plain
 
 _FIGURES = r"(?:0?\d|1[0-7])"
 _ANY_FIGURES = r"\d{1,3}"
+# Korean counts years with numbers of its own; of twenty and more, eighteen and nineteen only the last word is the same.
+_KOREAN = (
+    r"(?<![가-힣])(?<!스물 )(?<!열 )"
+    r"(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살"
+)
 
 
 def age_of_a_minor(segment: str) -> str | None:
@@ -30,8 +35,7 @@ def _ages() -> re.Pattern[str]:
         rf"(?<!\d){_ANY_FIGURES} ?{small}(?= ){of_things}",
         rf"(?<!\d){_FIGURES} ?{_one_of(ages['signs'])}(?![기대])",
         rf"(?<= )of {number} years(?= )",
-        r"(?<![가-힣])(?<!스물 )(?<!열 )"
-        r"(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살",
+        _KOREAN,
         rf"(?<= ){_one_of(ages['before'])} ?{number}(?= )",
         rf"(?<= ){ordinals} graders?(?= )",
         rf"(?<= ){ordinals} grade(?= $| student| pupil| girl| boy| class)",

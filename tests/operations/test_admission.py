@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import DeploymentResponse
 
 from flows.admission import RunRefusedError, declared_for, refuse_other_code
@@ -107,7 +107,9 @@ def test_each_deployment_is_called_as_its_flow_which_checks_its_parameters_and_h
     """So a worker knows a flow by its name, and runs nothing for it outside of its process."""
     flow = one.flow()
     assert declared_for(flow.name, one.name) == one
-    assert flow.should_validate_parameters
+    refused = flow.fn(**dict.fromkeys(flow.parameters.properties, object()))
+    assert isinstance(refused, State)
+    assert refused.is_failed()
     assert not flow.persist_result
     assert not flow.on_cancellation_hooks
     assert not flow.on_crashed_hooks
