@@ -25,7 +25,7 @@ from lora_core.recipe import Preprocess
 from lora_core.store import Store
 
 # Raised when what comes out changes; recorded pictures of an older version are made again.
-_PREPROCESS_VERSION = 3
+_PREPROCESS_VERSION = 4
 _DOWNSCALE_VERSION = 3
 
 # The other options are about the set: changing them makes no picture again.
