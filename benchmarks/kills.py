@@ -126,6 +126,7 @@ class Folder:
             return subprocess.Popen(
                 [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
                 cwd=self.root, env=self._environment, stdout=said, stderr=said, start_new_session=True,
+                preexec_fn=_hear_signals,
             )  # fmt: skip
 
     def run(self, *arguments: str) -> int:
@@ -154,6 +155,12 @@ class Folder:
         """Files and folders that something left half made."""
         found = [*self.root.rglob("*.tmp"), *self.root.glob("store/**/*incoming-*")]
         return [str(path.relative_to(self.root)) for path in found]
+
+
+def _hear_signals() -> None:
+    """A shell's background jobs ignore Ctrl-C, and `nohup` the terminal's end; what they start would, too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:

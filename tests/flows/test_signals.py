@@ -37,11 +37,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_h
     return project
 
 
+def _hear_signals() -> None:
+    """Whoever runs the tests in the background ignores Ctrl-C, and so would what they start."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _start(project: Project) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         project.command("run", "recipe.toml"),
         cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=_hear_signals,
     )  # fmt: skip
 
 

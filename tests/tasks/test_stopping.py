@@ -24,7 +24,9 @@ def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def handlers() -> Iterator[list[object]]:
     """Those of the process before the test; they are put back after it."""
     before = [signal.getsignal(number) for number in stopping.SIGNALS]
-    yield [*before]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background job it is ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield [signal.getsignal(number) for number in stopping.SIGNALS]
     for number, handler in zip(stopping.SIGNALS, before, strict=True):
         signal.signal(number, handler)
 
@@ -63,6 +65,7 @@ def test_what_is_ignored_stays_ignored_as_nohup_wants_it() -> None:
 def test_the_second_signal_ends_the_process_with_the_first_ones_status() -> None:
     script = (
         "import os, signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from tasks import stopping\n"
         "with stopping.heeding_signals(), stopping.working():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
