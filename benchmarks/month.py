@@ -116,7 +116,7 @@ def sizes(home: Path) -> Iterator[str]:
 def left(database: sqlite3.Connection, now: datetime) -> dict[str, int]:
     """What is left of runs and events that should be gone: those older than what is kept and an hour more."""
     old = {name: (now - timedelta(days=days, hours=1)).isoformat(" ") for name, days in _KEPT.items()}
-    looks = "FROM flow_run WHERE 'auto-scheduled' IN (SELECT value FROM json_each(tags)) OR tags LIKE '%housekeeping%'"
+    looks = "FROM flow_run WHERE tags LIKE '%housekeeping%'"
     return {
         "looks": database.execute(f"SELECT count(*) {looks} AND end_time < ?", (old["looks"],)).fetchone()[0],
         "runs": database.execute("SELECT count(*) FROM flow_run WHERE end_time < ?", (old["runs"],)).fetchone()[0],
