@@ -18,14 +18,14 @@ from lora_core.dataset import Frozen
 
 Floats = NDArray[np.float64]
 Place = tuple[Hashable, ...]
-"""The groups that a sample belongs to, the widest first; all samples of a figure have as many."""
+"""The groups that a sample belongs to, the widest first; all samples of a score have as many."""
 
 RESAMPLES: Final = 2000
 SEED: Final = 20250101
 TAIL: Final = 0.025
 
 
-class Figure(Frozen):
+class Score(Frozen):
     """A mean with its 95 % bootstrap interval."""
 
     mean: float
@@ -47,7 +47,7 @@ class Weights:
     resampled: Floats
 
 
-def nested(values: Sequence[float], places: Sequence[Place]) -> Figure:
+def nested(values: Sequence[float], places: Sequence[Place]) -> Score:
     """The mean of the groups' means with its percentile interval (Efron 1979), 2,000 resamples, seed fixed.
 
     Raises:
@@ -58,7 +58,7 @@ def nested(values: Sequence[float], places: Sequence[Place]) -> Figure:
     return summary(float(weights.mean @ data), weights.resampled @ data, len(values))
 
 
-def bootstrap(values: Sequence[float]) -> Figure:
+def bootstrap(values: Sequence[float]) -> Score:
     """The same for samples that share nothing.
 
     Raises:
@@ -69,7 +69,7 @@ def bootstrap(values: Sequence[float]) -> Figure:
 
 @functools.lru_cache(maxsize=64)
 def weights_of(places: tuple[Place, ...]) -> Weights:
-    """The weights of samples at these places; equal places get equal resamples, so that figures can be compared.
+    """The weights of samples at these places; equal places get equal resamples, so that scores can be compared.
 
     Raises:
         ValueError: there is no sample.
@@ -86,11 +86,11 @@ def weights_of(places: tuple[Place, ...]) -> Weights:
     return Weights(mean, resampled)
 
 
-def summary(mean: float, resampled: Floats, samples: int) -> Figure:
-    """A figure from its estimate and its resamples."""
+def summary(mean: float, resampled: Floats, samples: int) -> Score:
+    """A score from its estimate and its resamples."""
     low, high = np.quantile(resampled, [TAIL, 1 - TAIL])
     # Sums in another order can differ in the last bit: a constant's interval must still hold the constant.
-    return Figure(mean=mean, low=min(float(low), mean), high=max(float(high), mean), samples=samples)
+    return Score(mean=mean, low=min(float(low), mean), high=max(float(high), mean), samples=samples)
 
 
 _Leaf = NDArray[np.intp]

@@ -3,7 +3,6 @@
 from pydantic import Field
 
 from lora_core.dataset import Frozen
-from lora_core.errors import GateError
 
 
 class GateResult(Frozen):
@@ -30,17 +29,6 @@ class GateResult(Frozen):
     def story(self) -> str:
         """The line, and what usually helps if the check was not passed."""
         return self.line if self.passed else f"{self.line}; {self.advice}"
-
-
-def require(result: GateResult) -> GateResult:
-    """The result, if it was passed.
-
-    Raises:
-        GateError: it was not; figure, bound and advice are in the message.
-    """
-    if not result.passed:
-        raise GateError(result.story)
-    return result
 
 
 def _number(value: float) -> str:
