@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from demo.proof.arms import CORE, NAIVE, NOTE, Arm
 from demo.proof.bootstrap import Place, figure, ratio
 from demo.proof.measures import IDENTITY, LEAK, PROBE, figure_names, levels, measures
-from demo.proof.results import ArmFigures, Contrast, EpochFigures, GateRow, Verdict
+from demo.proof.results import ArmFigures, ClaimStatus, Contrast, EpochFigures, GateRow
 from demo.proof.run import Outcome
 from lora_core.judging.bootstrap import Score
 from lora_core.sampling.samples import NO_LORA
@@ -136,7 +136,7 @@ def method(outcomes: Sequence[Outcome]) -> Contrast | None:
     return contrast(NOTE, NAIVE, [one for one in outcomes if one.run.arm.name == NAIVE or one.gates_passed])
 
 
-def claim(found: Contrast | None) -> Verdict:
+def claim(found: Contrast | None) -> ClaimStatus:
     """Whether the note's method leaks at most half as much as naive and keeps its identity, by the whole intervals."""
     if found is None:
         return "untested"

@@ -9,7 +9,7 @@ from demo.proof.gates import Gate
 from lora_core.dataset import Frozen
 from lora_core.judging.bootstrap import Score
 
-Verdict = Literal["holds", "refuted", "undecided", "untested"]
+ClaimStatus = Literal["holds", "refuted", "undecided", "untested"]
 """`undecided`: the intervals allow both. `untested`: every gate was missed, so nothing was the note's method."""
 
 
@@ -104,7 +104,7 @@ class Results(Frozen):
     method: Contrast | None = Field(
         description="note against naive over the runs whose gates passed: elsewhere it is not the note's method."
     )
-    claim: Verdict = Field(
+    claim: ClaimStatus = Field(
         description="'The note's method leaks at most half as much as naive, and its identity is not lower.'"
     )
     failed: tuple[Failed, ...]

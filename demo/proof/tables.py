@@ -6,7 +6,7 @@ from demo.proof.arms import NAIVE, NOTE
 from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.results import ArmFigures, Contrast, Results
 from lora_core.judging.bootstrap import Score
-from lora_core.judging.metrics import two_digits as number
+from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
 """Behind an arm whose style stage did not do what the note demands."""
@@ -142,7 +142,7 @@ def short(figure: Score, *, percent: bool = False) -> str:
     """Mean and interval: 0.46 (0.40 to 0.52), or 46.5 % (40 to 52)."""
     if percent:
         return f"{percent_of(figure.mean)} ({figure.low * 100:.0f} to {figure.high * 100:.0f})"
-    return f"{number(figure.mean)} ({number(figure.low)} to {number(figure.high)})"
+    return f"{two_digits(figure.mean)} ({two_digits(figure.low)} to {two_digits(figure.high)})"
 
 
 def percent_of(share: float) -> str:

@@ -1,4 +1,4 @@
-"""The bias of a set of screenshots: what they have in common beside the character, as backgrounds, framings, poses."""
+"""The bias of a set of screenshots: what they have in common apart from the character."""
 
 import re
 from collections import Counter
@@ -53,7 +53,7 @@ def dataset_bias_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE)
 
 
 def is_framing_or_pose(tag: str) -> bool:
-    """Whether a tag says how a figure is framed, seen or posed."""
+    """Whether a tag says how a person is framed, seen or posed."""
     return taxonomy.is_framing(tag) or _POSES.fullmatch(tag) is not None
 
 

@@ -1,4 +1,4 @@
-"""What metrics are computed from, beside the samples themselves."""
+"""What metrics are computed from, apart from the samples themselves."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -134,105 +134,64 @@ def _embedder(evidence: Evidence) -> tuple[str, ...]:
 
 
 IDENTITY = Metric(
-    key="identity",
-    label="identity",
+    key="identity", label="identity", of_sample=_identity, over_base=True, higher_is_better=True, headline=True,
     explanation="How much more of the character’s traits the tagger sees than without the LoRA.",
-    of_sample=_identity,
     measured_by=lambda evidence: evidence.known(evidence.traits),
-    over_base=True,
-    higher_is_better=True,
     tolerance=lambda publish: publish.worse_identity,
-    headline=True,
-)
+)  # fmt: skip
 LEAK = Metric(
-    key="leak",
-    label="leak of the look",
+    key="leak", label="leak of the look", of_sample=_leak, over_base=True, higher_is_better=False, headline=True,
     explanation="How much more of the 3D look the tagger sees than without the LoRA.",
-    of_sample=_leak,
     measured_by=lambda evidence: evidence.known(LEAK_TAGS),
-    over_base=True,
-    higher_is_better=False,
-    bound=lambda judging: judging.max_leak,
-    tolerance=lambda publish: publish.worse_leak,
-    headline=True,
-)
+    bound=lambda judging: judging.max_leak, tolerance=lambda publish: publish.worse_leak,
+)  # fmt: skip
 METRICS: tuple[Metric, ...] = (
     IDENTITY,
     LEAK,
     Metric(
-        key="background",
-        label="leak of the background",
-        explanation="The same for a plain background where the prompt asks for another.",
-        of_sample=_background,
+        key="background", label="leak of the background", of_sample=_background, over_base=True, higher_is_better=False,
+        explanation="How much more of a plain background the tagger sees than without the LoRA, where the prompt asks "
+        "for another.",
         measured_by=lambda evidence: evidence.known(PLAIN_TAGS),
-        over_base=True,
-        higher_is_better=False,
-        bound=lambda judging: judging.max_background,
-        tolerance=lambda publish: publish.worse_leak,
+        bound=lambda judging: judging.max_background, tolerance=lambda publish: publish.worse_leak,
     ),
     Metric(
-        key="dataset_bias",
-        label="leak of framing and pose",
-        explanation="The same for the dataset’s bias: framings and poses that most screenshots have and the prompt "
-        "doesn’t ask for.",
-        of_sample=_dataset_bias,
-        measured_by=lambda evidence: evidence.known(evidence.dataset_bias),
-        over_base=True,
-        higher_is_better=False,
-        bound=lambda judging: judging.max_habits,
-        tolerance=lambda publish: publish.worse_leak,
+        key="dataset_bias", label="leak of framing and pose", of_sample=_dataset_bias, over_base=True,
+        explanation="How much more of the dataset’s bias the tagger sees than without the LoRA: framings and poses "
+        "that most screenshots have and the prompt doesn’t ask for.",
+        measured_by=lambda evidence: evidence.known(evidence.dataset_bias), higher_is_better=False,
+        bound=lambda judging: judging.max_habits, tolerance=lambda publish: publish.worse_leak,
     ),
     Metric(
-        key="copying",
-        label="share of copies",
+        key="copying", label="share of copies", of_sample=_copying, higher_is_better=False, headline=True,
         explanation="Samples that are nearly one of the screenshots, by perceptual hash.",
-        of_sample=_copying,
-        higher_is_better=False,
-        bound=lambda judging: judging.max_copying,
-        tolerance=lambda publish: publish.worse_leak,
-        headline=True,
+        bound=lambda judging: judging.max_copying, tolerance=lambda publish: publish.worse_leak,
     ),
     Metric(
-        key="copying_cosine",
-        label="share of copies by the embedder",
+        key="copying_cosine", label="share of copies by the embedder", of_sample=_copying_cosine,
         explanation="Samples that are nearly one of the screenshots, by the cosine of their vectors.",
-        of_sample=_copying_cosine,
-        measured_by=_embedder,
-        higher_is_better=False,
-        bound=lambda judging: judging.max_copying,
+        measured_by=_embedder, higher_is_better=False, bound=lambda judging: judging.max_copying,
     ),
     Metric(
-        key="prompt_adherence",
-        label="prompt adherence",
+        key="prompt_adherence", label="prompt adherence", of_sample=_prompt_adherence, higher_is_better=True,
         explanation="How much the tagger sees of what the prompts ask for.",
-        of_sample=_prompt_adherence,
-        higher_is_better=True,
     ),
     Metric(
-        key="diversity",
-        label="diversity",
+        key="diversity", label="diversity", of_seeds=_diversity, higher_is_better=True,
         explanation="How much two seeds of a prompt differ: 0 the same, 1 unrelated.",
-        of_seeds=_diversity,
-        higher_is_better=True,
     ),
     Metric(
-        key="classifier_leak",
-        label="leak by the auxiliary classifier",
-        explanation="How much more probable it finds the look than without the LoRA.",
-        of_sample=_classifier_leak,
-        over_base=True,
+        key="classifier_leak", label="leak by the auxiliary classifier", of_sample=_classifier_leak, over_base=True,
+        explanation="How much more probable an image classifier finds the 3D look than without the LoRA.",
         higher_is_better=False,
     ),
     Metric(
-        key="similarity",
-        label="similarity by the embedder",
+        key="similarity", label="similarity by the embedder", of_sample=_similarity, over_base=True,
         explanation="How much nearer samples are to the screenshots, on average, than without the LoRA; the look "
         "counts as much as the character there.",
-        of_sample=_similarity,
         measured_by=_embedder,
-        over_base=True,
     ),
-)
+)  # fmt: skip
 """In the order in which they are shown."""
 
 

@@ -76,7 +76,7 @@ def assemble(
     files.put(f"{name}.png", data.preview)
     files.put(
         f"{name}.json",
-        _readable(user_metadata(data, _architecture(store.path(files.digests[f"{name}.safetensors"]))).as_json()),
+        _readable(user_metadata(data, _architecture(store.path(files.digests[f"{name}.safetensors"])))),
     )
     card = model_card(data, base=_base_name(recipe.base.model), licence=recipe.publish.licence)
     files.put("README.md", card.encode())

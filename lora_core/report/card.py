@@ -4,9 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
-from lora_core.dataset import Frozen
 from lora_core.judging.metrics import Metric
 from lora_core.judging.verdict import JudgedEpoch
 from lora_core.report.data import Drawn, ReportData
@@ -26,41 +24,21 @@ _WITHOUT_STYLE = (
 )
 
 
-class UserMetadata(Frozen):
-    """A1111's and Forge's `NAME.json` beside `NAME.safetensors`."""
-
-    description: str
-    sd_version: str
-    activation_text: str
-    preferred_weight: float
-    notes: str
-
-    def as_json(self) -> dict[str, Any]:
-        """With the keys that the web UIs read."""
-        return {
-            "description": self.description,
-            "sd version": self.sd_version,
-            "activation text": self.activation_text,
-            "preferred weight": self.preferred_weight,
-            "notes": self.notes,
-        }
-
-
-def user_metadata(data: ReportData, architecture: str) -> UserMetadata:
-    """What a web UI shows on the LoRA's card.
+def user_metadata(data: ReportData, architecture: str) -> dict[str, str | float]:
+    """A1111's and Forge's `NAME.json` beside `NAME.safetensors`, with the keys that the web UIs read.
 
     Args:
         data: The run.
         architecture: "sd1", "sd2" or "sdxl".
     """
-    return UserMetadata(
-        description=f"{data.name}, learned from 3D-creator screenshots{' without their look' if data.styled else ''}. "
-        f"Epoch {data.verdict.choice.epoch}.",
-        sd_version={"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
-        activation_text=data.trigger,
-        preferred_weight=data.verdict.choice.weight,
-        notes=data.verdict.choice.reason,
-    )
+    choice, without = data.verdict.choice, " without their look" if data.styled else ""
+    return {
+        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.",
+        "sd version": {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
+        "activation text": data.trigger,
+        "preferred weight": choice.weight,
+        "notes": choice.reason,
+    }
 
 
 def lora_call(file: str, weight: float) -> str:
@@ -134,7 +112,7 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "Measured on the samples, with 95 % bootstrap intervals over prompts and seeds.",
         "",
-        *(f"- **{_plain(metric.title)}:** {_plain(metric.explanation)}" for metric in columns),
+        *(_explained(metric, data.verdict.measured.measured_by.get(metric.key, ())) for metric in columns),
         "",
         f"| Epoch | Weight | {' | '.join(metric.title for metric in columns)} | |",
         "|---|---|" + "---|" * len(columns) + "---|",
@@ -158,6 +136,11 @@ def _front_matter(data: ReportData, base: str, licence: str) -> list[str]:
         **named,
     }
     return ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items()), "---", ""]
+
+
+def _explained(metric: Metric, measured_by: Sequence[str]) -> str:
+    by = f" By {', '.join(measured_by)}." if measured_by else ""
+    return f"- **{_plain(metric.title)}:** {_plain(metric.explanation + by)}"
 
 
 def _row(row: JudgedEpoch, columns: Sequence[Metric]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from lora_core.disk import write_atomically
 from lora_core.images import coverage
 from lora_core.judging.choice import RULE
 from lora_core.judging.metrics import headlines
@@ -21,11 +20,6 @@ from lora_core.sampling.samples import Column
 _OPEN_CAPTIONS = 6
 # The largest side that the format has room for.
 _WEBP_MOST_PX = 16383
-
-
-def write_report(data: ReportData, path: Path) -> None:
-    """Write the report as one file that needs no other."""
-    write_atomically(path, render(data).encode())
 
 
 def render(data: ReportData) -> str:

@@ -16,9 +16,10 @@ from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import better, contrast_table, number, percent_of, short, whole
+from demo.proof.tables import better, contrast_table, percent_of, short, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Score, bootstrap
+from lora_core.judging.metrics import two_digits
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import NO_LORA, Sample, Samples
 
@@ -288,7 +289,7 @@ def test_what_beats_an_arm_does_so_by_the_whole_interval() -> None:
 
 
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
-    assert (number(-0.001), number(-0.126), number(0.5)) == ("0.00", "−0.13", "0.50")
+    assert (two_digits(-0.001), two_digits(-0.126), two_digits(0.5)) == ("0.00", "−0.13", "0.50")
     assert short(bootstrap([0.0, 1.0]), percent=True) == "50 % (0 to 100)"
 
 

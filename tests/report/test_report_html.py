@@ -3,7 +3,6 @@
 import json
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -27,7 +26,7 @@ from lora_core.report.data import (
     ReportData,
     Timing,
 )
-from lora_core.report.html import reasons, render, write_report
+from lora_core.report.html import reasons, render
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 
 EVIL = "<script>alert('x')</script>"
@@ -204,11 +203,6 @@ def test_durations_are_in_words() -> None:
     assert "1 h 2 min" in render(DATA)
 
 
-def test_the_report_is_written_whole(tmp_path: Path) -> None:
-    write_report(DATA, tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text() == render(DATA)
-
-
 def test_the_plot_puts_leak_right_and_identity_up() -> None:
     svg = ElementTree.fromstring(identity_against_leak(VERDICT))
     points = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in svg.iter("circle")]
@@ -353,7 +347,7 @@ def test_a_lora_without_a_style_stage_claims_nothing_of_it() -> None:
     assert "leaves the 3D look behind" not in card
     assert "not for the merged one" in render(DATA)
     assert "merged one" not in render(plain)
-    assert "without their look" not in user_metadata(plain, "sd1").description
+    assert "without their look" not in str(user_metadata(plain, "sd1")["description"])
 
 
 def test_a_difference_of_two_loras_is_called_so() -> None:
@@ -366,7 +360,7 @@ def test_a_difference_of_two_loras_is_called_so() -> None:
 
 
 def test_web_uis_get_their_own_keys() -> None:
-    assert user_metadata(DATA, "sd1").as_json() == {
+    assert user_metadata(DATA, "sd1") == {
         "description": "Mira, learned from 3D-creator screenshots without their look. Epoch 2.",
         "sd version": "SD1",
         "activation text": "hc_mira",
