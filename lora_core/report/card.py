@@ -139,7 +139,7 @@ def _front_matter(data: ReportData, base: str, licence: str) -> list[str]:
 
 
 def _explained(metric: Metric, measured_by: Sequence[str]) -> str:
-    by = f" By {', '.join(measured_by)}." if measured_by else ""
+    by = f" Measured by {', '.join(measured_by)}." if measured_by else ""
     return f"- **{_plain(metric.title)}:** {_plain(metric.explanation + by)}"
 
 

@@ -324,7 +324,7 @@ def test_an_embedders_metrics_are_shown_where_there_is_one() -> None:
         "closest": Closest(picture="upper_01", cosine=0.97),
     }
     html = render(with_verdict(judged(ROWS[0], ROWS[1].model_copy(update=update))))
-    assert '<th scope="col">Share of copies by the embedder ↓</th>' in html
+    assert '<th scope="col">Share of copies by the embedder\u00a0↓</th>' in html
     assert '<th scope="col">Similarity by the embedder</th>' in html
     assert "By the embedder: upper_01, cosine 0.97" in html
     assert "embedder" not in render(DATA)
