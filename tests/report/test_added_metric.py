@@ -96,7 +96,7 @@ def test_it_is_on_the_page_in_the_card_in_the_artifact_and_in_the_question(verdi
 def test_it_is_compared_between_variants_and_versions(verdict: Verdict) -> None:
     variants = [Variant(name=name, what="", verdict=verdict, reason="") for name in ("one", "two")]
     page = render_comparison(variants)
-    assert page.count('<th scope="col">Seediness\u00a0↑</th>') == 4  # metrics, differences, and the rows of each variant
+    assert page.count('<th scope="col">Seediness\u00a0↑</th>') == 4  # metrics, differences, rows of each
     before, after = epoch(seediness=score(0.9, 0.01)), epoch(seediness=score(0.5, 0.01))
     gate = list(successor_gates(before, after, "mira", Publish()))[-1]
     assert (gate.passed, gate.line) == (False, "beside mira: seediness 0.500, at least 0.85")
