@@ -16,8 +16,7 @@ from tasks.publish import hold_back
 from tasks.runtime import At, say
 
 if TYPE_CHECKING:
-    from lora_core.judging.scores import EpochFigures
-    from lora_core.judging.verdict import Verdict
+    from lora_core.judging.verdict import JudgedEpoch, Verdict
 
 A = TypeVar("A", bound=Answer)
 
@@ -85,7 +84,7 @@ def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: At)
     Raises:
         GateError: stop.
     """
-    table = (_line(one, row.reason) for one, row in zip(found.figures.epochs, found.choice.table, strict=True))
+    table = map(_line, found.rows)
     picture = at.open_store().tree(samples.sha256)[GRID_FILE]
     question = Question("epoch", (found.choice.reason, *table), picture, recipe.gates.wait_minutes)
     given = ask(question, EpochAnswer)
@@ -93,10 +92,12 @@ def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: At)
     return given
 
 
-def _line(one: "EpochFigures", reason: str) -> str:
-    told = (("identity", one.identity), ("leak", one.leak), ("copies", one.copying))
-    figures = (f"{name} {found.mean:.2f} ({found.low:.2f} to {found.high:.2f})" for name, found in told if found)
-    return f"epoch {one.epoch} at {one.weight:g}: {'; '.join((*figures, reason))}"
+def _line(row: "JudgedEpoch") -> str:
+    from lora_core.judging.metrics import headlines
+
+    (one, ruling), metrics = row, (metric for metric in headlines() if row.metrics.score(metric))
+    scores = (f"{metric.label} {metric.text(one.score(metric))}" for metric in metrics)
+    return f"epoch {one.epoch} at {one.weight:g}: {'; '.join((*scores, ruling.reason))}"
 
 
 def _taken(verdict: ReportRef, given: EpochAnswer, recipe: Recipe, at: At) -> ReportRef:
@@ -127,7 +128,7 @@ def _go_on_or_stop(answer: Answer, name: str) -> None:
 
 
 def _answered(name: str, seen: ReportRef, at: At, kind: type[A]) -> A | None:
-    """What a person said of the very same figures and pictures."""
+    """What a person said of the very same scores and pictures."""
     return at.open_store().record(_key(name, seen), kind)
 
 

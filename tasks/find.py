@@ -45,7 +45,7 @@ def find_tagger(options: Tagger, at: At) -> CheckpointRef:
 
 @look("find classifier")
 def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
-    """Find the second opinion's files, if there is one; they stay where they are."""
+    """Find the auxiliary classifier's files, if there is one; they stay where they are."""
     if not options.classifier:
         return None
     return CheckpointRef(sha256=at.open_store().put_tree(find_classifier_files(Path(options.classifier)), how="refer"))

@@ -1,4 +1,4 @@
-"""Which epoch ships, and at which weight, by what the tagger reads off the samples."""
+"""Which epoch ships, and at which weight, by the metrics of the samples."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress, say
 
 
-@step("judge", version=4)
+@step("judge", version=5)
 def judge(
     samples: ReportRef,
     pictures: DatasetRef,
@@ -28,20 +28,20 @@ def judge(
     options: Judging,
     at: At,
 ) -> ReportRef:
-    """Every figure of every epoch × weight, and the choice."""
+    """Every metric of every epoch × weight, and the choice."""
     from lora_core.judging.verdict import judge_epochs, read_verdict
 
     store = at.open_store("judge")
     edited = _edited(store, pictures, tags, rules, trigger, least)
-    second, encoder = (store.tree(found.sha256) if found else None for found in (classifier, embedder))
+    auxiliary, encoder = (store.tree(found.sha256) if found else None for found in (classifier, embedder))
     training, files = load_manifest(store, pictures), store.tree(tagger.sha256)
     with progress("judge", "sample") as listen:
-        verdict = judge_epochs(store, samples, training, edited, files, options, listen, second, encoder)
+        verdict = judge_epochs(store, samples, training, edited, files, options, listen, auxiliary, encoder)
     say(read_verdict(store, verdict).choice.reason)
     return verdict
 
 
-@step("transfer", version=3)
+@step("transfer", version=4)
 def transfer(
     base: CheckpointRef,
     lora: LoraRef,
@@ -57,7 +57,7 @@ def transfer(
     clip_skip: int,
     at: At,
 ) -> ReportRef:
-    """The chosen epoch on another base: its samples, and the same figures against that base."""
+    """The chosen epoch on another base: its samples, and the same metrics against that base."""
     from lora_core.judging.verdict import judge_epochs, read_verdict
     from lora_core.recipe import Process
     from lora_core.sampling.easel import Studio
@@ -77,7 +77,7 @@ def transfer(
 
 @look("overrule")
 def overrule(verdict: ReportRef, options: Judging, at: At) -> ReportRef:
-    """The same figures with the choice that a person makes."""
+    """The same scores with the choice that a person makes."""
     from lora_core.judging import verdict as verdicts
 
     store = at.open_store()

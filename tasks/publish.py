@@ -30,7 +30,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     folder.check_name(_target(recipe), folder.published_name(recipe), _inputs(recipe, rules, found))
 
 
-@step("report", version=4)
+@step("report", version=5)
 def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
@@ -55,7 +55,7 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
 
 @look("compare with the last version")
 def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: At) -> ReportRef | None:
-    """What would be published beside the version before it, figure by figure; None: there is nothing to compare."""
+    """What would be published beside the version before it, metric by metric; None: there is nothing to compare."""
     from lora_core.judging.checks import with_gates
     from lora_core.judging.successor import successor_gates
     from lora_core.judging.verdict import read_verdict
@@ -67,8 +67,8 @@ def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at:
         if before:
             say(before, mark="!")
         return None
-    after = read_verdict(store, verdict).chosen
-    return with_gates(store, None, list(successor_gates(before.figures, after, before.name, recipe.publish)))
+    after = read_verdict(store, verdict).chosen.metrics
+    return with_gates(store, None, list(successor_gates(before.metrics, after, before.name, recipe.publish)))
 
 
 @look("hold back")
@@ -107,7 +107,7 @@ def push(recipe: Recipe, files: ReportRef, at: At) -> str:
 
 @look("tell")
 def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str, pushed: str, at: At) -> None:
-    """The choice with thumbnails, and the figures, as artifacts in Prefect's UI."""
+    """The choice with thumbnails, and the metrics, as artifacts in Prefect's UI."""
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
     from lora_core.judging.verdict import read_verdict
@@ -118,7 +118,7 @@ def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str,
     found, key = read_verdict(store, verdict), "headcanon-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     page = markdown(store, found, load_samples(store, samples), name, published, pushed)
     create_markdown_artifact(page, key=key, description=found.choice.reason)
-    create_table_artifact(table(found), key=f"{key}-figures", description="Every epoch × weight, and why")
+    create_table_artifact(table(found), key=f"{key}-metrics", description="Every epoch × weight, and why")
 
 
 @look("tidy")

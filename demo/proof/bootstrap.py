@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_core.judging.bootstrap import TAIL, Figure, nested, nested_mean, resampled_weights, summary
+from lora_core.judging.bootstrap import TAIL, Score, nested, nested_mean, resampled_weights, summary
 
 
 class Place(NamedTuple):
@@ -15,7 +15,7 @@ class Place(NamedTuple):
     seed: int
 
 
-def figure(values: Sequence[float], places: Sequence[Place]) -> Figure:
+def figure(values: Sequence[float], places: Sequence[Place]) -> Score:
     """The mean of the pairs' means with its 95 % percentile interval.
 
     Raises:
@@ -24,7 +24,7 @@ def figure(values: Sequence[float], places: Sequence[Place]) -> Figure:
     return nested(values, places)
 
 
-def ratio(above: Sequence[float], below: Sequence[float], places: Sequence[Place], smallest: float) -> Figure | None:
+def ratio(above: Sequence[float], below: Sequence[float], places: Sequence[Place], smallest: float) -> Score | None:
     """The ratio of two means over the same samples; None where the lower one is not clearly above `smallest`."""
     weights = resampled_weights(tuple(places))
     upper, lower = (weights @ np.asarray(values, dtype=np.float64) for values in (above, below))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
 from PIL import Image
 
-from lora_core.judging.bootstrap import Figure
+from lora_core.judging.bootstrap import Score
 
 # Okabe & Ito 2008: told apart by people with any kind of colour vision.
 COLOURS: Final = ("#d55e00", "#e69f00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#000000")
@@ -27,8 +27,8 @@ class Point:
     """One epoch."""
 
     epoch: str
-    leak: Figure
-    identity: Figure
+    leak: Score
+    identity: Score
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def _draw(axes: Axes, series: Series, size: float) -> None:
         )  # fmt: skip
 
 
-def _reach(figure: Figure) -> list[list[float]]:
+def _reach(score: Score) -> list[list[float]]:
     """How far the interval goes down and up from the mean, as `errorbar` wants it."""
-    return [[max(0.0, figure.mean - figure.low)], [max(0.0, figure.high - figure.mean)]]
+    return [[max(0.0, score.mean - score.low)], [max(0.0, score.high - score.mean)]]
 
 
 def _beside(axes: Axes, point: Point, text: str, colour: str, size: int) -> None:

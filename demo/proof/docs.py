@@ -20,6 +20,7 @@ from demo.proof.results import Results
 from demo.proof.scope import ABLATION_PAIRS, ABLATION_SEEDS, SEEDS
 from lora_core.disk import replacing, write_atomically
 from lora_core.errors import RecipeError
+from lora_core.judging.metrics import two_digits
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
@@ -86,7 +87,7 @@ def render(results: Results, folder: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(short=tables.short, number=tables.number)
+    environment.filters.update(short=tables.short, number=two_digits)
     return environment.get_template("proof.md.j2").render(
         results=results,
         tables=tables,

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 from demo.proof.arms import CORE, NAIVE, NOTE, Arm
 from demo.proof.bootstrap import Place, figure, ratio
 from demo.proof.measures import IDENTITY, LEAK, PROBE, figure_names, levels, measures
-from demo.proof.results import ArmFigures, Contrast, EpochFigures, GateRow, Verdict
+from demo.proof.results import ArmFigures, ClaimStatus, Contrast, EpochFigures, GateRow
 from demo.proof.run import Outcome
-from lora_core.judging.bootstrap import Figure
+from lora_core.judging.bootstrap import Score
 from lora_core.sampling.samples import NO_LORA
 
 MOST_LEAK: Final = 0.5
@@ -45,7 +45,7 @@ def rows_of(outcome: Outcome) -> list[Row]:
     return rows
 
 
-def figures(rows: Sequence[Row]) -> dict[str, Figure]:
+def figures(rows: Sequence[Row]) -> dict[str, Score]:
     """Every figure that occurs, over the rows that have it."""
     found = {}
     for name in figure_names(row.values for row in rows):
@@ -54,7 +54,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     return found
 
 
-def base_levels(outcomes: Iterable[Outcome]) -> dict[str, Figure]:
+def base_levels(outcomes: Iterable[Outcome]) -> dict[str, Score]:
     """What the base shows without a LoRA, each pair's pictures once."""
     pairs: dict[str, list[Row]] = {}
     for outcome in outcomes:
@@ -112,7 +112,7 @@ def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | 
         return None
     places = [place for place, _, _ in shared]
 
-    def ratio_of(name: str) -> Figure | None:
+    def ratio_of(name: str) -> Score | None:
         return ratio([ours[key][name] for key in shared], [theirs[key][name] for key in shared], places, _HARDLY_LEAKS)
 
     differences, level = {}, {}
@@ -136,7 +136,7 @@ def method(outcomes: Sequence[Outcome]) -> Contrast | None:
     return contrast(NOTE, NAIVE, [one for one in outcomes if one.run.arm.name == NAIVE or one.gates_passed])
 
 
-def claim(found: Contrast | None) -> Verdict:
+def claim(found: Contrast | None) -> ClaimStatus:
     """Whether the note's method leaks at most half as much as naive and keeps its identity, by the whole intervals."""
     if found is None:
         return "untested"

@@ -13,7 +13,7 @@ from demo.world.character import Character
 from demo.world.scene import Scene
 from demo.world.tags import picture_tags, prompt_text
 from lora_core.dataset import Frozen
-from lora_core.judging.bootstrap import Figure, bootstrap
+from lora_core.judging.bootstrap import Score, bootstrap
 
 LEAST_SHARE: Final = 0.95
 _STRICT: Final = tuple(family for family in LOOKS_OF_A_CHARACTER if family != "eye colour")
@@ -36,7 +36,7 @@ class Shown(Frozen):
 class Gate(Frozen):
     """Shares of pictures that show the style character on white in the solid look, and each of the three alone."""
 
-    share: Figure
+    share: Score
     character: float
     white: float
     solid: float

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from demo.proof.gates import Gate
 from lora_core.dataset import Frozen
-from lora_core.judging.bootstrap import Figure
+from lora_core.judging.bootstrap import Score
 
-Verdict = Literal["holds", "refuted", "undecided", "untested"]
+ClaimStatus = Literal["holds", "refuted", "undecided", "untested"]
 """`undecided`: the intervals allow both. `untested`: every gate was missed, so nothing was the note's method."""
 
 
@@ -17,7 +17,7 @@ class EpochFigures(Frozen):
     """One epoch of an arm over all its runs."""
 
     epoch: str
-    figures: Mapping[str, Figure] = Field(description="By name: identity, identity: hair colour, leak, …")
+    figures: Mapping[str, Score] = Field(description="By name: identity, identity: hair colour, leak, …")
 
 
 class ArmFigures(Frozen):
@@ -31,7 +31,7 @@ class ArmFigures(Frozen):
     epochs: tuple[EpochFigures, ...]
     merges: bool = Field(description="Whether it trains on a merged model, so that the gates concern it.")
     gates_passed: int = Field(description="Runs whose style stage passed both gates.")
-    passed: Mapping[str, Figure] | None = Field(
+    passed: Mapping[str, Score] | None = Field(
         description="The last epoch over those runs alone; None: all or none of them passed."
     )
 
@@ -63,10 +63,10 @@ class Contrast(Frozen):
     arm: str
     against: str
     runs: int
-    differences: Mapping[str, Figure] = Field(description="Arm minus the other, by figure.")
-    theirs: Mapping[str, Figure] = Field(description="The other's own figures over these runs.")
-    leak_ratio: Figure | None = Field(description="Arm's leak over the other's; None: the other hardly leaks.")
-    probe_ratio: Figure | None = Field(description="The same by the look probe.")
+    differences: Mapping[str, Score] = Field(description="Arm minus the other, by figure.")
+    theirs: Mapping[str, Score] = Field(description="The other's own figures over these runs.")
+    leak_ratio: Score | None = Field(description="Arm's leak over the other's; None: the other hardly leaks.")
+    probe_ratio: Score | None = Field(description="The same by the look probe.")
 
 
 class Failed(Frozen):
@@ -97,14 +97,14 @@ class Results(Frozen):
     """The whole proof."""
 
     setting: Setting
-    levels: Mapping[str, Figure] = Field(description="What the base model shows without any LoRA.")
+    levels: Mapping[str, Score] = Field(description="What the base model shows without any LoRA.")
     arms: tuple[ArmFigures, ...]
     gates: tuple[GateRow, ...]
     contrasts: tuple[Contrast, ...]
     method: Contrast | None = Field(
         description="note against naive over the runs whose gates passed: elsewhere it is not the note's method."
     )
-    claim: Verdict = Field(
+    claim: ClaimStatus = Field(
         description="'The note's method leaks at most half as much as naive, and its identity is not lower.'"
     )
     failed: tuple[Failed, ...]

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from demo.proof.arms import NAIVE, NOTE
 from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
 from demo.proof.results import ArmFigures, Contrast, Results
-from lora_core.judging.bootstrap import Figure
+from lora_core.judging.bootstrap import Score
+from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
 """Behind an arm whose style stage did not do what the note demands."""
@@ -137,11 +138,11 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def short(figure: Figure, *, percent: bool = False) -> str:
+def short(figure: Score, *, percent: bool = False) -> str:
     """Mean and interval: 0.46 (0.40 to 0.52), or 46.5 % (40 to 52)."""
     if percent:
         return f"{percent_of(figure.mean)} ({figure.low * 100:.0f} to {figure.high * 100:.0f})"
-    return f"{number(figure.mean)} ({number(figure.low)} to {number(figure.high)})"
+    return f"{two_digits(figure.mean)} ({two_digits(figure.low)} to {two_digits(figure.high)})"
 
 
 def percent_of(share: float) -> str:
@@ -149,16 +150,11 @@ def percent_of(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
-def number(value: float) -> str:
-    """Two digits, a true minus sign, no negative zero."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-
-
-def _difference(figure: Figure | None) -> str:
+def _difference(figure: Score | None) -> str:
     """Bold where the whole interval, as it is shown, says that there is one."""
     apart = figure and (round(figure.low, 2) > 0 or round(figure.high, 2) < 0)
     return f"**{_cell(figure)}**" if apart else _cell(figure)
 
 
-def _cell(figure: Figure | None) -> str:
+def _cell(figure: Score | None) -> str:
     return short(figure) if figure else "–"

@@ -34,7 +34,7 @@ def compare(
         raise RecipeError("compare: give two recipes or more; `headcanon run` makes the report of one")
     read = [read_recipe(path) for path in recipes]
     variants = [_variant(name, recipe) for name, recipe in zip(_names(recipes), read, strict=True)]
-    write_atomically(out.absolute(), render_comparison(variants, read[0].judging.max_leak).encode())
+    write_atomically(out.absolute(), render_comparison(variants).encode())
     echo(f"Wrote {out}")
 
 

@@ -1,1 +1,1 @@
-"""Figures read from samples, checks between steps, and the choice of the epoch."""
+"""Metrics of samples, checks between steps, and the choice of the epoch."""

@@ -30,7 +30,7 @@ TAIL: Final = 0.025
 _DECIMALS: Final = 12
 
 
-class Figure(Frozen):
+class Score(Frozen):
     """A mean with its 95 % bootstrap interval."""
 
     mean: float
@@ -39,7 +39,7 @@ class Figure(Frozen):
     samples: int = Field(ge=1, description="Values behind the mean.")
 
 
-def nested(values: Sequence[float], places: Sequence[Place]) -> Figure:
+def nested(values: Sequence[float], places: Sequence[Place]) -> Score:
     """The mean of the groups' means with its percentile interval (Efron 1979), 2,000 resamples, seed fixed.
 
     Raises:
@@ -49,7 +49,7 @@ def nested(values: Sequence[float], places: Sequence[Place]) -> Figure:
     return summary(nested_mean(values, places), weights @ np.asarray(values, dtype=np.float64), len(values))
 
 
-def bootstrap(values: Sequence[float]) -> Figure:
+def bootstrap(values: Sequence[float]) -> Score:
     """The same for samples that share nothing.
 
     Raises:
@@ -85,11 +85,11 @@ def resampled_weights(places: tuple[Place, ...]) -> Floats:
     return resampled
 
 
-def summary(mean: float, resampled: Floats, samples: int) -> Figure:
+def summary(mean: float, resampled: Floats, samples: int) -> Score:
     """A figure from its estimate and its resamples."""
     low, high = np.quantile(resampled, [TAIL, 1 - TAIL]).round(_DECIMALS)
     # A constant's interval must still hold the constant.
-    return Figure(mean=mean, low=min(float(low), mean), high=max(float(high), mean), samples=samples)
+    return Score(mean=mean, low=min(float(low), mean), high=max(float(high), mean), samples=samples)
 
 
 _Leaf = NDArray[np.intp]

@@ -1,4 +1,4 @@
-"""A check's pictures, if it has any, with the figures that were measured beside them."""
+"""A check's results, and its pictures if it has any."""
 
 import json
 from collections.abc import Sequence

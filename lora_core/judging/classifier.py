@@ -1,4 +1,4 @@
-"""A second opinion on the look: an image classifier as an ONNX file beside a list of its classes.
+"""An auxiliary classifier of the look: an ONNX file beside a list of its classes.
 
 The format is that of deepghs' classifiers (imgutils): `model.onnx`, NCHW, RGB, 0 to 1 shifted by 0.5 and divided by
 0.5, output one probability a class; `meta.json` with the classes in order under `labels`.
@@ -25,7 +25,7 @@ _VERSION = 1
 _SIDE_PX = 384
 
 
-def opinions(
+def class_probabilities(
     store: Store, manifest: Manifest, files: Mapping[str, Path], label: str, progress: Progress = silent
 ) -> Mapping[str, float]:
     """The probability of one class for every picture, by digest; a picture is read once by each classifier.

@@ -13,7 +13,7 @@ from PIL import Image
 from lora_core.dataset import Frozen, Manifest
 from lora_core.digests import canonical_json, digest_of
 from lora_core.judging.embedder import Embedder
-from lora_core.judging.likeness import Views, sample_views, screenshot_views
+from lora_core.judging.similarity import Views, sample_views, screenshot_views
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
@@ -31,10 +31,15 @@ class Closest(Frozen):
     picture: str
     cosine: float
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"{self.picture}, cosine {self.cosine:.2f} (what unrelated pictures have depends on the embedder)"
+
 
 @dataclass(frozen=True)
 class Embedded:
-    """What an encoder says of all samples.
+    """All samples by their vectors.
 
     Attributes:
         embedder: digest of its files; cosines of two encoders cannot be compared.
@@ -52,7 +57,7 @@ def embed(
 ) -> Embedded:
     """Compare every sample with every training picture; a picture is read once by each encoder.
 
-    The nearest is looked for as by hash, in squares of samples and mirrored (`likeness.compare`); the mean is of the
+    The nearest is looked for as by hash, in squares of samples and mirrored (`similarity.compare`); the mean is of the
     pictures as they are, a sample that is not square on white.
 
     Raises:

@@ -1,4 +1,4 @@
-"""All that is known of a set of samples before anything is concluded from it."""
+"""What metrics are computed from, apart from the samples themselves."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,36 +6,36 @@ from dataclasses import dataclass
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
 from lora_core.judging.embedded import Closest, Embedded
-from lora_core.judging.likeness import Likeness, Nearest
+from lora_core.judging.similarity import Nearest, Similarity
 from lora_core.sampling.samples import Sample
 
-Pair = tuple[Sample, Sample]
+SamplePair = tuple[Sample, Sample]
 """A sample, and the one of the same prompt and seed without the LoRA."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tagger, the hashes and the captions say.
+    """What the tagger, the hashes, the models and the captions tell of the samples.
 
     Attributes:
         table: the tagger's scores.
         labels: tags that the tagger knows.
-        likeness: distances between pictures.
+        similarity: distances between pictures.
         traits: what the character is.
-        habits: what its screenshots have in common besides.
+        dataset_bias: framings and poses that its screenshots have in common.
         copy_bits: a sample this near to a screenshot is a copy.
-        second: image digest → probability of the look by a second opinion; empty: there is none.
+        classifier: image digest → probability of the look by the auxiliary classifier; None: there is none.
         embedded: how near samples come to screenshots by an image encoder; None: there is none.
         copy_cosine: a sample this near to a screenshot by the encoder is a copy.
     """
 
     table: TagTable
     labels: Collection[str]
-    likeness: Likeness
+    similarity: Similarity
     traits: tuple[str, ...]
-    habits: tuple[str, ...] = ()
+    dataset_bias: tuple[str, ...] = ()
     copy_bits: int = 32
-    second: Mapping[str, float] | None = None
+    classifier: Mapping[str, float] | None = None
     embedded: Embedded | None = None
     copy_cosine: float = 0.95
 
@@ -45,7 +45,7 @@ class Evidence:
 
     def nearest(self, drawn: Sequence[Sample]) -> list[Nearest]:
         """The screenshot most like each sample; nothing without screenshots."""
-        found = self.likeness.nearest
+        found = self.similarity.nearest
         return [found[sample.image] for sample in drawn] if found else []
 
     def closest(self, drawn: Sequence[Sample]) -> list[Closest]:

@@ -3,20 +3,19 @@
 from pydantic import Field
 
 from lora_core.dataset import Frozen
-from lora_core.errors import GateError
 
 
 class GateResult(Frozen):
-    """One check: a figure, its bound, and what to do when it was not passed."""
+    """One check: a value, its bound, and what to do when it was not passed."""
 
     name: str
     passed: bool
     figure: float | None = Field(description="None: it could not be measured, which bars nothing.")
     bound: float
-    at_least: bool = Field(description="Whether the figure must be at least the bound (else at most).")
-    meaning: str = Field(description="What the figure is, in words.")
+    at_least: bool = Field(description="Whether the value must be at least the bound (else at most).")
+    meaning: str = Field(description="What the value is, in words.")
     advice: str = Field(description="What usually helps when the check is not passed.")
-    details: tuple[str, ...] = Field(default=(), description="What the figure is made of, for a person.")
+    details: tuple[str, ...] = Field(default=(), description="What the value is made of, for a person.")
 
     @property
     def line(self) -> str:
@@ -30,17 +29,6 @@ class GateResult(Frozen):
     def story(self) -> str:
         """The line, and what usually helps if the check was not passed."""
         return self.line if self.passed else f"{self.line}; {self.advice}"
-
-
-def require(result: GateResult) -> GateResult:
-    """The result, if it was passed.
-
-    Raises:
-        GateError: it was not; figure, bound and advice are in the message.
-    """
-    if not result.passed:
-        raise GateError(result.story)
-    return result
 
 
 def _number(value: float) -> str:

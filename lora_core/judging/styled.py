@@ -8,8 +8,8 @@ from statistics import fmean
 from lora_core.captions import taxonomy
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.judging.bootstrap import bootstrap
+from lora_core.judging.dataset_bias import PLAIN_TAGS
 from lora_core.judging.gates import GateResult
-from lora_core.judging.habits import PLAIN_TAGS
 from lora_core.progress import Progress
 from lora_core.recipe import LEAK_TAGS
 from lora_core.refs import ReportRef
@@ -52,8 +52,8 @@ class Look:
 def look_of(manifest: Manifest, table: TagTable) -> Look:
     """What a set of style screenshots has in common, as far as the tagger sees it."""
     pictures = [table.of(entry).general for entry in manifest.entries]
-    said = {name for entry in manifest.entries for name in entry.caption or ()}
-    tags = {name for scores in pictures for name in scores} - said
+    captioned = {name for entry in manifest.entries for name in entry.caption or ()}
+    tags = {name for scores in pictures for name in scores} - captioned
     means = {name: fmean(scores.get(name, 0.0) for scores in pictures) for name in sorted(tags)}
     body = taxonomy.groups()["body"]
     kinds = {
@@ -62,7 +62,7 @@ def look_of(manifest: Manifest, table: TagTable) -> Look:
         "look": [name for name in means if name in LEAK_TAGS],
     }
     parts = {part: {name: means[name] for name in names if means[name] >= _LEAST_MEAN} for part, names in kinds.items()}
-    return Look({part: shown for part, shown in parts.items() if shown}, captioned=bool(said))
+    return Look({part: shown for part, shown in parts.items() if shown}, captioned=bool(captioned))
 
 
 def look_gate(

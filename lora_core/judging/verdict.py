@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_core.captions.edit import Edited
 from lora_core.dataset import Frozen, Manifest
-from lora_core.judging.classifier import opinions
+from lora_core.judging.choice import Choice, Ruling, choose_epoch
+from lora_core.judging.classifier import class_probabilities
+from lora_core.judging.dataset_bias import dataset_bias_of, traits_of
 from lora_core.judging.embedded import embed
-from lora_core.judging.epoch import Choice, choose_epoch
 from lora_core.judging.evidence import Evidence
-from lora_core.judging.habits import habits_of, traits_of
-from lora_core.judging.likeness import compare
-from lora_core.judging.scores import EpochFigures, Figures, measure
+from lora_core.judging.measure import EpochMetrics, Measurements, measure
+from lora_core.judging.metrics import Metric, measured_in
+from lora_core.judging.similarity import compare
 from lora_core.progress import Progress
 from lora_core.recipe import Judging
 from lora_core.refs import ReportRef
@@ -23,17 +25,34 @@ from lora_core.tagging.tag import tag
 VERDICT_FILE = "verdict.json"
 
 
-class Verdict(Frozen):
-    """What was measured and what was chosen."""
+class JudgedEpoch(NamedTuple):
+    """One epoch at one weight: a row of every table."""
 
-    figures: Figures
+    metrics: EpochMetrics
+    ruling: Ruling
+
+
+class Verdict(Frozen):
+    """What was measured and what was chosen: what is computed is what is reported."""
+
+    measured: Measurements
     choice: Choice
 
     @property
-    def chosen(self) -> EpochFigures:
-        """The figures of the epoch and weight that ship."""
-        choice = (self.choice.epoch, self.choice.weight)
-        return next(one for one in self.figures.epochs if (one.epoch, one.weight) == choice)
+    def rows(self) -> tuple[JudgedEpoch, ...]:
+        """Every epoch at every weight, in drawing order."""
+        pairs = zip(self.measured.epochs, self.choice.table, strict=True)
+        return tuple(JudgedEpoch(one, ruling) for one, ruling in pairs)
+
+    @property
+    def chosen(self) -> JudgedEpoch:
+        """The epoch and weight that ship."""
+        return next(row for row in self.rows if row.ruling.chosen)
+
+    @property
+    def columns(self) -> list[Metric]:
+        """The metrics that were measured at all."""
+        return measured_in(one.scores for one in self.measured.epochs)
 
 
 def judge_epochs(
@@ -56,8 +75,8 @@ def judge_epochs(
         edited: their captions, before and after.
         tagger: its files.
         options: bounds, and what a person says.
-        progress: told after every sample.
-        classifier: a second opinion's files.
+        progress: called after every sample.
+        classifier: an auxiliary classifier's files.
         embedder: an image encoder's files.
 
     Returns:
@@ -73,33 +92,32 @@ def judge_epochs(
     evidence = Evidence(
         table=tag(store, pictures, tagger, progress),
         labels=frozenset(label.name for label in read_labels(tagger["selected_tags.csv"])),
-        likeness=compare(store, drawn, training),
+        similarity=compare(store, drawn, training),
         traits=traits_of(edited),
-        habits=habits_of(edited),
+        dataset_bias=dataset_bias_of(edited),
         copy_bits=options.copy_bits,
-        second=opinions(store, pictures, classifier, options.classifier_label) if classifier else None,
+        classifier=class_probabilities(store, pictures, classifier, options.classifier_label) if classifier else None,
         embedded=embedded,
         copy_cosine=options.copy_cosine,
     )
-    figures = measure(drawn, evidence)
-    return _save(store, Verdict(figures=figures, choice=choose_epoch(figures, options)))
+    return _save(store, measure(drawn, evidence), options)
 
 
 def overrule(store: Store, ref: ReportRef, options: Judging) -> ReportRef:
-    """The same figures with the choice that the options now make.
+    """The same scores with the choice that the options now make.
 
     Raises:
         GateError: the options name what was not sampled.
     """
-    figures = read_verdict(store, ref).figures
-    return _save(store, Verdict(figures=figures, choice=choose_epoch(figures, options)))
+    return _save(store, read_verdict(store, ref).measured, options)
 
 
 def read_verdict(store: Store, ref: ReportRef) -> Verdict:
-    """The verdict behind a ref."""
+    """Read a verdict."""
     return Verdict.model_validate_json(store.tree(ref.sha256)[VERDICT_FILE].read_bytes())
 
 
-def _save(store: Store, verdict: Verdict) -> ReportRef:
+def _save(store: Store, found: Measurements, options: Judging) -> ReportRef:
+    verdict = Verdict(measured=found, choice=choose_epoch(found, options))
     file = store.path(store.put_json(verdict.model_dump(mode="json")))
     return ReportRef(sha256=store.put_tree({VERDICT_FILE: file}))

@@ -179,7 +179,7 @@ class Judging(Options):
         le=1,
         title="Largest leak",
         description="An epoch whose samples show more of the 3D look than this, above the base model's own, is "
-        "not chosen. Read by the tagger as the mean rise of realistic, 3d, nose and lips.",
+        "not chosen. Measured by the tagger as the mean delta of realistic, 3d, nose and lips.",
     )
     max_background: float = Field(
         default=0.25,
@@ -193,7 +193,8 @@ class Judging(Options):
         ge=0,
         le=1,
         title="Largest leak of framing and pose",
-        description="The same for framings and poses that most screenshots have and the prompt does not ask for.",
+        description="The same for the dataset's bias: framings and poses that most screenshots have and the prompt "
+        "does not ask for.",
     )
     max_copying: float = Field(
         default=0.1,
@@ -211,7 +212,7 @@ class Judging(Options):
         "poses before white by about 100, unrelated pictures by 128.",
     )
     epoch: int = Field(
-        default=0, ge=0, title="Epoch", description="Take this one, whatever the figures say. 0: by the rule."
+        default=0, ge=0, title="Epoch", description="Take this one, whatever the metrics are. 0: by the rule."
     )
     weight: float = Field(
         default=0,
@@ -222,9 +223,9 @@ class Judging(Options):
     )
     classifier: str = Field(
         default="",
-        title="Second opinion",
+        title="Auxiliary classifier",
         description="A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as "
-        "deepghs/anime_classification's, whose class below is a second measure of the look. Only told, no bound. "
+        "deepghs/anime_classification's, whose class below is a second measure of the look. Reported, without a bound. "
         "Empty: none.",
     )
     classifier_label: str = Field(
@@ -234,8 +235,8 @@ class Judging(Options):
         default="",
         title="Embedder",
         description="An image encoder as an ONNX file, or a folder with one, such as the vision_model.onnx of CLIP: a "
-        "second measure of copying, under the same largest share, and of likeness to the screenshots, only told. "
-        "Empty: none.",
+        "second measure of copying, under the same largest share, and of similarity to the screenshots, without a "
+        "bound. Empty: none.",
     )
     copy_cosine: float = Field(
         default=0.95,

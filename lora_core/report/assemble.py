@@ -36,7 +36,6 @@ from lora_core.report.data import (
     ReportData,
     Timing,
 )
-from lora_core.report.figures import baseline, rows_of
 from lora_core.report.html import render
 from lora_core.report.made import Made
 from lora_core.report.publish import published_name
@@ -77,7 +76,7 @@ def assemble(
     files.put(f"{name}.png", data.preview)
     files.put(
         f"{name}.json",
-        _readable(user_metadata(data, _architecture(store.path(files.digests[f"{name}.safetensors"]))).as_json()),
+        _readable(user_metadata(data, _architecture(store.path(files.digests[f"{name}.safetensors"])))),
     )
     card = model_card(data, base=_base_name(recipe.base.model), licence=recipe.publish.licence)
     files.put("README.md", card.encode())
@@ -109,7 +108,6 @@ def report_data(
     timings: tuple[Timing, ...] = (),
 ) -> ReportData:
     """Everything that the report shows."""
-    choice = verdict.choice
     samples = load_samples(store, made.samples)
     drawn = tuple(
         Drawn(epoch=one.epoch, weight=one.weight, prompt=one.prompt, seed=one.seed, picture=store.get_bytes(one.image))
@@ -120,18 +118,10 @@ def report_data(
         name=recipe.name,
         trigger=recipe.trigger,
         file=f"{published_name(recipe)}.safetensors",
-        epoch=choice.epoch,
-        reason=choice.reason,
-        flagged=choice.flagged,
-        weight=choice.weight,
-        max_leak=choice.max_leak,
-        preview=choose_preview(drawn, choice.epoch, choice.weight),
-        epochs=rows_of(verdict),
-        without=baseline(verdict.figures.without),
+        verdict=verdict,
+        preview=choose_preview(drawn, verdict.choice.epoch, verdict.choice.weight),
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
-        traits=verdict.figures.traits,
-        not_measured=choice.not_measured,
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
         checks=tuple(
@@ -176,7 +166,7 @@ def _sets(store: Store, made: Made) -> dict[str, Manifest]:
 
 
 def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
-    """One for each of a check's figures; its pictures stand beside the last."""
+    """One for each value of a check; its pictures stand beside the last."""
     grid, gates = store.tree(ref.sha256).get(GRID_FILE), read_gates(store, ref)
     for number, gate in enumerate(gates, start=1):
         yield CheckRow(
@@ -191,7 +181,9 @@ def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
 
 def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:
     return Elsewhere(
-        base=base, row=rows_of(read_verdict(store, ref))[0], picture=store.tree(ref.sha256)[GRID_FILE].read_bytes()
+        base=base,
+        metrics=read_verdict(store, ref).chosen.metrics,
+        picture=store.tree(ref.sha256)[GRID_FILE].read_bytes(),
     )
 
 

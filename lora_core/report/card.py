@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
-from lora_core.dataset import Frozen
-from lora_core.report.data import Drawn, EpochRow, Interval, ReportData
+from lora_core.judging.metrics import Metric
+from lora_core.judging.verdict import JudgedEpoch
+from lora_core.report.data import Drawn, ReportData
 
 _NO_LORA = "none"
 _WITH_STYLE = (
@@ -24,41 +24,21 @@ _WITHOUT_STYLE = (
 )
 
 
-class UserMetadata(Frozen):
-    """A1111's and Forge's `NAME.json` beside `NAME.safetensors`."""
-
-    description: str
-    sd_version: str
-    activation_text: str
-    preferred_weight: float
-    notes: str
-
-    def as_json(self) -> dict[str, Any]:
-        """With the keys that the web UIs read."""
-        return {
-            "description": self.description,
-            "sd version": self.sd_version,
-            "activation text": self.activation_text,
-            "preferred weight": self.preferred_weight,
-            "notes": self.notes,
-        }
-
-
-def user_metadata(data: ReportData, architecture: str) -> UserMetadata:
-    """What a web UI shows on the LoRA's card.
+def user_metadata(data: ReportData, architecture: str) -> dict[str, str | float]:
+    """A1111's and Forge's `NAME.json` beside `NAME.safetensors`, with the keys that the web UIs read.
 
     Args:
         data: The run.
         architecture: "sd1", "sd2" or "sdxl".
     """
-    return UserMetadata(
-        description=f"{data.name}, learned from 3D-creator screenshots{' without their look' if data.styled else ''}. "
-        f"Epoch {data.epoch}.",
-        sd_version={"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
-        activation_text=data.trigger,
-        preferred_weight=data.weight,
-        notes=data.reason,
-    )
+    choice, without = data.verdict.choice, " without their look" if data.styled else ""
+    return {
+        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.",
+        "sd version": {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
+        "activation text": data.trigger,
+        "preferred weight": choice.weight,
+        "notes": choice.reason,
+    }
 
 
 def lora_call(file: str, weight: float) -> str:
@@ -80,8 +60,9 @@ def choose_preview(samples: Sequence[Drawn], epoch: str, weight: float) -> bytes
 
 def sample_prompts(data: ReportData) -> str:
     """The prompts of the samples with the LoRA called, one a line, to be pasted into a web UI's "from file" script."""
-    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch == data.epoch)
-    return "".join(f"{prompt}, {lora_call(data.file, data.weight)}\n" for prompt in prompts)
+    choice = data.verdict.choice
+    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch == choice.epoch)
+    return "".join(f"{prompt}, {lora_call(data.file, choice.weight)}\n" for prompt in prompts)
 
 
 def model_card(data: ReportData, *, base: str, licence: str) -> str:
@@ -92,7 +73,8 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         base: The base model's name as the recipe has it, without local folders.
         licence: The recipe's words; empty: not stated.
     """
-    call = f"{lora_call(data.file, data.weight)} {data.trigger}"
+    choice, columns = data.verdict.choice, data.verdict.columns
+    call = f"{lora_call(data.file, choice.weight)} {data.trigger}"
     prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch != _NO_LORA)
     lines = [
         *_front_matter(data, base, licence),
@@ -112,7 +94,7 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "| | |",
         "|---|---|",
         f"| Trigger | `{data.trigger}` |",
-        f"| Weight | {data.weight:g} |",
+        f"| Weight | {choice.weight:g} |",
         f"| Base model | {_plain(base)} |",
         f"| Licence | {_plain(licence) or 'not stated'} |",
         "",
@@ -124,17 +106,17 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         _SUBTRACTED if data.subtracted else _WITH_STYLE if data.styled else _WITHOUT_STYLE,
         "",
-        "## Figures",
+        "## Metrics",
         "",
-        _plain(data.reason),
+        _plain(choice.reason),
         "",
-        "Read by a tagger from samples, with 95 % bootstrap intervals over prompts and seeds. Identity and leak are "
-        "rises over the same prompts and seeds without the LoRA: of the character's traits, and of realistic, 3d, nose "
-        "and lips. Copies are samples that are nearly a training picture.",
+        "Measured on the samples, with 95 % bootstrap intervals over prompts and seeds.",
         "",
-        "| Epoch | Weight | Identity | Leak | Copies | |",
-        "|---|---|---|---|---|---|",
-        *(_row(row) for row in data.epochs if row.weight == data.weight),
+        *(_explained(metric, data.verdict.measured.measured_by.get(metric.key, ())) for metric in columns),
+        "",
+        f"| Epoch | Weight | {' | '.join(metric.title for metric in columns)} | |",
+        "|---|---|" + "---|" * len(columns) + "---|",
+        *(_row(row, columns) for row in data.verdict.rows if row.metrics.weight == choice.weight),
         "",
     ]
     return "\n".join(lines)
@@ -156,13 +138,14 @@ def _front_matter(data: ReportData, base: str, licence: str) -> list[str]:
     return ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in facts.items()), "---", ""]
 
 
-def _row(row: EpochRow) -> str:
-    figures = " | ".join(_interval(figure) for figure in (row.identity, row.leak, row.copying))
-    return f"| {row.epoch} | {row.weight:g} | {figures} | {'this one' if row.chosen else ''} |"
+def _explained(metric: Metric, measured_by: Sequence[str]) -> str:
+    by = f" Measured by {', '.join(measured_by)}." if measured_by else ""
+    return f"- **{_plain(metric.title)}:** {_plain(metric.explanation + by)}"
 
 
-def _interval(interval: Interval | None) -> str:
-    return f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})" if interval else "not measured"
+def _row(row: JudgedEpoch, columns: Sequence[Metric]) -> str:
+    cells = (row.metrics.epoch, f"{row.metrics.weight:g}", *(each.text(row.metrics.score(each)) for each in columns))
+    return f"| {' | '.join(cells)} | {'this one' if row.ruling.chosen else ''} |"
 
 
 def _block(lines: Sequence[str] | dict[str, None]) -> list[str]:

@@ -6,34 +6,27 @@ from pydantic import Field
 
 from lora_core.dataset import Frozen
 from lora_core.judging.checks import read_gates
-from lora_core.judging.epoch import RULE
-from lora_core.judging.verdict import read_verdict
+from lora_core.judging.choice import RULE
+from lora_core.judging.metrics import measured_in
+from lora_core.judging.paired import compare_variants
+from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.refs import ReportRef
-from lora_core.report.beside import Readings, beside_each_other, readings
-from lora_core.report.data import Drawn, EpochRow
-from lora_core.report.figures import baseline, rows_of
-from lora_core.report.html import environment, measures
+from lora_core.report.data import Drawn
+from lora_core.report.html import environment
 from lora_core.report.plots import variants_plot
 from lora_core.sampling.samples import NO_LORA, load_samples
 from lora_core.store import Store
 
 
 class Variant(Frozen):
-    """One recipe and what came of it; without rows it failed."""
+    """One recipe and what came of it; without a verdict it failed."""
 
     name: str
     what: str = Field(description="The recipe's method in words.")
-    rows: tuple[EpochRow, ...] = ()
-    without: EpochRow | None = None
-    reason: str = Field(default="", description="Why this epoch, or why it failed.")
+    verdict: Verdict | None = None
+    reason: str = Field(description="Why this epoch, or why it failed.")
     checks: tuple[tuple[str, bool], ...] = Field(default=(), description="Line of each check, and whether it passed.")
     samples: tuple[Drawn, ...] = Field(default=(), repr=False, description="The chosen epoch's, and the base's own.")
-    readings: Readings = Field(default=Readings(), repr=False, description="Of the chosen epoch's samples.")
-
-    @property
-    def chosen(self) -> EpochRow | None:
-        """The epoch that the rule takes."""
-        return next((row for row in self.rows if row.chosen), None)
 
 
 def variant(
@@ -55,8 +48,7 @@ def variant(
     return Variant(
         name=name,
         what=what,
-        rows=rows_of(found),
-        without=baseline(found.figures.without),
+        verdict=found,
         reason=choice.reason,
         checks=tuple((gate.line, gate.passed) for check in checks for gate in read_gates(store, check)),
         samples=tuple(
@@ -66,28 +58,24 @@ def variant(
             )
             for one in shown
         ),
-        readings=readings(found.chosen.pictures, found.figures),
     )  # fmt: skip
 
 
-def render_comparison(variants: Sequence[Variant], max_leak: float) -> str:
+def render_comparison(variants: Sequence[Variant]) -> str:
     """One HTML page that needs no other file."""
-    rows = [row for each in variants for row in each.rows]
+    judged = [(each.name, each.verdict) for each in variants if each.verdict]
     drawn = [each for each in variants if each.samples]
-    chosen = [(each.name, each.chosen) for each in variants if each.chosen]
-    beside = beside_each_other([(each.name, each.readings) for each in variants])
+    differences = compare_variants(judged)
     return (
         environment()
         .get_template("compare.html.j2")
         .render(
             variants=variants,
-            without=next((each.without for each in variants if each.without), None),
-            measures=measures(rows),
-            plot=variants_plot(chosen, max_leak),
-            beside=beside,
-            paired=[
-                (name, field) for name, field in measures(rows) if any(field in each.differences for each in beside)
-            ],
+            base=judged[0][1].measured.base if judged else {},
+            metrics=measured_in(one.scores for _, verdict in judged for one in verdict.measured.epochs),
+            plot=variants_plot(judged),
+            differences=differences,
+            paired=measured_in(each.differences for each in differences),
             grid=_grid(drawn),
             shown=[each.name for each in drawn],
             rule=RULE,
@@ -96,7 +84,7 @@ def render_comparison(variants: Sequence[Variant], max_leak: float) -> str:
 
 
 def _grid(variants: Sequence[Variant]) -> list[tuple[str, int, list[Drawn | None]]]:
-    """Prompt, seed, and a picture each: the base's own, then every variant's; prompts are told without triggers."""
+    """Prompt, seed, and a picture each: the base's own, then every variant's; prompts are matched by their place."""
     columns: list[dict[tuple[int, int], Drawn]] = []
     places: dict[tuple[int, int], str] = {}
     for each in variants:

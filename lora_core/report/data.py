@@ -6,43 +6,15 @@ from pydantic import Field
 
 from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
-
-
-class Interval(Frozen):
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class EpochRow(Frozen):
-    """The figures of one epoch at one weight; None: not measured."""
-
-    epoch: str
-    weight: float = 1.0
-    identity: Interval | None = None
-    leak: Interval | None = None
-    background: Interval | None = None
-    habits: Interval | None = None
-    obedience: Interval | None = None
-    copying: Interval | None = None
-    diversity: Interval | None = None
-    second: Interval | None = None
-    copying_cosine: Interval | None = None
-    likeness: Interval | None = None
-    nearest: str = Field(default="", description="The screenshot that a sample comes closest to, and how close.")
-    closest: str = Field(default="", description="The same by the embedder.")
-    within_bounds: bool = True
-    chosen: bool = False
-    reason: str = Field(default="", description="Why it was chosen or not.")
+from lora_core.judging.measure import EpochMetrics
+from lora_core.judging.verdict import Verdict
 
 
 class Elsewhere(Frozen):
     """The chosen epoch on another base."""
 
     base: str
-    row: EpochRow
+    metrics: EpochMetrics
     picture: bytes = Field(repr=False, description="A grid: without the LoRA and with it.")
 
 
@@ -86,11 +58,11 @@ class CheckRow(Frozen):
     """One check between two steps."""
 
     name: str
-    passed: bool | None = Field(description="None: nothing was measured, a person looks at the picture.")
-    line: str = Field(description="Figure and bound in words.")
-    details: tuple[str, ...] = Field(default=(), description="What the figure is made of.")
+    passed: bool | None = Field(description="None: nothing was measured, the picture is for a person.")
+    line: str = Field(description="Value and bound in words.")
+    details: tuple[str, ...] = Field(default=(), description="What the value is made of.")
     advice: str = Field(default="", description="Shown when it was not passed.")
-    picture: bytes = Field(default=b"", repr=False, description="A grid of the samples it looked at; empty: none.")
+    picture: bytes = Field(default=b"", repr=False, description="A grid of the samples behind it; empty: none.")
 
 
 class LossCurve(Frozen):
@@ -126,20 +98,12 @@ class ReportData(Frozen):
     name: str
     trigger: str
     file: str = Field(description="Name of the LoRA file that ships.")
-    epoch: str
-    reason: str = Field(description="Why this epoch, as a sentence.")
-    flagged: bool = Field(description="A person should look before using it.")
-    weight: float = Field(default=1.0, description="The chosen strength.")
-    max_leak: float
+    verdict: Verdict
     preview: bytes = Field(repr=False)
-    epochs: tuple[EpochRow, ...] = Field(description="Every epoch at every weight.")
-    without: EpochRow | None = Field(default=None, description="The same samples without the LoRA.")
     elsewhere: tuple[Elsewhere, ...] = ()
     samples: tuple[Drawn, ...]
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
-    traits: tuple[str, ...] = Field(description="What identity is the mean of.")
-    not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
     checks: tuple[CheckRow, ...] = ()
     curves: tuple[LossCurve, ...] = ()
     sheets: tuple[DataSheet, ...] = ()

@@ -9,58 +9,43 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from lora_core.disk import write_atomically
 from lora_core.images import coverage
-from lora_core.judging.epoch import RULE
+from lora_core.judging.choice import RULE
+from lora_core.judging.metrics import headlines
 from lora_core.report.card import lora_call
-from lora_core.report.data import CaptionRow, Drawn, EpochRow, Interval, ReportData
+from lora_core.report.data import CaptionRow, Drawn, ReportData
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 from lora_core.sampling.samples import Column
 
 _OPEN_CAPTIONS = 6
-_MEASURES = (
-    ("Identity", "identity"),
-    ("Leak: look", "leak"),
-    ("background", "background"),
-    ("framing, pose", "habits"),
-    ("Copies", "copying"),
-    ("Copies (embedder)", "copying_cosine"),
-    ("Obedience", "obedience"),
-    ("Diversity", "diversity"),
-    ("Second opinion", "second"),
-    ("Likeness (embedder)", "likeness"),
-)
 # The largest side that the format has room for.
 _WEBP_MOST_PX = 16383
 
 
-def write_report(data: ReportData, path: Path) -> None:
-    """Write the report as one file that needs no other."""
-    write_atomically(path, render(data).encode())
-
-
 def render(data: ReportData) -> str:
     """The report as HTML; everything that comes from names, prompts, captions or the recipe is escaped."""
-    chosen = next((row for row in data.epochs if row.chosen), None)
+    chosen = data.verdict.chosen.metrics
     columns = list(dict.fromkeys(_column(drawn) for drawn in data.samples))
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             data=data,
+            verdict=data.verdict,
             chosen=chosen,
-            chosen_column=Column(chosen.epoch, chosen.weight) if chosen else None,
-            call=f"{lora_call(data.file, data.weight)} {data.trigger}",
+            chosen_column=Column(chosen.epoch, chosen.weight),
+            headlines=headlines(),
+            metrics=data.verdict.columns,
+            call=f"{lora_call(data.file, data.verdict.choice.weight)} {data.trigger}",
             rule=RULE,
-            epochs=len({row.epoch for row in data.epochs}),
+            epochs=len({row.metrics.epoch for row in data.verdict.rows}),
             columns=columns,
             weights=sorted({column.weight for column in columns if column.weight}),
             prompts=list(dict.fromkeys(drawn.prompt for drawn in data.samples)),
             seeds=list(dict.fromkeys(drawn.seed for drawn in data.samples)),
             rows=_rows(data.samples),
-            measures=measures(data.epochs),
-            plot=identity_against_leak(data.epochs, data.max_leak),
-            shapes=weight_shapes(data.epochs),
+            plot=identity_against_leak(data.verdict),
+            shapes=weight_shapes(data.verdict.rows),
             curves=[(curve.label, loss_curve(curve)) for curve in data.curves],
             first_captions=data.captions[:_OPEN_CAPTIONS],
             more_captions=data.captions[_OPEN_CAPTIONS:],
@@ -91,11 +76,6 @@ def _column(drawn: Drawn) -> Column:
     return Column(drawn.epoch, drawn.weight)
 
 
-def measures(epochs: Sequence[EpochRow]) -> list[tuple[str, str]]:
-    """Heading and field of every figure that was measured at all."""
-    return [(name, field) for name, field in _MEASURES if any(getattr(row, field) for row in epochs)]
-
-
 def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[Column, Drawn]]]:
     """Prompt, seed, and the pictures by column."""
     rows: dict[tuple[str, int], dict[Column, Drawn]] = {}
@@ -104,25 +84,12 @@ def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[Column, Drawn]]
     return [(prompt, seed, pictures) for (prompt, seed), pictures in rows.items()]
 
 
-def _span(interval: Interval) -> str:
-    return f"{_signed(interval.low)} to {_signed(interval.high)}"
-
-
-def _signed(value: float) -> str:
-    """Two digits, a true minus sign, and no negative zero."""
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
-
-
 def _duration(seconds: float) -> str:
     """12 s, 3 min 5 s, 2 h 7 min."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _template() -> jinja2.Template:
-    return environment().get_template("report.html.j2")
 
 
 @lru_cache(maxsize=1)
@@ -136,7 +103,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        uri=data_uri, span=_span, signed=_signed, duration=_duration, reasons=reasons,
+        uri=data_uri, duration=_duration, reasons=reasons,
         difference=coverage.signed, warnings=coverage.warnings,
     )  # fmt: skip
     return made

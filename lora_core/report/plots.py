@@ -1,68 +1,87 @@
 """Two small plots as inline SVG. Colours come from the page's style sheet by class, so they follow light and dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
 
+from lora_core.judging.bootstrap import Score
+from lora_core.judging.metrics import IDENTITY, LEAK
+from lora_core.judging.verdict import JudgedEpoch, Verdict
 from lora_core.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, fitted, frame, svg
-from lora_core.report.data import EpochRow, Interval, LossCurve
+from lora_core.report.data import LossCurve
 
 _MOST_NAMED = 12
 
 
-def identity_against_leak(epochs: Sequence[EpochRow], max_leak: float) -> Markup:
-    """Every measured epoch × weight as a point with its intervals, a line and a shape for each weight.
+class _Plane:
+    """Named epochs by identity and leak: right is more of the 3D look, up is more of the character."""
 
-    Right is more of the 3D look, up is more of the character.
-    """
-    measured = [(row, row.leak, row.identity) for row in epochs if row.leak and row.identity]
-    if not measured:
+    def __init__(self, named: Iterable[tuple[str, JudgedEpoch]], bound: float) -> None:
+        found = [(name, row, row.metrics.score(LEAK), row.metrics.score(IDENTITY)) for name, row in named]
+        measured = [(name, row, leak, identity) for name, row, leak, identity in found if leak and identity]
+        self.names, self.rows = [name for name, *_ in measured], [row for _, row, *_ in measured]
+        self._scores = [(leak, identity) for *_, leak, identity in measured]
+        self._across = fitted([0.0, bound, *_ends(leak for leak, _ in self._scores)], horizontal=True)
+        self._up = fitted([0.0, *_ends(identity for _, identity in self._scores)], horizontal=False)
+        self.points = [(self._across.px(leak.mean), self._up.px(identity.mean)) for leak, identity in self._scores]
+        axes = frame(self._across, self._up, f"{LEAK.label} →", f"{IDENTITY.label} →")
+        self.parts = [axes, _bound(self._across, bound)]
+
+    def draw(self, index: int, shape: int) -> None:
+        """Draw a point with its intervals; what they are called shows when the mouse rests on it."""
+        (one, ruling), (x, y), (leak, identity) = self.rows[index], self.points[index], self._scores[index]
+        kind = "point" + " chosen" * ruling.chosen + " out" * (not ruling.within_bounds)
+        texts = (
+            f"{metric.label} {metric.format(score.mean)}" for metric, score in ((IDENTITY, identity), (LEAK, leak))
+        )
+        title = f"epoch {one.epoch}, weight {one.weight:g}: {', '.join(texts)}"
+        left, right, low, high = (*map(self._across.px, (leak.low, leak.high)), *map(self._up.px, _ends([identity])))
+        self.parts.append(
+            f'<g class="sample{" chosen" if ruling.chosen else ""}"><title>{escape(title)}</title>'
+            f'<line class="interval" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>'
+            f'<line class="interval" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>'
+            f"{_shape(x, y, 8 if ruling.chosen else 5, shape, kind)}</g>"
+        )
+
+    def label(self, indices: Sequence[int], kind: str) -> None:
+        """Write names, each where no point and no other name stands; what is chosen is of another kind."""
+        places = _label_places([self.points[index] for index in indices], self.points)
+        for index, (dx, dy, anchor) in zip(indices, places, strict=True):
+            (x, y), chosen = self.points[index], self.rows[index].ruling.chosen
+            at = f'x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}"'
+            self.parts.append(f'<text class="label{kind if chosen else ""}" {at}>{escape(self.names[index])}</text>')
+
+
+def identity_against_leak(verdict: Verdict) -> Markup:
+    """Every measured epoch × weight as a point with its intervals, a line and a shape for each weight."""
+    plane = _Plane(((row.metrics.epoch, row) for row in verdict.rows), verdict.choice.bounds[LEAK.key])
+    if not plane.rows:
         return Markup("")
-    across = fitted([v for _, leak, _ in measured for v in (leak.low, leak.high)] + [0.0, max_leak], horizontal=True)
-    up = fitted([v for _, _, identity in measured for v in (identity.low, identity.high)] + [0.0], horizontal=False)
-    parts = [frame(across, up, "leak of the 3D look →", "identity →"), _bound(across, max_leak)]
-    weights = sorted({row.weight for row in epochs})
-    points = [(across.px(leak.mean), up.px(identity.mean)) for _, leak, identity in measured]
+    weights = _weights(verdict.rows)
     for weight in weights:
-        line = " ".join(
-            f"{x},{y}" for (row, _, _), (x, y) in zip(measured, points, strict=True) if row.weight == weight
-        )
-        parts.append(f'<polyline class="weight" points="{line}"/>')
-    for (row, leak, identity), (x, y) in zip(measured, points, strict=True):
-        parts.append(_point(across, up, (x, y), row, leak, identity, weights.index(row.weight)))
-    named = [index for index, (row, _, _) in enumerate(measured) if row.chosen or _is_named(row, measured)]
-    places = _label_places([points[index] for index in named], points)
-    for index, (dx, dy, anchor) in zip(named, places, strict=True):
-        row, (x, y) = measured[index][0], points[index]
-        kind = "label chosen" if row.chosen else "label"
-        parts.append(
-            f'<text class="{kind}" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{escape(row.epoch)}</text>'
-        )
-    return svg(parts, "Identity against leak of every epoch and weight")
+        own = [at for row, at in zip(plane.rows, plane.points, strict=True) if row.metrics.weight == weight]
+        plane.parts.append(f'<polyline class="weight" points="{" ".join(f"{x},{y}" for x, y in own)}"/>')
+    for index, row in enumerate(plane.rows):
+        plane.draw(index, weights.index(row.metrics.weight))
+    plane.label([n for n, row in enumerate(plane.rows) if row.ruling.chosen or _is_named(row, plane.rows)], " chosen")
+    return svg(plane.parts, "Identity against leak of every epoch and weight")
 
 
-def variants_plot(variants: Sequence[tuple[str, EpochRow]], max_leak: float) -> Markup:
-    """One named point for each variant, with its intervals."""
-    measured = [(name, row, row.leak, row.identity) for name, row in variants if row.leak and row.identity]
-    if not measured:
+def variants_plot(variants: Sequence[tuple[str, Verdict]]) -> Markup:
+    """One named point for each variant's chosen epoch, with its intervals."""
+    bound = next((verdict.choice.bounds[LEAK.key] for _, verdict in variants), 0.0)
+    plane = _Plane(((name, verdict.chosen) for name, verdict in variants), bound)
+    if not plane.rows:
         return Markup("")
-    across = fitted([v for *_, leak, _ in measured for v in (leak.low, leak.high)] + [0.0, max_leak], horizontal=True)
-    up = fitted([v for *_, identity in measured for v in (identity.low, identity.high)] + [0.0], horizontal=False)
-    parts = [frame(across, up, "leak of the 3D look →", "identity →"), _bound(across, max_leak)]
-    points = [(across.px(leak.mean), up.px(identity.mean)) for *_, leak, identity in measured]
-    for (_, row, leak, identity), at in zip(measured, points, strict=True):
-        parts.append(_point(across, up, at, row, leak, identity, 0))
-    for (name, *_), (x, y), (dx, dy, anchor) in zip(measured, points, _label_places(points, points), strict=True):
-        parts.append(
-            f'<text class="label" x="{x + dx:.1f}" y="{y + dy:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
-        )
-    return svg(parts, "Identity against leak of every variant")
+    for index in range(len(plane.rows)):
+        plane.draw(index, 0)
+    plane.label(range(len(plane.rows)), "")
+    return svg(plane.parts, "Identity against leak of every variant")
 
 
-def weight_shapes(epochs: Sequence[EpochRow]) -> list[tuple[Markup, float]]:
+def weight_shapes(rows: Sequence[JudgedEpoch]) -> list[tuple[Markup, float]]:
     """The plot's legend: a small picture of each weight's shape."""
-    weights = sorted({row.weight for row in epochs})
     return [
         (
             Markup(
@@ -70,7 +89,7 @@ def weight_shapes(epochs: Sequence[EpochRow]) -> list[tuple[Markup, float]]:
             ),
             weight,
         )
-        for index, weight in enumerate(weights)
+        for index, weight in enumerate(_weights(rows))
     ]
 
 
@@ -88,9 +107,9 @@ def loss_curve(curve: LossCurve) -> Markup:
     line = " ".join(f"{across.px(step)},{up.px(loss)}" for step, loss in curve.points)
     parts.append(f'<polyline class="smooth" points="{line}"/>')
     for step, loss in curve.validation:
-        told = f"not trained: loss {loss:.4f} after step {step:.0f}"
+        title = f"not trained: loss {loss:.4f} after step {step:.0f}"
         dot = f'<circle class="point" cx="{across.px(step)}" cy="{up.px(loss)}" r="5"/>'
-        parts.append(f"<g><title>{told}</title>{dot}</g>")
+        parts.append(f"<g><title>{title}</title>{dot}</g>")
     return svg(parts, f"Loss of {curve.label}")
 
 
@@ -102,27 +121,6 @@ def _bound(across: Axis, max_leak: float) -> str:
         f' height="{HEIGHT - TOP - BOTTOM}"/>'
         f'<line class="bound" x1="{bound}" x2="{bound}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         f'<text class="tick" x="{bound - 6}" y="{TOP + 14}" text-anchor="end">allowed up to {max_leak:g}</text>'
-    )
-
-
-def _point(
-    across: Axis,
-    up: Axis,
-    at: tuple[float, float],
-    row: EpochRow,
-    leak: Interval,
-    identity: Interval,
-    shape: int,
-) -> str:
-    """The point with its intervals; what they are called shows when the mouse rests on it."""
-    x, y = at
-    kind = " ".join(["point", *(["chosen"] if row.chosen else []), *([] if row.within_bounds else ["out"])])
-    told = f"epoch {row.epoch}, weight {row.weight:g}: identity {identity.mean:.2f}, leak {leak.mean:.2f}"
-    return (
-        f'<g class="sample{" chosen" if row.chosen else ""}"><title>{escape(told)}</title>'
-        f'<line class="interval" x1="{across.px(leak.low)}" x2="{across.px(leak.high)}" y1="{y}" y2="{y}"/>'
-        f'<line class="interval" x1="{x}" x2="{x}" y1="{up.px(identity.low)}" y2="{up.px(identity.high)}"/>'
-        f"{_shape(x, y, 8 if row.chosen else 5, shape, kind)}</g>"
     )
 
 
@@ -140,10 +138,18 @@ def _shape(x: float, y: float, radius: float, number: int, kind: str) -> str:
     return f'<polygon class="{kind}" points="{points}"/>'
 
 
-def _is_named(row: EpochRow, measured: Sequence[tuple[EpochRow, Interval, Interval]]) -> bool:
+def _weights(rows: Sequence[JudgedEpoch]) -> list[float]:
+    return sorted({row.metrics.weight for row in rows})
+
+
+def _ends(scores: Iterable[Score]) -> list[float]:
+    return [end for score in scores for end in (score.low, score.high)]
+
+
+def _is_named(row: JudgedEpoch, rows: Sequence[JudgedEpoch]) -> bool:
     """Few points are all named; of many, each weight's first and last."""
-    own = [other for other, _, _ in measured if other.weight == row.weight]
-    return len(measured) <= _MOST_NAMED or row in (own[0], own[-1])
+    own = [other for other in rows if other.metrics.weight == row.metrics.weight]
+    return len(rows) <= _MOST_NAMED or row is own[0] or row is own[-1]
 
 
 def _label_places(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
 from lora_core.errors import PublishError
-from lora_core.judging.scores import EpochFigures
+from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef
@@ -18,10 +18,10 @@ _REPORT = "report.json"
 
 
 class Previous(NamedTuple):
-    """A published version and the figures of its chosen epoch."""
+    """A published version and the metrics of its chosen epoch."""
 
     name: str
-    figures: EpochFigures
+    metrics: EpochMetrics
 
 
 def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str | None:
@@ -34,7 +34,7 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
         base: what its samples were drawn with.
 
     Returns:
-        None: there is no earlier version. A text: there is one, and why its figures say nothing about the new one.
+        None: there is no earlier version. A text: there is one, and why its metrics tell nothing about the new one.
     """
     target = out / published_name(recipe) / f"{published_name(recipe)}.safetensors"
     before = target.stat().st_mtime if target.exists() else float("inf")
@@ -44,13 +44,13 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
     newest = max(found, key=lambda path: path.stat().st_mtime)
     try:
         report = json_of(read_bounded(newest.parent / _REPORT, TABLE_BYTES, PublishError))
-        figures = Verdict.model_validate(report["verdict"]).chosen
+        chosen = Verdict.model_validate(report["verdict"]).chosen.metrics
         drawing = report["made"]["base"]["sha256"], report["recipe"]["sampling"]
     except (OSError, ValueError, PublishError, ValidationError, KeyError, TypeError, StopIteration):
         return f"{newest.stem}: its {_REPORT} cannot be read, so the new version is not compared with it"
     if drawing != (base.sha256, recipe.sampling.model_dump(mode="json")):
         return f"{newest.stem} was judged on other prompts or another base; the new version is not compared with it"
-    return Previous(newest.stem, figures)
+    return Previous(newest.stem, chosen)
 
 
 def _versions(out: Path, name: str) -> Iterator[Path]:

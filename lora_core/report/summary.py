@@ -1,4 +1,4 @@
-"""A run at a glance, for Prefect's UI: one markdown page with thumbnails, and the figures as a table."""
+"""A run at a glance, for Prefect's UI: one markdown page with thumbnails, and the metrics as a table."""
 
 import base64
 from html import escape
@@ -6,7 +6,6 @@ from io import BytesIO
 
 from PIL import Image
 
-from lora_core.judging.bootstrap import Figure
 from lora_core.judging.verdict import Verdict
 from lora_core.sampling.grid import Cell, contact_grid
 from lora_core.sampling.samples import NO_LORA, Column, Samples
@@ -33,7 +32,7 @@ def markdown(store: Store, verdict: Verdict, samples: Samples, name: str, folder
     lines = [
         f"## {escape(name)}: epoch {choice.epoch} at weight {choice.weight:g}",
         escape(choice.reason),
-        *(["**Look before you use it:** the figures alone don't settle this choice."] if choice.flagged else []),
+        *(["**Look before you use it:** the metrics alone don't settle this choice."] if choice.flagged else []),
         f'<img alt="without the LoRA and with it" width="100%" src="data:image/jpeg;base64,{sheet}">',
         f"Report: `{folder}/report.html`",
         *([f"Published: {pushed}"] if pushed else []),
@@ -43,23 +42,14 @@ def markdown(store: Store, verdict: Verdict, samples: Samples, name: str, folder
 
 def table(verdict: Verdict) -> list[dict[str, str]]:
     """A row for every epoch × weight."""
-    embedded = bool(verdict.figures.embedder)
     return [
         {
-            "epoch": figures.epoch,
-            "weight": f"{figures.weight:g}",
-            "identity": _text(figures.identity),
-            "leak: look": _text(figures.leak),
-            "leak: background": _text(figures.background),
-            "leak: framing, pose": _text(figures.habits),
-            "copies": _text(figures.copying),
-            **({"copies (embedder)": _text(figures.copying_cosine)} if embedded else {}),
-            "obedience": _text(figures.obedience),
-            "diversity": _text(figures.diversity),
-            **({"likeness (embedder)": _text(figures.likeness)} if embedded else {}),
-            "why": row.reason,
+            "epoch": one.epoch,
+            "weight": f"{one.weight:g}",
+            **{metric.label: metric.text(one.score(metric)) for metric in verdict.columns},
+            "why": ruling.reason,
         }
-        for figures, row in zip(verdict.figures.epochs, verdict.choice.table, strict=True)
+        for one, ruling in verdict.rows
     ]
 
 
@@ -79,7 +69,3 @@ def _sheet(store: Store, samples: Samples, chosen: Column) -> bytes:
     buffer = BytesIO()
     sheet.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
-
-
-def _text(figure: Figure | None) -> str:
-    return f"{figure.mean:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""

@@ -16,9 +16,10 @@ from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import better, contrast_table, number, percent_of, short, whole
+from demo.proof.tables import better, contrast_table, percent_of, short, whole
 from lora_core.errors import RecipeError
-from lora_core.judging.bootstrap import Figure, bootstrap
+from lora_core.judging.bootstrap import Score, bootstrap
+from lora_core.judging.metrics import two_digits
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import NO_LORA, Sample, Samples
 
@@ -130,7 +131,7 @@ def test_arms_are_compared_picture_by_picture_where_both_have_them() -> None:
 
 
 def compared(leak: tuple[float, float], identity: tuple[float, float]) -> Contrast:
-    ratio, difference = (Figure(mean=(low + high) / 2, low=low, high=high, samples=9) for low, high in (leak, identity))
+    ratio, difference = (Score(mean=(low + high) / 2, low=low, high=high, samples=9) for low, high in (leak, identity))
     differences = {"identity": difference}
     return Contrast(
         arm="note",
@@ -267,8 +268,8 @@ def test_a_variant_is_shown_beside_the_arm_it_changes_in_the_runs_that_both_have
 
 def test_what_beats_an_arm_does_so_by_the_whole_interval() -> None:
     def against_note(arm: str, identity: tuple[float, float], leak: tuple[float, float]) -> Contrast:
-        between = {"identity": Figure(mean=0.0, low=identity[0], high=identity[1], samples=2),
-                   "leak": Figure(mean=0.0, low=leak[0], high=leak[1], samples=2)}  # fmt: skip
+        between = {"identity": Score(mean=0.0, low=identity[0], high=identity[1], samples=2),
+                   "leak": Score(mean=0.0, low=leak[0], high=leak[1], samples=2)}  # fmt: skip
         return Contrast(
             arm=arm, against="note", runs=2, differences=between, theirs={}, leak_ratio=None, probe_ratio=None
         )
@@ -288,7 +289,7 @@ def test_what_beats_an_arm_does_so_by_the_whole_interval() -> None:
 
 
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
-    assert (number(-0.001), number(-0.126), number(0.5)) == ("0.00", "−0.13", "0.50")
+    assert (two_digits(-0.001), two_digits(-0.126), two_digits(0.5)) == ("0.00", "−0.13", "0.50")
     assert short(bootstrap([0.0, 1.0]), percent=True) == "50 % (0 to 100)"
 
 

@@ -3,29 +3,20 @@
 from pathlib import Path
 
 import pytest
+from scored import epoch, judged, score
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from flows import gate
 from flows.asking import EpochAnswer, Question
 from flows.gate import pass_epoch_gate
 from lora_core.errors import GateError
-from lora_core.judging.bootstrap import Figure
-from lora_core.judging.epoch import choose_epoch
-from lora_core.judging.scores import EpochFigures, Figures, Without
-from lora_core.judging.verdict import VERDICT_FILE, Verdict, read_verdict
-from lora_core.recipe import Judging, Recipe
+from lora_core.judging.verdict import VERDICT_FILE, read_verdict
+from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
 from tasks.judge import overrule
 from tasks.runtime import At
-
-NOTHING = dict.fromkeys(("leak", "background", "habits", "obedience", "copying", "nearest", "diversity"))
-
-
-def _epoch(number: int, identity: float) -> EpochFigures:
-    figure = Figure(mean=identity, low=identity - 0.1, high=identity + 0.1, samples=4)
-    return EpochFigures(epoch=str(number), weight=0.8, file=f"{number}.safetensors", identity=figure, **NOTHING)
 
 
 @pytest.fixture
@@ -44,15 +35,11 @@ def at(tmp_path: Path) -> At:
 def seen(at: At) -> tuple[ReportRef, ReportRef]:
     """Samples and a verdict of two epochs, of which the rule takes the second."""
     store = at.open_store()
-    figures = Figures(
-        epochs=(_epoch(1, 0.3), _epoch(2, 0.5)), without=Without(obedience=None, diversity=None, copying=None),
-        traits=(), habits=(), look_tags=(), not_measured=(),
-    )  # fmt: skip
-    verdict = Verdict(figures=figures, choice=choose_epoch(figures, Judging()))
+    verdict = judged(*(epoch(number, 0.8, identity=score(mean)) for number, mean in ((1, 0.3), (2, 0.5))))
     file = store.path(store.put_json(verdict.model_dump(mode="json")))
     trees = {GRID_FILE: store.path(store.put_bytes(b"a grid"))}, {VERDICT_FILE: file}
-    samples, judged = (ReportRef(sha256=store.put_tree(tree)) for tree in trees)
-    return samples, judged
+    samples, ref = (ReportRef(sha256=store.put_tree(tree)) for tree in trees)
+    return samples, ref
 
 
 @pytest.fixture
@@ -74,7 +61,7 @@ Asked = tuple[list[Question], list[EpochAnswer]]
 Seen = tuple[ReportRef, ReportRef]
 
 
-def test_every_epoch_is_told_with_its_figures_and_why(recipe: Recipe, at: At, seen: Seen, asked: Asked) -> None:
+def test_every_epoch_is_listed_with_its_scores_and_why(recipe: Recipe, at: At, seen: Seen, asked: Asked) -> None:
     questions, answers = asked
     answers.append(EpochAnswer())
     assert pass_epoch_gate(recipe, *seen, at) == seen[1]

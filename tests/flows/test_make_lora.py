@@ -138,13 +138,13 @@ def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, 
 
 
 def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: Project, tmp_path: Path) -> None:
-    """The published figures are made better than any LoRA of two steps can be."""
+    """The published scores are made better than any LoRA of two steps can be."""
     shutil.copytree(finished.folder, tmp_path / "project", ignore=shutil.ignore_patterns("momo-v2*"))
     project = replace(finished, folder=tmp_path / "project")
     published = project.lora.parent / "report.json"
     report = json.loads(published.read_text())
-    for epoch in report["verdict"]["figures"]["epochs"]:
-        epoch["identity"] = {"mean": 0.99, "low": 0.98, "high": 1.0, "samples": 8}
+    for epoch in report["verdict"]["measured"]["epochs"]:
+        epoch["scores"]["identity"] = {"mean": 0.99, "low": 0.98, "high": 1.0, "samples": 8}
     published.write_text(json.dumps(report))
     held = project.run("run", "recipe.toml", "--as", "v2")
     assert held.returncode == 2, held.stderr

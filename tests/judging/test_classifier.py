@@ -1,4 +1,4 @@
-"""A second opinion: a classifier that calls a picture 3d by its red."""
+"""An auxiliary classifier: one that calls a picture 3d by its red."""
 
 import json
 from io import BytesIO
@@ -12,7 +12,7 @@ from PIL import Image
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import TaggerError
-from lora_core.judging.classifier import find_classifier_files, opinions
+from lora_core.judging.classifier import class_probabilities, find_classifier_files
 from lora_core.store import Store
 
 
@@ -53,18 +53,18 @@ def test_every_picture_has_the_probability_of_the_class(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     files = find_classifier_files(classifier(tmp_path / "model"))
     pictures = manifest(store, "#ff0000", "#000000")
-    found = [opinions(store, pictures, files, "3d")[entry.image] for entry in pictures.entries]
+    found = [class_probabilities(store, pictures, files, "3d")[entry.image] for entry in pictures.entries]
     # softmax of (0, red): red is 1 and -1
     assert found == [pytest.approx(1 / (1 + np.exp(-1)), abs=1e-5), pytest.approx(1 / (1 + np.exp(1)), abs=1e-5)]
-    assert opinions(store, pictures, files, "2d")[pictures.entries[0].image] == pytest.approx(1 - found[0])
+    assert class_probabilities(store, pictures, files, "2d")[pictures.entries[0].image] == pytest.approx(1 - found[0])
 
 
 def test_a_picture_is_read_once_by_each_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "store")
     files, pictures = find_classifier_files(classifier(tmp_path / "model")), manifest(store, "red")
-    first = opinions(store, pictures, files, "3d")
+    first = class_probabilities(store, pictures, files, "3d")
     monkeypatch.setattr("onnxruntime.InferenceSession", None)
-    assert opinions(store, pictures, files, "3d") == first
+    assert class_probabilities(store, pictures, files, "3d") == first
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_picture_is_read_once_by_each_classifier(tmp_path: Path, monkeypatch: 
 def test_a_class_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, labels: object, message: str) -> None:
     files = find_classifier_files(classifier(tmp_path / "model", labels))
     with pytest.raises(TaggerError, match=message):
-        opinions(Store(tmp_path / "store"), Manifest(entries=()), files, "3d")
+        class_probabilities(Store(tmp_path / "store"), Manifest(entries=()), files, "3d")
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:

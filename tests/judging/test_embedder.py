@@ -267,24 +267,23 @@ def test_an_epoch_that_copies_by_the_embedder_alone_is_out_of_bounds(tmp_path: P
     model = mean_colour(tmp_path / "model.onnx")
     # Hashes say nothing of plain colours: all are alike.
     verdict = judged(Store(tmp_path / "store"), model, Judging(copy_bits=0, max_copying=1, max_leak=1))
-    assert [one.copying_cosine.mean if one.copying_cosine else None for one in verdict.figures.epochs] == [0, 1]
+    assert [one.scores["copying_cosine"].mean for one in verdict.measured.epochs] == [0, 1]
     strict = Judging(copy_bits=0, max_copying=0.5, max_leak=1, max_background=1, max_habits=1)
     reasons = [row.reason for row in judged(Store(tmp_path / "store"), model, strict).choice.table]
     assert "by the embedder" not in reasons[0]
     assert "share of copies by the embedder 1.00, at most 0.50" in reasons[1]
 
 
-def test_likeness_is_the_rise_of_the_cosine_over_the_base_model(tmp_path: Path) -> None:
+def test_similarity_is_the_delta_of_the_cosine_over_the_base_model(tmp_path: Path) -> None:
     verdict = judged(Store(tmp_path / "store"), mean_colour(tmp_path / "model.onnx"), Judging())
-    found = [one.likeness.mean if one.likeness else None for one in verdict.figures.epochs]
+    found = [one.scores["similarity"].mean for one in verdict.measured.epochs]
     # Green has nothing of red, yellow lies 45° from it.
     assert found == [pytest.approx(0.5**0.5, abs=1e-6), pytest.approx(1.0)]
-    assert verdict.figures.without.copying_cosine is not None
-    assert verdict.figures.without.copying_cosine.mean == 0
-    assert verdict.figures.epochs[1].closest == COPY
+    assert verdict.measured.base["copying_cosine"].mean == 0
+    assert verdict.measured.epochs[1].closest == COPY
 
 
-def test_without_an_embedder_there_are_no_such_figures(tmp_path: Path) -> None:
+def test_without_an_embedder_there_are_no_such_metrics(tmp_path: Path) -> None:
     verdict = judged(Store(tmp_path / "store"), None, Judging())
-    assert verdict.figures.embedder == ()
-    assert {(one.copying_cosine, one.closest, one.likeness) for one in verdict.figures.epochs} == {(None, None, None)}
+    assert not {"copying_cosine", "similarity"} & {metric.key for metric in verdict.columns}
+    assert {one.closest for one in verdict.measured.epochs} == {None}

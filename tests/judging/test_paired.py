@@ -6,16 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.digests import digest_of
+from lora_core.judging.measure import PictureScores
 from lora_core.judging.paired import differences
-from lora_core.judging.picture import Picture
 
 
-def picture(prompt: int, seed: int, base: str = "base", **readings: float | None) -> Picture:
-    nothing = dict.fromkeys(
-        ("identity", "leak", "background", "habits", "copying", "obedience", "second"), None
-    )  # fmt: skip
-    return Picture(
-        prompt_index=prompt, seed=seed, base=digest_of(f"{base}/{prompt}/{seed}".encode()), **(nothing | readings)
+def picture(prompt: int, seed: int, base: str = "base", **values: float) -> PictureScores:
+    return PictureScores(
+        prompt_index=prompt, seed=seed, base=digest_of(f"{base}/{prompt}/{seed}".encode()), values=values
     )
 
 
@@ -45,7 +42,7 @@ def test_only_what_both_drew_from_the_same_is_a_pair() -> None:
     assert differences(one, [picture(0, 1, base="another base", leak=0.4)]) == {}
 
 
-def test_a_measure_that_one_of_the_two_has_no_reading_of_is_left_out() -> None:
+def test_a_metric_that_one_of_the_two_lacks_is_left_out() -> None:
     one, other = [picture(0, 1, leak=0.1, identity=0.5)], [picture(0, 1, leak=0.2)]
     assert set(differences(one, other)) == {"leak"}
 

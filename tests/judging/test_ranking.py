@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from ranked import judged
 
-from lora_core.judging.bootstrap import Figure
+from lora_core.judging.bootstrap import Score
+from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.paired import differences
-from lora_core.judging.picture import Measure
-from lora_core.judging.scores import EpochFigures
 from lora_core.judging.verdict import Verdict
 from lora_core.store import Store
 
@@ -26,19 +25,17 @@ def verdict(tmp_path_factory: pytest.TempPathFactory) -> Verdict:
     return found
 
 
-def _of(verdict: Verdict, name: str) -> EpochFigures:
-    return verdict.figures.epochs[NAMES.index(name)]
+def _of(verdict: Verdict, name: str) -> EpochMetrics:
+    return verdict.measured.epochs[NAMES.index(name)]
 
 
-def _figure(verdict: Verdict, name: str, measure: Measure) -> Figure:
-    found = getattr(_of(verdict, name), measure)
-    assert isinstance(found, Figure)
-    return found
+def _score(verdict: Verdict, name: str, metric: str) -> Score:
+    return _of(verdict, name).scores[metric]
 
 
-def _difference(verdict: Verdict, one: str, other: str, measure: Measure) -> Figure:
+def _difference(verdict: Verdict, one: str, other: str, metric: str) -> Score:
     """One minus the other, picture by picture."""
-    return differences(_of(verdict, other).pictures, _of(verdict, one).pictures)[measure]
+    return differences(_of(verdict, other).pictures, _of(verdict, one).pictures)[metric]
 
 
 def test_the_good_one_is_chosen(verdict: Verdict) -> None:
@@ -50,13 +47,13 @@ def test_the_naive_one_is_out_of_bounds_by_its_look_alone(verdict: Verdict) -> N
     row = verdict.choice.table[NAMES.index("naive")]
     assert not row.within_bounds
     assert row.reason.startswith("leak of the look")
-    assert _figure(verdict, "naive", "leak").low > _figure(verdict, "good", "leak").high
-    identity = _figure(verdict, "naive", "identity")
-    assert identity.low > _figure(verdict, "good", "identity").low  # by that alone it would have been chosen
+    assert _score(verdict, "naive", "leak").low > _score(verdict, "good", "leak").high
+    identity = _score(verdict, "naive", "identity")
+    assert identity.low > _score(verdict, "good", "identity").low  # by that alone it would have been chosen
 
 
 def test_the_others_stand_below_the_good_one_by_identity(verdict: Verdict) -> None:
-    under, over, good = (_figure(verdict, name, "identity") for name in ("under", "over", "good"))
+    under, over, good = (_score(verdict, name, "identity") for name in ("under", "over", "good"))
     assert under.mean < over.mean < good.mean
     assert under.high < over.low
     assert under.high < good.low

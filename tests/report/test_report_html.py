@@ -3,12 +3,16 @@
 import json
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
+from scored import epoch, judged, score
 
+from lora_core.judging.embedded import Closest
+from lora_core.judging.measure import EpochMetrics
+from lora_core.judging.verdict import Verdict
+from lora_core.recipe import Judging
 from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata
 from lora_core.report.data import (
     CaptionChange,
@@ -17,14 +21,12 @@ from lora_core.report.data import (
     DataSheet,
     Drawn,
     Elsewhere,
-    EpochRow,
-    Interval,
     LeftOut,
     LossCurve,
     ReportData,
     Timing,
 )
-from lora_core.report.html import reasons, render, write_report
+from lora_core.report.html import reasons, render
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 
 EVIL = "<script>alert('x')</script>"
@@ -36,22 +38,15 @@ def png(colour: str, size: tuple[int, int] = (32, 48)) -> bytes:
     return buffer.getvalue()
 
 
-def interval(mean: float) -> Interval:
-    return Interval(mean=mean, low=mean - 0.1, high=mean + 0.1)
+def row(number: int, identity: float, leak: float, *, weight: float = 0.8) -> EpochMetrics:
+    scores = {"identity": score(identity), "leak": score(leak), "copying": score(0.1), "diversity": score(0.7)}
+    return epoch(number, weight, **scores)
 
 
-def row(epoch: int, identity: float, leak: float, *, weight: float = 0.8, chosen: bool = False) -> EpochRow:
-    return EpochRow(
-        epoch=str(epoch),
-        weight=weight,
-        identity=interval(identity),
-        leak=interval(leak),
-        copying=interval(0.1),
-        diversity=interval(0.7),
-        within_bounds=leak <= 0.25,
-        chosen=chosen,
-        reason="chosen" if chosen else f"lower bound of identity {identity:.2f}",
-    )
+BASE = {"diversity": score(0.9)}
+BY = {"identity": ("blue_hair",)}
+ROWS = (row(1, 0.2, 0.1), row(2, 0.5, 0.2), row(3, 0.6, 0.4))
+VERDICT = judged(*ROWS, base=BASE, measured_by=BY, not_measured=("3d",))
 
 
 CAPTION = CaptionRow(
@@ -69,21 +64,13 @@ DATA = ReportData(
     name="Mira",
     trigger="hc_mira",
     file="Mira.safetensors",
-    epoch="2",
-    reason="Epoch 2 has the highest lower bound of identity.",
-    flagged=False,
-    weight=0.8,
-    max_leak=0.25,
+    verdict=VERDICT,
     preview=png("blue"),
-    without=EpochRow(epoch="none", weight=0, diversity=interval(0.9)),
-    elsewhere=(Elsewhere(base="other.safetensors", row=row(2, 0.3, 0.1), picture=png("red")),),
-    epochs=(row(1, 0.2, 0.1), row(2, 0.5, 0.2, chosen=True), row(3, 0.6, 0.4)),
+    elsewhere=(Elsewhere(base="other.safetensors", metrics=row(2, 0.3, 0.1), picture=png("red")),),
     samples=tuple(
         Drawn(epoch=epoch, weight=0.0 if epoch == "none" else 0.8, prompt="hc_mira, smile", seed=1, picture=png(colour))
         for epoch, colour in (("none", "red"), ("1", "green"), ("2", "blue"), ("3", "black"))
     ),
-    traits=("blue_hair",),
-    not_measured=("3d",),
     checks=(
         CheckRow(
             name="merge",
@@ -103,8 +90,12 @@ DATA = ReportData(
 )
 
 
+def with_verdict(verdict: Verdict) -> ReportData:
+    return DATA.model_copy(update={"verdict": verdict})
+
+
 class Page(HTMLParser):
-    """Tags that are open, everything that was said, and addresses of pictures."""
+    """Tags that are open, all text, and addresses of pictures."""
 
     VOID = ("meta", "img", "link", "br", "input", "line", "circle", "rect", "polyline", "polygon")
 
@@ -144,7 +135,7 @@ def test_the_result_stands_first_with_the_line_to_paste() -> None:
     html = render(DATA)
     assert html.index("&lt;lora:Mira:0.8&gt; hc_mira") < html.index("Epoch by epoch") < html.index("Why this epoch")
     assert "Look before you use it" not in html
-    assert "Look before you use it" in render(DATA.model_copy(update={"flagged": True}))
+    assert "Look before you use it" in render(with_verdict(judged(*ROWS, options=Judging(max_leak=0))))
 
 
 def test_everything_that_a_user_wrote_is_escaped() -> None:
@@ -153,13 +144,22 @@ def test_everything_that_a_user_wrote_is_escaped() -> None:
         update={
             "name": EVIL,
             "trigger": EVIL,
-            "reason": EVIL,
             "recipe": EVIL,
             "samples": tuple(drawn.model_copy(update={"prompt": EVIL}) for drawn in DATA.samples),
             "captions": (evil_caption,),
             "left_out": (LeftOut(source=EVIL, reason=EVIL),),
             "curves": (DATA.curves[0].model_copy(update={"label": EVIL}),),
-            "epochs": tuple(row.model_copy(update={"epoch": EVIL}) for row in DATA.epochs),
+            "verdict": VERDICT.model_copy(
+                update={
+                    "choice": VERDICT.choice.model_copy(update={"reason": EVIL}),
+                    "measured": VERDICT.measured.model_copy(
+                        update={
+                            "epochs": tuple(one.model_copy(update={"epoch": EVIL}) for one in ROWS),
+                            "measured_by": {"identity": (EVIL,)},
+                        }
+                    ),
+                }
+            ),
         }
     )
     html = render(data)
@@ -179,23 +179,22 @@ def test_captions_beyond_the_sixth_are_folded_away() -> None:
     assert "<ins>hc_mira</ins>" in html
 
 
-def test_changes_with_one_reason_are_told_together() -> None:
+def test_changes_with_one_reason_are_listed_together() -> None:
     assert reasons(CAPTION) == [
         ("removed", "is the character's", ("blue_hair", "red_eyes")),
         ("added", "trigger", ("hc_mira",)),
     ]
 
 
-def test_an_unmeasured_figure_is_called_so() -> None:
-    rows = tuple(row.model_copy(update={"identity": None, "leak": None}) for row in DATA.epochs)
-    page = "".join(Page(render(DATA.model_copy(update={"epochs": rows}))).text)
-    assert page.count("not measured") == 2
+def test_an_unmeasured_metric_is_called_so() -> None:
+    page = "".join(Page(render(with_verdict(judged(epoch(1, copying=score(0.1)))))).text)
+    assert page.count("not measured") == 3  # two figures at the top, and the choice's reason
 
 
 def test_a_bare_report_renders() -> None:
     bare = ReportData(
-        name="Mira", trigger="t", file="Mira.safetensors", epoch="1", reason="r", flagged=True, max_leak=0.25,
-        preview=png("red"), epochs=(), samples=(), traits=(), recipe="",
+        name="Mira", trigger="t", file="Mira.safetensors", verdict=judged(epoch(1)), preview=png("red"), samples=(),
+        recipe="",
     )  # fmt: skip
     assert Page(render(bare)).open == []
 
@@ -204,13 +203,8 @@ def test_durations_are_in_words() -> None:
     assert "1 h 2 min" in render(DATA)
 
 
-def test_the_report_is_written_whole(tmp_path: Path) -> None:
-    write_report(DATA, tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text() == render(DATA)
-
-
 def test_the_plot_puts_leak_right_and_identity_up() -> None:
-    svg = ElementTree.fromstring(identity_against_leak(DATA.epochs, 0.25))
+    svg = ElementTree.fromstring(identity_against_leak(VERDICT))
     points = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in svg.iter("circle")]
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)
@@ -221,11 +215,12 @@ def test_the_plot_puts_leak_right_and_identity_up() -> None:
 
 def test_weights_have_shapes_of_their_own_and_of_many_points_few_are_named() -> None:
     rows = [
-        row(epoch, 0.05 * epoch, 0.02 * epoch, weight=w, chosen=(epoch, w) == (7, 0.8))
-        for epoch in range(1, 11)
-        for w in (0.6, 0.8, 1.0)
+        row(number, 0.05 * number, 0.02 * number, weight=weight)
+        for number in range(1, 11)
+        for weight in (0.6, 0.8, 1.0)
     ]
-    svg = ElementTree.fromstring(identity_against_leak(rows, 0.25))
+    verdict = judged(*rows, options=Judging(epoch=7, weight=0.8))
+    svg = ElementTree.fromstring(identity_against_leak(verdict))
     shapes = [
         [one for one in svg.iter(name) if "point" in one.attrib.get("class", "")]
         for name in ("circle", "rect", "polygon")
@@ -240,25 +235,24 @@ def test_weights_have_shapes_of_their_own_and_of_many_points_few_are_named() -> 
         "10",
         "7",
     ]
-    assert len(weight_shapes(rows)) == 3
-    assert "epoch 7, weight 0.8: identity 0.35, leak 0.14" in [title.text for title in svg.iter("title")]
+    assert len(weight_shapes(verdict.rows)) == 3
+    assert "epoch 7, weight 0.8: identity 0.35, leak of the look 0.14" in [title.text for title in svg.iter("title")]
 
 
 def test_epochs_at_one_place_have_labels_at_different_places() -> None:
-    svg = ElementTree.fromstring(identity_against_leak([row(n, 0.5, 0.1) for n in (1, 2, 3)], 0.25))
+    svg = ElementTree.fromstring(identity_against_leak(judged(*(row(n, 0.5, 0.1) for n in (1, 2, 3)))))
     places = {(t.attrib["x"], t.attrib["y"]) for t in svg.iter("text") if "label" in t.attrib["class"]}
     assert len(places) == 3
 
 
-def test_negative_and_zero_figures_can_be_plotted() -> None:
+def test_negative_and_zero_scores_can_be_plotted() -> None:
     for value in (-0.4, 0.0):
-        flat = Interval(mean=value, low=value, high=value)
-        rows = [row(1, 0, 0).model_copy(update={"identity": flat, "leak": flat})]
-        assert identity_against_leak(rows, 0.0).startswith("<svg")
+        flat = epoch(1, identity=score(value, 0), leak=score(value, 0))
+        assert identity_against_leak(judged(flat, options=Judging(max_leak=0))).startswith("<svg")
 
 
 def test_no_measured_epoch_gives_no_plot() -> None:
-    assert identity_against_leak([DATA.epochs[0].model_copy(update={"leak": None})], 0.25) == ""
+    assert identity_against_leak(judged(epoch(1, identity=score(0.5)))) == ""
 
 
 def test_a_loss_curve_ends_at_its_last_step_and_dots_are_what_was_not_trained() -> None:
@@ -285,7 +279,10 @@ def test_the_card_says_how_to_use_it_and_escapes() -> None:
     assert "<lora:Mira:0.8> hc_mira" in card
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "| Licence | not stated |" in card
-    assert "| 2 | 0.8 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | 0.10 (0.00 to 0.20) | this one |" in card
+    assert (
+        "| 2 | 0.8 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | 0.10 (0.00 to 0.20) | 0.70 (0.60 to 0.80) | this one |"
+        in card
+    )
 
 
 def front_matter(card: str) -> dict[str, object]:
@@ -315,19 +312,20 @@ def test_sample_prompts_call_the_lora() -> None:
 
 def test_every_epoch_has_its_reason_and_the_base_its_own_row() -> None:
     said = " ".join("".join(Page(render(DATA)).text).split())
-    assert "lower bound of identity 0.20" in said
+    assert "lower bound of identity 0.10" in said
     assert "0.90 0.80 to 1.00" in said.partition("no LoRA")[2]
     assert "other.safetensors" in said
     assert "and 2 more" in said
 
 
-def test_an_embedders_figures_are_shown_where_there_is_one() -> None:
-    chosen = DATA.epochs[1].model_copy(
-        update={"copying_cosine": interval(0.4), "likeness": interval(0.3), "closest": "upper_01, cosine 0.97"}
-    )
-    html = render(DATA.model_copy(update={"epochs": (DATA.epochs[0], chosen, DATA.epochs[2])}))
-    assert '<th scope="col">Copies (embedder)</th>' in html
-    assert '<th scope="col">Likeness (embedder)</th>' in html
+def test_an_embedders_metrics_are_shown_where_there_is_one() -> None:
+    update = {
+        "scores": {**ROWS[1].scores, "copying_cosine": score(0.05), "similarity": score(0.3)},
+        "closest": Closest(picture="upper_01", cosine=0.97),
+    }
+    html = render(with_verdict(judged(ROWS[0], ROWS[1].model_copy(update=update))))
+    assert '<th scope="col">Share of copies by the embedder\u00a0↓</th>' in html
+    assert '<th scope="col">Similarity by the embedder</th>' in html
     assert "By the embedder: upper_01, cosine 0.97" in html
     assert "embedder" not in render(DATA)
 
@@ -349,10 +347,10 @@ def test_a_lora_without_a_style_stage_claims_nothing_of_it() -> None:
     assert "leaves the 3D look behind" not in card
     assert "not for the merged one" in render(DATA)
     assert "merged one" not in render(plain)
-    assert "without their look" not in user_metadata(plain, "sd1").description
+    assert "without their look" not in str(user_metadata(plain, "sd1")["description"])
 
 
-def test_a_difference_of_two_loras_is_told_as_such() -> None:
+def test_a_difference_of_two_loras_is_called_so() -> None:
     difference = DATA.model_copy(update={"subtracted": True})
     card = model_card(difference, base="owner/name", licence="")
     assert "This is the second minus the first" in card
@@ -362,12 +360,12 @@ def test_a_difference_of_two_loras_is_told_as_such() -> None:
 
 
 def test_web_uis_get_their_own_keys() -> None:
-    assert user_metadata(DATA, "sd1").as_json() == {
+    assert user_metadata(DATA, "sd1") == {
         "description": "Mira, learned from 3D-creator screenshots without their look. Epoch 2.",
         "sd version": "SD1",
         "activation text": "hc_mira",
         "preferred weight": 0.8,
-        "notes": DATA.reason,
+        "notes": VERDICT.choice.reason,
     }
 
 

@@ -1,4 +1,4 @@
-"""Figures by hand: means, rises over the base model, intervals."""
+"""Metrics by hand: means, deltas over the base model, intervals."""
 
 from statistics import fmean
 
@@ -8,8 +8,8 @@ from lora_core.dataset import Scores, TagTable
 from lora_core.digests import digest_of
 from lora_core.errors import DatasetError
 from lora_core.judging.evidence import Evidence
-from lora_core.judging.likeness import Likeness, Nearest
-from lora_core.judging.scores import EpochFigures, Figures, measure
+from lora_core.judging.measure import EpochMetrics, Measurements, measure
+from lora_core.judging.similarity import Nearest, Similarity
 from lora_core.sampling.samples import Sample, Samples
 
 LABELS = (
@@ -17,7 +17,7 @@ LABELS = (
     "upper_body", "standing",
 )  # fmt: skip
 TRAITS = ("blue_hair", "long_hair")
-NO_LIKENESS = Likeness(nearest={}, hashes={})
+NO_SIMILARITY = Similarity(nearest={}, hashes={})
 At = tuple[str, int]
 
 
@@ -50,15 +50,14 @@ def read(
     scores: dict[At, dict[str, float]],
     prompt: str = "hc_mira, smile",
     traits: tuple[str, ...] = TRAITS,
-    habits: tuple[str, ...] = (),
-    likeness: Likeness = NO_LIKENESS,
-) -> Figures:
+    bias: tuple[str, ...] = (),
+) -> Measurements:
     drawn, table = make(scores, prompt)
-    return measure(drawn, Evidence(table, LABELS, likeness, traits, habits))
+    return measure(drawn, Evidence(table, LABELS, NO_SIMILARITY, traits, bias))
 
 
-def only(figures: Figures) -> EpochFigures:
-    (epoch,) = figures.epochs
+def only(measured: Measurements) -> EpochMetrics:
+    (epoch,) = measured.epochs
     return epoch
 
 
@@ -70,43 +69,40 @@ TWO_SEEDS: dict[At, dict[str, float]] = {
 }
 
 
-def test_identity_is_the_mean_rise_of_the_traits() -> None:
-    identity = only(read(TWO_SEEDS)).identity
-    assert identity is not None
+def test_identity_is_the_mean_delta_of_the_traits() -> None:
+    identity = only(read(TWO_SEEDS)).scores["identity"]
     # seed 1: (0.8 + 0.4) / 2 = 0.6; seed 2: (0.4 + 0.4) / 2 = 0.4
     assert identity.mean == pytest.approx(0.5)
     assert (identity.low, identity.high) == (pytest.approx(0.4), pytest.approx(0.6))
     assert identity.samples == 2
 
 
-def test_leak_is_the_mean_rise_of_the_3d_look_over_the_tags_that_the_tagger_knows() -> None:
-    figures = read(TWO_SEEDS)
-    leak = only(figures).leak
-    assert leak is not None
+def test_leak_is_the_mean_delta_of_the_3d_look_over_the_tags_that_the_tagger_knows() -> None:
+    measured = read(TWO_SEEDS)
+    leak = only(measured).scores["leak"]
     # realistic, nose, lips; seed 1: (0.3 + 0.3 + 0) / 3 = 0.2; seed 2: 0.3 / 3 = 0.1
     assert leak.mean == pytest.approx(0.15)
-    assert figures.look_tags == ("realistic", "nose", "lips")
+    assert measured.measured_by["leak"] == ("realistic", "nose", "lips")
 
 
 def test_tags_unknown_to_the_tagger_are_named() -> None:
-    figures = read(TWO_SEEDS, traits=("blue_hair", "halo"))
-    assert figures.traits == ("blue_hair",)
-    assert figures.not_measured == ("halo", "3d")
+    measured = read(TWO_SEEDS, traits=("blue_hair", "halo"))
+    assert measured.measured_by["identity"] == ("blue_hair",)
+    assert measured.not_measured == ("halo", "3d")
 
 
-def test_every_tag_is_told_with_and_without_the_lora() -> None:
-    rise = only(read(TWO_SEEDS)).traits[1]
-    assert (rise.tag, rise.base, rise.epoch) == ("long_hair", pytest.approx(0.4), pytest.approx(0.8))
+def test_every_tag_is_kept_with_and_without_the_lora() -> None:
+    delta = only(read(TWO_SEEDS)).tags[1]
+    assert (delta.tag, delta.base, delta.epoch) == ("long_hair", pytest.approx(0.4), pytest.approx(0.8))
 
 
 def test_a_trait_that_the_prompt_asks_for_does_not_count() -> None:
-    identity = only(read(TWO_SEEDS, "hc_mira, Long Hair")).identity
-    assert identity is not None
+    identity = only(read(TWO_SEEDS, "hc_mira, Long Hair")).scores["identity"]
     assert identity.mean == pytest.approx((0.8 + 0.4) / 2)
 
 
 def test_without_traits_identity_is_not_measured() -> None:
-    assert only(read(TWO_SEEDS, traits=())).identity is None
+    assert "identity" not in only(read(TWO_SEEDS, traits=())).scores
 
 
 PLAIN: dict[At, dict[str, float]] = {
@@ -116,41 +112,34 @@ PLAIN: dict[At, dict[str, float]] = {
 
 
 def test_a_plain_background_leaks_only_where_another_was_asked_for() -> None:
-    asked = only(read(PLAIN, "hc_mira, grass")).background
-    assert asked is not None
-    assert asked.mean == pytest.approx(((0.9 - 0.1) + 0.5) / 2)
-    assert only(read(PLAIN, "hc_mira, smile")).background is None
-    assert only(read(PLAIN, "hc_mira, grass, white background")).background is None
+    assert only(read(PLAIN, "hc_mira, grass")).scores["background"].mean == pytest.approx(((0.9 - 0.1) + 0.5) / 2)
+    assert "background" not in only(read(PLAIN, "hc_mira, smile")).scores
+    assert "background" not in only(read(PLAIN, "hc_mira, grass, white background")).scores
 
 
 def test_framing_and_pose_of_the_screenshots_leak_where_the_prompt_does_not_ask_for_them() -> None:
-    habits = ("upper_body", "standing")
-    portrait = only(read(PLAIN, "hc_mira, portrait", habits=habits)).habits
-    upper_body = only(read(PLAIN, "hc_mira, upper body", habits=habits)).habits
-    assert portrait is not None
-    assert upper_body is not None
+    bias = ("upper_body", "standing")
+    portrait = only(read(PLAIN, "hc_mira, portrait", bias=bias)).scores["dataset_bias"]
+    upper_body = only(read(PLAIN, "hc_mira, upper body", bias=bias)).scores["dataset_bias"]
     assert portrait.mean == pytest.approx((0.7 + 0.4) / 2)
     assert upper_body.mean == pytest.approx(0.4)
 
 
-def test_obedience_is_what_the_prompt_asks_for_beside_what_the_lora_brings() -> None:
-    figures = read(PLAIN, "hc_mira, 1girl, blue hair, nose, grass, upper body, no such tag")
-    obedience, without = only(figures).obedience, figures.without.obedience
-    assert obedience is not None
-    assert without is not None
-    assert (obedience.mean, without.mean) == (pytest.approx(fmean([0.2, 0.7])), pytest.approx(0.4))
+def test_prompt_adherence_is_what_the_prompt_asks_for_beside_what_the_lora_brings() -> None:
+    measured = read(PLAIN, "hc_mira, 1girl, blue hair, nose, grass, upper body, no such tag")
+    adherence, base = (scores["prompt_adherence"] for scores in (only(measured).scores, measured.base))
+    assert (adherence.mean, base.mean) == (pytest.approx(fmean([0.2, 0.7])), pytest.approx(0.4))
 
 
 def test_copying_is_the_share_of_samples_near_a_screenshot_and_the_nearest_is_named() -> None:
     drawn, table = make(TWO_SEEDS)
     bits = {sample.image: Nearest(picture=sample.file, bits=20 * n) for n, sample in enumerate(drawn.samples, start=1)}
-    evidence = Evidence(table, LABELS, Likeness(bits, {}), TRAITS, copy_bits=60)
+    evidence = Evidence(table, LABELS, Similarity(bits, {}), TRAITS, copy_bits=60)
     epoch = only(measure(drawn, evidence))
     # 60 and 80 bits
-    assert epoch.copying is not None
-    assert epoch.copying.mean == pytest.approx(0.5)
+    assert epoch.scores["copying"].mean == pytest.approx(0.5)
     assert epoch.nearest == Nearest(picture="1-1", bits=60)
-    assert only(read(TWO_SEEDS)).copying is None
+    assert "copying" not in only(read(TWO_SEEDS)).scores
 
 
 def test_diversity_is_the_distance_between_seeds_of_a_prompt() -> None:
@@ -158,22 +147,19 @@ def test_diversity_is_the_distance_between_seeds_of_a_prompt() -> None:
     hashes = {
         sample.image: f"{number:064x}" for sample, number in zip(drawn.samples, (0, 0, 0, 2**64 - 1), strict=True)
     }
-    figures = measure(drawn, Evidence(table, LABELS, Likeness({}, hashes), TRAITS))
-    diversity, without = only(figures).diversity, figures.without.diversity
-    assert diversity is not None
-    assert without is not None
+    measured = measure(drawn, Evidence(table, LABELS, Similarity({}, hashes), TRAITS))
+    diversity, base = (scores["diversity"] for scores in (only(measured).scores, measured.base))
     # 64 of 128 bits; the base drew the same twice
-    assert (diversity.mean, without.mean) == (pytest.approx(0.5), 0.0)
+    assert (diversity.mean, base.mean) == (pytest.approx(0.5), 0.0)
     one_seed = {key: scores for key, scores in TWO_SEEDS.items() if key[1] == 1}
-    assert only(read(one_seed)).diversity is None
+    assert "diversity" not in only(read(one_seed)).scores
 
 
-def test_a_second_opinion_is_a_rise_too() -> None:
+def test_the_auxiliary_classifiers_leak_is_a_delta_too() -> None:
     drawn, table = make(TWO_SEEDS)
     seen = {sample.image: value for sample, value in zip(drawn.samples, (0.1, 0.2, 0.6, 0.5), strict=True)}
-    second = only(measure(drawn, Evidence(table, LABELS, NO_LIKENESS, TRAITS, second=seen))).second
-    assert second is not None
-    assert second.mean == pytest.approx((0.5 + 0.3) / 2)
+    epoch = only(measure(drawn, Evidence(table, LABELS, NO_SIMILARITY, TRAITS, classifier=seen)))
+    assert epoch.scores["classifier_leak"].mean == pytest.approx((0.5 + 0.3) / 2)
 
 
 def test_every_weight_of_an_epoch_stands_alone() -> None:
@@ -187,8 +173,8 @@ def test_every_weight_of_an_epoch_stands_alone() -> None:
         },
     )
     drawn = Samples(negative="", lora_files=(("1", "a"),), samples=tuple(pictures))
-    epochs = measure(drawn, Evidence(table, LABELS, NO_LIKENESS, ("blue_hair",))).epochs
-    means = [(one.epoch, one.weight, one.identity.mean if one.identity else None) for one in epochs]
+    epochs = measure(drawn, Evidence(table, LABELS, NO_SIMILARITY, ("blue_hair",))).epochs
+    means = [(one.epoch, one.weight, one.scores["identity"].mean) for one in epochs]
     assert means == [("1", 0.5, pytest.approx(0.2)), ("1", 1.0, pytest.approx(0.8))]
 
 
@@ -196,9 +182,16 @@ def test_an_untagged_sample_is_named() -> None:
     samples, table = make(TWO_SEEDS)
     less = table.model_copy(update={"images": dict(list(table.images.items())[:-1])})
     with pytest.raises(DatasetError, match="1-2"):
-        measure(samples, Evidence(less, LABELS, NO_LIKENESS, TRAITS))
+        measure(samples, Evidence(less, LABELS, NO_SIMILARITY, TRAITS))
 
 
 def test_an_epoch_without_its_base_picture_is_named() -> None:
     with pytest.raises(DatasetError, match="without the LoRA"):
         read({key: value for key, value in TWO_SEEDS.items() if key != ("none", 2)})
+
+
+def test_the_base_alone_has_no_deltas_and_pictures_keep_their_own_values() -> None:
+    measured = read(TWO_SEEDS)
+    assert set(measured.base) == {"prompt_adherence"}
+    pictures = only(measured).pictures
+    assert [picture.values["identity"] for picture in pictures] == [pytest.approx(0.6), pytest.approx(0.4)]

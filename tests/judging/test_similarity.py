@@ -9,7 +9,7 @@ from stored_pictures import samples, training
 
 from demo.world import STYLE, TARGET, Scene, draw
 from lora_core.dataset import Manifest
-from lora_core.judging.likeness import Likeness, compare
+from lora_core.judging.similarity import Similarity, compare
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
 
@@ -24,7 +24,7 @@ def drawn(number: int) -> Image.Image:
     return draw(STYLE if number % 2 else TARGET, scene, "solid")
 
 
-def bits(found: Likeness, seen: Samples) -> list[int]:
+def bits(found: Similarity, seen: Samples) -> list[int]:
     return [found.nearest[sample.image].bits for sample in seen.samples]
 
 

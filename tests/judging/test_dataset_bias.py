@@ -4,7 +4,13 @@ import pytest
 
 from lora_core.captions.edit import Change, Edited
 from lora_core.captions.vocabulary import known_tags
-from lora_core.judging.habits import asks_for_a_place, habits_of, is_habit, tags_of_prompt, traits_of
+from lora_core.judging.dataset_bias import (
+    asks_for_a_place,
+    dataset_bias_of,
+    is_framing_or_pose,
+    tags_of_prompt,
+    traits_of,
+)
 
 
 def test_prompts_are_read_as_tags() -> None:
@@ -32,8 +38,8 @@ def test_a_prompt_that_names_no_place_or_a_plain_one_asks_for_none(prompt: str) 
     assert not asks_for_a_place(tags_of_prompt(prompt))
 
 
-def test_framings_views_and_poses_are_habits_and_traits_clothes_and_places_are_not() -> None:
-    habits = (
+def test_framings_views_and_poses_are_told_from_traits_clothes_and_places() -> None:
+    poses = (
         "upper_body",
         "cowboy_shot",
         "from_side",
@@ -43,14 +49,14 @@ def test_framings_views_and_poses_are_habits_and_traits_clothes_and_places_are_n
         "arms_at_sides",
         "t-pose",
     )
-    assert all(is_habit(tag) for tag in habits)
+    assert all(is_framing_or_pose(tag) for tag in poses)
     others = ("long_hair", "blue_eyes", "dress", "outdoors", "smile", "1girl", "sitting_duck_hat", "standing_collar")
-    assert not [tag for tag in others if is_habit(tag)]
+    assert not [tag for tag in others if is_framing_or_pose(tag)]
 
 
 def test_most_of_what_is_called_a_pose_is_known_to_taggers() -> None:
     """The lists are of tags as boorus spell them."""
-    known = [tag for tag in known_tags() if is_habit(tag)]
+    known = [tag for tag in known_tags() if is_framing_or_pose(tag)]
     assert {"standing", "sitting", "looking_at_viewer", "arms_behind_back", "head_tilt"} <= set(known)
 
 
@@ -64,8 +70,8 @@ def edited(*pictures: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[Edited, 
     )  # fmt: skip
 
 
-def test_traits_and_habits_are_what_at_least_two_of_five_pictures_have() -> None:
+def test_traits_and_bias_are_what_at_least_two_of_five_pictures_have() -> None:
     one, other = (("upper_body", "standing", "smile"), ("pink_hair",)), (("portrait",), ("pink_hair", "brown_hair"))
     pictures = edited(one, one, other, (("standing",), ()), (("from_side",), ()))
     assert traits_of(pictures) == ("pink_hair",)
-    assert habits_of(pictures) == ("standing", "upper_body")
+    assert dataset_bias_of(pictures) == ("standing", "upper_body")

@@ -1,4 +1,4 @@
-"""How much samples resemble screenshots, and each other: by perceptual hash, without any model."""
+"""Similarity of samples to screenshots, and to each other: by perceptual hash, without any model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,15 @@ class Nearest(Frozen):
     picture: str
     bits: int
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"{self.picture}, {self.bits} of {BITS} bits differ (unrelated pictures: {UNRELATED_BITS})"
+
 
 @dataclass(frozen=True)
-class Likeness:
-    """What hashes say of all samples.
+class Similarity:
+    """All samples by their hashes.
 
     Attributes:
         nearest: sample's image digest → the training picture most like it; empty without training pictures.
@@ -50,12 +55,12 @@ class Likeness:
         """Between two samples, from 0, the same, to about 1, unrelated."""
         return (int(self.hashes[one], 16) ^ int(self.hashes[other], 16)).bit_count() / UNRELATED_BITS
 
-    def spread(self, images: Sequence[str]) -> list[float]:
-        """The distance of every pair."""
+    def distances(self, images: Sequence[str]) -> list[float]:
+        """Of every two samples."""
         return [self.distance(one, other) for one, other in combinations(images, 2)] if self.hashes else []
 
 
-def compare(store: Store, samples: Samples, training: Manifest) -> Likeness:
+def compare(store: Store, samples: Samples, training: Manifest) -> Similarity:
     """The nearest training picture of every sample, mirrored or not; hashes are made once for each picture.
 
     A sample that is not square is compared as a whole, on white, and by its squares at both ends and in the middle:
@@ -67,7 +72,7 @@ def compare(store: Store, samples: Samples, training: Manifest) -> Likeness:
     names = [entry.name for entry, own in zip(training.entries, sources, strict=True) for _ in own]
     known = _rows([hash_ for own in sources for hash_ in own])
     nearest = {image: _nearest(_rows(own), known, names) for image, own in hashes.items()} if names else {}
-    return Likeness(nearest, {image: own[0] for image, own in hashes.items()})
+    return Similarity(nearest, {image: own[0] for image, own in hashes.items()})
 
 
 def sample_views(picture: Image.Image) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""What a set of screenshots has in common beside the character: plain backgrounds, framings, poses."""
+"""The bias of a set of screenshots: what they have in common apart from the character."""
 
 import re
 from collections import Counter
@@ -46,14 +46,14 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
     return _common(Counter(removed), least_share, len(edited))
 
 
-def habits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
+def dataset_bias_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """Framings, views and poses on at least this share of the pictures, the commonest first."""
-    seen = (tag for one in edited for tag in {*one.before, *one.tags} if is_habit(tag))
+    seen = (tag for one in edited for tag in {*one.before, *one.tags} if is_framing_or_pose(tag))
     return _common(Counter(seen), least_share, len(edited))
 
 
-def is_habit(tag: str) -> bool:
-    """Whether a tag says how a figure is framed, seen or posed."""
+def is_framing_or_pose(tag: str) -> bool:
+    """Whether a tag says how a person is framed, seen or posed."""
     return taxonomy.is_framing(tag) or _POSES.fullmatch(tag) is not None
 
 

@@ -1,12 +1,14 @@
 """Which epoch ships, and at which weight: one stated rule, a table that shows why, and a person above it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
 from lora_core.dataset import Frozen
 from lora_core.errors import GateError
-from lora_core.judging.scores import EpochFigures, Figures
+from lora_core.judging import metrics
+from lora_core.judging.measure import EpochMetrics, Measurements
+from lora_core.judging.metrics import IDENTITY, LEAK
 from lora_core.recipe import Judging
 
 RULE = (
@@ -15,8 +17,8 @@ RULE = (
 )
 
 
-class Row(Frozen):
-    """One epoch at one weight as the choice saw it."""
+class Ruling(Frozen):
+    """What the choice says of one epoch at one weight."""
 
     epoch: str
     weight: float
@@ -33,10 +35,9 @@ class Choice(Frozen):
     file: str
     reason: str
     by_hand: bool = Field(description="A person overruled the rule.")
-    flagged: bool = Field(description="A person should look: nothing is within bounds, or a figure is missing.")
-    max_leak: float
-    table: tuple[Row, ...]
-    not_measured: tuple[str, ...] = Field(description="Tags that the tagger does not know.")
+    flagged: bool = Field(description="A person should look: nothing is within bounds, or a metric is missing.")
+    bounds: Mapping[str, float] = Field(description="By metric, as the options have them.")
+    table: tuple[Ruling, ...]
 
     @property
     def passed(self) -> bool:
@@ -44,7 +45,7 @@ class Choice(Frozen):
         return any(row.within_bounds for row in self.table)
 
 
-def choose_epoch(figures: Figures, options: Judging) -> Choice:
+def choose_epoch(measured: Measurements, options: Judging) -> Choice:
     """`RULE`, or what the options say by hand.
 
     If nothing is within bounds, what leaks least is taken and flagged; if no trait could be measured, the last one
@@ -53,14 +54,14 @@ def choose_epoch(figures: Figures, options: Judging) -> Choice:
     Raises:
         GateError: there is no epoch, or not the one that the options name.
     """
-    if not figures.epochs:
+    every, bounds = measured.epochs, _bounds(options)
+    if not every:
         raise GateError("no epoch was sampled; sample the epochs before judging them")
-    within = [one for one in figures.epochs if not beyond(one, options)]
-    ruled, reason, flagged = _by_rule(figures.epochs, within, options)
-    best, by_hand = _by_hand(figures.epochs, ruled, options), bool(options.epoch or options.weight)
+    ruled, reason, flagged = _by_rule(every, bounds)
+    best, by_hand = _by_hand(every, ruled, options), bool(options.epoch or options.weight)
     if by_hand:
         reason = f"{_named(best)} was chosen by hand. By the rule: {reason}"
-    if best.leak is None:
+    if best.score(LEAK) is None:
         reason += " The 3D look was not measured: the tagger knows none of its tags."
     return Choice(
         epoch=best.epoch,
@@ -68,41 +69,33 @@ def choose_epoch(figures: Figures, options: Judging) -> Choice:
         file=best.file,
         reason=reason,
         by_hand=by_hand,
-        flagged=(flagged and not by_hand) or best.leak is None,
-        max_leak=options.max_leak,
-        table=tuple(_row(one, best, ruled, options, by_hand=by_hand) for one in figures.epochs),
-        not_measured=figures.not_measured,
+        flagged=(flagged and not by_hand) or best.score(LEAK) is None,
+        bounds=bounds,
+        table=tuple(_ruling(one, best, ruled, bounds, by_hand=by_hand) for one in every),
     )
 
 
-def beyond(figures: EpochFigures, options: Judging) -> tuple[str, ...]:
-    """The bounds that are missed, each in words with figure and bound; what was not measured misses none."""
-    bounds = (
-        ("leak of the look", figures.leak, options.max_leak),
-        ("leak of the background", figures.background, options.max_background),
-        ("leak of framing and pose", figures.habits, options.max_habits),
-        ("share of copies", figures.copying, options.max_copying),
-        ("share of copies by the embedder", figures.copying_cosine, options.max_copying),
-    )
-    return tuple(
-        f"{name} {figure.mean:.2f}, at most {bound:.2f}"
-        for name, figure, bound in bounds
-        if figure and figure.mean > bound
-    )
+def _bounds(options: Judging) -> dict[str, float]:
+    return {metric.key: metric.bound(options) for metric in metrics.METRICS if metric.bound}
 
 
-def _by_rule(
-    every: Sequence[EpochFigures], within: Sequence[EpochFigures], options: Judging
-) -> tuple[EpochFigures, str, bool]:
+def _missed(one: EpochMetrics, bounds: Mapping[str, float]) -> str:
+    """The bounds that are missed, in words; what was not measured misses none."""
+    lines = (metric.missed(one.score(metric), bounds.get(metric.key)) for metric in metrics.METRICS)
+    return "; ".join(line for line in lines if line)
+
+
+def _by_rule(every: Sequence[EpochMetrics], bounds: Mapping[str, float]) -> tuple[EpochMetrics, str, bool]:
     """The choice, why, and whether a person should look."""
+    within = [one for one in every if not _missed(one, bounds)]
     if not within:
         best = min(every, key=_leak)
         reason = (
-            f"No epoch is within bounds; {_named(best)} leaks least ({'; '.join(beyond(best, options))}). "
+            f"No epoch is within bounds; {_named(best)} leaks least ({_missed(best, bounds)}). "
             "Look at the grid: fewer epochs, a lower rank or more style screenshots usually help."
         )
         return best, reason, True
-    measured = [(one, one.identity) for one in within if one.identity]
+    measured = [(one, identity) for one in within if (identity := one.score(IDENTITY))]
     if not measured:
         best = within[-1]
         reason = (
@@ -112,13 +105,13 @@ def _by_rule(
         return best, reason, True
     best, identity = max(measured, key=lambda pair: (pair[1].low, -int(pair[0].epoch), -pair[0].weight))
     reason = (
-        f"{_named(best)} has the highest lower bound of identity ({identity.low:.2f}) among the "
+        f"{_named(best)} has the highest lower bound of identity ({IDENTITY.format(identity.low)}) among the "
         f"{len(within)} of {len(every)} epochs and weights whose leak and copying are within bounds."
     )
     return best, reason, False
 
 
-def _by_hand(every: Sequence[EpochFigures], ruled: EpochFigures, options: Judging) -> EpochFigures:
+def _by_hand(every: Sequence[EpochMetrics], ruled: EpochMetrics, options: Judging) -> EpochMetrics:
     """The one that a person names; where only an epoch or only a weight is named, the rest stays as the rule has it.
 
     Raises:
@@ -137,30 +130,34 @@ def _by_hand(every: Sequence[EpochFigures], ruled: EpochFigures, options: Judgin
     return found
 
 
-def _row(one: EpochFigures, best: EpochFigures, ruled: EpochFigures, options: Judging, *, by_hand: bool) -> Row:
-    missed = "; ".join(beyond(one, options))
+def _ruling(
+    one: EpochMetrics, best: EpochMetrics, ruled: EpochMetrics, bounds: Mapping[str, float], *, by_hand: bool
+) -> Ruling:
+    missed = _missed(one, bounds)
     if one is best:
         reason = "chosen by hand" if by_hand else "chosen"
         reason += f", though {missed}" if missed else ""
     elif missed:
         reason = missed
     else:
-        reason = "what the rule takes" if one is ruled else _behind(one, ruled)
-    return Row(epoch=one.epoch, weight=one.weight, within_bounds=not missed, chosen=one is best, reason=reason)
+        reason = "what the rule takes" if one is ruled else _why_not(one, ruled)
+    return Ruling(epoch=one.epoch, weight=one.weight, within_bounds=not missed, chosen=one is best, reason=reason)
 
 
-def _behind(one: EpochFigures, ruled: EpochFigures) -> str:
+def _why_not(one: EpochMetrics, ruled: EpochMetrics) -> str:
     """Why it is not the one that the rule takes."""
-    if one.identity is None or ruled.identity is None:
+    identity, better = one.score(IDENTITY), ruled.score(IDENTITY)
+    if identity is None or better is None:
         return "identity was not measured"
-    if one.identity.low == ruled.identity.low:
+    if identity.low == better.low:
         return "as good, but a later epoch" if int(one.epoch) > int(ruled.epoch) else "as good, but a higher weight"
-    return f"lower bound of identity {one.identity.low:.2f}"
+    return f"lower bound of identity {IDENTITY.format(identity.low)}"
 
 
-def _leak(figures: EpochFigures) -> float:
-    return figures.leak.mean if figures.leak else 0.0
+def _leak(one: EpochMetrics) -> float:
+    leak = one.score(LEAK)
+    return leak.mean if leak else 0.0
 
 
-def _named(figures: EpochFigures) -> str:
-    return f"Epoch {figures.epoch} at weight {figures.weight:g}"
+def _named(one: EpochMetrics) -> str:
+    return f"Epoch {one.epoch} at weight {one.weight:g}"

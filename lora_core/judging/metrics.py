@@ -1,0 +1,224 @@
+"""Every metric of a LoRA's samples, declared once: what measures, chooses, compares or shows goes through `METRICS`.
+
+To add one, write a function of a sample, its base picture and the evidence, and an entry of `METRICS`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from lora_core.judging.bootstrap import Score
+from lora_core.judging.dataset_bias import PLAIN_TAGS, asks_for_a_place, tags_of_prompt
+from lora_core.judging.evidence import Evidence, SamplePair, probability
+from lora_core.recipe import LEAK_TAGS, Judging, Publish
+from lora_core.sampling.samples import Sample
+
+_PERSONS = ("1girl", "1boy", "1other", "solo")
+
+
+def two_digits(value: float) -> str:
+    """0.25, with a true minus sign and no negative zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric: how it is computed, bounded, compared and shown.
+
+    Attributes:
+        key: its name in files.
+        label: its name within a sentence.
+        explanation: a sentence for the reader of a report.
+        of_sample: the value of one sample and its base picture; None: it cannot be measured, or not on this prompt.
+        of_seeds: instead, values of the samples of one prompt that differ by their seed.
+        measured_by: the tags or the model behind it; runs are compared only where these are the same.
+        over_base: a delta over the base model alone, which therefore has none of its own.
+        higher_is_better: None: neither is.
+        bound: the option that an epoch has to hold to be chosen.
+        tolerance: the option that says how much worse a further version may be.
+        format: how a value is written.
+        headline: shown where there is room for few.
+    """
+
+    key: str
+    label: str
+    explanation: str
+    of_sample: Callable[[SamplePair, Evidence], float | None] | None = None
+    of_seeds: Callable[[Sequence[Sample], Evidence], Iterable[float]] | None = None
+    measured_by: Callable[[Evidence], tuple[str, ...]] | None = None
+    over_base: bool = False
+    higher_is_better: bool | None = None
+    bound: Callable[[Judging], float] | None = None
+    tolerance: Callable[[Publish], float] | None = None
+    format: Callable[[float], str] = two_digits
+    headline: bool = False
+
+    @property
+    def title(self) -> str:
+        """The label as a heading."""
+        return self.label[:1].upper() + self.label[1:]
+
+    @property
+    def direction(self) -> str:
+        """An arrow to where it is better; empty: nowhere."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    def text(self, score: Score | None) -> str:
+        """Mean and interval in words."""
+        return f"{self.format(score.mean)} ({self.span(score)})" if score else "not measured"
+
+    def span(self, score: Score) -> str:
+        """The interval in words."""
+        return f"{self.format(score.low)} to {self.format(score.high)}"
+
+    def missed(self, score: Score | None, bound: float | None) -> str:
+        """The bound that a score misses, in words; empty: it holds it, or there is no score or no bound."""
+        sign = 1 if self.higher_is_better else -1
+        if score is None or bound is None or sign * score.mean >= sign * bound:
+            return ""
+        return f"{self.label} {self.format(score.mean)}, {self.limit(bound)}"
+
+    def limit(self, bound: float) -> str:
+        """A bound in words."""
+        return f"at {'least' if self.higher_is_better else 'most'} {self.format(bound)}"
+
+
+def _identity(pair: SamplePair, evidence: Evidence) -> float | None:
+    return _delta(pair, evidence, _not_asked(pair, evidence.traits))
+
+
+def _leak(pair: SamplePair, evidence: Evidence) -> float | None:
+    return _delta(pair, evidence, _not_asked(pair, LEAK_TAGS))
+
+
+def _background(pair: SamplePair, evidence: Evidence) -> float | None:
+    asked = tags_of_prompt(pair[0].prompt)
+    return _delta(pair, evidence, PLAIN_TAGS) if asks_for_a_place(asked) else None
+
+
+def _dataset_bias(pair: SamplePair, evidence: Evidence) -> float | None:
+    return _delta(pair, evidence, _not_asked(pair, evidence.dataset_bias))
+
+
+def _copying(pair: SamplePair, evidence: Evidence) -> float | None:
+    nearest = evidence.nearest(pair[:1])
+    return float(nearest[0].bits <= evidence.copy_bits) if nearest else None
+
+
+def _copying_cosine(pair: SamplePair, evidence: Evidence) -> float | None:
+    closest = evidence.closest(pair[:1])
+    return float(closest[0].cosine >= evidence.copy_cosine) if closest else None
+
+
+def _prompt_adherence(pair: SamplePair, evidence: Evidence) -> float | None:
+    """How many persons there are is left out, and so is what the LoRA brings by itself."""
+    own = {*_PERSONS, *evidence.traits, *LEAK_TAGS}
+    known = evidence.known([tag for tag in tags_of_prompt(pair[0].prompt) if tag not in own])
+    return fmean(probability(pair[0], evidence.table, tag) for tag in known) if known else None
+
+
+def _diversity(samples: Sequence[Sample], evidence: Evidence) -> Iterable[float]:
+    return evidence.similarity.distances([sample.image for sample in samples])
+
+
+def _classifier_leak(pair: SamplePair, evidence: Evidence) -> float | None:
+    return _image_delta(pair, evidence.classifier)
+
+
+def _similarity(pair: SamplePair, evidence: Evidence) -> float | None:
+    return _image_delta(pair, evidence.embedded.mean if evidence.embedded else None)
+
+
+def _embedder(evidence: Evidence) -> tuple[str, ...]:
+    return (f"embedder {evidence.embedded.embedder[:12]}",) if evidence.embedded else ()
+
+
+IDENTITY = Metric(
+    key="identity", label="identity", of_sample=_identity, over_base=True, higher_is_better=True, headline=True,
+    explanation="How much more of the character’s traits the tagger sees than without the LoRA.",
+    measured_by=lambda evidence: evidence.known(evidence.traits),
+    tolerance=lambda publish: publish.worse_identity,
+)  # fmt: skip
+LEAK = Metric(
+    key="leak", label="leak of the look", of_sample=_leak, over_base=True, higher_is_better=False, headline=True,
+    explanation="How much more of the 3D look the tagger sees than without the LoRA.",
+    measured_by=lambda evidence: evidence.known(LEAK_TAGS),
+    bound=lambda judging: judging.max_leak, tolerance=lambda publish: publish.worse_leak,
+)  # fmt: skip
+METRICS: tuple[Metric, ...] = (
+    IDENTITY,
+    LEAK,
+    Metric(
+        key="background", label="leak of the background", of_sample=_background, over_base=True, higher_is_better=False,
+        explanation="How much more of a plain background the tagger sees than without the LoRA, where the prompt asks "
+        "for another.",
+        measured_by=lambda evidence: evidence.known(PLAIN_TAGS),
+        bound=lambda judging: judging.max_background, tolerance=lambda publish: publish.worse_leak,
+    ),
+    Metric(
+        key="dataset_bias", label="leak of framing and pose", of_sample=_dataset_bias, over_base=True,
+        explanation="How much more of the dataset’s bias the tagger sees than without the LoRA: framings and poses "
+        "that most screenshots have and the prompt doesn’t ask for.",
+        measured_by=lambda evidence: evidence.known(evidence.dataset_bias), higher_is_better=False,
+        bound=lambda judging: judging.max_habits, tolerance=lambda publish: publish.worse_leak,
+    ),
+    Metric(
+        key="copying", label="share of copies", of_sample=_copying, higher_is_better=False, headline=True,
+        explanation="Samples that are nearly one of the screenshots, by perceptual hash.",
+        bound=lambda judging: judging.max_copying, tolerance=lambda publish: publish.worse_leak,
+    ),
+    Metric(
+        key="copying_cosine", label="share of copies by the embedder", of_sample=_copying_cosine,
+        explanation="Samples that are nearly one of the screenshots, by the cosine of their vectors.",
+        measured_by=_embedder, higher_is_better=False, bound=lambda judging: judging.max_copying,
+    ),
+    Metric(
+        key="prompt_adherence", label="prompt adherence", of_sample=_prompt_adherence, higher_is_better=True,
+        explanation="How much the tagger sees of what the prompts ask for.",
+    ),
+    Metric(
+        key="diversity", label="diversity", of_seeds=_diversity, higher_is_better=True,
+        explanation="How much two seeds of a prompt differ: 0 the same, 1 unrelated.",
+    ),
+    Metric(
+        key="classifier_leak", label="leak by the auxiliary classifier", of_sample=_classifier_leak, over_base=True,
+        explanation="How much more probable an image classifier finds the 3D look than without the LoRA.",
+        higher_is_better=False,
+    ),
+    Metric(
+        key="similarity", label="similarity by the embedder", of_sample=_similarity, over_base=True,
+        explanation="How much nearer samples are to the screenshots, on average, than without the LoRA; the look "
+        "counts as much as the character there.",
+        measured_by=_embedder,
+    ),
+)  # fmt: skip
+"""In the order in which they are shown."""
+
+
+def measured_in(scores: Iterable[Mapping[str, Score]]) -> list[Metric]:
+    """The metrics of which at least one of these has a score: the columns of a table."""
+    found = {key for each in scores for key in each}
+    return [metric for metric in METRICS if metric.key in found]
+
+
+def headlines() -> list[Metric]:
+    """The few that are shown where there is room for few."""
+    return [metric for metric in METRICS if metric.headline]
+
+
+def _not_asked(pair: SamplePair, tags: Sequence[str]) -> list[str]:
+    asked = tags_of_prompt(pair[0].prompt)
+    return [tag for tag in tags if tag not in asked]
+
+
+def _delta(pair: SamplePair, evidence: Evidence, tags: Sequence[str]) -> float | None:
+    """The mean over the tags that the tagger knows."""
+    known, (drawn, base), table = evidence.known(tags), pair, evidence.table
+    if not known:
+        return None
+    return fmean(probability(drawn, table, tag) - probability(base, table, tag) for tag in known)
+
+
+def _image_delta(pair: SamplePair, values: Mapping[str, float] | None) -> float | None:
+    drawn, base = pair
+    return values[drawn.image] - values[base.image] if values else None
