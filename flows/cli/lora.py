@@ -46,7 +46,7 @@ def add(
     """
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import add as add_loras
-    from lora_core.lora.terms import weighted
+    from lora_core.lora.combine import weighted
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
@@ -76,8 +76,8 @@ def subtract(
       headcanon lora subtract b.safetensors a.safetensors difference.safetensors
     """
     from lora_core.lora.algebra import Size
+    from lora_core.lora.combine import Term
     from lora_core.lora.combine import subtract as subtract_lora
-    from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
     with progress("lora subtract", "module") as listen:
@@ -105,8 +105,8 @@ def resize(
       headcanon lora resize aiko.safetensors aiko-small.safetensors --energy 0.95 --rank 64
     """
     from lora_core.lora.algebra import Size
+    from lora_core.lora.combine import Term
     from lora_core.lora.combine import resize as resize_lora
-    from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
     with progress("lora resize", "module") as listen:
