@@ -59,7 +59,7 @@ class OpenLora:
     def __init__(self, path: Path, name: str = "") -> None:
         """Read the header and the alphas; arguments and errors as `open_lora`."""
         self._file = TensorFile(path, name)
-        self.path, self.name = path, self._file.name
+        self.name = self._file.name
         self.metadata: Mapping[str, str] = self._file.header.metadata
         keys, embeddings = _take_apart(self._file.header, self.name)
         self.embeddings = embeddings

@@ -17,6 +17,7 @@ from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_arc
 from lora_core.lora.file import OpenLora, is_lora, other_kind
 from lora_core.lora.header import MADE, tag_frequency
 from lora_core.lora.merge import MERGED
+from lora_core.lora.module import LoraModule
 from lora_core.lora.naming import lora_architecture
 from lora_core.lora.weights import find_weights
 
@@ -194,9 +195,15 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
         "modules": len(lora.modules),
         "parts": _count(lora.modules),
         "ranks": tuple(sorted({module.rank for module in lora.modules.values() if module.rank})),
-        "alphas": tuple(sorted({each.alpha for each in lora.modules.values() if each.rank and each.alpha is not None})),
+        "alphas": tuple(sorted({alpha for each in lora.modules.values() if (alpha := _alpha(each)) is not None})),
         "parameters": _parameters(tensors),
     }
+
+
+def _alpha(module: LoraModule) -> float | None:
+    """The alpha that is shown: of a plain LoRA only one that the file states, of other kinds also the implied one."""
+    implied = None if module.is_plain else float(module.rank)
+    return (implied if module.alpha is None else module.alpha) if module.rank else None
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:
