@@ -105,14 +105,16 @@ class LoraModule:
         Raises:
             RuntimeError: its tensors do not fit each other.
         """
-        rows, columns = change({key: tensor.to("meta", torch.float32) for key, tensor in self.tensors.items()}).shape
         if UP not in self.tensors:
+            rows, columns = change({key: each.to("meta", torch.float32) for key, each in self.tensors.items()}).shape
             return rows, columns
-        down, up, mid = self.down.shape, self.up.shape, self.tensors.get(MID, self.down).shape
-        flat = len(down) in (2, 4) and math.prod(up[2:]) == 1 and (MID not in self.tensors or math.prod(down[2:]) == 1)
-        if not flat or down[0] == 0:
+        down, up, mid = (each.shape for each in (self.down, self.up, self.tensors.get(MID, self.down)))
+        fits = {len(down), len(up)} <= {2, 4} and down[0] == up[1] != 0 and math.prod(up[2:]) == 1
+        if MID in self.tensors:
+            fits = fits and mid[:2] == (down[0], down[0]) and math.prod(down[2:]) == 1
+        if not fits:
             raise RuntimeError("not two matrices, one after the other")
-        return rows, down[1], *mid[2:]
+        return up[0], down[1], *mid[2:]
 
     def misfit(self, shape: Sequence[int]) -> str:
         """The shape of weight that it was made for if it does not fit this one; else empty.

@@ -56,8 +56,8 @@ def _in_single_file(
     name: str, tensors: Mapping[str, TensorInfo], layout: OriginalLayout
 ) -> Iterator[tuple[str, Weight]]:
     """Try every module that the layout may have; the file has those whose tensors are there."""
-    layers = 1 + _largest(r"\.(?:encoder\.layers|transformer\.resblocks)\.(\d+)\.", tensors)
-    depth = 1 + _largest(r"\.transformer_blocks\.(\d+)\.", tensors)
+    layers = _count(r"\.(?:encoder\.layers|transformer\.resblocks)\.(\d+)\.", tensors)
+    depth = _count(r"\.transformer_blocks\.(\d+)\.", tensors)
     build = Build(layout.layers, layout.up_attention, depth, (layers,) * len(layout.text_encoders))
     for module in modules_of(build):
         place = layout.place(module.part, f"{module.path}.weight")
@@ -67,9 +67,9 @@ def _in_single_file(
             yield from ((lora, weight) for lora in file_names(layout.architecture, module, build))
 
 
-def _largest(pattern: str, tensors: Mapping[str, TensorInfo]) -> int:
-    """The largest number that a pattern finds in the tensors' names; -1 if it finds none."""
-    return max((int(found[1]) for key in tensors if (found := re.search(pattern, key))), default=-1)
+def _count(pattern: str, tensors: Mapping[str, TensorInfo]) -> int:
+    """How many numbers a pattern finds in the tensors' names; counted, since a name may hold any number."""
+    return len({found[1] for key in tensors if (found := re.search(pattern, key))})
 
 
 def _in_folder(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weights:
