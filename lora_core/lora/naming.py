@@ -25,6 +25,12 @@ _ENDS = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("t
 _KERNELS = ("conv1", "conv2", "conv", "conv_in", "conv_out")
 """The U-Net's modules with a kernel of 3×3, by the ends of their paths."""
 _UNET = "lora_unet_"
+_TEXT_STARTS: Mapping[tuple[bool, Part], tuple[str, ...]] = {
+    (False, "text_encoder"): ("lora_te_", "lora_te1_"),
+    (True, "text_encoder"): ("lora_te1_",),
+    (True, "text_encoder_2"): ("lora_te2_",),
+}
+"""By whether it is SDXL's, and the text encoder."""
 
 
 class Module(NamedTuple):
@@ -101,9 +107,7 @@ def file_names(architecture: Architecture, module: Module, build: Build) -> tupl
         original = unet_name(f"{path}.", build.layers, build.up_attention).rstrip(".")
         return (_UNET + original.replace(".", "_"), plain)
     rest = f"text_model_{path.removeprefix('text_model.').replace('.', '_')}"
-    first = ("lora_te1_",) if xl else ("lora_te_", "lora_te1_")
-    starts = {"text_encoder": first, "text_encoder_2": ("lora_te2_",)} if xl else {"text_encoder": first}
-    return tuple(start + rest for start in starts[part])
+    return tuple(start + rest for start in _TEXT_STARTS[xl, part])
 
 
 @cache
