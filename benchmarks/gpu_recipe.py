@@ -10,8 +10,8 @@ from PIL import Image
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.hub import find_model_files
+from lora_core.lora.combine import Term
 from lora_core.lora.merge import merge_file
-from lora_core.lora.terms import Term
 from lora_core.recipe import Process, Sampling, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.easel import Studio

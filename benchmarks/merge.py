@@ -30,9 +30,10 @@ from torch import nn
 from lora_core.hub.formats import TensorInfo
 from lora_core.hub.layout import Architecture, OriginalLayout, Part, TextEncoderAt
 from lora_core.hub.stream import write_safetensors
+from lora_core.lora.combine import Term
 from lora_core.lora.file import write_lora
 from lora_core.lora.merge import merge_file
-from lora_core.lora.terms import Term
+from lora_core.lora.module import LoraModule
 from lora_core.progress import silent
 
 ROOT = Path(__file__).parents[1]
@@ -51,13 +52,6 @@ LAYOUTS: dict[str, OriginalLayout] = {
         ),
     ),
 }  # fmt: skip
-
-
-class Layer:
-    """One module of the LoRA."""
-
-    def __init__(self, name: str, down: torch.Tensor, up: torch.Tensor) -> None:
-        self.name, self.down, self.up, self.alpha = name, down, up, RANK / 2
 
 
 def models(architecture: Architecture) -> dict[Part, nn.Module]:
@@ -106,14 +100,14 @@ def write_adapter(path: Path, size: str) -> None:
     """A LoRA of rank 64 for every module that sd-scripts trains."""
     golden = json.loads((ROOT / f"tests/golden/lora_keys_{size}_rank4.json").read_text())["keys"]
     generator = torch.Generator().manual_seed(1)
-    layers = []
+    modules = {}
     for name in {key.partition(".")[0] for key in golden}:
         _, *inputs = golden[f"{name}.lora_down.weight"]
         outputs, _, *ones = golden[f"{name}.lora_up.weight"]
         down, up = ((RANK, *inputs), (outputs, RANK, *ones))
         random = [torch.randn(shape, generator=generator) * 0.01 for shape in (down, up)]
-        layers.append(Layer(name, *random))
-    write_lora(path, layers, dtype=torch.float16, metadata={})
+        modules[name] = LoraModule.plain(*random, alpha=RANK / 2)
+    write_lora(path, modules, dtype=torch.float16, metadata={})
 
 
 def write_files(base: Path, lora: Path, size: str) -> None:

@@ -32,6 +32,7 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.hub import find_model_files
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import read_lora, write_lora
+from lora_core.lora.module import LoraModule
 from lora_core.lora.targets import targets
 from lora_core.recipe import Network, Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef
@@ -49,7 +50,7 @@ PIECES: dict[str, tuple[ModuleType, str]] = {
     "texts": (generating, "_encode_all"),
     "denoising": (generating, "_draw"),
     "decoding": (generating, "to_picture"),
-    "reading LoRAs": (easel, "read_any"),
+    "reading LoRAs": (easel, "read_lora"),
     "swapping LoRAs": (easel, "attach"),
     "PNGs": (easel, "png_bytes"),
     "contact sheet": (epochs, "save_samples"),
@@ -184,13 +185,6 @@ def _timed(device: str, work: Callable[[], Result]) -> tuple[Result, Spent]:
     return result, begun.since()
 
 
-class Layer:
-    """One module of a LoRA."""
-
-    def __init__(self, name: str, down: torch.Tensor, up: torch.Tensor) -> None:
-        self.name, self.down, self.up, self.alpha = name, down, up, RANK / 2
-
-
 def _loras(store: Store, components: Components, options: argparse.Namespace) -> LoraRef:
     """The files that were named, or as many of random weights, rank 32."""
     if options.loras:
@@ -205,16 +199,16 @@ def _loras(store: Store, components: Components, options: argparse.Namespace) ->
     return LoraRef(sha256=store.put_tree(made))
 
 
-def _random_lora(components: Components, seed: int) -> list[Layer]:
+def _random_lora(components: Components, seed: int) -> dict[str, LoraModule]:
     generator = torch.Generator().manual_seed(seed)
     parts = {"unet": components.unet, "text_encoder": components.text_encoders[0]}
-    layers = []
+    modules = {}
     for target in targets(components, Network(), rank=RANK, alpha=RANK / 2, unet=True, text_encoder=True):
         wide, narrow, *kernel = parts[target.part].get_submodule(target.path).get_parameter("weight").shape
         down = torch.randn((RANK, narrow, *kernel), generator=generator) / RANK
         up = torch.randn((wide, RANK, *(1 for _ in kernel)), generator=generator) / 100
-        layers.append(Layer(target.name, down, up))
-    return layers
+        modules[target.name] = LoraModule.plain(down, up, RANK / 2)
+    return modules
 
 
 def _model(options: argparse.Namespace) -> Components:

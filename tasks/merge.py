@@ -9,8 +9,8 @@ from tasks.runtime import At, progress
 @step("merge", version=2)
 def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
+    from lora_core.lora.combine import Term
     from lora_core.lora.merge import merge_file
-    from lora_core.lora.terms import Term
     from lora_core.sampling.epochs import epoch_files
 
     store, key = at.open_store(), current_key()

@@ -10,8 +10,8 @@ from tasks.runtime import At, progress
 def subtract(whole: LoraRef, style: LoraRef, options: Difference, at: At) -> LoraRef:
     """Every epoch of the LoRA of look and character, minus the style LoRA's last; what else lies there stays."""
     from lora_core.lora.algebra import Size
+    from lora_core.lora.combine import Term
     from lora_core.lora.combine import subtract as subtract_lora
-    from lora_core.lora.terms import Term
     from lora_core.progress import silent
     from lora_core.sampling.epochs import epoch_files
 

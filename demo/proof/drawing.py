@@ -77,8 +77,8 @@ class Drawing:
     def _components(self) -> "Components":
         from lora_core.device import pick_device, pick_dtype
         from lora_core.diffusion.components import load_components
-        from lora_core.lora.adapter_file import read_any
         from lora_core.lora.attach import attach
+        from lora_core.lora.file import read_lora
         from lora_core.sampling.epochs import epoch_files
 
         device = pick_device(self._device)
@@ -86,5 +86,5 @@ class Drawing:
         components = load_components(files, device=device, dtype=pick_dtype("auto", device))
         if self._lora is not None:
             last = epoch_files(self._store, self._lora)[-1]
-            attach(components, read_any(self._store.path(last.sha256), last.file), 1.0)
+            attach(components, read_lora(self._store.path(last.sha256), last.file), 1.0)
         return components

@@ -19,8 +19,7 @@ from flows.cli.plan import finished_steps
 from flows.ending import run_by_command
 from flows.make_lora import make_lora
 from lora_core.lora.algebra import Size
-from lora_core.lora.combine import resize
-from lora_core.lora.terms import Term
+from lora_core.lora.combine import Term, resize
 from lora_core.progress import silent
 from lora_core.recipe_file import anchored, parse_recipe
 from lora_core.refs import LoraRef

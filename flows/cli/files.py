@@ -30,9 +30,9 @@ def merge(
       headcanon merge sd15.safetensors a.safetensors b.safetensors merged.safetensors --weight 0.8 --weight 0.5
     """
     from lora_core.hub import find_model_files
+    from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.stated import check_models
-    from lora_core.lora.terms import weighted
     from tasks.runtime import progress
 
     terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)

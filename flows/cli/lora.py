@@ -48,8 +48,8 @@ def add(
     """
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import add as add_loras
+    from lora_core.lora.combine import weighted
     from lora_core.lora.stated import check_models
-    from lora_core.lora.terms import weighted
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
@@ -80,9 +80,9 @@ def subtract(
       headcanon lora subtract b.safetensors a.safetensors difference.safetensors
     """
     from lora_core.lora.algebra import Size
+    from lora_core.lora.combine import Term
     from lora_core.lora.combine import subtract as subtract_lora
     from lora_core.lora.stated import check_models
-    from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
     check_models(map(str, (lora, part, out)), (lora, part))
@@ -111,9 +111,9 @@ def resize(
       headcanon lora resize aiko.safetensors aiko-small.safetensors --energy 0.95 --rank 64
     """
     from lora_core.lora.algebra import Size
+    from lora_core.lora.combine import Term
     from lora_core.lora.combine import resize as resize_lora
     from lora_core.lora.stated import check_models
-    from lora_core.lora.terms import Term
     from tasks.runtime import progress
 
     check_models(map(str, (lora, out)), (lora,))

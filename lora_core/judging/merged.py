@@ -9,8 +9,8 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.condition import SizeIds, predict, read_texts
 from lora_core.diffusion.prompts import token_ids
 from lora_core.judging.gates import GateResult
-from lora_core.lora.adapter_file import read_any
 from lora_core.lora.attach import attach
+from lora_core.lora.file import read_lora
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files
 from lora_core.store import Store
@@ -57,7 +57,7 @@ def merge_gate(
     components = load_components(store.tree(base.sha256), device=where, dtype=torch.float32)
     plain = predictions(components, clip_skip)
     last = epoch_files(store, lora)[-1]
-    attach(components, read_any(store.path(last.sha256), last.file), weight)
+    attach(components, read_lora(store.path(last.sha256), last.file), weight)
     wanted = predictions(components, clip_skip)
     del components
     got = predictions(load_components(store.tree(merged.sha256), device=where, dtype=torch.float32), clip_skip)

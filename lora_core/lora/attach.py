@@ -1,5 +1,6 @@
 """A finished LoRA on a base model while it draws. The base's weights are never touched, so nothing is loaded anew."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -10,17 +11,17 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from lora_core.errors import LoraError
-from lora_core.lora.adapter import Adapter
-from lora_core.lora.adapter_file import AdapterFile, read_any
-from lora_core.lora.file import LoraFile, LoraModule
-from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, misfit
+from lora_core.lora.file import LoraFile, read_lora
+from lora_core.lora.module import LoraModule
+from lora_core.lora.naming import TEXT_PARTS, misfit
+from lora_core.lora.weights import Base, attachable_names
 
 
 @dataclass
 class _Attached:
-    """What is attached to a base: the handles that undo it, and the weight that all its modules read."""
+    """The LoRA on a base, the weight that all its modules read, and the handles that take it off."""
 
-    lora: LoraFile | AdapterFile
+    lora: LoraFile
     weight: float
     handles: list[RemovableHandle]
 
@@ -28,7 +29,7 @@ class _Attached:
 _attached: WeakKeyDictionary[nn.Module, _Attached] = WeakKeyDictionary()
 
 
-def attach(components: Base, lora: LoraFile | AdapterFile | Path, weight: float) -> None:
+def attach(components: Base, lora: LoraFile | Path, weight: float) -> None:
     """Let a LoRA act on a base model until `detach`; one that was attached before is replaced.
 
     Attaching the same file object again only changes the weight.
@@ -36,7 +37,7 @@ def attach(components: Base, lora: LoraFile | AdapterFile | Path, weight: float)
     Args:
         components: the base.
         lora: the file, or its content as read.
-        weight: strength, 1 for as trained.
+        weight: 1 for as trained.
 
     Raises:
         LoraError: the file is not readable or does not fit the base; the former LoRA then stays.
@@ -45,14 +46,13 @@ def attach(components: Base, lora: LoraFile | AdapterFile | Path, weight: float)
     if now is not None and now.lora is lora:
         now.weight = weight
         return
-    file = read_any(lora) if isinstance(lora, Path) else lora
+    file = read_lora(lora) if isinstance(lora, Path) else lora
     targets = _targets(components, file)
     detach(components)
     new = _Attached(file, weight, [])
     for name, module in targets.items():
-        found = file.modules[name]
-        hook = _Change(module, found, new) if isinstance(found, Adapter) else _Addition(module, found, new)
-        new.handles.append(module.register_forward_hook(hook))
+        hook = _Addition if file.modules[name].is_plain else _Change
+        new.handles.append(module.register_forward_hook(hook(module, file.modules[name], new)))
     _attached[components.unet] = new
 
 
@@ -63,55 +63,47 @@ def detach(components: Base) -> None:
         handle.remove()
 
 
-def _targets(components: Base, file: LoraFile | AdapterFile) -> dict[str, nn.Module]:
+def _targets(components: Base, file: LoraFile) -> Mapping[str, nn.Module]:
     """LoRA name → the base's module.
 
     Raises:
         LoraError: a name or a shape does not fit.
     """
-    modules: dict[str, nn.Module] = {}
     models = [("unet", components.unet), *zip(TEXT_PARTS, components.text_encoders, strict=False)]
-    for part, model in models:
-        for name, path in attachable_names(components, part).items():
-            modules[name] = model.get_submodule(path)
-    unknown = [name for name in file.modules if name not in modules]
-    if unknown:
+    modules = {
+        name: model.get_submodule(path)
+        for part, model in models
+        for name, path in attachable_names(components, part).items()
+    }
+    if unknown := [name for name in file.modules if name not in modules]:
         raise LoraError(misfit(file.name, unknown, len(file.modules), components.architecture))
     for name, lora in file.modules.items():
-        weight = modules[name].get_parameter("weight")
-        if problem := _misfit(lora, weight):
+        shape = modules[name].get_parameter("weight").shape
+        if made_for := lora.misfit(shape):
             raise LoraError(
-                f"{file.name}: {name} is made for {problem}, the base's has {weight.shape[0]}×{weight.shape[1]}; it is "
-                f"for another architecture than this base ({components.architecture})"
+                f"{file.name}: {name} is made for a weight of {made_for}, the base's has {'×'.join(map(str, shape))}; "
+                f"it is for another architecture than this base ({components.architecture})"
             )
     return {name: modules[name] for name in file.modules}
 
 
-def _misfit(lora: LoraModule | Adapter, weight: torch.Tensor) -> str:
-    """What kind of weight a module is made for if not for this one; else empty."""
-    if isinstance(lora, Adapter):
-        return f"a weight of {made_for}" if (made_for := lora.misfit(weight.shape)) else ""
-    shape = (lora.up.shape[0], lora.down.shape[1])
-    return "" if shape == tuple(weight.shape[:2]) else f"a weight of {shape[0]}×{shape[1]}"
-
-
 class _Change:
-    """A forward hook that adds what a changed weight would add: of the kinds that are no product of two matrices."""
+    """A forward hook that adds what a changed weight would add: for kinds that are no product of two matrices."""
 
-    def __init__(self, module: nn.Module, adapter: Adapter, attached: _Attached) -> None:
+    def __init__(self, module: nn.Module, lora: LoraModule, attached: _Attached) -> None:
         self._attached = attached
-        self._adapter = adapter.to(module.get_parameter("weight").device)
+        self._lora = lora.to(module.get_parameter("weight").device)
 
     def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         weight = module.get_parameter("weight")
-        change = (self._adapter.merged(weight, self._attached.weight) - weight).to(weight.dtype)
+        change = (self._lora.merged(weight, self._attached.weight) - weight).to(weight.dtype)
         if isinstance(module, nn.Conv2d):
             return output + functional.conv2d(args[0], change, None, module.stride, module.padding, module.dilation)
         return output + functional.linear(args[0], change)
 
 
 class _Addition:
-    """A forward hook that adds weight · alpha / rank · up(down(x))."""
+    """A forward hook that adds weight · alpha / rank · up(down(x)), without ever making up · down."""
 
     def __init__(self, module: nn.Module, lora: LoraModule, attached: _Attached) -> None:
         weight = module.get_parameter("weight")

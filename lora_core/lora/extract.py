@@ -11,14 +11,11 @@ from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header
 from lora_core.lora import header
 from lora_core.lora.algebra import Size, factored
-from lora_core.lora.combine import Made
+from lora_core.lora.combine import PRECISIONS, LoraSummary
 from lora_core.lora.file import add_module
-from lora_core.lora.names import module_places, same_name
-from lora_core.lora.places import Weight, Weights, find_weights
-from lora_core.lora.settle import note, refuse_taken, settling
-from lora_core.lora.spool import Spool
-from lora_core.lora.tensors import TensorFile
-from lora_core.lora.terms import PRECISIONS
+from lora_core.lora.naming import Module, module_table, same_name
+from lora_core.lora.tensor_files import SafetensorsWriter, TensorFile, new_output, note, refuse_existing
+from lora_core.lora.weights import Weight, Weights, find_weights
 from lora_core.progress import Progress
 
 _KERNEL_BLOCKS = ("resnets", "downsamplers", "upsamplers")
@@ -35,7 +32,7 @@ class Extraction:
 
 
 class Checkpoint:
-    """A base model's files, open, and where its weights lie in them."""
+    """A base model's open files, and the places of its weights in them."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """Read the headers.
@@ -73,7 +70,7 @@ class Checkpoint:
 def extract(
     base_files: Mapping[str, Path], tuned_files: Mapping[str, Path], out: Path, extraction: Extraction,
     precision: str, progress: Progress,
-) -> Made:  # fmt: skip
+) -> LoraSummary:  # fmt: skip
     """Write the LoRA that turns a base into a fine-tuned model, as near as the rank allows.
 
     Memory holds one weight of each checkpoint. Weights that are equal in both get no module. What no LoRA can hold
@@ -85,7 +82,7 @@ def extract(
         out: the file to write.
         extraction: the ranks.
         precision: "fp16", "bf16", "fp32", or "auto" for fp16.
-        progress: told after every weight.
+        progress: called after every weight.
 
     Raises:
         CheckpointError: one of them is not readable, or they are not of one architecture.
@@ -104,23 +101,23 @@ def extract(
         conv_rank=extraction.conv_rank,
         energy=extraction.size.energy,
     )
-    refuse_taken(out, header.MADE, made)
-    network, kept, total = header.Network(), 0.0, 0.0
-    with settling(out) as path, Spool(path, str(out)) as spool:
+    refuse_existing(out, header.MADE, made)
+    ranks, kept, total = header.RankCounts(), 0.0, 0.0
+    with new_output(out) as path, SafetensorsWriter(path, str(out)) as writer:
         for done, name in enumerate(names, 1):
             change = tuned.read(tuned.weights.by_name[name]) - base.read(base.weights.by_name[name])
             if change.count_nonzero():
                 found = factored(change, _size(extraction, change.shape[2:]))
-                add_module(spool, name, found.module, PRECISIONS.get(precision, torch.float16))
-                network.add(found.module)
+                add_module(writer, name, found.module, PRECISIONS.get(precision, torch.float16))
+                ranks.add(found.module)
                 kept, total = kept + found.kept, total + found.total
             progress(done, len(names), name)
         if not total:
             raise LoraError("the two models have the same weights wherever a LoRA acts; there is nothing to extract")
         named = {"ss_sd_model_name": base.name, "ss_new_sd_model_hash": digests[""]} if "" in digests else {}
-        facts = header.of_difference(base.weights.architecture, named, out.stem, network, made)
-        spool.write(facts, hashes=True)
-    return Made(network.modules, network.ranks, kept / total)
+        metadata = header.of_difference(base.weights.architecture, named, out.stem, ranks, made)
+        writer.write(metadata, hashes=True)
+    return LoraSummary(ranks.modules, ranks.ranks, kept / total)
 
 
 def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list[str]:
@@ -137,7 +134,7 @@ def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list
             f"{base.name} is {one.architecture}, {tuned.name} is {other.architecture}; two models of one architecture "
             "are needed"
         )
-    names = [name for name in sorted(one.by_name) if name in other.by_name and _wanted(name, one, extraction)]
+    names = [name for name in sorted(one.by_name) if name in other.by_name and _is_wanted(name, one, extraction)]
     for name in names:
         shapes = one.by_name[name].shape[:2], other.by_name[name].shape[:2]
         if shapes[0] != shapes[1]:
@@ -148,9 +145,9 @@ def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list
     return names
 
 
-def _wanted(name: str, weights: Weights, extraction: Extraction) -> bool:
-    """Whether sd-scripts would make a LoRA for this, and under this of SDXL's two names."""
-    part, path = module_places().get(name, ("vae", ""))
+def _is_wanted(name: str, weights: Weights, extraction: Extraction) -> bool:
+    """Whether sd-scripts would make a LoRA for this, and under this of a module's names."""
+    part, path = module_table().get(name, Module("vae", ""))
     if part == "vae" or same_name(name, weights.architecture) != name:
         return False
     if part != "unet" or ".attentions." in path:

@@ -1,71 +1,45 @@
-"""LoRA files: read whole or module by module, written as sd-scripts writes them."""
+"""LoRA files of every kind, in sd-scripts' and LyCORIS' naming or in diffusers': read module by module, and written.
+
+In diffusers' naming alphas are in the metadata, under `lora_adapter_metadata`, as peft's LoraConfig has them; without
+it alpha is the rank.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 
+from lora_core.bounded import json_of
 from lora_core.errors import LoraError
-from lora_core.lora.keys import lora_architecture
-from lora_core.lora.parts import input_widths, lora_parts
-from lora_core.lora.spool import Spool
-from lora_core.lora.tensors import TensorFile
+from lora_core.hub.formats import Header
+from lora_core.lora.kinds import DOWN, MAGNITUDE, MID, TENSORS, UP, kind_of
+from lora_core.lora.module import LoraModule
+from lora_core.lora.naming import Module, lora_architecture, names_of, parse_key
+from lora_core.lora.tensor_files import FLOATS, SafetensorsWriter, TensorFile
 
-
-class Layer(Protocol):
-    """What `write_lora` needs of a layer; `inject.LoraLayer` is one."""
-
-    @property
-    def name(self) -> str:
-        """Module name in the file."""
-
-    @property
-    def down(self) -> torch.Tensor:
-        """(rank, in, …)."""
-
-    @property
-    def up(self) -> torch.Tensor:
-        """(out, rank, …)."""
-
-    @property
-    def alpha(self) -> float:
-        """Scale times rank."""
-
-
-@dataclass(frozen=True)
-class LoraModule:
-    """One module of a LoRA file."""
-
-    down: torch.Tensor
-    up: torch.Tensor
-    mid: torch.Tensor | None
-    """(rank, rank, kh, kw), only in files with decomposed convolutions."""
-    alpha: float | None
-    """None: the file has none, which means the rank."""
-
-    @property
-    def rank(self) -> int:
-        """Rows of `down`."""
-        return int(self.down.shape[0])
-
-    @property
-    def scale(self) -> float:
-        """alpha / rank, the factor on up · down."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """One that holds all its matrices as they are."""
-        widest = torch.promote_types(self.down.dtype, self.up.dtype)
-        return widest if self.mid is None else torch.promote_types(widest, self.mid.dtype)
-
-    def to(self, dtype: torch.dtype) -> "LoraModule":
-        """The same in another dtype."""
-        mid = None if self.mid is None else self.mid.to(dtype)
-        return LoraModule(self.down.to(dtype), self.up.to(dtype), mid, self.alpha)
+ADAPTER_METADATA = "lora_adapter_metadata"
+_EMBEDDING = re.compile(r"bundle_emb\.(?P<name>[^.]+)\..+")
+_OTHER_KINDS = (
+    ("hada_w1", "a LoHa"),
+    ("lokr_", "a LoKr"),
+    ("oft_", "an OFT"),
+    ("dora_scale", "a DoRA"),
+    ("lora_magnitude_vector", "a DoRA"),
+    ("w_norm", "LyCORIS' changes of norm layers"),
+    ("base_model.model.", "a peft adapter that does not say which model it is of"),
+    ("lora_A", "a LoRA in peft's naming for another kind of model"),
+    ("_lora.down", "a LoRA of diffusers' first releases"),
+    ("emb_params", "a textual inversion"),
+    ("bundle_emb.", "a textual inversion"),
+    ("model.diffusion_model.", "a whole checkpoint"),
+    ("down_blocks.", "a part of a diffusers model"),
+)
+_Keys = dict[str | Module, dict[str, str]]
+"""Module → name of a tensor → its key in the file."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +49,7 @@ class LoraFile:
     name: str
     """The file's name, for messages."""
     modules: Mapping[str, LoraModule]
+    """By sd-scripts' names."""
     metadata: Mapping[str, str]
 
 
@@ -82,120 +57,234 @@ class OpenLora:
     """A LoRA file that is read module by module. Only its header and its alphas are held."""
 
     def __init__(self, path: Path, name: str = "") -> None:
-        """Read the header and the alphas.
-
-        Args:
-            path: where the bytes are.
-            name: what the user calls the file; the path if empty.
-
-        Raises:
-            LoraError: it is no LoRA of the common kind, is cut off, a module lacks a half or has an alpha of zero.
-        """
+        """Read the header and the alphas; arguments and errors as `open_lora`."""
         self._file = TensorFile(path, name)
-        self.path, self.name = path, self._file.name
+        self.name = self._file.name
         self.metadata: Mapping[str, str] = self._file.header.metadata
-        self.parts = lora_parts(self._file.header, self.name)
-        """LoRA name → what the header says of the module."""
-        self.alphas = {module: self._alpha(module) for module in self.parts}
-        refuse_dead(self.name, self.alphas)
+        keys, embeddings = _take_apart(self._file.header, self.name)
+        self.embeddings = embeddings
+        """Names of the textual inversions that are bundled with the LoRA."""
+        modules = {module: self._module(module, its) for module, its in keys.items()}
+        self.diffusers_naming = any(isinstance(module, Module) for module in keys)
+        names = self._names(modules) if self.diffusers_naming else {module: str(module) for module in keys}
+        self._keys = {names[module]: its for module, its in keys.items()}
+        self.modules = {names[module]: found for module, found in modules.items()}
+        """sd-scripts' name → the module without its numbers: its tensors are on the meta device."""
 
     @property
     def architecture(self) -> str:
-        """What it was trained on, as `keys.lora_architecture` tells it."""
-        return lora_architecture(input_widths(self.parts), self.metadata)
+        """The architecture it was trained on, as `naming.lora_architecture` finds it."""
+        return lora_architecture({name: each.shape[1] for name, each in self.modules.items()}, self.metadata)
 
     @property
     def dtypes(self) -> set[str]:
-        """Of its matrices, by their names in the file."""
-        return {part.infos[half].dtype for part in self.parts.values() for half in ("down", "up")}
+        """The dtypes of its matrices, by their names in the file."""
+        infos = self._file.header.tensors
+        return {infos[keys[each]].dtype for name, keys in self._keys.items() for each in self.modules[name].tensors}
 
-    def misfit(self, module: str, shape: Sequence[int]) -> str:
-        """The shape that a module is made for if not for this one, in words; else empty."""
-        own = self.parts[module].shape
-        if own[:2] == tuple(shape[:2]) and math.prod(own) == math.prod(shape):
-            return ""
-        return "×".join(map(str, own))
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds plain LoRAs and nothing else."""
+        return all(module.is_plain for module in self.modules.values())
 
-    def read(self, module: str) -> LoraModule:
+    @property
+    def title(self) -> str:
+        """Its kinds, for messages."""
+        return " and ".join(sorted({module.title for module in self.modules.values()}))
+
+    def read(self, name: str) -> LoraModule:
         """One module; its tensors as they are in the file, on the CPU.
 
         Raises:
-            LoraError: its numbers are not finite.
+            LoraError: a number is not finite.
         """
-        keys = self.parts[module].keys
-        mid = self._file.read(keys["mid"]) if "mid" in keys else None
-        return LoraModule(self._file.read(keys["down"]), self._file.read(keys["up"]), mid, self.alphas[module])
+        module, keys = self.modules[name], self._keys[name]
+        tensors = {each: self._file.read(keys[each]) for each in module.tensors}
+        return LoraModule({each: t.reshape(module.tensors[each].shape) for each, t in tensors.items()}, module.alpha)
 
     def whole(self) -> LoraFile:
         """The file in memory; errors as `read`."""
-        return LoraFile(self.name, {module: self.read(module) for module in self.parts}, self.metadata)
+        return LoraFile(self.name, {name: self.read(name) for name in self.modules}, self.metadata)
 
-    def _alpha(self, module: str) -> float | None:
-        part = self.parts[module]
-        return float(self._file.read(part.keys["alpha"])) if "alpha" in part.keys else part.alpha
+    def _module(self, name: str | Module, keys: Mapping[str, str]) -> LoraModule:
+        """A module as the header describes it.
+
+        Raises:
+            LoraError: a tensor is missing, is stored in another dtype or does not fit the others.
+        """
+        infos = {each: self._file.header.tensors[key] for each, key in keys.items()}
+        tensors: dict[str, torch.Tensor] = {}
+        for each, info in infos.items():
+            if each != "alpha" and info.dtype not in FLOATS:
+                raise LoraError(
+                    f"{self.name}: {keys[each]} is stored as {info.dtype}; a LoRA in fp16, bf16 or fp32 is needed"
+                )
+            if each != "alpha":
+                tensors[each] = torch.empty(info.shape, dtype=FLOATS[info.dtype], device="meta")
+        if kind_of(tensors) is None:
+            raise LoraError(f"{self.name}: {_incomplete(name, tensors)}")
+        if isinstance(name, Module) and MAGNITUDE in tensors:  # peft's are of rows, as (out,) or (1, out, 1, 1)
+            tensors[MAGNITUDE] = tensors[MAGNITUDE].reshape(-1, *(1 for _ in tensors[DOWN].shape[1:]))
+        module = LoraModule(tensors, self._file.number(keys["alpha"]) if "alpha" in keys else None)
+        try:
+            _ = module.shape
+        except (RuntimeError, IndexError):
+            shapes = ", ".join(f"{each} {list(tensor.shape)}" for each, tensor in sorted(tensors.items()))
+            raise LoraError(f"{self.name}: {_text(name)}: {shapes} do not fit each other; the file is broken") from None
+        return module
+
+    def _names(self, modules: dict[str | Module, LoraModule]) -> dict[str | Module, str]:
+        """sd-scripts' names of modules in diffusers' naming, whose alphas are found in the metadata on the way.
+
+        Raises:
+            LoraError: one is no module of Stable Diffusion.
+        """
+        found = {module: each for module, each in modules.items() if isinstance(module, Module)}
+        architecture, names = names_of({module: each.shape[1] for module, each in found.items()}, self.metadata)
+        config = _config(self.metadata, self.name)
+        for module, each in found.items():
+            if module not in names:
+                raise LoraError(
+                    f"{self.name}: {_text(module)} is no module of {architecture}; this LoRA is of no use here"
+                )
+            modules[module] = LoraModule(each.tensors, _peft_alpha(config, module, each.rank))
+        return dict(names)
 
 
-def refuse_dead(name: str, alphas: Mapping[str, float | None]) -> None:
-    """Refuse a file whose modules would do nothing.
-
-    Raises:
-        LoraError: an alpha is 0.
-    """
-    if dead := [module for module, alpha in alphas.items() if alpha == 0]:
-        raise LoraError(
-            f"{name}: alpha is 0 in {len(dead)} of its {len(alphas)} modules (such as {dead[0]}), so they would do "
-            "nothing; train it again with an alpha above 0, or take another"
-        )
-
-
-def read_lora(path: Path, name: str = "") -> LoraFile:
-    """Read a LoRA file; its tensors as they are in the file, on the CPU.
+def open_lora(path: Path, name: str = "") -> OpenLora:
+    """Open a LoRA file of any kind, to be read module by module.
 
     Args:
         path: where the bytes are.
-        name: what the user calls the file; the path if empty.
+        name: the name in messages; the path if empty.
 
     Raises:
-        LoraError: it is no LoRA of the common kind, is cut off, a module lacks a half or has an alpha of zero.
+        LoraError: it is no LoRA, is cut off, a module lacks a tensor, or an alpha is 0.
     """
-    return OpenLora(path, name).whole()
+    lora = OpenLora(path, name)
+    ranked = {module: each.alpha for module, each in lora.modules.items() if each.rank}
+    if dead := [module for module, alpha in ranked.items() if alpha == 0]:
+        raise LoraError(
+            f"{lora.name}: alpha is 0 in {len(dead)} of its {len(ranked)} modules (such as {dead[0]}), so they would "
+            "do nothing; train it again with an alpha above 0, or take another"
+        )
+    return lora
 
 
-def write_lora(path: Path, layers: Sequence[Layer], *, dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
-    """Write a LoRA file; equal inputs give equal bytes.
+def read_lora(path: Path, name: str = "") -> LoraFile:
+    """Read a LoRA file of any kind whole; arguments and errors as `open_lora`, and every number must be finite."""
+    return open_lora(path, name).whole()
+
+
+def is_lora(header: Header) -> bool:
+    """Whether a file has a tensor that belongs to a LoRA, in one of the namings that are read."""
+    return any(parse_key(key) for key in header.tensors)
+
+
+def other_kind(header: Header) -> str:
+    """What a file is that is not read as a LoRA, in words; "" if that is not known."""
+    return next((what for mark, what in _OTHER_KINDS if any(mark in key for key in header.tensors)), "")
+
+
+def _take_apart(header: Header, name: str) -> tuple[_Keys, tuple[str, ...]]:
+    """The keys of every module, and the names of the bundled embeddings.
+
+    Raises:
+        LoraError: there is none, or a tensor that belongs to no LoRA.
+    """
+    keys: _Keys = {}
+    embeddings: dict[str, None] = {}
+    foreign: list[str] = []
+    for key in header.tensors:
+        if bundled := _EMBEDDING.fullmatch(key):
+            embeddings[bundled["name"]] = None
+        elif found := parse_key(key):
+            keys.setdefault(found.module, {})[found.tensor] = key
+        else:
+            foreign.append(key)
+    if not any(TENSORS & its.keys() for its in keys.values()) and (what := other_kind(header)):
+        raise LoraError(f"{name}: this is {what}, not a LoRA as sd-scripts writes it; a plain one is needed")
+    if not keys and not foreign:
+        raise LoraError(f"{name}: the file is empty; it holds no LoRA")
+    if foreign:
+        raise LoraError(f"{name}: has a tensor {foreign[0]!r}, which belongs to no LoRA; use another file")
+    if len({type(module) for module in keys}) > 1:
+        raise LoraError(f"{name}: it has modules in two namings, kohya's and diffusers'; use a file in one of them")
+    return keys, tuple(embeddings)
+
+
+def _incomplete(name: str | Module, tensors: Mapping[str, object]) -> str:
+    """What is wrong with a module whose tensors are of no kind."""
+    if (UP not in tensors and {DOWN} <= tensors.keys() <= {DOWN, MID}) or tensors.keys() in ({UP}, {MID, UP}):
+        missing = DOWN if UP in tensors else UP
+        if isinstance(name, Module):
+            missing = "lora_A.weight" if missing == DOWN else "lora_B.weight"
+        return f"{_text(name)} has no {missing}; the file is incomplete, take another copy"
+    norms = "; that is a change of a norm layer, which no tool here applies" if "w_norm" in tensors else ""
+    return (
+        f"{_text(name)} has {', '.join(sorted(tensors)) or 'nothing but alpha'}{norms}; read are whole LoRAs, DoRAs, "
+        "LoHas and LoKrs; take another copy of the file or another LoRA"
+    )
+
+
+def _text(name: str | Module) -> str:
+    return ".".join(name) if isinstance(name, Module) else name
+
+
+def _config(metadata: Mapping[str, str], name: str) -> Mapping[str, Any]:
+    try:
+        config = json_of(metadata.get(ADAPTER_METADATA, "{}"))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise LoraError(f"{name}: its {ADAPTER_METADATA} is no JSON object; save it again with diffusers")
+    return config
+
+
+def _peft_alpha(config: Mapping[str, Any], module: Module, rank: int) -> float:
+    """A module's alpha as peft finds it: that of a pattern that its path ends with, or the part's own."""
+    part, path = module
+    patterns = config.get(f"{part}.alpha_pattern") or {}
+    matching = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", path))
+    alpha = float(next(matching, config.get(f"{part}.lora_alpha", rank)))
+    return alpha * math.sqrt(rank) if config.get(f"{part}.use_rslora") else alpha
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_lora(
+    path: Path, modules: Mapping[str, LoraModule], *, dtype: torch.dtype, metadata: Mapping[str, str]
+) -> None:
+    """Write a LoRA file of any kind; equal inputs give equal bytes.
 
     Args:
         path: the file.
-        layers: in any order.
+        modules: by sd-scripts' names, in any order.
         dtype: of the file: float16, bfloat16 or float32.
         metadata: text by key; the two `sshs_*` hashes that web UIs know files by are added.
 
     Raises:
-        LoraError: there is no layer, or a weight is not finite in that dtype.
+        LoraError: there is no module, or a weight is not finite in that dtype.
         StoreError: the disk is full or not writable.
     """
-    with Spool(path) as spool:
-        for layer in sorted(layers, key=lambda layer: layer.name):
-            add_module(spool, layer.name, LoraModule(layer.down, layer.up, None, layer.alpha), dtype)
-        spool.write(metadata, hashes=True)
+    with SafetensorsWriter(path) as writer:
+        for name, module in sorted(modules.items()):
+            add_module(writer, name, module, dtype)
+        writer.write(metadata, hashes=True)
 
 
-def add_module(spool: Spool, name: str, module: LoraModule, dtype: torch.dtype) -> None:
-    """Put a module into a file under way, in sd-scripts' naming. Modules come in the order of their names.
+def add_module(writer: SafetensorsWriter, name: str, module: LoraModule, dtype: torch.dtype) -> None:
+    """Put a module into a file under way. Modules come in the order of their names.
+
+    An alpha is in float32 if the file's dtype would round it.
 
     Raises:
         LoraError: a weight is not finite in that dtype.
         StoreError: the disk is full or not writable.
     """
     if module.alpha is not None:
-        add_alpha(spool, name, module.alpha, dtype)
-    spool.add(f"{name}.lora_down.weight", module.down.detach().to(device="cpu", dtype=dtype))
-    if module.mid is not None:
-        spool.add(f"{name}.lora_mid.weight", module.mid.detach().to(device="cpu", dtype=dtype))
-    spool.add(f"{name}.lora_up.weight", module.up.detach().to(device="cpu", dtype=dtype))
-
-
-def add_alpha(spool: Spool, name: str, alpha: float, dtype: torch.dtype) -> None:
-    """Put a module's alpha into a file under way: in float32 if the file's dtype would round it."""
-    exact = torch.tensor(alpha, dtype=torch.float64)
-    spool.add(f"{name}.alpha", exact.to(dtype if exact.to(dtype) == exact else torch.float32))
+        exact = torch.tensor(module.alpha, dtype=torch.float64)
+        writer.add(f"{name}.alpha", exact.to(dtype if exact.to(dtype) == exact else torch.float32))
+    for key, tensor in sorted(module.tensors.items()):
+        writer.add(f"{name}.{key}", tensor.detach().to(device="cpu", dtype=dtype))

@@ -1,4 +1,4 @@
-"""What the header of a LoRA file says that a tool has made from others: true of the new file, or not there.
+"""The header of a LoRA file that a tool has made from others: what is true of the new file, and nothing else.
 
 Names are sd-scripts' (`ss_*`) and Stability's model spec (`modelspec.*`), all values text. `headcanon.made` says how a
 file was made: the tool, the SHA-256 and weight of every source, rank and energy asked for. No dates and no paths, so
@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lora_core.bounded import json_of
-from lora_core.lora.file import LoraModule
-from lora_core.lora.terms import Source
+from lora_core.lora.module import LoraModule
 
 MADE = "headcanon.made"
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
@@ -45,9 +44,13 @@ _OF_THE_FILE = (
 )
 
 
+WeightedMetadata = tuple[Mapping[str, str], float]
+"""A source's metadata and its weight in the sum."""
+
+
 @dataclass
-class Network:
-    """Ranks and alphas of a LoRA under way, by what web UIs show them as: of linear layers, of larger kernels."""
+class RankCounts:
+    """Ranks and alphas of a LoRA under way, as web UIs show them: of linear layers, and of larger kernels."""
 
     linear: Counter[tuple[int, float]] = field(default_factory=Counter)
     kernels: Counter[tuple[int, float]] = field(default_factory=Counter)
@@ -82,30 +85,30 @@ def _one(found: Mapping[tuple[int, float], int]) -> tuple[str, str]:
     return str(*ranks) if len(ranks) == 1 else "Dynamic", str(*alphas) if len(alphas) == 1 else "Dynamic"
 
 
-def of_one(sources: Sequence[Source], title: str, network: Network, made: str) -> dict[str, str]:
+def of_one(sources: Sequence[WeightedMetadata], title: str, ranks: RankCounts, made: str) -> dict[str, str]:
     """The header of a LoRA made from one other: it was trained as that one was."""
-    (source,) = sources
-    kept = {key: value for key, value in source.metadata.items() if key not in _OF_THE_FILE}
-    return {**kept, **network.metadata(), **_titled(title), MADE: made}
+    ((source, _),) = sources
+    kept = {key: value for key, value in source.items() if key not in _OF_THE_FILE}
+    return {**kept, **ranks.metadata(), **_titled(title), MADE: made}
 
 
-def of_many(sources: Sequence[Source], title: str, network: Network, made: str) -> dict[str, str]:
-    """The header of a sum of LoRAs: what they agree on about the base, and what calls those that were not taken away.
+def of_many(sources: Sequence[WeightedMetadata], title: str, ranks: RankCounts, made: str) -> dict[str, str]:
+    """The header of a sum of LoRAs: what they agree on about the base, and the triggers of those not taken away.
 
     Args:
-        sources: all of them.
+        sources: the metadata of each with its weight.
         title: the new file's name.
-        network: its ranks.
+        ranks: its ranks and alphas.
         made: how it was made.
     """
-    first, *rest = (source.metadata for source in sources)
+    first, *rest = (source for source, _ in sources)
     agreed = {key: first[key] for key in _OF_THE_BASE if key in first and all(first[key] == r.get(key) for r in rest)}
-    calling = [source.metadata for source in sources if source.weight > 0]
-    return {**agreed, **_triggers(calling), **network.metadata(), **_titled(title), MADE: made}
+    calling = [source for source, weight in sources if weight > 0]
+    return {**agreed, **_triggers(calling), **ranks.metadata(), **_titled(title), MADE: made}
 
 
 def of_difference(
-    architecture: str, base: Mapping[str, str], title: str, network: Network, made: str
+    architecture: str, base: Mapping[str, str], title: str, ranks: RankCounts, made: str
 ) -> dict[str, str]:
     """The header of the LoRA between two checkpoints.
 
@@ -113,7 +116,7 @@ def of_difference(
         architecture: sd1, sd2 or sdxl.
         base: name and SHA-256 of the base by the keys that sd-scripts writes them under; empty for a folder.
         title: the new file's name.
-        network: its ranks.
+        ranks: its ranks and alphas.
         made: how it was made.
     """
     return {
@@ -122,7 +125,7 @@ def of_difference(
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": SPEC_ARCHITECTURES[architecture],
         **base,
-        **network.metadata(),
+        **ranks.metadata(),
         **_titled(title),
         MADE: made,
     }

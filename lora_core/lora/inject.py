@@ -1,4 +1,4 @@
-"""Making a LoRA inside a base model, for training."""
+"""A new LoRA inside a base model, for training, as peft's modules."""
 
 import hashlib
 import math
@@ -14,18 +14,19 @@ from torch import nn
 from lora_core.device import counter_generator
 from lora_core.errors import LoraError
 from lora_core.lora.folded import FOLDED
-from lora_core.lora.keys import TEXT_PARTS, Base
-from lora_core.lora.magnitude import MAGNITUDE, add_magnitude
+from lora_core.lora.kinds import DOWN, MAGNITUDE, UP, column_norms, positive
+from lora_core.lora.module import LoraModule
 from lora_core.lora.targets import LoraPart, Target, targets
+from lora_core.lora.weights import Base, model_of
 from lora_core.recipe import Network
 
 ADAPTER = "default"
-_LORA = {"lora_down.weight": "lora_A.{}.weight", "lora_up.weight": "lora_B.{}.weight"}
+_LORA = {DOWN: "lora_A.{}.weight", UP: "lora_B.{}.weight"}
 _LOHA = {key: f"{key}.{{}}" for key in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")}
 _LOKR = {key: f"{key}.{{}}" for key in ("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b")}
 _MATRICES = {"lora": _LORA, "dora": _LORA, "loha": _LOHA, "lokr": _LOKR}
 """Of each kind: a matrix's name in the file → its name in peft's module."""
-_ZERO_AT_FIRST = ("lora_up.weight", "hada_w2_b", "lokr_w2", "lokr_w2_b")
+_ZERO_AT_FIRST = (UP, "hada_w2_b", "lokr_w2", "lokr_w2_b")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LoraLayer:
     """As in the file, without `.lora_down.weight`."""
     part: LoraPart
     matrices: Mapping[str, nn.Parameter]
-    """What is trained, by its name in the file."""
+    """The trained tensors, by their names in the file."""
     rank: int
     alpha: float
     lr_factor: float
@@ -47,12 +48,16 @@ class LoraLayer:
     @property
     def down(self) -> nn.Parameter:
         """(rank, in) or (rank, in, kh, kw), of the plain kind and of DoRA."""
-        return self.matrices["lora_down.weight"]
+        return self.matrices[DOWN]
 
     @property
     def up(self) -> nn.Parameter:
         """(out, rank) or (out, rank, 1, 1)."""
-        return self.matrices["lora_up.weight"]
+        return self.matrices[UP]
+
+    def in_file(self, values: Mapping[str, torch.Tensor] | None = None) -> LoraModule:
+        """The layer as it goes into a file, with other values than its own if some are given."""
+        return LoraModule(self.matrices if values is None else values, self.alpha)
 
 
 def inject(
@@ -69,7 +74,7 @@ def inject(
 
     Args:
         components: the base, frozen.
-        rank: of every layer that the network says nothing else about.
+        rank: of every layer for which the network has no other.
         alpha: the LoRA's output is scaled by alpha / rank.
         unet: whether the U-Net gets one.
         text_encoder: whether the text encoders get one.
@@ -105,7 +110,7 @@ def _models(components: Base) -> tuple[nn.Module, ...]:
 
 def _inject_part(components: Base, found: Sequence[Target], network: Network, seed: int) -> Iterator[LoraLayer]:
     part = found[0].part
-    model = components.unet if part == "unet" else components.text_encoders[TEXT_PARTS.index(part)]
+    model = model_of(components, part)
     inject_adapter_in_model(_config(found, network), model, adapter_name=ADAPTER)
     for target in found:
         module = model.get_submodule(target.path)
@@ -161,7 +166,7 @@ def _layer(target: Target, module: Any, network: Network, seed: int) -> LoraLaye
         if key in _ZERO_AT_FIRST:
             parameter.data.zero_()
         else:
-            name = target.name if key == "lora_down.weight" else f"{target.name}.{key}"
+            name = target.name if key == DOWN else f"{target.name}.{key}"
             parameter.data.copy_(first_values(tuple(parameter.shape), seed, name))
     if network.kind == "dora":
         matrices[MAGNITUDE] = add_magnitude(module, ADAPTER)
@@ -173,3 +178,56 @@ def first_values(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:
     generator = counter_generator(seed, int(hashlib.sha256(name.encode()).hexdigest(), 16))
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return torch.empty(shape).uniform_(-bound, bound, generator=generator)
+
+
+def add_magnitude(module: Any, adapter: str) -> nn.Parameter:
+    """Make one of peft's LoRA modules a DoRA.
+
+    A column's factor is a factor on its input, so the module's inputs are scaled and all else stays. The norm is a
+    constant to the gradient (section 4.3 of the paper).
+
+    Returns:
+        The trained lengths, float32, (1, in) or (1, in, 1, 1); at first those of the base's weight.
+    """
+    base = module.get_base_layer()
+    magnitude = nn.Parameter(column_norms(base.weight.detach().float()))
+
+    def scale_inputs(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        if module.disable_adapters:
+            return inputs
+        with torch.no_grad():
+            norms = column_norms(base.weight.float() + module.get_delta_weight(adapter).float())
+        factors = (magnitude / positive(norms)).to(inputs[0].dtype)
+        return (inputs[0] * (factors if factors.ndim == 4 else factors[0]), *inputs[1:])
+
+    module.register_forward_pre_hook(scale_inputs)
+    return magnitude
+
+
+def product_norm(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """‖up · down‖, by ‖UD‖² = tr(UᵀU · DDᵀ): two small matrices instead of the whole product.
+
+    Args:
+        down: (rank, in, …).
+        up: (out, rank, …).
+    """
+    rows, columns = down.flatten(1), up.flatten(1)
+    return ((columns.T @ columns) * (rows @ rows.T)).sum().clamp(min=0).sqrt()
+
+
+@torch.no_grad()
+def limit_norms(layers: Sequence[LoraLayer], largest: float) -> None:
+    """Scale every module whose change of its weight has a larger norm down to it, its matrices alike.
+
+    sd-scripts' `scale_weight_norms`. Of a DoRA it is the part that turns the weight.
+    """
+    for layer in layers:
+        matrices = [matrix for key, matrix in layer.matrices.items() if key != MAGNITUDE]
+        if UP in layer.matrices:
+            norm = product_norm(layer.down, layer.up) * (layer.alpha / layer.rank)
+        else:
+            module: Any = layer.module
+            norm = module.get_delta_weight(ADAPTER).norm()
+        ratio = (largest / norm.clamp(min=largest)) ** (1 / len(matrices))
+        for matrix in matrices:
+            matrix.mul_(ratio)

@@ -1,26 +1,27 @@
-"""What a file is: a LoRA, a checkpoint or neither, told from its header alone."""
+"""The kind of a model file, LoRA, checkpoint or neither, and its contents, from the header alone."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.hub.formats import Header, TensorInfo, read_header
 from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
-from lora_core.lora.adapter_file import OpenAdapters, is_marked
+from lora_core.lora.file import OpenLora, is_lora, other_kind
 from lora_core.lora.header import MADE, tag_frequency
-from lora_core.lora.inspection import Inspection, Tag
-from lora_core.lora.keys import lora_architecture
 from lora_core.lora.merge import MERGED
-from lora_core.lora.parts import input_widths, is_diffusers, lora_parts, other_kind
-from lora_core.lora.places import find_weights
-from lora_core.lora.tensors import TensorFile
+from lora_core.lora.module import LoraModule
+from lora_core.lora.naming import lora_architecture
+from lora_core.lora.weights import find_weights
 
+_SHORT = 100
 _TOP_TAGS = 30
 _FOLDERS = {"unet": "U-Net", "text_encoder": "text encoder", "text_encoder_2": "text encoder 2", "vae": "VAE"}
 _PREFIXES = (
@@ -31,6 +32,61 @@ _PREFIXES = (
     ("conditioner.embedders.1.", "text encoder 2"),
     (EMA_PREFIX, "averaged copy (EMA)"),
 )
+
+
+class Tag(BaseModel):
+    """A tag and in how many captions of the training it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    count: int
+
+
+class Inspection(BaseModel):
+    """What `headcanon inspect` shows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    kind: Literal["lora", "checkpoint", "other"]
+    what: str = Field(description="In words.")
+    architecture: str = Field(description="sd1, sd2, sdxl, or what can be said of it.")
+    size_bytes: int
+    tensors: int
+    dtypes: tuple[str, ...]
+    modules: int = Field(default=0, description="Of a LoRA.")
+    parts: Mapping[str, int] = Field(default={}, description="Of a LoRA: modules of the U-Net and the text encoders.")
+    ranks: tuple[int, ...] = Field(default=(), description="Of a LoRA, each once; none of whole matrices.")
+    alphas: tuple[float, ...] = Field(default=(), description="Of a LoRA, each once; empty: as the rank.")
+    tags: tuple[Tag, ...] = Field(default=(), description="The most frequent tags, from the metadata.")
+    parameters: Mapping[str, int] = Field(default={}, description="Numbers in each model, or of a LoRA for each.")
+    made: tuple[str, ...] = Field(default=(), description="How one of our tools made it, a line each.")
+    metadata: Mapping[str, str] = Field(default={})
+
+    def __str__(self) -> str:
+        """What a person wants to know, line by line; the metadata that is long JSON is left to programs."""
+        lines = [f"{self.path}: {self.what}", f"architecture  {self.architecture}"]
+        lines.append(f"size          {self.size_bytes / 1e6:.1f} MB, {self.tensors} tensors, {', '.join(self.dtypes)}")
+        if self.parameters:
+            models = (f"{name} {count / 1e6:.3g} M" for name, count in self.parameters.items())
+            lines.append(f"parameters    {', '.join(models)}")
+        if self.modules:
+            parts = ", ".join(f"{count} {part}" for part, count in self.parts.items())
+            lines.append(f"modules       {self.modules} ({parts})")
+            lines.append(f"rank          {', '.join(map(str, self.ranks)) or 'none'}")
+        if self.kind == "lora":
+            lines.append(
+                f"alpha         {', '.join(f'{alpha:g}' for alpha in self.alphas) or 'not stated: as the rank'}"
+            )
+        lines += [f"made          {line}" for line in self.made]
+        if self.tags:
+            lines.append("tags          " + ", ".join(f"{tag.name} ({tag.count})" for tag in self.tags))
+        short = {key: value for key, value in self.metadata.items() if len(value) <= _SHORT}
+        lines += [f"  {key} = {value}" for key, value in short.items()]
+        if len(short) < len(self.metadata):
+            lines.append(f"  … and {len(self.metadata) - len(short)} long entries of metadata")
+        return "\n".join(lines)
 
 
 def inspect_file(path: Path) -> Inspection:
@@ -49,7 +105,7 @@ def inspect_file(path: Path) -> Inspection:
         "made": tuple(_made(header.metadata)),
         "metadata": dict(sorted(header.metadata.items())),
     }
-    if is_diffusers(header) or any(key.startswith("lora_") for key in header.tensors):
+    if is_lora(header):
         return Inspection.model_validate({**common, **_lora(path, header)})
     try:
         architecture = detect_architecture(header.tensors.keys(), path.name)
@@ -121,50 +177,33 @@ def _made(metadata: Mapping[str, str]) -> Iterable[str]:
 
 def _lora(path: Path, header: Header) -> dict[str, object]:
     try:
-        return _adapters(OpenAdapters(path, path.name)) if is_marked(header) else _plain(path, header)
+        lora = OpenLora(path, path.name)
     except LoraError as error:
         problem = str(error).removeprefix(f"{path.name}: ")
         names = {key.partition(".")[0]: 0 for key in header.tensors}
         what = other_kind(header) if problem.startswith("this is ") else ""
         found = {"kind": "other", "what": what or problem, "architecture": lora_architecture(names, header.metadata)}
         return found | ({"modules": len(names), "parts": _count(names)} if what else {})
-
-
-def _plain(path: Path, header: Header) -> dict[str, object]:
-    """A plain LoRA.
-
-    Raises:
-        LoraError: it is none.
-    """
-    parts, file = lora_parts(header, path.name), TensorFile(path, path.name)
-    stated = {float(file.read(part.keys["alpha"])) for part in parts.values() if "alpha" in part.keys}
+    tensors = ((_part(name), each) for name, module in lora.modules.items() for each in module.tensors.values())
+    naming = " in diffusers' naming" if lora.diffusers_naming else ""
+    several = "s" if len(lora.embeddings) > 1 else ""
+    embeddings = f" with the embedding{several} {', '.join(lora.embeddings)}" if lora.embeddings else ""
     return {
         "kind": "lora",
-        "what": "a LoRA" + (" in diffusers' naming" if is_diffusers(header) else ""),
-        "architecture": lora_architecture(input_widths(parts), header.metadata),
-        "modules": len(parts),
-        "parts": _count(parts),
-        "ranks": tuple(sorted({part.rank for part in parts.values()})),
-        "alphas": tuple(sorted(stated | {part.alpha for part in parts.values() if part.alpha is not None})),
-        "parameters": _parameters(
-            (_part(name), info) for name, part in parts.items() for half, info in part.infos.items() if half != "alpha"
-        ),
-    }
-
-
-def _adapters(lora: OpenAdapters) -> dict[str, object]:
-    """A LoRA of another kind."""
-    tensors = ((_part(name), each) for name, adapter in lora.parts.items() for each in adapter.tensors.values())
-    return {
-        "kind": "lora",
-        "what": lora.words,
+        "what": lora.title + naming + embeddings,
         "architecture": lora.architecture,
-        "modules": len(lora.parts),
-        "parts": _count(lora.parts),
-        "ranks": tuple(sorted({each.rank for each in lora.parts.values() if each.rank})),
-        "alphas": tuple(sorted({each.alpha for each in lora.parts.values() if each.rank})),
+        "modules": len(lora.modules),
+        "parts": _count(lora.modules),
+        "ranks": tuple(sorted({module.rank for module in lora.modules.values() if module.rank})),
+        "alphas": tuple(sorted({alpha for each in lora.modules.values() if (alpha := _alpha(each)) is not None})),
         "parameters": _parameters(tensors),
     }
+
+
+def _alpha(module: LoraModule) -> float | None:
+    """The alpha that is shown: of a plain LoRA only one that the file states, of other kinds also the implied one."""
+    implied = None if module.is_plain else float(module.rank)
+    return (implied if module.alpha is None else module.alpha) if module.rank else None
 
 
 def _count(names: Iterable[str]) -> dict[str, int]:

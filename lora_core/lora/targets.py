@@ -1,4 +1,4 @@
-"""Which modules of a base get a LoRA, how wide, and how fast they learn."""
+"""The modules of a base that get a LoRA: how wide it is, and how fast it learns."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,9 @@ from typing import Literal, cast
 from torch import nn
 
 from lora_core.errors import RecipeError
-from lora_core.hub.layout import unet_name
-from lora_core.lora.keys import TEXT_PARTS, Base, attachable_names, module_names, unet_build
+from lora_core.hub.layout import Part, unet_name
+from lora_core.lora.naming import TEXT_PARTS, Build, Module, file_names
+from lora_core.lora.weights import Base, build_of, trainable_paths
 from lora_core.recipe import Network
 
 LoraPart = Literal["unet", "text_encoder", "text_encoder_2"]
@@ -40,7 +41,7 @@ def targets(
     Args:
         base: the base; its modules may be on the meta device.
         network: what differs from one rank for everything.
-        rank: of the attention's modules, and of all that the network says nothing about.
+        rank: of the attention's modules, and of all for which the network has no other.
         alpha: theirs.
         unet: whether the U-Net is trained.
         text_encoder: whether the text encoders are.
@@ -53,8 +54,8 @@ def targets(
         width = network.text_encoder_rank or rank
         scaled = network.text_encoder_alpha or alpha / rank * width
         for part in TEXT_PARTS[: len(base.text_encoders)]:
-            for path, name in module_names(base, part).items():
-                found.append(Target(path, name, cast(LoraPart, part), width, scaled, 1.0))
+            for path in trainable_paths(base, part):
+                found.append(Target(path, _name(base, part, path), cast(LoraPart, part), width, scaled, 1.0))
     if unet:
         found += _unet(base, network, rank, alpha)
     if not found:
@@ -62,29 +63,32 @@ def targets(
     return tuple(found)
 
 
-def block_of(path: str, layers: int, up_attention: tuple[bool, ...]) -> str:
+def _name(base: Base, part: Part, path: str) -> str:
+    return file_names(base.architecture, Module(part, path), build_of(base))[0]
+
+
+def block_of(path: str, build: Build) -> str:
     """The block of a U-Net's module as web UIs call it: IN00 to IN11, MID, OUT00 to OUT11.
 
     Args:
         path: in diffusers' model.
-        layers: residual blocks a level on the way down.
-        up_attention: for each level on the way up, whether it has attention.
+        build: the U-Net's.
     """
-    way, number, *_ = unet_name(f"{path}.", layers, up_attention).split(".")
+    way, number, *_ = unet_name(f"{path}.", build.layers, build.up_attention).split(".")
     return _BLOCKS[way] if way == "middle_block" else f"{_BLOCKS[way]}{int(number):02d}"
 
 
 def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Target]:
     factors = network.block_factors
-    build = unet_build(base.unet)
+    build = build_of(base)
     known: set[str] = set()
-    for path, (name, width, scaled) in _widths(base, network, rank, alpha).items():
-        block = block_of(path, *build)
+    for path, (width, scaled) in _widths(base, network, rank, alpha).items():
+        block = block_of(path, build)
         group = block.rstrip("0123456789")
         known |= {block, group}
         factor = factors.get(block, factors.get(group, 1.0))
         if factor:
-            yield Target(path, name, "unet", width, scaled, factor)
+            yield Target(path, _name(base, "unet", path), "unet", width, scaled, factor)
     if unknown := sorted(factors.keys() - known):
         raise RecipeError(
             f"network.block_lr names {', '.join(unknown)}, where this base has nothing to train; "
@@ -92,15 +96,14 @@ def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Tar
         )
 
 
-def _widths(base: Base, network: Network, rank: int, alpha: float) -> Mapping[str, tuple[str, int, float]]:
-    """Path → name, rank, alpha. With `conv_rank` sd-scripts' choice: of residual blocks and samplers every layer."""
-    found = {path: (name, rank, alpha) for path, name in module_names(base, "unet").items()}
+def _widths(base: Base, network: Network, rank: int, alpha: float) -> Mapping[str, tuple[int, float]]:
+    """Path → rank and alpha. With `conv_rank` sd-scripts' choice: of residual blocks and samplers every layer."""
+    found = dict.fromkeys(trainable_paths(base, "unet"), (rank, alpha))
     if not network.conv_rank:
         return found
     width, scaled = network.conv_rank, network.conv_alpha or alpha / rank * network.conv_rank
-    for path, name in {path: name for name, path in attachable_names(base, "unet").items()}.items():
-        if _RESIDUAL.search(path):
-            module = base.unet.get_submodule(path)
+    for path, module in base.unet.named_modules():
+        if _RESIDUAL.search(path) and isinstance(module, nn.Linear | nn.Conv2d):
             wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
-            found[path] = (name, width, scaled) if wide else (name, rank, alpha)
+            found[path] = (width, scaled) if wide else (rank, alpha)
     return found

@@ -8,9 +8,8 @@ from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
 from lora_core.digests import canonical_json, digest_of
-from lora_core.lora.adapter_file import AdapterFile, read_any
 from lora_core.lora.attach import attach, detach
-from lora_core.lora.file import LoraFile
+from lora_core.lora.file import LoraFile, read_lora
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
@@ -70,7 +69,7 @@ class Easel:
     def __init__(self, store: Store, base: CheckpointRef, options: Sampling, studio: Studio) -> None:
         self.store, self.base, self.options, self.studio = store, base, options, studio
         self._attached: tuple[EpochFile | None, float] = (None, 0.0)
-        self._read: tuple[EpochFile, LoraFile | AdapterFile] | None = None
+        self._read: tuple[EpochFile, LoraFile] | None = None
 
     @cached_property
     def components(self) -> Components:
@@ -142,7 +141,7 @@ class Easel:
             detach(self.components)
         else:
             if self._read is None or self._read[0] != planned.lora:
-                self._read = planned.lora, read_any(self.store.path(planned.lora.sha256), planned.lora.file)
+                self._read = planned.lora, read_lora(self.store.path(planned.lora.sha256), planned.lora.file)
             attach(self.components, self._read[1], planned.column.weight)
         self._attached = wanted
         self.engine.forget()

@@ -11,9 +11,9 @@ import torch
 from lora_core.digests import canonical_json
 from lora_core.disk import write_atomically
 from lora_core.errors import TrainingError
-from lora_core.lora.adapter import Adapter
-from lora_core.lora.adapter_file import write_adapters
+from lora_core.lora.file import write_lora
 from lora_core.lora.inject import LoraLayer
+from lora_core.lora.module import LoraModule
 from lora_core.progress import Progress, Stopped
 from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.curves import Curves, Figures
@@ -223,19 +223,18 @@ class Run:
         options = self._facts.options
         path = self._folder / epoch_file(self._facts.name, self._epoch, options.epochs)
         metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))
-        write_adapters(path, self._adapters(), dtype=_DTYPES[options.save_precision], metadata=metadata)
+        write_lora(path, self._modules(), dtype=_DTYPES[options.save_precision], metadata=metadata)
         if self._epoch + 1 == options.epochs:
             table = _loss_table(self._losses, self._facts.layout) | _validation_table(self._validation)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
 
-    def _adapters(self) -> list[Adapter]:
+    def _modules(self) -> dict[str, LoraModule]:
         """The layers as they go into a file: with the moving average's values if there is one."""
         average = self._machinery.stepper.average
         values = iter(self._machinery.stepper.matrices if average is None else average.values)
-        return [
-            Adapter(layer.name, layer.alpha, {key: next(values) for key in layer.matrices})
-            for layer in self._machinery.layers
-        ]
+        return {
+            layer.name: layer.in_file({key: next(values) for key in layer.matrices}) for layer in self._machinery.layers
+        }
 
 
 def _average(losses: Sequence[float]) -> float:

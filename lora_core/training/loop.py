@@ -16,8 +16,7 @@ from lora_core.diffusion.condition import predict
 from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.loss import debiased_weight, min_snr_weight, weighted_mse
 from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
-from lora_core.lora.inject import LoraLayer
-from lora_core.lora.norm import limit_norms
+from lora_core.lora.inject import LoraLayer, limit_norms
 from lora_core.recipe import Speed, Training
 from lora_core.training.average import MovingAverage
 from lora_core.training.batch import Batch

@@ -10,12 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.hub import find_model_files
 from lora_core.judging.merged import LARGEST_MERGE_ERROR, merge_gate
-from lora_core.lora.adapter import Adapter
-from lora_core.lora.adapter_file import write_adapters
+from lora_core.lora.combine import Term
 from lora_core.lora.file import write_lora
 from lora_core.lora.inject import inject
 from lora_core.lora.merge import merge_file
-from lora_core.lora.terms import Term
 from lora_core.progress import silent
 from lora_core.recipe import Network
 from lora_core.refs import CheckpointRef, LoraRef
@@ -31,7 +29,7 @@ def trained(workshop: Any, base: Path, path: Path) -> Path:
     generator = torch.Generator().manual_seed(2)
     for layer in layers:
         layer.up.data.normal_(0, 0.2, generator=generator)
-    write_lora(path, layers, dtype=torch.float32, metadata={})
+    write_lora(path, {layer.name: layer.in_file() for layer in layers}, dtype=torch.float32, metadata={})
     return path
 
 
@@ -72,8 +70,7 @@ def test_a_look_of_another_kind_as_the_trainer_writes_it_is_merged_and_passes(
     for layer in layers:
         for key in {"lora_up.weight", "hada_w2_b", "lokr_w2", "lokr_w2_b"} & layer.matrices.keys():
             layer.matrices[key].data.normal_(0, 0.5, generator=generator)
-    adapters = [Adapter(layer.name, layer.alpha, layer.matrices) for layer in layers]
-    write_adapters(lora, adapters, dtype=torch.float32, metadata={})
+    write_lora(lora, {layer.name: layer.in_file() for layer in layers}, dtype=torch.float32, metadata={})
     merge_file(find_model_files(str(base), ""), [Term(lora, 1.0)], out, silent)
     assert share(store, base, lora, out) < 1e-3
     assert share(store, base, lora, base) > 0.5

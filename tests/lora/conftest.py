@@ -23,7 +23,8 @@ class Made:
             generator = torch.Generator().manual_seed(rank)
             for layer in layers:
                 layer.up.data.normal_(0, 0.05, generator=generator)
-            write_lora(path, layers, dtype=torch.float32, metadata={"ss_network_dim": str(rank)})
+            modules = {layer.name: layer.in_file() for layer in layers}
+            write_lora(path, modules, dtype=torch.float32, metadata={"ss_network_dim": str(rank)})
             if path == self.lora:
                 self.drawn = workshop.draw(base)
 

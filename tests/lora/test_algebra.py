@@ -8,9 +8,9 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lora_core.lora.algebra import Size, concatenated, cut, energy, factored, without_mid
-from lora_core.lora.file import LoraModule
-from lora_core.lora.merge import merge_into, merged_weight
+from lora_core.lora.algebra import Size, concatenated, cut, energy, factored
+from lora_core.lora.merge import merge_into
+from lora_core.lora.module import LoraModule, without_mid
 
 _SIDES = st.integers(1, 12)
 _KERNELS = st.sampled_from([(), (1, 1), (3, 3)])
@@ -27,7 +27,7 @@ def modules(draw: Any, count: int) -> list[LoraModule]:
         down = torch.randn(rank, inputs, *((1, 1) if decomposed else kernel), generator=generator)
         mid = torch.randn(rank, rank, *kernel, generator=generator) if decomposed else None
         up = torch.randn(outputs, rank, *(1 for _ in kernel), generator=generator)
-        found.append(LoraModule(down, up, mid, draw(st.one_of(st.none(), st.floats(0.25, 8)))))
+        found.append(LoraModule.plain(down, up, draw(st.one_of(st.none(), st.floats(0.25, 8))), mid))
     return found
 
 
@@ -65,8 +65,8 @@ _WEIGHTS = st.one_of(st.just(0.0), st.floats(-1, 1))
 
 
 @given(modules(3), st.tuples(_WEIGHTS, _WEIGHTS, _WEIGHTS))
-@example([LoraModule(torch.ones(1, 2), torch.ones(2, 1), None, None)] * 3, (0.0, 0.0, 0.0))
-@example([LoraModule(torch.ones(1, 2), torch.ones(2, 1), None, None)] * 3, (1e-320, 0.0, -1e-320))
+@example([LoraModule.plain(torch.ones(1, 2), torch.ones(2, 1))] * 3, (0.0, 0.0, 0.0))
+@example([LoraModule.plain(torch.ones(1, 2), torch.ones(2, 1))] * 3, (1e-320, 0.0, -1e-320))
 def test_a_sum_is_the_weighted_sum_of_the_changes(found: list[LoraModule], weights: tuple[float, ...]) -> None:
     terms = list(zip(found, weights, strict=True))
     total = concatenated(terms)
@@ -75,7 +75,7 @@ def test_a_sum_is_the_weighted_sum_of_the_changes(found: list[LoraModule], weigh
 
 
 def test_modules_of_one_scale_keep_their_numbers_to_the_bit() -> None:
-    a, b = (LoraModule(torch.randn(r, 5).half(), torch.randn(7, r).half(), None, r / 2) for r in (4, 2))
+    a, b = (LoraModule.plain(torch.randn(r, 5).half(), torch.randn(7, r).half(), r / 2) for r in (4, 2))
     total = concatenated([(a, 1.0), (b, -1.0)])
     assert torch.equal(total.down, torch.cat([a.down, b.down]))
     assert torch.equal(total.up, torch.cat([a.up, -b.up], dim=1))
@@ -83,8 +83,8 @@ def test_modules_of_one_scale_keep_their_numbers_to_the_bit() -> None:
 
 
 def test_a_linear_layer_and_a_1x1_convolution_add_up() -> None:
-    linear = LoraModule(torch.randn(2, 5), torch.randn(7, 2), None, None)
-    convolution = LoraModule(torch.randn(3, 5, 1, 1), torch.randn(7, 3, 1, 1), None, None)
+    linear = LoraModule.plain(torch.randn(2, 5), torch.randn(7, 2))
+    convolution = LoraModule.plain(torch.randn(3, 5, 1, 1), torch.randn(7, 3, 1, 1))
     total = concatenated([(linear, 1.0), (convolution, 1.0)])
     assert (total.down.shape, total.up.shape) == ((5, 5, 1, 1), (7, 5, 1, 1))
     torch.testing.assert_close(change(total)[:, :, 0, 0], change(linear) + change(convolution)[:, :, 0, 0])
@@ -133,7 +133,7 @@ def test_kept_energy_grows_with_the_rank(found: list[LoraModule]) -> None:
 
 def test_rank_and_energy_together_take_the_smaller() -> None:
     values = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5]))  # energies 9, 4, 1, 0.25 of 14.25
-    a = LoraModule(values, torch.eye(4), None, None)
+    a = LoraModule.plain(values, torch.eye(4))
     assert cut(a, Size(energy=0.6)).module.rank == 1
     assert cut(a, Size(energy=0.9)).module.rank == 2
     assert cut(a, Size(energy=0.99)).module.rank == 4
@@ -142,7 +142,7 @@ def test_rank_and_energy_together_take_the_smaller() -> None:
 
 
 def test_nothing_stays_nothing_at_rank_one() -> None:
-    result = cut(LoraModule(torch.zeros(3, 5), torch.zeros(7, 3), None, None), Size(energy=0.9))
+    result = cut(LoraModule.plain(torch.zeros(3, 5), torch.zeros(7, 3)), Size(energy=0.9))
     assert (result.module.rank, result.kept, result.total) == (1, 0.0, 0.0)
     assert not change(result.module).any()
 
@@ -173,8 +173,8 @@ def test_a_change_of_low_rank_is_factored_without_loss() -> None:
 
 
 def test_rows_in_pieces_merge_as_the_whole_does() -> None:
-    a, b = (LoraModule(torch.randn(r, 2000), torch.randn(1500, r), None, 1.0) for r in (4, 3))
+    a, b = (LoraModule.plain(torch.randn(r, 2000), torch.randn(1500, r), 1.0) for r in (4, 3))
     weight = torch.randn(1500, 2000).half()
-    expected = merged_weight(merged_weight(weight, a, 0.5), b, -1.0).half()
+    expected = b.merged(a.merged(weight, 0.5), -1.0).half()
     merge_into(weight, [(a, 0.5), (b, -1.0)])
     assert torch.equal(weight, expected)

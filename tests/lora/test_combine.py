@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from lora_core.digests import file_digest
 from lora_core.errors import LoraError, OutputExistsError
 from lora_core.hub import find_model_files
-from lora_core.lora import spool
+from lora_core.lora import tensor_files
 from lora_core.lora.algebra import Size
 from lora_core.lora.attach import attach
-from lora_core.lora.combine import add, resize, subtract
+from lora_core.lora.combine import Term, add, resize, subtract, weighted
 from lora_core.lora.file import read_lora
 from lora_core.lora.merge import merge_file
-from lora_core.lora.terms import Term, weighted
 from lora_core.progress import silent
 
 EXACT = Size()
@@ -281,7 +280,7 @@ def test_a_number_that_the_precision_cannot_hold_is_refused_with_the_users_name_
 
 
 def test_memory_holds_one_module_not_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool, "_MEMORY_BYTES", 1 << 16)
+    monkeypatch.setattr(tensor_files, "_MEMORY_BYTES", 1 << 16)
     tensors = {}
     for number in range(60):
         tensors[f"lora_unet_{number}.lora_down.weight"] = torch.randn(200, 250)

@@ -17,12 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import LoraError
 from lora_core.lora.algebra import Size
-from lora_core.lora.combine import add, resize
+from lora_core.lora.combine import Term, add, resize
 from lora_core.lora.convert import convert
-from lora_core.lora.file import OpenLora, read_lora
+from lora_core.lora.file import open_lora, read_lora
 from lora_core.lora.inspect import inspect_file
-from lora_core.lora.names import module_places, name_of, same_name
-from lora_core.lora.terms import Term
+from lora_core.lora.naming import module_table, name_of, same_name
 from lora_core.progress import silent
 
 _GOLDEN = Path(__file__).parents[1] / "golden"
@@ -56,7 +55,7 @@ def test_there_and_back_is_the_identity_to_the_byte(made: Any, architecture: str
 def files(draw: Any) -> dict[str, torch.Tensor]:
     """Some modules of one architecture, each with a rank, an alpha (or none) and a dtype of its own."""
     architecture = draw(st.sampled_from(["sd1", "sdxl"]))
-    own = sorted(name for name in module_places() if _belongs(name, architecture))
+    own = sorted(name for name in module_table() if _belongs(name, architecture))
     block, width = {"sd1": ("mid_block_attentions_0", 768), "sdxl": ("middle_block_1", 2048)}[architecture]
     mark = f"lora_unet_{block}_transformer_blocks_0_attn2_to_k"  # every file has one; it tells the architecture
     tensors: dict[str, torch.Tensor] = {}
@@ -73,7 +72,7 @@ def files(draw: Any) -> dict[str, torch.Tensor]:
 
 def _belongs(name: str, architecture: Any) -> bool:
     try:
-        return name_of(architecture, *module_places()[name]) == name
+        return name_of(architecture, module_table()[name]) == name
     except KeyError:
         return False
 
@@ -169,8 +168,8 @@ def test_rank_stabilized_loras_keep_their_scale(tmp_path: Path) -> None:
 def test_every_module_of_sd_scripts_has_a_place_and_one_name(golden: str, architecture: Any) -> None:
     keys = json.loads((_GOLDEN / f"lora_keys_{golden}_rank4.json").read_text())["keys"]
     names = {key.partition(".")[0] for key in keys}
-    assert names <= module_places().keys()
-    assert {name_of(architecture, *module_places()[name]) for name in names} == names
+    assert names <= module_table().keys()
+    assert {name_of(architecture, module_table()[name]) for name in names} == names
     assert {same_name(name, architecture) for name in names} == names
 
 
@@ -181,11 +180,11 @@ def test_the_real_architectures_are_told_apart_by_the_unet_alone(golden: str, tm
     unet = {key: torch.ones(()) if key.endswith(".alpha") else value for key, value in unet.items()}
     save_file(unet, tmp_path / "kohya.safetensors")
     expected = {"sd15": "sd1", "sdxl": "sdxl"}[golden]
-    assert OpenLora(tmp_path / "kohya.safetensors").architecture == expected
+    assert open_lora(tmp_path / "kohya.safetensors").architecture == expected
     convert(tmp_path / "kohya.safetensors", tmp_path / "diffusers.safetensors", "diffusers", silent)
-    there = OpenLora(tmp_path / "diffusers.safetensors")
+    there = open_lora(tmp_path / "diffusers.safetensors")
     assert there.architecture == expected
-    assert there.parts.keys() == OpenLora(tmp_path / "kohya.safetensors").parts.keys()
+    assert there.modules.keys() == open_lora(tmp_path / "kohya.safetensors").modules.keys()
 
 
 def test_a_decomposed_convolution_is_put_together_for_diffusers(tmp_path: Path) -> None:

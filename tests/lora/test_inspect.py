@@ -13,11 +13,9 @@ from safetensors.torch import save_file
 from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError
 from lora_core.lora.algebra import Size
-from lora_core.lora.combine import add
-from lora_core.lora.inspect import inspect_file
-from lora_core.lora.inspection import Tag
+from lora_core.lora.combine import Term, add
+from lora_core.lora.inspect import Tag, inspect_file
 from lora_core.lora.merge import merge_file
-from lora_core.lora.terms import Term
 from lora_core.progress import silent
 
 

@@ -1,7 +1,6 @@
 """LoRA files: written as others read them, read with one clear line for rubbish."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +12,36 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import LoraError
 from lora_core.lora.file import read_lora, write_lora
+from lora_core.lora.module import LoraModule
 
 
-@dataclass(frozen=True)
-class Layer:
-    """As much of a layer as is written."""
-
-    name: str
-    down: torch.Tensor
-    up: torch.Tensor
-    alpha: float
-
-
-def layer(name: str = "lora_unet_a", up: float = 0.5) -> Layer:
-    return Layer(name, torch.arange(6.0).reshape(2, 3), torch.full((4, 2), up), alpha=1.0)
+def module(up: float = 0.5) -> LoraModule:
+    return LoraModule.plain(torch.arange(6.0).reshape(2, 3), torch.full((4, 2), up), alpha=1.0)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    write_lora(path, [layer()], dtype=torch.float16, metadata={"ss_seed": "1"})
+    write_lora(path, {"lora_unet_a": module()}, dtype=torch.float16, metadata={"ss_seed": "1"})
     lora = read_lora(path)
-    module = lora.modules["lora_unet_a"]
-    assert torch.equal(module.down, torch.arange(6.0).reshape(2, 3).half())
-    assert (module.rank, module.alpha, module.scale) == (2, 1.0, 0.5)
+    found = lora.modules["lora_unet_a"]
+    assert torch.equal(found.down, torch.arange(6.0).reshape(2, 3).half())
+    assert (found.rank, found.alpha, found.scale) == (2, 1.0, 0.5)
     assert lora.metadata["ss_seed"] == "1"
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
 
 
 def test_equal_inputs_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    layers = [layer("lora_unet_a"), layer("lora_unet_b", up=2.0)]
-    write_lora(a, layers, dtype=torch.float16, metadata={"x": "1", "y": "2"})
-    write_lora(b, layers[::-1], dtype=torch.float16, metadata={"y": "2", "x": "1"})
+    modules = {"lora_unet_a": module(), "lora_unet_b": module(up=2.0)}
+    write_lora(a, modules, dtype=torch.float16, metadata={"x": "1", "y": "2"})
+    write_lora(b, dict(reversed(modules.items())), dtype=torch.float16, metadata={"y": "2", "x": "1"})
     assert a.read_bytes() == b.read_bytes()
 
 
 def test_the_model_hash_is_the_sha256_of_the_bytes_behind_the_header(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    big = Layer("lora_unet_a", torch.randn(64, 9000), torch.randn(4, 64), 1.0)
-    write_lora(path, [big], dtype=torch.float32, metadata={"ss_seed": "1", "modelspec.title": "a"})
+    big = LoraModule.plain(torch.randn(64, 9000), torch.randn(4, 64), 1.0)
+    write_lora(path, {"lora_unet_a": big}, dtype=torch.float32, metadata={"ss_seed": "1", "modelspec.title": "a"})
     data = path.read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")
     with safe_open(path, framework="pt") as file:
@@ -65,7 +55,7 @@ def test_the_model_hash_is_the_sha256_of_the_bytes_behind_the_header(tmp_path: P
 
 def test_weights_that_fp16_cannot_hold_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(LoraError, match="not finite"):
-        write_lora(tmp_path / "a.safetensors", [layer(up=1e6)], dtype=torch.float16, metadata={})
+        write_lora(tmp_path / "a.safetensors", {"lora_unet_a": module(up=1e6)}, dtype=torch.float16, metadata={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,8 +63,8 @@ def test_weights_that_fp16_cannot_hold_are_refused_and_nothing_is_written(tmp_pa
     ("tensors", "message"),
     [
         ({"lora_unet_a.lora_down.weight": torch.zeros(2, 3)}, "lora_unet_a has no lora_up"),
-        ({"lora_unet_a.hada_w1_a": torch.zeros(2, 3)}, "a LoHa"),
-        ({"lora_unet_a.lokr_w1": torch.zeros(2, 3)}, "a LoKr"),
+        ({"lora_unet_a.hada_w1_a": torch.zeros(2, 3)}, "has hada_w1_a; read are whole LoRAs, DoRAs, LoHas and LoKrs"),
+        ({"lora_unet_a.lokr_w1": torch.zeros(2, 3)}, "has lokr_w1; read are whole LoRAs, DoRAs, LoHas and LoKrs"),
         ({"unet.a.lora_A.weight": torch.zeros(2, 3)}, r"unet\.a has no lora_B\.weight"),
         ({"transformer.a.lora_A.weight": torch.zeros(2, 3)}, "peft's naming for another kind of model"),
         ({"base_model.model.a.lora_A.weight": torch.zeros(2, 3)}, "does not say which model"),

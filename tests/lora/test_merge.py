@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from lora_core.errors import CheckpointError, LoraError, OutputExistsError
 from lora_core.hub import find_model_files
 from lora_core.lora.attach import attach
-from lora_core.lora.file import LoraModule
-from lora_core.lora.keys import TEXT_PARTS, attachable_names
-from lora_core.lora.merge import merge_file, merged_weight
-from lora_core.lora.terms import Term
+from lora_core.lora.combine import Term
+from lora_core.lora.merge import merge_file
+from lora_core.lora.module import LoraModule
+from lora_core.lora.naming import TEXT_PARTS
+from lora_core.lora.weights import attachable_names
 from lora_core.progress import silent
 
 _CASES = json.loads((Path(__file__).parents[1] / "golden/merge_small.json").read_text())["cases"]
@@ -28,14 +29,14 @@ _DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16
 def test_a_weight_is_merged_as_by_sd_scripts(case: dict[str, Any]) -> None:
     dtype = _DTYPES[case["precision"]]
     weight, down, up = (torch.tensor(case[key], dtype=dtype) for key in ("weight", "down", "up"))
-    merged = merged_weight(weight, LoraModule(down, up, None, case["alpha"]), case["ratio"]).to(dtype)
+    merged = LoraModule.plain(down, up, case["alpha"]).merged(weight, case["ratio"]).to(dtype)
     assert str(dtype) == case["merged_dtype"]
     assert torch.equal(merged, torch.tensor(case["merged"], dtype=dtype))
 
 
 def test_a_decomposed_convolution_is_put_together() -> None:
     down, mid, up = torch.randn(2, 3, 1, 1), torch.randn(2, 2, 3, 3), torch.randn(4, 2, 1, 1)
-    merged = merged_weight(torch.zeros(4, 3, 3, 3), LoraModule(down, up, mid, None), 1.0)
+    merged = LoraModule.plain(down, up, mid=mid).merged(torch.zeros(4, 3, 3, 3))
     image = torch.randn(1, 3, 5, 5)
     chained = torch.conv2d(torch.conv2d(torch.conv2d(image, down), mid), up)
     torch.testing.assert_close(torch.conv2d(image, merged), chained, rtol=1e-4, atol=1e-4)

@@ -141,8 +141,8 @@ def test_every_weight_has_a_column_and_the_lora_is_read_once_an_epoch(
     store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    read_any = easel.read_any
-    monkeypatch.setattr(easel, "read_any", lambda path, name: read.append(name) or read_any(path, name))
+    read_lora = easel.read_lora
+    monkeypatch.setattr(easel, "read_lora", lambda path, name: read.append(name) or read_lora(path, name))
     ref = sample(store, base, lora, OPTIONS.model_copy(update={"weights": (0.5, 1.0)}))
     drawn = load_samples(store, ref)
     assert drawn.columns == (("none", 0), ("1", 0.5), ("1", 1.0), ("2", 0.5), ("2", 1.0))

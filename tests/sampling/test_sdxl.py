@@ -52,7 +52,12 @@ def xl_lora(store: Store, workshop: Any, single: Path, tmp_path: Path) -> LoraRe
     generator = torch.Generator().manual_seed(2)
     for layer in layers:
         layer.up.data.normal_(0, 0.5, generator=generator)
-    write_lora(tmp_path / "Mira.safetensors", layers, dtype=torch.float32, metadata={})
+    write_lora(
+        tmp_path / "Mira.safetensors",
+        {layer.name: layer.in_file() for layer in layers},
+        dtype=torch.float32,
+        metadata={},
+    )
     return LoraRef(sha256=store.put_tree({"Mira.safetensors": tmp_path / "Mira.safetensors"}))
 
 

@@ -13,12 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.diffusion.components import Components
 from lora_core.errors import LoraError
-from lora_core.lora.adapter import Adapter
-from lora_core.lora.adapter_file import AdapterFile, read_any, write_adapters
 from lora_core.lora.attach import attach, detach
-from lora_core.lora.file import LoraFile, read_lora
-from lora_core.lora.inject import ADAPTER, LoraLayer
-from lora_core.lora.magnitude import add_magnitude
+from lora_core.lora.file import read_lora, write_lora
+from lora_core.lora.inject import ADAPTER, LoraLayer, add_magnitude
+from lora_core.lora.module import LoraModule
 from lora_core.recipe import Network, Training
 from lora_core.training.batch import Batch
 from lora_core.training.loop import Stepper
@@ -30,8 +28,8 @@ def network(kind: Any) -> Network:
     return Network(kind=kind, conv_rank=2, text_encoder_rank=3)
 
 
-def adapters(layers: tuple[LoraLayer, ...]) -> list[Adapter]:
-    return [Adapter(layer.name, layer.alpha, layer.matrices) for layer in layers]
+def modules_of(layers: tuple[LoraLayer, ...]) -> dict[str, LoraModule]:
+    return {layer.name: layer.in_file() for layer in layers}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,9 +126,9 @@ def test_what_was_trained_is_what_is_drawn_from_the_file(tiny_base: Path, tmp_pa
     moved = [not torch.equal(*pair) for pair in zip(before, after, strict=True)]
     assert sum(moved) > 0.9 * len(moved)
     path = tmp_path / "hero.safetensors"
-    write_adapters(path, adapters(layers), dtype=torch.float32, metadata={})
-    found = read_any(path)
-    assert isinstance(found, LoraFile if kind == "lora" else AdapterFile)
+    write_lora(path, modules_of(layers), dtype=torch.float32, metadata={})
+    found = read_lora(path)
+    assert {module.is_plain for module in found.modules.values()} == {kind == "lora"}
     base = load(tiny_base)
     loss = bare(base)
     plain = loss(batch)
@@ -168,7 +166,7 @@ def test_files_have_the_names_and_shapes_that_web_uis_read(
 ) -> None:
     _, layers, _ = prepared(tiny_base, Training(network=network(kind)), "epsilon")
     path = tmp_path / "hero.safetensors"
-    write_adapters(path, adapters(layers), dtype=torch.float16, metadata={"ss_output_name": "hero"})
+    write_lora(path, modules_of(layers), dtype=torch.float16, metadata={"ss_output_name": "hero"})
     tensors = load_file(path)
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"  # 32 → 64
     its = {key.removeprefix(f"{name}."): each for key, each in tensors.items() if key.startswith(name)}
@@ -184,16 +182,15 @@ def test_files_have_the_names_and_shapes_that_web_uis_read(
         assert its["lokr_w1"].shape == (8, 4)  # 64 = 8 · 8, 32 = 4 · 8
     with safe_open(path, framework="pt") as file:
         assert {"ss_output_name", "sshs_model_hash", "sshs_legacy_hash"} <= file.metadata().keys()
-    with pytest.raises(LoraError, match="not a LoRA as sd-scripts"):
-        read_lora(path)
+    assert {module.title.lower() for module in read_lora(path).modules.values()} == {f"a {kind}"}
 
 
 def test_a_lokr_without_a_rank_is_not_scaled_by_alpha() -> None:
     weight = torch.zeros(4, 4)
     first, second = torch.rand(2, 2), torch.rand(2, 2)
-    whole = Adapter("lora_unet_a", 7.0, {"lokr_w1": first, "lokr_w2": second})
+    whole = LoraModule({"lokr_w1": first, "lokr_w2": second}, 7.0)
     torch.testing.assert_close(whole.merged(weight), torch.kron(first, second))
-    narrow = Adapter("lora_unet_a", 3.0, {"lokr_w1": first, "lokr_w2_a": second[:, :1], "lokr_w2_b": second[:1]})
+    narrow = LoraModule({"lokr_w1": first, "lokr_w2_a": second[:, :1], "lokr_w2_b": second[:1]}, 3.0)
     torch.testing.assert_close(narrow.merged(weight), 3 * torch.kron(first, second[:, :1] @ second[:1]))
 
 
@@ -214,4 +211,4 @@ def test_a_file_for_another_base_or_with_unknown_tensors_is_refused(tiny_base: P
         attach(base, tmp_path / "odd.safetensors", 1.0)
     save_file({f"{name}.hada_w1_a": torch.rand(2, 2)}, tmp_path / "half.safetensors")
     with pytest.raises(LoraError, match="has hada_w1_a; read are"):
-        read_any(tmp_path / "half.safetensors")
+        read_lora(tmp_path / "half.safetensors")

@@ -13,8 +13,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from lora_core.diffusion.components import Components
 from lora_core.errors import RecipeError
-from lora_core.lora.inject import ADAPTER, inject
-from lora_core.lora.norm import limit_norms, product_norm
+from lora_core.lora.inject import ADAPTER, inject, limit_norms, product_norm
+from lora_core.lora.naming import Build
 from lora_core.lora.targets import block_of, targets
 from lora_core.recipe import Network, Training
 from lora_core.training.dropout import Dropout
@@ -92,7 +92,7 @@ def test_text_encoders_can_have_a_rank_and_an_alpha_of_their_own(whole: dict[str
     ],
 )
 def test_blocks_are_named_as_web_uis_name_them(path: str, block: str) -> None:
-    assert block_of(path, 2, (False, True, True, True)) == block
+    assert block_of(path, Build(2, (False, True, True, True))) == block
 
 
 def test_block_rates_go_by_group_and_then_by_block(whole: dict[str, Components]) -> None:

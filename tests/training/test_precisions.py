@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lora_core.lora.adapter_file import read_any
+from lora_core.lora.file import read_lora
 from lora_core.progress import silent
 from lora_core.recipe import Training
 from lora_core.refs import CheckpointRef
@@ -51,5 +51,5 @@ def test_every_kind_trains_in_bf16(
     assert components.unet.conv_in.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in components.vae.parameters()} == {torch.float32}
     assert {matrix.dtype for layer in layers for matrix in layer.matrices.values()} == {torch.float32}
-    modules = read_any(store.tree(ref.sha256)["hero.safetensors"]).modules
+    modules = read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules
     assert len(modules) == len(layers)

@@ -13,16 +13,14 @@ from torch import nn
 
 from lora_core.errors import LoraError
 from lora_core.hub import find_model_files
-from lora_core.lora.adapter import Adapter
-from lora_core.lora.adapter_file import open_any
 from lora_core.lora.algebra import Size
 from lora_core.lora.attach import attach
-from lora_core.lora.combine import add, resize, subtract
+from lora_core.lora.combine import Term, add, resize, subtract
 from lora_core.lora.convert import convert
-from lora_core.lora.file import LoraModule, read_lora
-from lora_core.lora.keys import attachable_names
+from lora_core.lora.file import open_lora, read_lora
 from lora_core.lora.merge import merge_file, merge_into
-from lora_core.lora.terms import Term
+from lora_core.lora.module import LoraModule
+from lora_core.lora.weights import attachable_names
 from lora_core.progress import silent
 
 _ALPHA = 3.0
@@ -83,7 +81,7 @@ def perturbed(module: Any, size: float = 0.5) -> BaseTunerLayer:
     return module
 
 
-def adapter_of(module: Any, name: str = "lora_unet_a") -> Adapter:
+def module_of(module: Any) -> LoraModule:
     """peft's parameters under the names that files have."""
     tensors: dict[str, torch.Tensor] = {}
     for path, parameter in module.named_parameters():
@@ -93,7 +91,7 @@ def adapter_of(module: Any, name: str = "lora_unet_a") -> Adapter:
             tensors["dora_scale"] = parameter.detach().reshape(weight.shape[0], *(1 for _ in weight.shape[1:]))
         elif not key.startswith("base_layer"):
             tensors[_DORA.get(key, key)] = parameter.detach()
-    return Adapter(name, _ALPHA, tensors)
+    return LoraModule(tensors, _ALPHA)
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
@@ -102,7 +100,7 @@ def test_a_weight_is_merged_as_by_peft(kind: str, weight: str) -> None:
     module: Any = with_peft(KINDS[kind], WEIGHTS[weight]())
     if kind.endswith("whole matrices"):
         module.scaling["default"] = 1.0  # peft keeps alpha / rank there; LyCORIS and web UIs don't
-    adapter, before = adapter_of(module), module.get_base_layer().weight.detach().clone()
+    adapter, before = module_of(module), module.get_base_layer().weight.detach().clone()
     found = before.clone()
     merge_into(found, [(adapter, 1.0)])
     module.merge(safe_merge=True)
@@ -119,7 +117,7 @@ def test_a_weight_is_merged_as_by_peft(kind: str, weight: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("dora")])
 def test_every_kind_but_dora_is_a_plain_lora_exactly(kind: str, weight: str) -> None:
     layer = WEIGHTS[weight]()
-    adapter, shape = adapter_of(with_peft(KINDS[kind], layer)), layer.weight.shape
+    adapter, shape = module_of(with_peft(KINDS[kind], layer)), layer.weight.shape
     module = adapter.low_rank(shape[2:])
     assert module.rank <= min(shape[0], math.prod(shape[1:]))
     assert module.scale == pytest.approx(adapter.scale)
@@ -130,8 +128,8 @@ def test_every_kind_but_dora_is_a_plain_lora_exactly(kind: str, weight: str) -> 
 
 
 def test_a_loha_has_its_rank_squared_and_a_narrow_lokr_the_rank_of_both_matrices() -> None:
-    assert adapter_of(with_peft(KINDS["loha"], nn.Linear(48, 32))).low_rank(()).rank == 4
-    found = adapter_of(with_peft(lokr(2, decompose_factor=2), nn.Linear(48, 32)))
+    assert module_of(with_peft(KINDS["loha"], nn.Linear(48, 32))).low_rank(()).rank == 4
+    found = module_of(with_peft(lokr(2, decompose_factor=2), nn.Linear(48, 32)))
     assert found.tensors["lokr_w1"].shape == (2, 2)
     assert found.low_rank(()).rank == 4
 
@@ -139,9 +137,9 @@ def test_a_loha_has_its_rank_squared_and_a_narrow_lokr_the_rank_of_both_matrices
 def test_lengths_of_columns_and_rows_by_hand() -> None:
     weight = torch.tensor([[3.0, 0.0], [4.0, 2.0]])
     nothing = {"lora_down.weight": torch.zeros(1, 2), "lora_up.weight": torch.zeros(2, 1)}
-    columns = Adapter("lora_unet_a", 1.0, {**nothing, "dora_scale": torch.tensor([[10.0, 1.0]])})
+    columns = LoraModule({**nothing, "dora_scale": torch.tensor([[10.0, 1.0]])}, 1.0)
     torch.testing.assert_close(columns.merged(weight), torch.tensor([[6.0, 0.0], [8.0, 1.0]]))  # ‖(3, 4)‖ = 5
-    rows = Adapter("lora_unet_a", 1.0, {**nothing, "dora_scale": torch.tensor([[6.0], [20.0]])})
+    rows = LoraModule({**nothing, "dora_scale": torch.tensor([[6.0], [20.0]])}, 1.0)
     lengths = math.sqrt(20)
     wanted = torch.tensor([[6.0, 0.0], [4 * 20 / lengths, 2 * 20 / lengths]])
     torch.testing.assert_close(rows.merged(weight), wanted)
@@ -150,15 +148,15 @@ def test_lengths_of_columns_and_rows_by_hand() -> None:
 
 def test_a_column_of_zeros_stays_zeros() -> None:
     nothing = {"lora_down.weight": torch.zeros(1, 2), "lora_up.weight": torch.zeros(2, 1)}
-    still = Adapter("lora_unet_a", 1.0, {**nothing, "dora_scale": torch.tensor([[0.0, 1.0]])})
+    still = LoraModule({**nothing, "dora_scale": torch.tensor([[0.0, 1.0]])}, 1.0)
     assert torch.equal(still.merged(torch.tensor([[0.0, 1.0], [0.0, 0.0]])), torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
 
 
 def test_a_dora_after_another_is_of_what_the_first_made() -> None:
     weight = torch.randn(6, 5)
-    first = Adapter("lora_unet_a", 1.0, {"lora_down.weight": torch.randn(1, 5), "lora_up.weight": torch.randn(6, 1)})
-    second = Adapter("lora_unet_a", 1.0, {**first.tensors, "dora_scale": torch.rand(1, 5)})
-    plain = LoraModule(first.tensors["lora_down.weight"], first.tensors["lora_up.weight"], None, 1.0)
+    first = LoraModule({"lora_down.weight": torch.randn(1, 5), "lora_up.weight": torch.randn(6, 1)}, 1.0)
+    second = LoraModule({**first.tensors, "dora_scale": torch.rand(1, 5)}, 1.0)
+    plain = LoraModule.plain(first.down, first.up, 1.0)
     wanted = second.merged(first.merged(weight, 0.7), 0.5).half()
     found = weight.half()
     merge_into(found, [(plain, 0.7), (second, 0.5)])
@@ -180,9 +178,8 @@ def written(base: Any, config: Any, path: Path, every: int = 1) -> Any:
     tensors: dict[str, torch.Tensor] = {}
     for place in paths:
         module = perturbed(base.unet.get_submodule(place), 0.1)
-        its = adapter_of(module, names[place])
-        tensors |= {f"{its.name}.{key}": each.contiguous() for key, each in its.tensors.items()}
-        tensors[f"{its.name}.alpha"] = torch.tensor(_ALPHA)
+        tensors |= {f"{names[place]}.{key}": each.contiguous() for key, each in module_of(module).tensors.items()}
+        tensors[f"{names[place]}.alpha"] = torch.tensor(_ALPHA)
     save_file(tensors, path)
     return base.unet
 
@@ -218,7 +215,7 @@ def test_a_file_is_resized_added_and_subtracted_as_a_plain_lora(
     resize(Term(path), small, Size(rank=3), "fp32", silent)
     add([Term(path), Term(made["sd1"].lora, 0.5)], whole, Size(), "fp32", silent)
     subtract(Term(whole), Term(made["sd1"].lora, 0.5), back, Size(energy=0.999999), "fp32", silent)
-    source, plain = open_any(path), read_lora(back)
+    source, plain = open_lora(path), read_lora(back)
     kernels = 0
     for name, module in read_lora(small).modules.items():
         shape = (module.up.shape[0], *module.down.shape[1:])
