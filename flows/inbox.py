@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from flows.place import character_folders, odd_folders
 from lora_core.digests import canonical_json, digest_of
 from lora_core.disk import write_atomically
-from lora_core.errors import StoreError, UserError
+from lora_core.errors import UserError
 from lora_core.images.decode import EXTENSIONS
 from lora_core.printable import printable_name
 from lora_core.store import Store
@@ -129,10 +129,7 @@ class Inbox:
         known = self._known.get(character, Known()).model_copy(update=changes)
         self._known[character] = known
         all_known = {name: one.model_dump(mode="json") for name, one in self._known.items()}
-        try:
-            write_atomically(self._memory, canonical_json(all_known))
-        except OSError as error:
-            raise StoreError(f"{self._memory}: cannot be written ({error.strerror}); move it away") from error
+        write_atomically(self._memory, canonical_json(all_known))
         return known
 
     def _content(self, folder: Path, found: list[File]) -> str:

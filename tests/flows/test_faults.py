@@ -85,7 +85,7 @@ def _kept(project: Project) -> list[Path]:
     """In the store: the LoRA, a sample, the merged model and the style LoRA that it was made with."""
     store, out = Store(project.folder / "store"), project.lora.parent
     files = [project.lora, out / "samples/2-w1/1-1.png", out / "checks/style-lora/style.safetensors"]
-    merged = [path for path in store.objects() if MERGED.encode() in path.read_bytes()[:4096]]
+    merged = [path for path in (store.root / "objects").glob("??/*") if MERGED.encode() in path.read_bytes()[:4096]]
     assert merged
     return [*(store.root / "objects" / digest[:2] / digest for digest in map(file_digest, files)), *merged]
 

@@ -37,7 +37,7 @@ def test_a_child_that_does_not_end_is_killed_with_what_it_started_in_a_group_of_
     child = Child("worker", (), {}, tmp_path / "log")
     child._command = (sys.executable, "-c", _STUBBORN)
     child.start()
-    while "started" not in child.log.read_text():
+    while not child.log.exists() or "started" not in child.log.read_text():
         assert child.running
         time.sleep(0.02)
     (started,) = (psutil.Process(int(number)) for number in child.processes())

@@ -16,6 +16,7 @@ from flows.inbox import MEMORY, refusals
 from flows.place import Place
 from flows.status import Progress, characters
 from flows.train_cast import cast
+from lora_core.errors import StoreError
 
 YEAR = 365 * 24 * 3600.0
 
@@ -223,7 +224,7 @@ def test_a_run_that_prefect_refuses_is_told_of_once_and_tried_again(watched: Wat
 def test_a_memory_that_is_a_folder_is_one_line(watched: Watched) -> None:
     watched.picture("momo/a.png")
     (watched.store.root / MEMORY / "x").mkdir(parents=True)
-    with pytest.raises(Exception, match=r"inbox\.json: cannot be written .*move it away"):
+    with pytest.raises(StoreError, match=r"inbox\.json.* changed places: remove it"):
         watched.look()
 
 

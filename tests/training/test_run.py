@@ -251,7 +251,7 @@ def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
     assert trained(store, base, drawn_sets, once, word="other") == first
     assert trained(store, base, drawn_sets, once.model_copy(update={"seed": 8}), word="another seed") != first
     assert len(encoded) == 7
-    for path in store.objects():
+    for path in (store.root / "objects").glob("??/*"):
         if path.stat().st_size < 5000 and path.read_bytes()[8:20] == b'{"deviation"':
             path.write_bytes(b"rubbish")
     assert trained(store, base, drawn_sets, once, word="healed") == first
