@@ -24,7 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, drawn: Path, prefect_home
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     steps = set(steps_done(done.stderr))
-    assert {"train style", "check style", "train momo", "subtract"} <= steps
+    assert {"train style", "check style", "train character", "subtract"} <= steps
     assert not {"merge", "check merge"} & steps
     return project
 

@@ -102,7 +102,7 @@ def test_artifacts_that_are_harmed_are_made_again_in_the_same_run(
     said = assert_finishes(project, finished)
     assert list(verify(Store(project.folder / "store"))) == []
     assert all(path.is_file() for path in harmed)
-    assert {"train style", "merge", "train momo"} <= set(re.findall(r"^✓ ([a-z ]+):", said, re.MULTILINE))
+    assert {"train style", "merge", "train character"} <= set(re.findall(r"^✓ ([a-z ]+):", said, re.MULTILINE))
     assert {"preprocess", "tag", "caption"}.isdisjoint(re.findall(r"^✓ ([a-z ]+):", said, re.MULTILINE))
 
 

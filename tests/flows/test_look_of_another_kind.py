@@ -17,7 +17,7 @@ def test_a_style_loha_is_merged_and_passes_the_check(project: Project) -> None:
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     steps = re.findall(r"^✓ ([a-z ]+):", done.stderr, re.MULTILINE)
-    assert {"train style", "merge", "check merge", "train momo"} <= set(steps)
+    assert {"train style", "merge", "check merge", "train character"} <= set(steps)
     folder = project.lora.parent
     epochs = sorted(folder.glob("checks/style-lora/*.safetensors"))
     assert epochs

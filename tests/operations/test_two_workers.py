@@ -31,7 +31,7 @@ def test_two_runs_of_one_character_do_the_work_once(tmp_path: Path, drawn: Path,
     done = Counter(
         name for text in said for name in re.findall(r"^✓ ((?:train|check|merge|sample|judge)[a-z ]*):", text, re.M)
     )
-    assert done["train style"] == done["train momo"] == done["merge"] == 1, done
+    assert done["train style"] == done["train character"] == done["merge"] == 1, done
     assert set(done.values()) == {1}, done
     assert any("found finished by another run" in text or ": cached" in text for text in said)
     loras = [project.folder / out / "momo" / "momo.safetensors" for out in ("one", "two")]
