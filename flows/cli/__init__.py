@@ -40,14 +40,15 @@ def main() -> None:
     except HeadcanonError as error:
         _say(f"headcanon: {one_line(error)}")
         sys.exit(1)
-    except OSError as error:
-        if (mistake := name_fault(error)) is None:
-            raise
-        _say(f"headcanon: {one_line(mistake)}")
-        sys.exit(2)
-    except Stopped:
-        _say(f"headcanon: {stopping.asked()}.{stopping.kept()} The same command resumes.")
-        sys.exit(128 + (stopping.signal_heard() or signal.SIGINT))
+    except (Exception, Stopped) as error:
+        # Compiled code that calls back into Python makes an error of its own of a signal that comes meanwhile.
+        if isinstance(error, Stopped) or stopping.signal_heard():
+            _say(f"headcanon: {stopping.asked()}.{stopping.kept()} The same command resumes.")
+            sys.exit(128 + (stopping.signal_heard() or signal.SIGINT))
+        if isinstance(error, OSError) and (mistake := name_fault(error)):
+            _say(f"headcanon: {one_line(mistake)}")
+            sys.exit(2)
+        raise
 
 
 def _say(text: str) -> None:
