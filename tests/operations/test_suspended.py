@@ -63,9 +63,9 @@ def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> N
     assert form["properties"]["decision"]["enum"] == ["go on", "stop"]
     proposed = re.search(r"Epoch (\d) at weight 1", told)
     assert proposed, told
-    figure = r"-?\d\.\d\d \(-?\d\.\d\d to -?\d\.\d\d\)"
+    score = r"−?\d\.\d\d \(−?\d\.\d\d to −?\d\.\d\d\)"
     for epoch in (1, 2):
-        assert re.search(f"- epoch {epoch} at 1: identity {figure}; leak {figure}; copies {figure}; .+", told)
+        assert re.search(f"- epoch {epoch} at 1: identity {score}; leak of the look {score}; share of copies {score}; .+", told)
     picture = re.search(r'src="data:image/jpeg;base64,([^"]+)"', told)
     assert picture
     with Image.open(BytesIO(base64.b64decode(picture[1]))) as thumbnails:
