@@ -65,7 +65,8 @@ def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> N
     assert proposed, told
     score = r"−?\d\.\d\d \(−?\d\.\d\d to −?\d\.\d\d\)"
     for epoch in (1, 2):
-        assert re.search(f"- epoch {epoch} at 1: identity {score}; leak of the look {score}; share of copies {score}; .+", told)
+        metrics = f"identity {score}; leak of the look {score}; share of copies {score}"
+        assert re.search(f"- epoch {epoch} at 1: {metrics}; .+", told)
     picture = re.search(r'src="data:image/jpeg;base64,([^"]+)"', told)
     assert picture
     with Image.open(BytesIO(base64.b64decode(picture[1]))) as thumbnails:
