@@ -47,13 +47,17 @@ def ending_as_asked(function: Callable[P, R]) -> Callable[P, R]:
         run = context.flow_run if context else None
         if run is None or run.id in _heeding:  # a flow's function inside another's
             return function(*args, **kwargs)
-        with _once(run), stopping.heeding_signals(), _watching(run) as watch:
-            try:
-                return function(*args, **kwargs)
-            except Stopped as stopped:
-                if not stopping.asked():
-                    raise
-                return cast(R, _concluded(run, watch, stopped))  # Prefect's engine takes a state, and raises it
+        try:
+            with _once(run), stopping.heeding_signals(), _watching(run) as watch:
+                try:
+                    return function(*args, **kwargs)
+                except Stopped as stopped:
+                    if not stopping.asked():
+                        raise
+                    return cast(R, _concluded(run, watch, stopped))  # Prefect's engine takes a state, and raises it
+        except Pause:
+            stopping.ignore_signals()
+            raise
 
     return ended
 

@@ -9,23 +9,29 @@ import contextlib
 import os
 import signal
 import time
+from typing import Any
 from uuid import UUID
 
 import psutil
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import ObjectNotFound
 from prefect.runner._cancellation_manager import CancellationManager
 from prefect.runner._process_manager import ProcessManager
+from prefect.runner._state_proposer import StateProposer
 
 from tasks.stopping import SAVES_SECONDS
 
 _LOOK_EVERY_SECONDS = 0.5
 _kill, _finalize = ProcessManager.kill, CancellationManager._finalize_cancelled_state
+_crash = StateProposer.propose_crashed
 
 
 def install() -> None:
     """Make this process' runners patient."""
     ProcessManager.kill = _patient_kill  # type: ignore[method-assign]
     CancellationManager._finalize_cancelled_state = _unless_ended  # type: ignore[method-assign]
+    StateProposer.propose_crashed = _unless_suspended  # type: ignore[method-assign]
 
 
 async def end_runs() -> None:
@@ -62,3 +68,16 @@ async def _unless_ended(
     if now.state is not None and not now.state.is_cancelling():
         return True
     return await _finalize(self, flow_run, state_updates)
+
+
+async def _unless_suspended(self: StateProposer, flow_run: FlowRun, message: str) -> State[Any] | None:
+    return None if await is_suspended(self._client, flow_run) else await _crash(self, flow_run, message)
+
+
+async def is_suspended(client: PrefectClient, flow_run: FlowRun) -> bool:
+    """Whether a run waits for a person: then it is not Crashed, however its process ended."""
+    try:
+        now = await client.read_flow_run(flow_run.id)
+    except ObjectNotFound:
+        return False
+    return now.state is not None and now.state.is_paused()

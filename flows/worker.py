@@ -124,6 +124,12 @@ with warnings.catch_warnings():
                 return
             await super()._submit_run(flow_run)
 
+        async def _propose_crashed_state(
+            self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+        ) -> None:
+            if not await patience.is_suspended(client or self.client, flow_run):
+                await super()._propose_crashed_state(flow_run, message, client)
+
         async def _refuse_other_code(self, flow_run: FlowRun) -> None:
             """As the server has the run now, not as the queue handed it out."""
             try:

@@ -123,6 +123,13 @@ def _heed(number: int, frame: FrameType | None) -> None:
         sys.stderr.write("\nStopping: what is under way is saved first; once more ends at once.\n")
 
 
+def ignore_signals() -> None:
+    """End by oneself, whoever asks for it: a run that is suspended and about to end must not be called Crashed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def stopping_all_when_one_fails() -> Iterator[None]:
     """When the block fails, steps that still run in the background end at their next report of progress."""
