@@ -166,8 +166,6 @@ def test_the_ui_itself_works_under_both_of_its_names(up: Up, page: Page, host: s
     page.get_by_role("button", name="Submit").click()
     (run,) = wait_for(lambda: _runs(up) - before, "the submitted run")
     page.goto(f"http://{host}:{up.port}/v2/runs/flow-run/{run}")
-    page.get_by_role("tab", name="Logs").click()
-    expect(page.get_by_text("submitting flow run").first).to_be_visible(timeout=180_000)  # it came while one looked
     up.state(run, "Failed")
 
     def told() -> bool:
