@@ -121,7 +121,7 @@ def test_a_question_that_nobody_answers_fails_the_run_and_retry_asks_again(up: U
     _question(up, run)
     _answer(up, run, {"decision": "go on"})
     up.state(run, "Completed")
-    assert set(up.steps(run, "report")["train character"]) == {"Cached"}
+    assert up.steps(run, "report")["train character"][-1] == "Cached"
 
 
 def test_a_run_that_waits_goes_on_when_all_was_switched_off_meanwhile(up: Up) -> None:
@@ -132,4 +132,4 @@ def test_a_run_that_waits_goes_on_when_all_was_switched_off_meanwhile(up: Up) ->
     assert up.run(run)["state_name"] == "Suspended"
     _answer(up, run, {"decision": "go on"})
     up.state(run, "Completed")
-    assert set(up.steps(run, "report")["train character"]) == {"Cached"}
+    assert up.steps(run, "report")["train character"][-1] == "Cached"
