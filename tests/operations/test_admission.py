@@ -125,7 +125,7 @@ def test_runs_inherit_what_they_need_and_no_other_secret() -> None:
         "HEADCANON_DATABASE": "postgresql://u:p@h/d", "HEADCANON_NOTIFY": "https://hooks/secret",
         "PREFECT_SERVER_API_AUTH_STRING": "u:p", "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://u:p@h/d",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": "x", "GITHUB_TOKEN": "gh", "SSH_AUTH_SOCK": "/tmp/agent",
-        "OPENAI_API_KEY": "sk", "KUBECONFIG": "/root/.kube", "LD_AUDIT": "/tmp/evil.so",
+        "OPENAI_API_KEY": "sk", "KUBECONFIG": "/home/x/.kube", "LD_AUDIT": "/tmp/evil.so",
     }  # fmt: skip
     environment = {**kept, **others}
     keep_what_runs_need(environment)
