@@ -1,7 +1,7 @@
 """Time for runs to save: Prefect's runner and worker kill what they end after seconds, and say Cancelled in its place.
 
 Runs that are cancelled, and those of a worker that is told to end, are asked first and get the time that the state of a
-training takes to be written.
+training takes to be written. And a run that waits for a person stays Suspended, however its process ended.
 """
 
 import asyncio
