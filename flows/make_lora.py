@@ -8,9 +8,8 @@ from prefect.futures import PrefectFuture
 from flows.edge import making_damaged_bytes_again
 from flows.ending import ending_as_asked
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
-from lora_core.captions.rules import Rules
-from lora_core.captions.said import words_of
-from lora_core.captions.style_pictures import style_rules
+from lora_core.captions.content import words_of
+from lora_core.captions.rules import Rules, style_rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.report.data import RunArtifacts

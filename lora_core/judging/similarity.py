@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from lora_core.dataset import Frozen, Manifest
 from lora_core.digests import canonical_json, digest_of
-from lora_core.images.duplicates import BITS, perceptual_hash
 from lora_core.images.parallel import in_parallel
+from lora_core.images.review import BITS, perceptual_hash
 from lora_core.judging.onnx_models import Embedder
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples

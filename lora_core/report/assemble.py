@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
+from lora_core.captions.caption import frequency_rows, report
 from lora_core.captions.edit import Edited
-from lora_core.captions.explain import frequency_rows, report
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.diffusion.tokenizer import token_counter

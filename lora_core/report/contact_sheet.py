@@ -10,11 +10,11 @@ from pathlib import PurePath
 from PIL import Image, ImageDraw, ImageFont
 
 from lora_core.dataset import Entry, Manifest
+from lora_core.images.collect import LEFT_OUT_SHEET_NAME, SHEET_NAME
 from lora_core.images.coverage import seen_from
-from lora_core.images.listing import LEFT_OUT_SHEET_NAME, SHEET_NAME
 from lora_core.images.parallel import in_parallel
+from lora_core.images.pipeline import thumbnail
 from lora_core.images.png import png_bytes
-from lora_core.images.thumbnail import thumbnail
 from lora_core.recipe import COMPOSITIONS, ShotPlan
 from lora_core.sampling.grid import Font, shortened, wrapped
 from lora_core.store import Store
