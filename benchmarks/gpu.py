@@ -74,7 +74,7 @@ class Bench:
         set_kernels(self._device, deterministic=False)
         self.peak = matrix_peak(self._device, self._dtype, *((256, 0.1) if asked.toy else (8192, 3.0)))
 
-    def facts(self) -> dict[str, object]:
+    def metadata(self) -> dict[str, object]:
         """What the rows were measured on."""
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
         versions = {each.__name__: each.__version__ for each in (torch, diffusers, transformers, peft)}
@@ -184,7 +184,7 @@ class Bench:
         self.rows.append(row)
         print(_line(row), flush=True)
         if self._asked.out:
-            table = {"facts": self.facts(), "rows": [dataclasses.asdict(each) for each in self.rows]}
+            table = {"metadata": self.metadata(), "rows": [dataclasses.asdict(each) for each in self.rows]}
             Path(self._asked.out).write_text(json.dumps(table, indent=1) + "\n")
 
 
@@ -228,7 +228,7 @@ def main() -> int:
     asked = _arguments()
     with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as folder:
         bench = Bench(asked, Path(folder))
-        print(json.dumps(bench.facts()))
+        print(json.dumps(bench.metadata()))
         print("| way | model, px | batch | samples/s | of matrix peak | memory | first step, compiling |")
         print("|---|---|---|---|---|---|---|")
         for way, work in _plan(asked):

@@ -14,8 +14,8 @@ from lora_core.lora.combine import Term
 from lora_core.lora.merge import merge_file
 from lora_core.recipe import Process, Sampling, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
-from lora_core.sampling.easel import Studio
 from lora_core.sampling.epochs import epoch_files, sample_epochs
+from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store
 from lora_core.training.run import TrainingSet, plan, train
 
@@ -67,7 +67,7 @@ def whole_recipe(base_folder: Path, folder: Path, size: Size, device: str, speed
     merged = _merge(store, base, one)
     clock.mark("merge")
     two = _train(store, merged, hero_sets, size, "momo", 32, device, speed, clock)
-    sample_epochs(store, merged, two, size.sampling, Studio(1, Process(), device, speed), trigger="momo")
+    sample_epochs(store, merged, two, size.sampling, SamplerConfig(1, Process(), device, speed), trigger="momo")
     clock.mark("sample")
     clock.seconds.pop("draw pictures")
     return clock.seconds | {"all": sum(clock.seconds.values())}

@@ -36,12 +36,11 @@ from lora_core.lora.module import LoraModule
 from lora_core.lora.targets import targets
 from lora_core.recipe import Network, Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef
-from lora_core.sampling import easel, epochs
+from lora_core.sampling import epochs, sampler
 from lora_core.sampling import generate as generating
-from lora_core.sampling.easel import Studio
 from lora_core.sampling.epochs import epoch_files, sample_epochs
-from lora_core.sampling.generate import Shot
-from lora_core.sampling.pixels import to_picture
+from lora_core.sampling.generate import Shot, to_picture
+from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store
 
 Result = TypeVar("Result")
@@ -50,9 +49,9 @@ PIECES: dict[str, tuple[ModuleType, str]] = {
     "texts": (generating, "_encode_all"),
     "denoising": (generating, "_draw"),
     "decoding": (generating, "to_picture"),
-    "reading LoRAs": (easel, "read_lora"),
-    "swapping LoRAs": (easel, "attach"),
-    "PNGs": (easel, "png_bytes"),
+    "reading LoRAs": (sampler, "read_lora"),
+    "swapping LoRAs": (sampler, "attach"),
+    "PNGs": (sampler, "png_bytes"),
     "contact sheet": (epochs, "save_samples"),
 }
 """What the grid is made of, and the function that does it; the rest is the store, with its syncs to the disk."""
@@ -154,15 +153,15 @@ def _grid(
 ) -> tuple[Spent, dict[str, Spent]]:
     """Seconds of the whole grid but for loading the model, and of the pieces that it is made of."""
     base = CheckpointRef(sha256=store.put_tree({}))
-    studio = Studio(1, Process(), device)
+    config = SamplerConfig(1, Process(), device)
     inside: dict[str, Spent] = {}
     with ExitStack() as patches:
         for piece, (module, name) in PIECES.items():
             timed = _told(device, piece, getattr(module, name), inside)
             patches.enter_context(patch.object(module, name, timed))
-        patches.enter_context(patch.object(easel, "load_components", lambda *_, **__: components))
+        patches.enter_context(patch.object(sampler, "load_components", lambda *_, **__: components))
         begun = _now()
-        sample_epochs(store, base, lora, sampling, studio, trigger=TRIGGER)
+        sample_epochs(store, base, lora, sampling, config, trigger=TRIGGER)
         return begun.since(), inside
 
 

@@ -17,10 +17,9 @@ from lora_core.lora.inject import inject
 from lora_core.lora.targets import targets
 from lora_core.recipe import Network, Speed, Training
 from lora_core.training.batch import Batch
-from lora_core.training.feed import fed
-from lora_core.training.ledger import Ledger
 from lora_core.training.loop import Stepper
 from lora_core.training.optim import build_optimizer
+from lora_core.training.overlap import MetricsQueue, prefetched
 
 CAPTION = "momo, 1girl, solo, upper body, smile, grass, outdoors, realistic, nose, lips"
 RANK, ALPHA = 32, 16
@@ -64,8 +63,8 @@ def ours(model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache:
             )  # fmt: skip
 
     def run(first: int, count: int) -> None:
-        ledger = Ledger(lags=not stepper.looks_first)
-        for number, batch in enumerate(fed(batches(first, count), device), first):
+        ledger = MetricsQueue(lags=not stepper.checks_before_step)
+        for number, batch in enumerate(prefetched(batches(first, count), device), first):
             for step in ledger.add(stepper.launch(batch, number), ()):
                 step.launched.outcome(*step.figures)
         ledger.flush()

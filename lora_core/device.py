@@ -88,7 +88,7 @@ def keep_compiled_in(folder: Path) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
-def answers_at_once(device: torch.device) -> bool:
+def is_synchronous(device: torch.device) -> bool:
     """Whether reading a number costs nothing; a GPU stands still until it is asked for more."""
     return device.type != "cuda"
 

@@ -39,14 +39,14 @@ def check_style(
 ) -> ReportRef:
     """The style LoRA on the base is meant to draw the style character on white."""
     from lora_core.judging.styled import look_gate, look_of
-    from lora_core.sampling.easel import Studio
     from lora_core.sampling.epochs import sample_style
+    from lora_core.sampling.sampler import SamplerConfig
 
     store = at.open_store("check style")
     look = look_of(load_manifest(store, pictures), load_tags(store, tags))
     with progress("check style", "step") as listen:
-        studio = Studio(clip_skip, process, at.device, at.speed)
-        drawn = sample_style(store, base, lora, tokens, options, studio, listen)
+        config = SamplerConfig(clip_skip, process, at.device, at.speed)
+        drawn = sample_style(store, base, lora, tokens, options, config, listen)
     with progress("read style check", "sample") as listen:
         gate = look_gate(store, drawn, "style", look, store.tree(tagger.sha256), least, _STYLE_ADVICE, listen)
     return with_gates(store, drawn, [gate])
@@ -70,15 +70,15 @@ def check_merge(
     """The merged model must equal base + LoRA, and is meant to draw the style character whatever the prompt."""
     from lora_core.judging.merged import merge_gate
     from lora_core.judging.styled import look_gate, look_of
-    from lora_core.sampling.easel import Studio
     from lora_core.sampling.epochs import sample_merged
+    from lora_core.sampling.sampler import SamplerConfig
 
     store = at.open_store("check merge")
     look = look_of(load_manifest(store, pictures), load_tags(store, tags))
     equal = merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
     with progress("check merge", "step") as listen:
-        studio = Studio(clip_skip, process, at.device, at.speed)
-        drawn = sample_merged(store, merged, options.style_prompts, options, studio, listen)
+        config = SamplerConfig(clip_skip, process, at.device, at.speed)
+        drawn = sample_merged(store, merged, options.style_prompts, options, config, listen)
     with progress("read merge check", "sample") as listen:
         gate = look_gate(store, drawn, "merged", look, store.tree(tagger.sha256), least, _MERGE_ADVICE, listen)
     return with_gates(store, drawn, [equal, gate])

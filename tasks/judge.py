@@ -60,14 +60,14 @@ def transfer(
     """The chosen epoch on another base: its samples, and the same metrics against that base."""
     from lora_core.judging.verdict import judge_epochs, read_verdict
     from lora_core.recipe import Process
-    from lora_core.sampling.easel import Studio
     from lora_core.sampling.epochs import sample_epochs
+    from lora_core.sampling.sampler import SamplerConfig
     from lora_core.sampling.samples import Column
 
     store, choice = at.open_store("transfer"), read_verdict(at.open_store(), verdict).choice
-    only, studio = Column(choice.epoch, choice.weight), Studio(clip_skip, Process(), at.device, at.speed)
+    only, config = Column(choice.epoch, choice.weight), SamplerConfig(clip_skip, Process(), at.device, at.speed)
     with progress("transfer", "step") as listen:
-        samples = sample_epochs(store, base, lora, sampling, studio, trigger=trigger, progress=listen, only=only)
+        samples = sample_epochs(store, base, lora, sampling, config, trigger=trigger, progress=listen, only=only)
     edited, training = _edited(store, pictures, tags, rules, trigger, least), load_manifest(store, pictures)
     by_rule = options.model_copy(update={"epoch": 0, "weight": 0})
     with progress("judge transfer", "sample") as listen:

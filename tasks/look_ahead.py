@@ -6,8 +6,8 @@ from lora_core.dataset import Manifest, load_manifest, load_tags
 from lora_core.images.composition import settle
 from lora_core.recipe import Composition, Preprocess, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef
-from lora_core.training import estimate
 from lora_core.training.plan import Plan, plan
+from lora_core.training.plan import memory_bytes as training_memory
 from lora_core.training.samples import TrainingSet
 from tasks.caching import found_finished
 from tasks.preprocess import preprocess, without_remarks
@@ -57,7 +57,7 @@ def memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
     trainings = (
         (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
     )
-    return max(estimate.memory_bytes(files, options, at.device, recipe.base.process) for options in trainings)
+    return max(training_memory(files, options, at.device, recipe.base.process) for options in trainings)
 
 
 def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:

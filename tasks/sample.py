@@ -12,8 +12,8 @@ def sample_epochs(
 ) -> ReportRef:
     """Every prompt and seed, without the LoRA and with each epoch at each weight, on the original base."""
     from lora_core.sampling import epochs
-    from lora_core.sampling.easel import Studio
+    from lora_core.sampling.sampler import SamplerConfig
 
-    store, studio = at.open_store("sample"), Studio(clip_skip, process, at.device, at.speed)
+    store, config = at.open_store("sample"), SamplerConfig(clip_skip, process, at.device, at.speed)
     with progress("sample epochs", "step") as listen:
-        return epochs.sample_epochs(store, base, lora, options, studio, trigger=trigger, progress=listen)
+        return epochs.sample_epochs(store, base, lora, options, config, trigger=trigger, progress=listen)

@@ -80,7 +80,7 @@ def sample(
     from lora_core.lora.stated import check_models
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
-    from lora_core.sampling.folder import sample_to_folder
+    from lora_core.sampling.epochs import sample_to_folder
     from tasks.runtime import progress
 
     try:

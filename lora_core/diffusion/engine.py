@@ -49,7 +49,7 @@ class Engine:
     """Runs one function of the U-Net, for inputs of any shapes."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, speed: Speed, *, cache: Path | None, what: str, hindrance: str = ""
+        self, unet: UNet2DConditionModel, speed: Speed, *, cache: Path | None, what: str, blocker: str = ""
     ) -> None:
         """Choose what can be chosen before the first call.
 
@@ -58,7 +58,7 @@ class Engine:
             speed: the recipe's.
             cache: folder for compiled kernels; None: nothing is kept.
             what: is run, for messages and as a part of the name under which compiling's seconds are kept.
-            hindrance: why calls cannot be recorded; empty: they can.
+            blocker: why calls cannot be recorded; empty: they can.
         """
         self._unet, self._cache, self._what = unet, cache, what
         self._device = torch.device(unet.device)
@@ -66,11 +66,11 @@ class Engine:
         cuda = self._device.type == "cuda"
         if self._compile == "auto" and not cuda:
             self._compile = "off"
-        if not hindrance and (speed.deterministic or speed.cuda_graphs == "off"):
-            hindrance = "deterministic = true" if speed.deterministic else "cuda_graphs = 'off'"
-        self.recorder = Recorder() if cuda and not hindrance else None
+        if not blocker and (speed.deterministic or speed.cuda_graphs == "off"):
+            blocker = "deterministic = true" if speed.deterministic else "cuda_graphs = 'off'"
+        self.recorder = Recorder() if cuda and not blocker else None
         if cuda:
-            graphs = f"no CUDA graphs ({hindrance})" if hindrance else "CUDA graphs"
+            graphs = f"no CUDA graphs ({blocker})" if blocker else "CUDA graphs"
             _log.info("%s: %s, compile = '%s'", what, graphs, self._compile)
         self._shapes: dict[Hashable, _Shape] = {}
         self._compiled_unet: Any = None

@@ -1,9 +1,10 @@
-"""The forward process of Stable Diffusion: how noise is mixed in, and what the U-Net has to predict.
+"""The diffusion process of Stable Diffusion: how noise is drawn and mixed in, the U-Net's target, and the loss.
 
 Symbols as in Ho et al. 2020 (arXiv:2006.11239): beta_t, alpha_t = 1 - beta_t, alphas_cumprod_t = prod of alpha up to t.
 """
 
 import torch
+from torch.nn import functional
 
 from lora_core.diffusion.source import Prediction
 
@@ -63,3 +64,80 @@ def target(latents: torch.Tensor, noise: torch.Tensor, alphas: torch.Tensor, pre
         return noise
     alphas = alphas.view(-1, 1, 1, 1)
     return alphas.sqrt() * noise - (1.0 - alphas).sqrt() * latents
+
+
+def offset_noise(noise: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
+    """The noise plus one more normal number for each channel, times `strength`.
+
+    Source: N. Guttenberg 2023, "Diffusion with Offset Noise" (Cross Labs).
+    """
+    return noise + strength * torch.randn((noise.shape[0], 1, 1), generator=generator)
+
+
+def multires_noise(noise: torch.Tensor, iterations: int, discount: float, generator: torch.Generator) -> torch.Tensor:
+    """The noise plus coarser and coarser noise, each level `discount` times the one before, scaled to deviation 1.
+
+    A level's side is the latents' divided by r to the level's power, r drawn between 2 and 4 for every level; it is
+    enlarged bilinearly. A side of 1 ends it. The first level is full-sized, as in sd-scripts' `pyramid_noise_like`.
+
+    Source: J. Whitaker 2023, "Multi-Resolution Noise for Diffusion Model Training".
+    """
+    channels, height, width = noise.shape
+    for level in range(iterations):
+        ratio = 2 + 2 * torch.rand((), generator=generator).item()
+        size = (max(1, int(height / ratio**level)), max(1, int(width / ratio**level)))
+        coarse = torch.randn((1, channels, *size), generator=generator)
+        noise = noise + discount**level * functional.interpolate(coarse, (height, width), mode="bilinear")[0]
+        if 1 in size:
+            break
+    return noise / noise.std()
+
+
+def min_snr_weight(snr: torch.Tensor, gamma: float, prediction: Prediction = "epsilon") -> torch.Tensor:
+    """min(snr, gamma) / snr, for v-prediction min(snr, gamma) / (snr + 1).
+
+    Source: Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy" (arXiv:2303.09556).
+
+    Args:
+        snr: signal-to-noise ratios, any shape.
+        gamma: the cap; 5 in the paper.
+        prediction: what the U-Net predicts.
+    """
+    divisor = snr if prediction == "epsilon" else snr + 1.0
+    return snr.clamp(max=gamma) / divisor
+
+
+def debiased_weight(snr: torch.Tensor, prediction: Prediction = "epsilon") -> torch.Tensor:
+    """1 / √snr, for v-prediction 1 / (snr + 1); the ratio is taken as 1000 at most, as sd-scripts does.
+
+    Source: Yu et al. 2023, "Debias the Training of Diffusion Models" (arXiv:2310.08442).
+
+    Args:
+        snr: signal-to-noise ratios, any shape.
+        prediction: what the U-Net predicts.
+    """
+    snr = snr.clamp(max=1000.0)
+    return 1.0 / (snr.sqrt() if prediction == "epsilon" else snr + 1.0)
+
+
+def weighted_mse(
+    predicted: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor, masks: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean over the batch of weight · mean squared error of the sample, in float32.
+
+    The weights do not divide the sum: a regularization picture at weight 0.5 counts half, as in sd-scripts. Neither do
+    the masks: a subject that fills a quarter of the picture counts a quarter, also as there.
+
+    Args:
+        predicted: (B, C, H, W).
+        wanted: (B, C, H, W).
+        weights: (B,).
+        masks: (B, 1, H, W), how much each place counts, 0 to 1.
+
+    Returns:
+        A scalar.
+    """
+    errors = torch.nn.functional.mse_loss(predicted.float(), wanted.float(), reduction="none")
+    if masks is not None:
+        errors = errors * masks
+    return (errors.mean(dim=(1, 2, 3)) * weights).mean()

@@ -6,8 +6,7 @@ import torch
 
 from lora_core.device import counter_generator, pick_device
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.condition import SizeIds, predict, read_texts
-from lora_core.diffusion.prompts import token_ids
+from lora_core.diffusion.condition import SizeIds, predict, read_texts, token_ids
 from lora_core.judging.gates import GateResult
 from lora_core.lora.attach import attach
 from lora_core.lora.file import read_lora

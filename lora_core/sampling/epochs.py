@@ -1,13 +1,20 @@
-"""Samplings: every epoch of a LoRA side by side, and the checks after the style stage and the merge."""
+"""Samplings: every epoch of a LoRA side by side, the checks after the style stage and the merge, and a plain folder."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from lora_core.errors import LoraError
+from lora_core.device import pick_device, pick_dtype
+from lora_core.diffusion.components import load_components
+from lora_core.disk import write_atomically
+from lora_core.errors import LoraError, OutputExistsError
+from lora_core.lora.attach import attach
 from lora_core.progress import Progress, silent
-from lora_core.recipe import Sampling
+from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling.easel import Easel, EpochFile, Place, Planned, Studio
+from lora_core.sampling.generate import Shot, generate
+from lora_core.sampling.infotext import infotext, png_bytes
+from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import NO_LORA, Column, save_samples
 from lora_core.store import Store, Tree
 
@@ -42,7 +49,7 @@ def sample_epochs(
     base: CheckpointRef,
     lora: LoraRef,
     options: Sampling,
-    studio: Studio,
+    config: SamplerConfig,
     *,
     trigger: str,
     progress: Progress = silent,
@@ -58,7 +65,7 @@ def sample_epochs(
         base: The model to draw with.
         lora: Its epochs.
         options: Prompts, seeds, weights and the rest.
-        studio: How the base is read, and where it runs.
+        config: How the base is read, and where it runs.
         trigger: Put in the place of {trigger}.
         progress: Told after every step.
         only: One epoch at one weight instead of all.
@@ -76,7 +83,7 @@ def sample_epochs(
         columns = [Planned(only, file) for file in files if str(file.epoch) == only.epoch]
     prompts = [prompt.replace("{trigger}", trigger) for prompt in options.prompts]
     places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
-    drawn = Easel(store, base, options, studio).draw([Planned(Column(NO_LORA), None), *columns], places, progress)
+    drawn = Sampler(store, base, options, config).draw([Planned(Column(NO_LORA), None), *columns], places, progress)
     return save_samples(store, drawn, files[-1].name)
 
 
@@ -86,7 +93,7 @@ def sample_style(
     lora: LoraRef,
     words: str,
     options: Sampling,
-    studio: Studio,
+    config: SamplerConfig,
     progress: Progress = silent,
 ) -> ReportRef:
     """Draw the style LoRA's own words alone, on the base without it and with its last epoch, at full weight.
@@ -97,7 +104,7 @@ def sample_style(
     """
     columns = [Planned(Column(NO_LORA), None), Planned(Column("style", 1.0), epoch_files(store, lora)[-1])]
     places = [Place(0, words, seed) for seed in range(1, STYLE_PICTURES + 1)]
-    return _check(store, base, columns, places, options, studio, progress)
+    return _check(store, base, columns, places, options, config, progress)
 
 
 def sample_merged(
@@ -105,7 +112,7 @@ def sample_merged(
     merged: CheckpointRef,
     prompts: Sequence[str],
     options: Sampling,
-    studio: Studio,
+    config: SamplerConfig,
     progress: Progress = silent,
 ) -> ReportRef:
     """Draw each of the prompts once with the merged model, the first with seed 1, the second with seed 2 and so on.
@@ -114,7 +121,7 @@ def sample_merged(
         CheckpointError: the model cannot be loaded.
     """
     places = [Place(index, prompt, index + 1) for index, prompt in enumerate(prompts)]
-    return _check(store, merged, [Planned(Column("merged"), None)], places, options, studio, progress)
+    return _check(store, merged, [Planned(Column("merged"), None)], places, options, config, progress)
 
 
 def _check(
@@ -123,12 +130,12 @@ def _check(
     columns: Sequence[Planned],
     places: Sequence[Place],
     options: Sampling,
-    studio: Studio,
+    config: SamplerConfig,
     progress: Progress,
 ) -> ReportRef:
     """A check needs no fine pictures: no hires pass."""
     plain = options.model_copy(update={"hires": 1.0})
-    drawn = Easel(store, base, plain, studio).draw(columns, places, progress)
+    drawn = Sampler(store, base, plain, config).draw(columns, places, progress)
     return save_samples(store, drawn, f"check: {columns[-1].column.epoch}")
 
 
@@ -140,3 +147,46 @@ def _number(file: str, last: str) -> int | None:
     """3 of `NAME-000003.safetensors` when the last file is `NAME.safetensors`; None of anything else."""
     match = re.fullmatch(re.escape(_stem(last)) + r"-(\d{6})\.safetensors", file)
     return int(match[1]) if match else None
+
+
+def sample_to_folder(
+    base: Mapping[str, Path],
+    lora: Path | None,
+    options: Sampling,
+    folder: Path,
+    *,
+    clip_skip: int,
+    device: str,
+    progress: Progress,
+    process: Process | None = None,
+) -> tuple[Path, ...]:
+    """Draw every prompt with every seed into `folder` as PROMPT-SEED.png, counted from 1.
+
+    The LoRA has the first of the options' weights. `process` is what is told of the base's diffusion process; None:
+    what the base says itself.
+
+    Returns:
+        The files, each with its infotext.
+
+    Raises:
+        CheckpointError, LoraError: a model cannot be used.
+        OutputExistsError: a name is taken by another picture; those before it are kept.
+    """
+    where = pick_device(device)
+    components = load_components(base, device=where, dtype=pick_dtype("auto", where), process=process)
+    weight = options.weights[0]
+    if lora is not None:
+        attach(components, lora, weight)
+    named = {
+        folder / f"{number}-{seed}.png": Shot(prompt, options.negative, seed)
+        for number, prompt in enumerate(options.prompts, start=1)
+        for seed in options.seeds
+    }
+    pictures = generate(components, list(named.values()), options, clip_skip, progress)
+    for (path, shot), picture in zip(named.items(), pictures, strict=True):
+        name = lora.stem if lora else ""
+        data = png_bytes(picture, infotext(shot, options, name, weight, clip_skip=clip_skip))
+        if path.exists() and path.read_bytes() != data:
+            raise OutputExistsError(f"{path}: exists with another picture and is not overwritten; give another --out")
+        write_atomically(path, data)
+    return tuple(named)

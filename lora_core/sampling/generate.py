@@ -6,19 +6,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
 from lora_core.diffusion.components import Components
-from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
+from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts, token_ids
 from lora_core.diffusion.engine import Engine
-from lora_core.diffusion.prompts import token_ids
 from lora_core.errors import CheckpointError
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
-from lora_core.sampling.pixels import to_latent, to_picture
 from lora_core.sampling.schedulers import build_scheduler
+
+
+@torch.no_grad()
+def to_picture(components: Components, latent: torch.Tensor) -> Image.Image:
+    """One picture from (4, h, w) latents, through the VAE in float32."""
+    vae = components.vae
+    pixels = vae.decode(latent[None].float() / vae.config.scaling_factor, return_dict=False)[0][0]
+    values = ((pixels / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy()))
+
+
+@torch.no_grad()
+def to_latent(components: Components, picture: Image.Image) -> torch.Tensor:
+    """Latents (1, 4, h, w) of an RGB picture: the mean of the VAE's distribution, in float32."""
+    vae = components.vae
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    mean = vae.encode(pixels.to(vae.device), return_dict=False)[0].mode()
+    return torch.as_tensor(mean.float() * vae.config.scaling_factor).to(components.unet.device)
+
 
 _log = logging.getLogger(__name__)
 

@@ -1,18 +1,69 @@
 """One step's input: which latents, with which noise, at which timestep, under which caption."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 
 from lora_core.device import counter_generator
-from lora_core.diffusion.condition import SizeIds
-from lora_core.diffusion.noise import multires_noise, offset_noise
-from lora_core.diffusion.prompts import shuffled
-from lora_core.diffusion.schedule import TRAIN_STEPS
+from lora_core.diffusion.components import Components
+from lora_core.diffusion.condition import Condition, SizeIds, read_texts, shuffled, token_ids
+from lora_core.diffusion.schedule import TRAIN_STEPS, multires_noise, offset_noise
 from lora_core.recipe import Noise, Training
 from lora_core.training.samples import Picture, Sample, draws
+
+Rows = tuple[torch.Tensor, ...]
+
+
+class TextReader:
+    """Captions to what the U-Net reads; what frozen text encoders said once is remembered, on their device."""
+
+    def __init__(self, components: Components, *, clip_skip: int, trained: bool, remember: bool) -> None:
+        self._components, self._clip_skip, self._trained = components, clip_skip, trained
+        self._remember = remember and not trained
+        self._device = components.text_encoders[0].device
+        self._ids: dict[str, Rows] = {}
+        self._conditions: dict[str, Condition] = {}
+
+    def __call__(self, captions: Sequence[str]) -> Condition:
+        """The condition of a batch, with a gradient if the text encoders are trained."""
+        return self.condition(self.rows(captions))
+
+    def rows(self, captions: Sequence[str]) -> Rows:
+        """All that is looked up by the captions' letters; the rest is done with tensors alone.
+
+        Returns:
+            For each text encoder (B, 77) token ids; or, if they are frozen, what they said: (B, 77, width) and for SDXL
+            (B, P).
+        """
+        if self._trained:
+            return self._rows_of_ids(captions)
+        with torch.no_grad():
+            if not self._remember:
+                said = self._read(self._rows_of_ids(captions))
+            else:
+                for caption in captions:
+                    if caption not in self._conditions:
+                        self._conditions[caption] = self._read(self._rows_of_ids([caption]))
+                said = Condition.joined([self._conditions[caption] for caption in captions])
+        return (said.states,) if said.pooled is None else (said.states, said.pooled)
+
+    def condition(self, rows: Rows) -> Condition:
+        """What the U-Net reads, of `rows`."""
+        return self._read(rows) if self._trained else Condition(*rows)
+
+    def _read(self, ids: Rows) -> Condition:
+        return read_texts(self._components, ids, self._clip_skip)
+
+    def _rows_of_ids(self, captions: Sequence[str]) -> Rows:
+        for caption in captions:
+            if caption not in self._ids:
+                ids = (token_ids(each, [caption])[0] for each in self._components.tokenizers)
+                self._ids[caption] = tuple(each.to(self._device) for each in ids)
+        rows = zip(*(self._ids[caption] for caption in captions), strict=True)
+        return tuple(torch.cat(its_ids) for its_ids in rows)
+
 
 _NOISE, _PERTURBATION = 5, 6
 _TENSORS = ("latents", "noise", "timesteps", "weights", "sizes", "masks", "perturbation")
@@ -155,3 +206,45 @@ def _changed(noise: torch.Tensor, options: Noise, generator: torch.Generator) ->
     if options.multires_iterations:
         return multires_noise(noise, options.multires_iterations, options.multires_discount, generator)
     return noise
+
+
+_HELD_OUT = 8
+_TIMESTEPS = 8
+
+
+class Validation:
+    """The training's own loss on held-out pictures, each at eight timesteps spread evenly over the schedule."""
+
+    def __init__(
+        self,
+        loss: Callable[[Batch], torch.Tensor],
+        pictures: Sequence[Picture],
+        latents: Sequence[torch.Tensor],
+        options: Training,
+    ) -> None:
+        """Args: latents: (4, h, w), one a picture; loss: of a batch, `Stepper.loss`."""
+        self._loss = loss
+        self._batches = [
+            _batch(number, picture, latent, options.seed)
+            for number, (picture, latent) in enumerate(zip(pictures, latents, strict=True))
+        ]
+
+    @torch.no_grad()
+    def loss(self) -> float:
+        """Mean over pictures and timesteps."""
+        return float(torch.stack([self._loss(batch) for batch in self._batches]).mean())
+
+
+def _batch(number: int, picture: Picture, latent: torch.Tensor, seed: int) -> Batch:
+    generator = counter_generator(seed, _HELD_OUT, number)
+    timesteps = (torch.arange(_TIMESTEPS) * 2 + 1) * TRAIN_STEPS // (2 * _TIMESTEPS)
+    return Batch(
+        latents=latent.expand(_TIMESTEPS, *latent.shape),
+        noise=torch.randn((_TIMESTEPS, *latent.shape), generator=generator),
+        timesteps=timesteps,
+        captions=(", ".join(picture.tags),) * _TIMESTEPS,
+        weights=torch.ones(_TIMESTEPS),
+        sizes=torch.tensor([size_ids(picture)] * _TIMESTEPS),
+        counters=tuple((seed, 0, 0) for _ in range(_TIMESTEPS)),
+        prior=torch.zeros(_TIMESTEPS, dtype=torch.bool),
+    )

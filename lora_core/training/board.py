@@ -17,7 +17,7 @@ _FLUSH_SECONDS = 30.0
 _VERSION = "brain.Event:2"
 
 
-class Board:
+class EventWriter:
     """One event file."""
 
     def __init__(self, folder: Path, *, steps: int, suffix: str) -> None:

@@ -54,7 +54,7 @@ class Curves:
         Raises:
             StoreError: the disk is full or the folder cannot be written.
         """
-        from lora_core.training.board import Board  # a training that nobody watches does without tensorboardX
+        from lora_core.training.board import EventWriter  # a training that nobody watches does without tensorboardX
 
         self._folder = folder
         with disk_errors(folder):
@@ -64,23 +64,23 @@ class Curves:
             self._csv = path.open("ab", buffering=0)  # whoever watches sees every step
             # A name of its own: it holds seconds only, and a run may be resumed within one.
             suffix = f".{len(list(folder.glob('events.*')))}"
-            self._board = Board(folder, steps=steps, suffix=suffix)
+            self._events = EventWriter(folder, steps=steps, suffix=suffix)
 
     def add(self, figures: Figures) -> None:
         """A step is done."""
         values = asdict(figures)
         with disk_errors(self._folder):
             self._csv.write(_lines([[_shown(value) for value in values.values()]]))
-            self._board.add({name: values[name] for name in _COLUMNS[2:]}, figures.step)
+            self._events.add({name: values[name] for name in _COLUMNS[2:]}, figures.step)
 
     def add_validation(self, step: int, loss: float) -> None:
         """The held-out pictures' loss behind a step."""
         with disk_errors(self._folder):
-            self._board.add({"validation_loss": loss}, step)
+            self._events.add({"validation_loss": loss}, step)
 
     def close(self) -> None:
         """Nothing more will come."""
-        with disk_errors(self._folder), contextlib.closing(self._board):
+        with disk_errors(self._folder), contextlib.closing(self._events):
             self._csv.close()
 
 

@@ -15,17 +15,15 @@ from lora_core.lora.file import write_lora
 from lora_core.lora.inject import LoraLayer
 from lora_core.lora.module import LoraModule
 from lora_core.progress import Progress, Stopped
-from lora_core.training.batch import Batch, draw_batch
+from lora_core.training.batch import Batch, Validation, draw_batch
 from lora_core.training.curves import Curves, Figures
-from lora_core.training.facts import Facts, lora_metadata
-from lora_core.training.feed import fed
 from lora_core.training.group import Group
-from lora_core.training.ledger import Done, Ledger
 from lora_core.training.loop import Outcome, Stepper
+from lora_core.training.metadata import Metadata, lora_metadata
+from lora_core.training.overlap import Done, MetricsQueue, prefetched
 from lora_core.training.plan import Plan, steps_by_shape
 from lora_core.training.resume import Position, State
 from lora_core.training.samples import Sample, epoch_batches, epoch_repeats
-from lora_core.training.validation import Validation
 
 STATE_FILE = "state.safetensors"
 LOSS_FILE = "loss.json"
@@ -41,7 +39,7 @@ def epoch_file(name: str, epoch: int, epochs: int) -> str:
 
 
 @dataclass(frozen=True)
-class Machinery:
+class TrainerParts:
     """What trains: the models' step, what it moves, and what it learns from.
 
     Attributes:
@@ -70,9 +68,9 @@ class Machinery:
 class Run:
     """One training under way."""
 
-    def __init__(self, folder: Path, facts: Facts, machinery: Machinery, numerics: dict[str, str]) -> None:
-        self._folder, self._facts, self._machinery, self._numerics = folder, facts, machinery, numerics
-        self._ledger = Ledger(lags=not machinery.stepper.looks_first)
+    def __init__(self, folder: Path, metadata: Metadata, parts: TrainerParts, numerics: dict[str, str]) -> None:
+        self._folder, self._metadata, self._parts, self._numerics = folder, metadata, parts, numerics
+        self._queue = MetricsQueue(lags=not parts.stepper.checks_before_step)
         self._reported = 0.0
         self._losses: list[float] = []
         self._validation: list[float] = []
@@ -87,9 +85,9 @@ class Run:
         Raises:
             TrainingError: the state file is damaged.
         """
-        self._machinery.state.restore(self._folder / STATE_FILE)
+        self._parts.state.restore(self._folder / STATE_FILE)
         if position.scaler:
-            self._machinery.stepper.scaler.load_state_dict(dict(position.scaler))
+            self._parts.stepper.scaler.load_state_dict(dict(position.scaler))
         self._losses, self._validation = list(position.losses), list(position.validation)
         self._epoch, self._batch = position.epoch, position.batch
 
@@ -110,12 +108,12 @@ class Run:
             TrainingError: the loss is not finite; the state saved last stays.
             Stopped: `progress` asked for the end; the state was saved at the last step that is over.
         """
-        facts, self._curves = self._facts, curves
-        self._machinery.stepper.group, self._leads = group, group is None or group.rank == 0
-        self._machinery.stepper.expected = steps_by_shape(facts.pictures, facts.options, self._epoch)
+        metadata, self._curves = self._metadata, curves
+        self._parts.stepper.group, self._leads = group, group is None or group.rank == 0
+        self._parts.stepper.expected = steps_by_shape(metadata.pictures, metadata.options, self._epoch)
         self._validate(epochs=0)
         self._save()
-        for epoch, repeats in enumerate(epoch_repeats(facts.pictures, facts.options.epochs)):
+        for epoch, repeats in enumerate(epoch_repeats(metadata.pictures, metadata.options.epochs)):
             if epoch == self._epoch:
                 self._finish_epoch(repeats, progress)
                 self._end_if_stopped()
@@ -125,34 +123,34 @@ class Run:
                 self._save()
 
     def _finish_epoch(self, repeats: Sequence[int], progress: Progress) -> None:
-        options, stepper = self._facts.options, self._machinery.stepper
+        options, stepper = self._metadata.options, self._parts.stepper
         batches = epoch_batches(
-            self._facts.pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch
+            self._metadata.pictures, repeats, batch=options.step_batch, seed=options.seed, epoch=self._epoch
         )[self._batch :]
         saved = self._reported = time.monotonic()
-        for samples, batch in zip(batches, fed(map(self._drawn, batches), stepper.device), strict=True):
-            number = len(self._losses) + len(self._ledger)
+        for samples, batch in zip(batches, prefetched(map(self._drawn, batches), stepper.device), strict=True):
+            number = len(self._losses) + len(self._queue)
             with self._naming(number, samples):
                 launched = stepper.launch(batch, number)
-            self._report(self._ledger.add(launched, samples), progress)
+            self._report(self._queue.add(launched, samples), progress)
             if self._stopped:
                 break
             if time.monotonic() - saved >= options.checkpoint_minutes * 60:
-                self._report(self._ledger.flush(), progress)
+                self._report(self._queue.flush(), progress)
                 self._save()
                 saved = time.monotonic()
-        self._report(self._ledger.flush(), progress)
+        self._report(self._queue.flush(), progress)
 
     def _end_if_stopped(self) -> None:
         """Save the state and end, if the last report was answered with that."""
         if self._stopped:
             self._save()
-            self._stopped.kept = f"step {self.step} of {self._facts.layout.total_steps}"
+            self._stopped.kept = f"step {self.step} of {self._metadata.layout.total_steps}"
             raise self._stopped
 
     def _drawn(self, samples: Sequence[Sample]) -> Batch:
-        facts, machinery = self._facts, self._machinery
-        return draw_batch(samples, facts.pictures, machinery.latents, facts.options, self._epoch, machinery.masks)
+        metadata, parts = self._metadata, self._parts
+        return draw_batch(samples, metadata.pictures, parts.latents, metadata.options, self._epoch, parts.masks)
 
     def _report(self, steps: Sequence[Done], progress: Progress) -> None:
         """Steps are over: count them and tell. Nothing is saved of a run before all its steps have been looked at."""
@@ -165,7 +163,7 @@ class Run:
             self._batch += 1
             self._draw_curves(outcome, rate)
             try:
-                progress(len(self._losses), self._facts.layout.total_steps, f"loss {_average(self._losses):.4f}")
+                progress(len(self._losses), self._metadata.layout.total_steps, f"loss {_average(self._losses):.4f}")
             except Stopped as stopped:  # steps that a GPU has begun are counted first
                 self._stopped = stopped
         if steps:
@@ -177,18 +175,18 @@ class Run:
         try:
             yield
         except FloatingPointError as error:
-            sources = ", ".join(self._facts.pictures[sample.picture].entry.source for sample in samples)
+            sources = ", ".join(self._metadata.pictures[sample.picture].entry.source for sample in samples)
             raise TrainingError(
-                f"step {number + 1} of {self._facts.layout.total_steps}: {error}; pictures in the batch: {sources}; "
+                f"step {number + 1} of {self._metadata.layout.total_steps}: {error}; pictures in the batch: {sources}; "
                 f"lower the learning rates. The last good state is kept in {self._folder}"
             ) from error
 
     def _validate(self, epochs: int) -> None:
         """Measure what is held out, behind so many epochs; a resumed run may have done it."""
-        machinery = self._machinery
-        if machinery.validation is None or not self._leads or len(self._validation) > epochs:
+        parts = self._parts
+        if parts.validation is None or not self._leads or len(self._validation) > epochs:
             return
-        self._validation.append(machinery.validation.loss())
+        self._validation.append(parts.validation.loss())
         if self._curves is not None:
             self._curves.add_validation(len(self._losses), self._validation[-1])
 
@@ -211,29 +209,29 @@ class Run:
     def _save(self) -> None:
         if not self._leads:
             return
-        scaler = {key: float(value) for key, value in self._machinery.stepper.scaler.state_dict().items()}
+        scaler = {key: float(value) for key, value in self._parts.stepper.scaler.state_dict().items()}
         losses, validation = tuple(self._losses), tuple(self._validation)
         position = Position(self._epoch, self._batch, losses, self._numerics, scaler, validation)
-        self._machinery.state.save(self._folder / STATE_FILE, position)
+        self._parts.state.save(self._folder / STATE_FILE, position)
 
     def _write_epoch(self) -> None:
         """The epoch's file goes before the state: a run killed between the two writes the same file again."""
         if not self._leads:
             return
-        options = self._facts.options
-        path = self._folder / epoch_file(self._facts.name, self._epoch, options.epochs)
-        metadata = lora_metadata(self._facts, epoch=self._epoch + 1, steps=len(self._losses))
+        options = self._metadata.options
+        path = self._folder / epoch_file(self._metadata.name, self._epoch, options.epochs)
+        metadata = lora_metadata(self._metadata, epoch=self._epoch + 1, steps=len(self._losses))
         write_lora(path, self._modules(), dtype=_DTYPES[options.save_precision], metadata=metadata)
         if self._epoch + 1 == options.epochs:
-            table = _loss_table(self._losses, self._facts.layout) | _validation_table(self._validation)
+            table = _loss_table(self._losses, self._metadata.layout) | _validation_table(self._validation)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
 
     def _modules(self) -> dict[str, LoraModule]:
         """The layers as they go into a file: with the moving average's values if there is one."""
-        average = self._machinery.stepper.average
-        values = iter(self._machinery.stepper.matrices if average is None else average.values)
+        average = self._parts.stepper.average
+        values = iter(self._parts.stepper.matrices if average is None else average.values)
         return {
-            layer.name: layer.in_file({key: next(values) for key in layer.matrices}) for layer in self._machinery.layers
+            layer.name: layer.in_file({key: next(values) for key in layer.matrices}) for layer in self._parts.layers
         }
 
 

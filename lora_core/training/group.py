@@ -65,7 +65,7 @@ class Group:
 
 
 @contextlib.contextmanager
-def gathered(size: int, follow: Callable[[Group], None], device: torch.device) -> Iterator[Group | None]:
+def process_group(size: int, follow: Callable[[Group], None], device: torch.device) -> Iterator[Group | None]:
     """Start the other processes for the length of a block; None where one process is all.
 
     Args:

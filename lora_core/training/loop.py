@@ -10,21 +10,26 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lora_core.device import answers_at_once, capturing, memory_format
+from lora_core.device import capturing, is_synchronous, memory_format
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import predict
 from lora_core.diffusion.engine import Engine
-from lora_core.diffusion.loss import debiased_weight, min_snr_weight, weighted_mse
-from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
+from lora_core.diffusion.schedule import (
+    add_noise,
+    alphas_cumprod,
+    debiased_weight,
+    min_snr_weight,
+    snr,
+    target,
+    weighted_mse,
+    zero_terminal,
+)
 from lora_core.lora.inject import LoraLayer, limit_norms
 from lora_core.recipe import Speed, Training
-from lora_core.training.average import MovingAverage
-from lora_core.training.batch import Batch
-from lora_core.training.dropout import Dropout
+from lora_core.training.batch import Batch, TextReader
 from lora_core.training.group import Group
 from lora_core.training.optim import rate_factor, set_rates
-from lora_core.training.teacher import Teacher
-from lora_core.training.texts import TextReader
+from lora_core.training.regularize import Dropout, MovingAverage, Teacher
 
 Shape = tuple[int, int, int]
 """Pictures in a batch, and the height and width of their latents."""
@@ -132,7 +137,7 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(self._device.type, enabled=half)
         self.expected: Mapping[Shape, int] = {}
         """How many steps of each shape there will be."""
-        self.looks_first = answers_at_once(self._device)
+        self.checks_before_step = is_synchronous(self._device)
         """Whether a step is refused before it changes anything; if not, its figures have to be looked at later."""
         self._part_size = options.batch
         self._speed, self._cache = speed or Speed(), cache
@@ -147,13 +152,17 @@ class Stepper:
         """Made at the first step, when it is known who takes part."""
         of = f"{self._components.architecture}, rank {self._options.rank}, {str(self._dtype).removeprefix('torch.')}"
         return Engine(
-            self._components.unet, self._speed, cache=self._cache, what=f"training {of}", hindrance=self._hindrance()
+            self._components.unet,
+            self._speed,
+            cache=self._cache,
+            what=f"training {of}",
+            blocker=self._cuda_graph_blocker(),
         )
 
-    def _hindrance(self) -> str:
+    def _cuda_graph_blocker(self) -> str:
         """Why a step cannot be recorded: something in it happens on the CPU, or is another thing every time."""
         options = self._options
-        hindrances = {
+        blockers = {
             "several processes": self.group is not None,
             f"optimizer = '{options.optimizer}'": options.optimizer != "adamw",
             "precision = 'fp16'": self.scaler.is_enabled(),
@@ -161,7 +170,7 @@ class Stepper:
             "prior_preservation = 'teacher'": self._teacher is not None,
             "gradient_checkpointing = true": options.gradient_checkpointing,
         }
-        return ", ".join(name for name, there in hindrances.items() if there)
+        return ", ".join(name for name, there in blockers.items() if there)
 
     def placed(self, batch: Batch) -> Batch:
         """The batch on the device, with what is known of its captions."""
@@ -189,7 +198,7 @@ class Stepper:
         wanted = target(batch.latents, batch.noise, alphas, prediction)
         with self._autocast():
             if self._teacher is not None and batch.prior.any():
-                wanted = self._teacher.taught(wanted, batch, noisy, batch.timesteps)
+                wanted = self._teacher.teacher_target(wanted, batch, noisy, batch.timesteps)
             condition = self._read.condition(batch.texts).to(self._dtype)
             predicted = predict(self._unet, noisy, batch.timesteps, condition, batch.sizes)
         return weighted_mse(predicted, wanted, weights, batch.masks)
@@ -243,7 +252,7 @@ class Stepper:
         with torch.no_grad():
             weights = torch.nn.utils.get_total_norm(self.matrices)
         figures = torch.stack([loss, norm, weights])
-        if self.looks_first:
+        if self.checks_before_step:
             value, size, _ = figures.tolist()
             _refuse_infinite(value, size, overflows=self.scaler.is_enabled())
         if self._options.max_grad_norm:

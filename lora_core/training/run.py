@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
-from lora_core.device import answers_at_once, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
+from lora_core.device import is_synchronous, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.prompts import token_ids
+from lora_core.diffusion.condition import token_ids
 from lora_core.disk import remove_leftovers
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
@@ -20,18 +20,17 @@ from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
-from lora_core.training.cache import cached_latents
+from lora_core.training.batch import Validation
 from lora_core.training.curves import Curves
-from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file
-from lora_core.training.facts import Facts
-from lora_core.training.group import Group, gathered
+from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Run, TrainerParts, epoch_file
+from lora_core.training.group import Group, process_group
+from lora_core.training.latents import cached_latents, latent_masks
 from lora_core.training.loop import Stepper
-from lora_core.training.masks import latent_masks
+from lora_core.training.metadata import Metadata
 from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
 from lora_core.training.plan import Plan, plan
 from lora_core.training.resume import Position, read_position
 from lora_core.training.samples import Picture, TrainingSet, hold_out, pictures_of
-from lora_core.training.validation import Validation
 
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
@@ -103,7 +102,7 @@ def train(
             follow = partial(_follow, job, torch.get_num_threads())
             with (
                 contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched,
-                gathered(processes, follow, job.device) as group,
+                process_group(processes, follow, job.device) as group,
             ):
                 run.finish(progress, watched, group)
     names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
@@ -168,7 +167,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
     for remark in rate_remarks(options):
         _log.warning("%s", remark)
     everything = (*pictures, *measured)
-    at_once = 1 if answers_at_once(job.device) or job.speed.deterministic else _ENCODED_AT_ONCE
+    at_once = 1 if is_synchronous(job.device) or job.speed.deterministic else _ENCODED_AT_ONCE
     latents = cached_latents(store, components.vae, everything, options.seed, progress, layout.total_steps, at_once)
     latents = tuple(latent.to(job.device) for latent in latents)
     components.vae.to("cpu")
@@ -183,13 +182,13 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
         network=options.network,
     )
     if options.gradient_checkpointing:
-        _compute_twice(components)
+        _enable_gradient_checkpointing(components)
     optimizer = build_optimizer(layers, options)
     stepper = Stepper(
         components, layers, optimizer, options, clip_skip=job.clip_skip, dtype=dtype, total_steps=layout.total_steps,
         speed=job.speed, cache=store.compiled_folder(),
     )  # fmt: skip
-    facts = Facts(
+    metadata = Metadata(
         name=job.name,
         trigger=job.trigger,
         base=Tree.model_validate(store.get_json(job.base.sha256)),
@@ -204,15 +203,15 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
         options=options,
     )
     masks = latent_masks(store, pictures) if options.masked_loss else ()
-    validation = Validation(stepper, measured, latents[len(pictures) :], options) if measured else None
-    machinery = Machinery(stepper, layers, optimizer, latents[: len(pictures)], masks, validation)
-    run = Run(job.folder, facts, machinery, numerics())
+    validation = Validation(stepper.loss, measured, latents[len(pictures) :], options) if measured else None
+    parts = TrainerParts(stepper, layers, optimizer, latents[: len(pictures)], masks, validation)
+    run = Run(job.folder, metadata, parts, numerics())
     if position is not None:
         run.resume(position)
     return run
 
 
-def _compute_twice(components: Components) -> None:
+def _enable_gradient_checkpointing(components: Components) -> None:
     """Let the models compute their blocks once more on the way back instead of keeping what was computed."""
     components.unet.enable_gradient_checkpointing()
     for encoder in components.text_encoders:

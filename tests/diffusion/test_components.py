@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.prompts import token_ids
+from lora_core.diffusion.condition import token_ids
 from lora_core.diffusion.tokenizer import shipped_tokenizer
 from lora_core.errors import CheckpointError
 from lora_core.hub import find_model_files

@@ -9,8 +9,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
-from lora_core.diffusion.prompts import token_ids
+from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts, token_ids
 from lora_core.errors import RecipeError
 from lora_core.hub import find_model_files
 

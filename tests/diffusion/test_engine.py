@@ -102,7 +102,7 @@ def deciding(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, Path], tuple[E
     def made(seconds: float, cache: Path) -> tuple[Engine, list[int]]:
         unet, compiled = Doubling(), list[int]()
         Clock(monkeypatch, unet, seconds)
-        engine = Engine(unet, Speed(compile="auto"), cache=cache, what="test", hindrance="none")  # type: ignore[arg-type]
+        engine = Engine(unet, Speed(compile="auto"), cache=cache, what="test", blocker="none")  # type: ignore[arg-type]
         engine._compile = "auto"
 
         def counted(given: torch.Tensor) -> torch.Tensor:

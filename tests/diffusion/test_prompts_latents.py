@@ -8,8 +8,8 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from lora_core.device import counter_generator
-from lora_core.diffusion.latents import encode, picture_tensor
-from lora_core.diffusion.prompts import hidden_states, shuffled, token_ids
+from lora_core.diffusion.condition import hidden_states, shuffled, token_ids
+from lora_core.training.latents import moments, picture_tensor
 
 
 @pytest.fixture
@@ -73,7 +73,9 @@ def test_a_latent_is_a_scaled_sample_that_its_counters_decide() -> None:
         scaling_factor=0.5,
     ).eval()
     pixels = torch.zeros(3, 8, 8)
-    first, again, other = (encode(vae, pixels, counter_generator(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        moments(vae, [pixels])[0].sample(counter_generator(seed), vae.config.scaling_factor) for seed in (1, 1, 2)
+    )
     assert first.shape == (4, 4, 4)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

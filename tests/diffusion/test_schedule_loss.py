@@ -4,8 +4,15 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
-from lora_core.diffusion.loss import min_snr_weight, weighted_mse
-from lora_core.diffusion.schedule import add_noise, alphas_cumprod, snr, target, zero_terminal
+from lora_core.diffusion.schedule import (
+    add_noise,
+    alphas_cumprod,
+    min_snr_weight,
+    snr,
+    target,
+    weighted_mse,
+    zero_terminal,
+)
 
 
 def test_the_schedule_is_stable_diffusions() -> None:

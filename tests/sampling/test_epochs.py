@@ -14,9 +14,9 @@ from lora_core.diffusion.recorder import Recorder
 from lora_core.errors import LoraError
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling import easel
-from lora_core.sampling.easel import Studio
+from lora_core.sampling import sampler
 from lora_core.sampling.epochs import STYLE_PICTURES, epoch_files, sample_epochs, sample_merged, sample_style
+from lora_core.sampling.sampler import SamplerConfig
 from lora_core.sampling.samples import Column, load_samples, samples_manifest
 from lora_core.store import Store
 
@@ -24,11 +24,11 @@ OPTIONS = Sampling(
     prompts=("{trigger}, a", "b"), seeds=(1, 2), steps=2, width=64, height=64, batch=2, negative="bad", cfg=3.0,
     weights=(1.0,),
 )  # fmt: skip
-STUDIO = Studio(1, Process(), "cpu")
+CONFIG = SamplerConfig(1, Process(), "cpu")
 
 
 def sample(store: Store, base: CheckpointRef, lora: LoraRef, options: Sampling = OPTIONS) -> ReportRef:
-    return sample_epochs(store, base, lora, options, STUDIO, trigger="hc_mira")
+    return sample_epochs(store, base, lora, options, CONFIG, trigger="hc_mira")
 
 
 def picture(store: Store, ref: ReportRef, file: str) -> Image.Image:
@@ -60,7 +60,7 @@ def test_the_grid_has_a_column_without_the_lora(store: Store, base: CheckpointRe
 
 def test_the_column_without_the_lora_is_the_bare_base(store: Store, base: CheckpointRef, lora: LoraRef) -> None:
     epochs_ref = sample(store, base, lora)
-    check = sample_merged(store, base, ("b",), OPTIONS, STUDIO)
+    check = sample_merged(store, base, ("b",), OPTIONS, CONFIG)
     one, other = picture(store, epochs_ref, "samples/none/1-1.png"), picture(store, check, "samples/merged/0-1.png")
     assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
 
@@ -87,7 +87,7 @@ def test_replayed_steps_draw_the_same_pictures_with_every_columns_own_lora(
             super().__init__(*args, **options)
             self.recorder = Recorder(fake)
 
-    monkeypatch.setattr(easel, "Engine", Recording)
+    monkeypatch.setattr(sampler, "Engine", Recording)
     forgetful = Store(store.root, forgetful=True)
     assert sample(forgetful, base, lora, options) == expected
     assert fake.recorded == 3  # once without a LoRA and once for each of the two epochs
@@ -97,7 +97,7 @@ def test_a_second_sampling_loads_no_model(
     store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = sample(store, base, lora)
-    monkeypatch.delattr(easel, "load_components")
+    monkeypatch.delattr(sampler, "load_components")
     assert sample(store, base, lora) == first
 
 
@@ -114,9 +114,9 @@ def test_another_seed_draws_only_what_is_new(
     options = OPTIONS.model_copy(update={"batch": 1})
     sample(store, base, lora, options)
     drawn = []
-    generate = easel.generate
+    generate = sampler.generate
     monkeypatch.setattr(
-        easel, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
+        sampler, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
     )
     sample(store, base, lora, options.model_copy(update={"seeds": (1, 2, 3)}))
     assert {shot.seed for shot in drawn} == {3}
@@ -129,9 +129,9 @@ def test_another_lora_draws_no_picture_of_the_bare_base_again(
     sample(store, base, lora)
     other = LoraRef(sha256=store.put_tree({"Nele.safetensors": store.path(epoch_files(store, lora)[0].sha256)}))
     drawn = []
-    generate = easel.generate
+    generate = sampler.generate
     monkeypatch.setattr(
-        easel, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
+        sampler, "generate", lambda components, shots, *rest: drawn.extend(shots) or generate(components, shots, *rest)
     )
     sample(store, base, other)
     assert len(drawn) == 2 * 2
@@ -141,8 +141,8 @@ def test_every_weight_has_a_column_and_the_lora_is_read_once_an_epoch(
     store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    read_lora = easel.read_lora
-    monkeypatch.setattr(easel, "read_lora", lambda path, name: read.append(name) or read_lora(path, name))
+    read_lora = sampler.read_lora
+    monkeypatch.setattr(sampler, "read_lora", lambda path, name: read.append(name) or read_lora(path, name))
     ref = sample(store, base, lora, OPTIONS.model_copy(update={"weights": (0.5, 1.0)}))
     drawn = load_samples(store, ref)
     assert drawn.columns == (("none", 0), ("1", 0.5), ("1", 1.0), ("2", 0.5), ("2", 1.0))
@@ -159,7 +159,7 @@ def test_a_columns_pictures_do_not_depend_on_the_other_columns(
     fresh = Store(tmp_path / "fresh")
     for ref in (base, lora):
         fresh.put_tree(store.tree(ref.sha256))
-    alone = sample_epochs(fresh, base, lora, OPTIONS, STUDIO, trigger="hc_mira", only=Column("2", 1.0))
+    alone = sample_epochs(fresh, base, lora, OPTIONS, CONFIG, trigger="hc_mira", only=Column("2", 1.0))
     drawn = load_samples(fresh, alone)
     assert drawn.columns == (("none", 0), ("2", 1.0))
     assert [one.image for one in drawn.of("2")] == [one.image for one in both.of("2", 1.0)]
@@ -168,7 +168,7 @@ def test_a_columns_pictures_do_not_depend_on_the_other_columns(
 def test_a_style_check_shows_the_base_without_and_with_the_last_epoch(
     store: Store, base: CheckpointRef, lora: LoraRef
 ) -> None:
-    drawn = load_samples(store, sample_style(store, base, lora, "a", OPTIONS, STUDIO))
+    drawn = load_samples(store, sample_style(store, base, lora, "a", OPTIONS, CONFIG))
     assert drawn.columns == (("none", 0), ("style", 1))
     assert drawn.lora_files == (("style", "Mira.safetensors"),)
     assert [one.seed for one in drawn.of("style")] == list(range(1, STYLE_PICTURES + 1))
@@ -176,7 +176,7 @@ def test_a_style_check_shows_the_base_without_and_with_the_last_epoch(
 
 def test_a_merge_check_draws_every_prompt_once_with_seeds_of_their_own(store: Store, base: CheckpointRef) -> None:
     hires = OPTIONS.model_copy(update={"hires": 2.0})
-    drawn = load_samples(store, sample_merged(store, base, ("a", "b", "c"), hires, STUDIO))
+    drawn = load_samples(store, sample_merged(store, base, ("a", "b", "c"), hires, CONFIG))
     assert [(one.prompt, one.seed, one.width) for one in drawn.samples] == [("a", 1, 64), ("b", 2, 64), ("c", 3, 64)]
 
 
@@ -189,7 +189,7 @@ def test_progress_runs_from_start_to_end_even_when_everything_is_kept(
         def listen(done: int, total: int, note: str = "", heard: list[tuple[int, int]] = heard) -> None:
             heard.append((done, total))
 
-        sample_epochs(store, base, lora, OPTIONS, STUDIO, trigger="x", progress=listen)
+        sample_epochs(store, base, lora, OPTIONS, CONFIG, trigger="x", progress=listen)
         assert heard == sorted(heard)
         assert heard[-1] == (24, 24)
 

@@ -14,8 +14,7 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import CheckpointError
 from lora_core.recipe import Sampling
 from lora_core.sampling import generate as generating
-from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
-from lora_core.sampling.pixels import to_latent
+from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture, to_latent
 from lora_core.sampling.schedulers import SAMPLER_NAMES, build_scheduler
 
 OPTIONS = Sampling(steps=4, width=64, height=96, batch=4, cfg=5.0)

@@ -18,9 +18,9 @@ from lora_core.lora.file import write_lora
 from lora_core.lora.inject import inject
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef
-from lora_core.sampling.easel import Studio
 from lora_core.sampling.epochs import sample_epochs, sample_merged
 from lora_core.sampling.generate import Shot, generate
+from lora_core.sampling.sampler import SamplerConfig
 from lora_core.sampling.samples import load_samples
 from lora_core.sampling.schedulers import build_scheduler
 from lora_core.store import Store
@@ -118,12 +118,12 @@ def test_clip_skip_three_is_refused_for_sdxl(xl: Components) -> None:
 
 
 def test_epochs_and_checks_are_drawn_on_sdxl(store: Store, xl_base: CheckpointRef, xl_lora: LoraRef) -> None:
-    ref = sample_epochs(store, xl_base, xl_lora, OPTIONS, Studio(1, Process(), "cpu"), trigger="hc_mira")
+    ref = sample_epochs(store, xl_base, xl_lora, OPTIONS, SamplerConfig(1, Process(), "cpu"), trigger="hc_mira")
     drawn = load_samples(store, ref)
     assert drawn.epochs == ("none", "1")
     bare, with_lora = (Image.open(store.path(drawn.of(epoch)[0].image)) for epoch in drawn.epochs)
     assert distance(bare, with_lora) > 1
-    check = sample_merged(store, xl_base, ("a",), OPTIONS, Studio(1, Process(), "cpu"))
+    check = sample_merged(store, xl_base, ("a",), OPTIONS, SamplerConfig(1, Process(), "cpu"))
     assert load_samples(store, check).epochs == ("merged",)
 
 
@@ -132,7 +132,7 @@ def test_what_the_recipe_says_of_the_process_is_part_of_what_a_picture_is_kept_u
 ) -> None:
     images = []
     for process in (Process(), Process(prediction="v_prediction")):
-        ref = sample_merged(store, xl_base, ("a",), OPTIONS, Studio(1, process, "cpu"))
+        ref = sample_merged(store, xl_base, ("a",), OPTIONS, SamplerConfig(1, process, "cpu"))
         images.append(load_samples(store, ref).samples[0].image)
     assert images[0] != images[1]
 

@@ -15,8 +15,8 @@ from lora_core.progress import silent
 from lora_core.recipe import Process
 from lora_core.recipe_file import read_recipe
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling.easel import Studio
 from lora_core.sampling.epochs import sample_epochs
+from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store
 from lora_core.tagging.select import select, thresholds
 from lora_core.tagging.tag import tag
@@ -55,7 +55,7 @@ def judged(folder: Path, store: Store, loras: Mapping[str, Path]) -> tuple[Verdi
     files = {f"four-{number:06d}.safetensors": path for number, path in enumerate(earlier, start=1)}
     lora = LoraRef(sha256=store.put_tree({**files, "four.safetensors": last}))
     base = CheckpointRef(sha256=store.put_tree(find_model_files(recipe.base.model, ""), how="refer"))
-    studio = Studio(recipe.base.clip_skip, Process(), "cpu")
-    samples = sample_epochs(store, base, lora, drawing, studio, trigger=recipe.trigger)
+    config = SamplerConfig(recipe.base.clip_skip, Process(), "cpu")
+    samples = sample_epochs(store, base, lora, drawing, config, trigger=recipe.trigger)
     verdict = judge_epochs(store, samples, pictures, edited, tagger, recipe.judging, silent)
     return read_verdict(store, verdict), samples

@@ -21,7 +21,7 @@ from lora_core.recipe import Process, Training
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.training.batch import draw_batch
-from lora_core.training.estimate import memory_bytes
+from lora_core.training.plan import memory_bytes
 from lora_core.training.run import train
 from lora_core.training.samples import Sample, TrainingSet, pictures_of
 

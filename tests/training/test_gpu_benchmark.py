@@ -42,8 +42,8 @@ def test_rows_of_every_way_and_the_whole_recipe_are_measured_at_toy_size(tmp_pat
     parts = ["load", "encode", "train style, 20 samples", "merge", "train momo, 48 samples", "sample"]
     assert list(seconds) == [*parts, "all"]
     assert seconds["all"] == pytest.approx(sum(seconds[part] for part in parts))
-    assert table["facts"]["toy"] is True
-    assert table["facts"]["matrix_peak_flops"] > 0
+    assert table["metadata"]["toy"] is True
+    assert table["metadata"]["matrix_peak_flops"] > 0
     assert "| ours | sd1 64 | 1 | " in done.stdout
 
 

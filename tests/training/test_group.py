@@ -98,7 +98,7 @@ def test_a_killed_first_process_leaves_none_behind(tmp_path: Path) -> None:
         "def follow(group: Group) -> None:\n"
         "    while True: group.add_up([], torch.zeros(()))\n"
         "if __name__ == '__main__':\n"
-        "    with gathered(2, follow, torch.device('cpu')) as group:\n"
+        "    with process_group(2, follow, torch.device('cpu')) as group:\n"
         "        group.add_up([], torch.zeros(()))\n"
         "        print('begun', flush=True)\n"
         "        while True: group.add_up([], torch.zeros(())); time.sleep(0.1)\n"

@@ -12,8 +12,8 @@ from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.training import loop
 from lora_core.training.batch import Batch
-from lora_core.training.ledger import Done, Ledger
 from lora_core.training.loop import Launched
+from lora_core.training.overlap import Done, MetricsQueue
 from lora_core.training.plan import plan
 from lora_core.training.samples import Sample, TrainingSet
 
@@ -28,7 +28,7 @@ def numbers(steps: Sequence[Done]) -> list[int]:
 
 
 def test_without_lag_every_step_comes_back_at_once() -> None:
-    ledger = Ledger(lags=False)
+    ledger = MetricsQueue(lags=False)
     for number in range(5):
         assert numbers(ledger.add(launched(number), ())) == [number]
     assert len(ledger) == 0
@@ -36,7 +36,7 @@ def test_without_lag_every_step_comes_back_at_once() -> None:
 
 
 def test_with_lag_all_steps_come_back_in_order_with_their_own_figures_and_samples() -> None:
-    ledger, back = Ledger(lags=True), list[Done]()
+    ledger, back = MetricsQueue(lags=True), list[Done]()
     for number in range(200):
         back += ledger.add(launched(number), (Sample(number, number),))
         assert len(back) + len(ledger) == number + 1
@@ -50,7 +50,7 @@ def test_with_lag_all_steps_come_back_in_order_with_their_own_figures_and_sample
 
 
 def test_windows_hold_a_bounded_number_of_steps() -> None:
-    ledger, most = Ledger(lags=True), 0
+    ledger, most = MetricsQueue(lags=True), 0
     for number in range(500):
         ledger.add(launched(number), ())
         most = max(most, len(ledger))
@@ -60,7 +60,7 @@ def test_windows_hold_a_bounded_number_of_steps() -> None:
 @pytest.fixture
 def lagging(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop as for a GPU: no step is waited for."""
-    monkeypatch.setattr(loop, "answers_at_once", lambda device: False)
+    monkeypatch.setattr(loop, "is_synchronous", lambda device: False)
 
 
 @pytest.mark.usefixtures("lagging")

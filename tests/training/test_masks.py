@@ -12,7 +12,7 @@ from lora_core.images.pipeline import downscale, preprocess
 from lora_core.recipe import Preprocess, Training
 from lora_core.store import Store
 from lora_core.training.batch import draw_batch
-from lora_core.training.masks import latent_masks
+from lora_core.training.latents import latent_masks
 from lora_core.training.samples import Picture, Sample, TrainingSet, pictures_of
 
 

@@ -17,7 +17,7 @@ from lora_core.lora.inject import ADAPTER, inject, limit_norms, product_norm
 from lora_core.lora.naming import Build
 from lora_core.lora.targets import block_of, targets
 from lora_core.recipe import Network, Training
-from lora_core.training.dropout import Dropout
+from lora_core.training.regularize import Dropout
 
 _CONFIGS = Path(__file__).parents[2] / "lora_core/diffusion/configs"
 

@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.device import counter_generator
-from lora_core.diffusion.noise import multires_noise, offset_noise
+from lora_core.diffusion.schedule import multires_noise, offset_noise
 from lora_core.recipe import Noise, Training
 from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.samples import Sample, TrainingSet, pictures_of

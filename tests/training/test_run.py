@@ -11,10 +11,10 @@ from short_training import key_of, trained
 from lora_core.dataset import Manifest
 from lora_core.errors import CheckpointError, ImageError, LoraError, TrainingError
 from lora_core.lora.file import read_lora
-from lora_core.recipe import Training
+from lora_core.recipe import Network, Training
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
-from lora_core.training import cache, loop
+from lora_core.training import latents, loop
 from lora_core.training.batch import Batch
 from lora_core.training.run import TrainingSet, plan, train
 
@@ -239,13 +239,13 @@ def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
     """By the bytes of picture and VAE: another seed draws another sample of what was kept."""
     once = options.model_copy(update={"epochs": 1})
     encoded: list[str] = []
-    whole = cache._encoded
+    whole = latents._encoded
 
-    def counting(store: Store, vae: object, pictures: Sequence[cache.Picture]) -> object:
+    def counting(store: Store, vae: object, pictures: Sequence[latents.Picture]) -> object:
         encoded.extend(picture.entry.source for picture in pictures)
         return whole(store, vae, pictures)
 
-    monkeypatch.setattr(cache, "_encoded", counting)
+    monkeypatch.setattr(latents, "_encoded", counting)
     first = trained(store, base, drawn_sets, once)
     assert len(encoded) == len(set(encoded)) == 7
     assert trained(store, base, drawn_sets, once, word="other") == first
@@ -256,3 +256,17 @@ def test_latents_are_encoded_once_for_all_trainings_on_the_same_vae(
             path.write_bytes(b"rubbish")
     assert trained(store, base, drawn_sets, once, word="healed") == first
     assert len(encoded) == 14
+
+
+def test_held_out_pictures_are_measured_without_dropout(
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+) -> None:
+    def held_out_losses(dropout: float) -> list[float]:
+        changed = {"epochs": 1, "validation_share": 0.3, "network": Network(dropout=dropout)}
+        found = trained(store, base, drawn_sets, options.model_copy(update=changed), str(dropout))
+        table = json.loads(store.tree(found.sha256)["loss.json"].read_bytes())
+        return [each["loss"] for each in table["validation"]]
+
+    left_out, whole = held_out_losses(0.5), held_out_losses(0.0)
+    assert left_out[0] == whole[0]
+    assert left_out[1] != whole[1]

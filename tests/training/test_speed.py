@@ -20,9 +20,9 @@ from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store
 from lora_core.training import loop
 from lora_core.training.batch import Batch
-from lora_core.training.feed import fed
 from lora_core.training.loop import Stepper
 from lora_core.training.optim import build_optimizer
+from lora_core.training.overlap import prefetched
 from lora_core.training.run import train
 from lora_core.training.samples import TrainingSet
 
@@ -138,7 +138,7 @@ def test_what_cannot_be_recorded_is_named(tiny_base: Path, changes: dict[str, An
     options, components = Training.model_validate(changes), load(tiny_base)
     layers = inject(components, rank=4, alpha=2, unet=True, text_encoder=True, seed=1)
     stepper = Stepper(components, layers, build_optimizer(layers, options), options, clip_skip=1, dtype=torch.float32)
-    assert stepper._hindrance() == said
+    assert stepper._cuda_graph_blocker() == said
 
 
 @on_a_gpu
@@ -154,7 +154,7 @@ def test_fast_steps_on_a_gpu_follow_the_plain_loop_on_the_cpu(
 @on_a_gpu
 def test_batches_sent_ahead_to_a_gpu_are_the_batches_that_were_drawn() -> None:
     batches = [drawn_batch().filled([each + number for each in drawn_batch().tensors]) for number in range(5)]
-    sent = list(fed(iter(batches), torch.device("cuda")))
+    sent = list(prefetched(iter(batches), torch.device("cuda")))
     for mine, theirs in zip(sent, batches, strict=True):
         assert all(torch.equal(here.cpu(), there) for here, there in zip(mine.tensors, theirs.tensors, strict=True))
 

@@ -29,7 +29,7 @@ _SPEC_ARCHITECTURES = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class Metadata:
     """Everything about a training that its files tell.
 
     Attributes:
@@ -61,101 +61,101 @@ class Facts:
     options: Training
 
 
-def lora_metadata(facts: Facts, *, epoch: int, steps: int) -> dict[str, str]:
+def lora_metadata(metadata: Metadata, *, epoch: int, steps: int) -> dict[str, str]:
     """The header of the file of an epoch (counted from 1) after so many steps."""
     return {
-        **_model(facts),
-        **_data(facts),
-        **_optimization(facts.options),
+        **_model(metadata),
+        **_data(metadata),
+        **_optimization(metadata.options),
         "ss_epoch": str(epoch),
         "ss_steps": str(steps),
-        "ss_max_train_steps": str(facts.layout.total_steps),
-        "ss_num_epochs": str(facts.options.epochs),
+        "ss_max_train_steps": str(metadata.layout.total_steps),
+        "ss_num_epochs": str(metadata.options.epochs),
     }
 
 
-def _model(facts: Facts) -> dict[str, str]:
-    options = facts.options
+def _model(metadata: Metadata) -> dict[str, str]:
+    options = metadata.options
     side = options.resolution
     found = {
-        "ss_output_name": facts.name,
-        "ss_base_model_version": _base_version(facts),
-        "ss_v2": str(facts.architecture == "sd2"),
+        "ss_output_name": metadata.name,
+        "ss_base_model_version": _base_version(metadata),
+        "ss_v2": str(metadata.architecture == "sd2"),
         **_network(options),
-        "ss_mixed_precision": "no" if facts.precision == "fp32" else facts.precision,
+        "ss_mixed_precision": "no" if metadata.precision == "fp32" else metadata.precision,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[facts.architecture, facts.prediction]}/lora",
+        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[metadata.architecture, metadata.prediction]}/lora",
         "modelspec.implementation": "diffusers",
-        "modelspec.title": facts.name,
+        "modelspec.title": metadata.name,
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.prediction_type": "epsilon" if facts.prediction == "epsilon" else "v",
+        "modelspec.prediction_type": "epsilon" if metadata.prediction == "epsilon" else "v",
     }
-    if facts.architecture != "sdxl":
-        found["ss_clip_skip"] = str(facts.clip_skip)
-    if facts.zero_terminal_snr:
+    if metadata.architecture != "sdxl":
+        found["ss_clip_skip"] = str(metadata.clip_skip)
+    if metadata.zero_terminal_snr:
         found["ss_zero_terminal_snr"] = "True"
-    if facts.trigger:
-        found["ss_training_comment"] = f"trigger: {facts.trigger}"
-        found["modelspec.trigger_phrase"] = facts.trigger
-    if len(facts.base.files) == 1:
-        ((name, file),) = facts.base.files.items()
+    if metadata.trigger:
+        found["ss_training_comment"] = f"trigger: {metadata.trigger}"
+        found["modelspec.trigger_phrase"] = metadata.trigger
+    if len(metadata.base.files) == 1:
+        ((name, file),) = metadata.base.files.items()
         found["ss_sd_model_name"] = name
         found["ss_new_sd_model_hash"] = file.sha256
     return found
 
 
-def _base_version(facts: Facts) -> str:
+def _base_version(metadata: Metadata) -> str:
     """sd-scripts marks v-prediction in the names of SD1 and SD2 only."""
-    marked = facts.architecture != "sdxl" and facts.prediction == "v_prediction"
-    return _BASE_VERSIONS[facts.architecture] + ("_v" if marked else "")
+    marked = metadata.architecture != "sdxl" and metadata.prediction == "v_prediction"
+    return _BASE_VERSIONS[metadata.architecture] + ("_v" if marked else "")
 
 
-def _data(facts: Facts) -> dict[str, str]:
-    training = [each for each in facts.sets if not each.regularization]
-    regularization = [each for each in facts.sets if each.regularization]
+def _data(metadata: Metadata) -> dict[str, str]:
+    training = [each for each in metadata.sets if not each.regularization]
+    regularization = [each for each in metadata.sets if each.regularization]
     return {
-        "ss_resolution": f"({facts.options.resolution}, {facts.options.resolution})",
+        "ss_resolution": f"({metadata.options.resolution}, {metadata.options.resolution})",
         "ss_num_train_images": str(sum(len(each.manifest.entries) * each.repeats for each in training)),
         "ss_num_reg_images": str(sum(len(each.manifest.entries) * each.repeats for each in regularization)),
-        "ss_num_batches_per_epoch": str(facts.layout.steps_per_epoch),
-        "ss_dataset_dirs": json.dumps(_folders(facts, regularization=False)),
-        "ss_reg_dataset_dirs": json.dumps(_folders(facts, regularization=True)),
-        "ss_tag_frequency": json.dumps(_tag_frequency(facts), ensure_ascii=False),
+        "ss_num_batches_per_epoch": str(metadata.layout.steps_per_epoch),
+        "ss_dataset_dirs": json.dumps(_folders(metadata, regularization=False)),
+        "ss_reg_dataset_dirs": json.dumps(_folders(metadata, regularization=True)),
+        "ss_tag_frequency": json.dumps(_tag_frequency(metadata), ensure_ascii=False),
         "ss_enable_bucket": "True",
         "ss_bucket_info": json.dumps(
             {
                 "buckets": {
                     str(index): {"resolution": list(bucket.size), "count": bucket.samples}
-                    for index, bucket in enumerate(facts.layout.buckets)
+                    for index, bucket in enumerate(metadata.layout.buckets)
                 }
             }
         ),
         "ss_cache_latents": "True",
-        "ss_shuffle_caption": str(facts.options.shuffle_caption),
-        "ss_keep_tokens": str(facts.options.keep_tokens),
-        "ss_caption_dropout_rate": str(facts.options.caption_dropout),
+        "ss_shuffle_caption": str(metadata.options.shuffle_caption),
+        "ss_keep_tokens": str(metadata.options.keep_tokens),
+        "ss_caption_dropout_rate": str(metadata.options.caption_dropout),
     }
 
 
-def _folders(facts: Facts, *, regularization: bool) -> dict[str, dict[str, int]]:
+def _folders(metadata: Metadata, *, regularization: bool) -> dict[str, dict[str, int]]:
     return {
-        _folder(facts, index): {"n_repeats": each.repeats, "img_count": len(each.manifest.entries)}
-        for index, each in enumerate(facts.sets)
+        _folder(metadata, index): {"n_repeats": each.repeats, "img_count": len(each.manifest.entries)}
+        for index, each in enumerate(metadata.sets)
         if each.regularization == regularization
     }
 
 
-def _folder(facts: Facts, index: int) -> str:
+def _folder(metadata: Metadata, index: int) -> str:
     """A set's name as sd-scripts would call its folder: repeats, then words."""
-    each = facts.sets[index]
-    words = each.class_tokens if each.regularization else f"{facts.trigger or facts.name} {each.resolution_px}px"
+    each = metadata.sets[index]
+    words = each.class_tokens if each.regularization else f"{metadata.trigger or metadata.name} {each.resolution_px}px"
     return f"{each.repeats}_{words or 'regularization'}"
 
 
-def _tag_frequency(facts: Facts) -> dict[str, dict[str, int]]:
+def _tag_frequency(metadata: Metadata) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = {}
-    for picture in facts.pictures:
-        counts.setdefault(_folder(facts, picture.set_index), Counter()).update(tag for tag in picture.tags)
+    for picture in metadata.pictures:
+        counts.setdefault(_folder(metadata, picture.set_index), Counter()).update(tag for tag in picture.tags)
     return {folder: dict(count.most_common()) for folder, count in counts.items()}
 
 

@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Studio:
+class SamplerConfig:
     """How the base is read, and where it runs."""
 
     clip_skip: int
@@ -63,27 +63,27 @@ class Studio:
     speed: Speed = _DEFAULT_SPEED
 
 
-class Easel:
+class Sampler:
     """Draws columns of pictures, and keeps every batch as soon as it is done."""
 
-    def __init__(self, store: Store, base: CheckpointRef, options: Sampling, studio: Studio) -> None:
-        self.store, self.base, self.options, self.studio = store, base, options, studio
+    def __init__(self, store: Store, base: CheckpointRef, options: Sampling, config: SamplerConfig) -> None:
+        self.store, self.base, self.options, self.config = store, base, options, config
         self._attached: tuple[EpochFile | None, float] = (None, 0.0)
         self._read: tuple[EpochFile, LoraFile] | None = None
 
     @cached_property
     def components(self) -> Components:
         """The base model."""
-        device = pick_device(self.studio.device)
+        device = pick_device(self.config.device)
         files, dtype = self.store.tree(self.base.sha256), pick_dtype("auto", device)
-        components = load_components(files, device=device, dtype=dtype, process=self.studio.process)
+        components = load_components(files, device=device, dtype=dtype, process=self.config.process)
         components.unet.to(memory_format=memory_format(device))
         return components
 
     @cached_property
     def engine(self) -> Engine:
         """Runs its U-Net. Nothing is compiled unless it has to be: every column's LoRA would need it anew."""
-        speed = self.studio.speed
+        speed = self.config.speed
         chosen = speed if speed.compile == "on" else speed.model_copy(update={"compile": "off"})
         what = f"drawing {self.components.architecture}"
         return Engine(self.components.unet, chosen, cache=self.store.compiled_folder(), what=what)
@@ -126,7 +126,7 @@ class Easel:
     def _batch(self, planned: Planned, batch: Sequence[Shot], progress: Progress) -> list[str]:
         self._attach(planned)
         digests = []
-        pictures = generate(self.components, batch, self.options, self.studio.clip_skip, progress, self.engine)
+        pictures = generate(self.components, batch, self.options, self.config.clip_skip, progress, self.engine)
         for shot, picture in zip(batch, pictures, strict=True):
             digests.append(self.store.put_bytes(png_bytes(picture, self._infotext(planned, shot))))
             self.store.set_record(self._key(planned, shot), digests[-1])
@@ -152,14 +152,14 @@ class Easel:
 
     def _key(self, planned: Planned, shot: Shot) -> str:
         """The infotext names all options that change a picture, except the two files and how the base is read."""
-        lora, process = planned.lora.sha256 if planned.lora else "", self.studio.process
+        lora, process = planned.lora.sha256 if planned.lora else "", self.config.process
         told = [] if process == Process() else [process.model_dump()]
         facts = ["sample", _VERSION, self.base.sha256, lora, self._infotext(planned, shot), *told]
         return digest_of(canonical_json(facts))
 
     def _infotext(self, planned: Planned, shot: Shot) -> str:
         name = planned.lora.name if planned.lora else ""
-        return infotext(shot, self.options, name, planned.column.weight, clip_skip=self.studio.clip_skip)
+        return infotext(shot, self.options, name, planned.column.weight, clip_skip=self.config.clip_skip)
 
     def _sample(self, column: Column, place: Place, digest: str) -> Sample:
         width, height = drawn_size(self.options)

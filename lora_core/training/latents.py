@@ -1,27 +1,65 @@
-"""The pictures' latents: encoded once for a picture and a VAE, kept in the store, held in memory while training."""
+"""The pictures' latents and how much each place of them counts.
+
+Encoded once for a picture and a VAE, kept in the store, held in memory while training. All in float32: an fp16 VAE
+overflows on some checkpoints and gives black pictures.
+"""
 
 import contextlib
 import hashlib
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch.nn import functional
 
 from lora_core.dataset import Entry
 from lora_core.device import counter_generator, numerics
-from lora_core.diffusion.latents import Moments, moments, picture_tensor
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError, StoreError, TrainingError
 from lora_core.progress import Progress
 from lora_core.refs import Digest
 from lora_core.store import Store
-from lora_core.training.buckets import fit
-from lora_core.training.samples import Picture
+from lora_core.training.samples import Picture, fit
+
+
+def picture_tensor(picture: Image.Image) -> torch.Tensor:
+    """An RGB picture as (3, H, W) float32 in [-1, 1]."""
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    return torch.from_numpy(pixels / 127.5 - 1.0).permute(2, 0, 1).contiguous()
+
+
+class Moments(NamedTuple):
+    """What the VAE says of a picture: mean and standard deviation of each of its latents, (4, h, w) float32."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def sample(self, generator: torch.Generator, factor: float) -> torch.Tensor:
+        """One sample, scaled by the VAE's factor; the generator is on the CPU, whatever the VAE was on."""
+        noise = torch.randn(self.mean.shape, generator=generator)
+        return (self.mean + self.deviation * noise) * factor
+
+
+@torch.no_grad()
+def moments(vae: AutoencoderKL, pixels: Sequence[torch.Tensor]) -> list[Moments]:
+    """The VAE's latent distribution of each picture of a batch, on the CPU.
+
+    Args:
+        vae: in float32.
+        pixels: each (3, H, W) in [-1, 1], all of one size; H and W divisible by 8.
+    """
+    device = next(vae.parameters()).device
+    distribution = vae.encode(torch.stack(list(pixels)).to(device, torch.float32)).latent_dist
+    found = zip(distribution.mean.cpu(), distribution.std.cpu(), strict=True)
+    return [Moments(mean.clone(), deviation.clone()) for mean, deviation in found]
+
 
 _LATENT = 3
 # Raised when what is encoded changes.
@@ -130,3 +168,35 @@ def _opened(store: Store, entry: Entry) -> Image.Image:
             return picture.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise ImageError(f"{entry.source}: cannot be read as a picture ({error}); replace the file") from error
+
+
+_FACTOR = 8
+
+
+def latent_masks(store: Store, pictures: Sequence[Picture]) -> tuple[torch.Tensor, ...]:
+    """How opaque the screenshots were, averaged over the pixels of each place in the latents.
+
+    Args:
+        store: holds the masks.
+        pictures: of the whole training.
+
+    Returns:
+        (1, h, w) float32 in [0, 1] for each picture; 1 everywhere for one without transparency.
+
+    Raises:
+        ImageError: a mask's bytes are no picture.
+    """
+    return tuple(_mask(store, picture) for picture in pictures)
+
+
+def _mask(store: Store, picture: Picture) -> torch.Tensor:
+    width, height = picture.placement.bucket
+    if picture.entry.mask is None:
+        return torch.ones(1, height // _FACTOR, width // _FACTOR)
+    try:
+        with Image.open(io.BytesIO(store.get_bytes(picture.entry.mask))) as mask:
+            opaque = fit(mask.convert("L"), picture.placement)
+    except (UnidentifiedImageError, OSError) as error:
+        raise ImageError(f"{picture.entry.source}: its mask cannot be read ({error}); preprocess it again") from error
+    pixels = torch.from_numpy(np.asarray(opaque, dtype=np.float32) / 255)
+    return functional.avg_pool2d(pixels[None], _FACTOR)

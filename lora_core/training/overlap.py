@@ -1,14 +1,51 @@
-"""What steps came to, on its way from the device: a GPU that has to answer after every step stands still meanwhile."""
+"""Batches on their way to the GPU and metrics on their way back, while it works on the step between.
+
+A GPU that has to answer after every step, or to wait for its input, stands still meanwhile.
+"""
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
+from lora_core.training.batch import Batch
 from lora_core.training.loop import Launched
 from lora_core.training.samples import Sample
+
+
+def prefetched(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches in order; for CUDA on the device, each copied there while the one before is trained on.
+
+    What is in a batch was drawn on the CPU from its counters, so nothing of it depends on when that was.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ahead: Batch | None = None
+    for batch in batches:
+        behind, ahead = ahead, _sent(batch, device, stream)
+        if behind is not None:
+            yield _arrived(behind, device, stream)
+    if ahead is not None:
+        yield _arrived(ahead, device, stream)
+
+
+def _sent(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> Batch:
+    """Only what is on the CPU is copied there, so the stream waits for nothing."""
+    with torch.cuda.stream(stream):
+        return batch.to(device)
+
+
+def _arrived(batch: Batch, device: torch.device, stream: torch.cuda.Stream) -> Batch:
+    here = torch.cuda.current_stream(device)
+    here.wait_stream(stream)
+    for each in batch.tensors:
+        each.record_stream(here)
+    return batch
+
 
 _READ_EVERY_SECONDS = 1.0
 _MOST_STEPS = 64
@@ -52,7 +89,7 @@ class _Window:
         ]
 
 
-class Ledger:
+class MetricsQueue:
     """Takes steps as they are launched and gives them back, all and in order, when their figures are there.
 
     On the CPU that is at once. If it `lags`, as for a GPU, figures are read in windows of about a second, each while
