@@ -5,18 +5,16 @@ import io
 import numpy as np
 from PIL import Image
 
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError
 from lora_core.images.alpha import flatten, read_alpha
 from lora_core.images.decode import decode
 from lora_core.images.png import png_bytes
+from lora_core.memo import memo_key
 from lora_core.refs import Digest
 from lora_core.store import Store
 
 SIDE_PX = 160
 _WHITE = (255, 255, 255)
-# Raised when another thumbnail comes out.
-_VERSION = 1
 
 
 def thumbnail(store: Store, picture: str) -> Image.Image | None:
@@ -26,7 +24,7 @@ def thumbnail(store: Store, picture: str) -> Image.Image | None:
         store: where pictures and their records are.
         picture: the digest of its bytes.
     """
-    known = store.record(_key(picture), Digest)
+    known = store.record(memo_key("thumbnail", picture), Digest)
     if known is not None and store.has(known):
         return Image.open(io.BytesIO(store.get_bytes(known))).convert("RGB")
     try:
@@ -49,9 +47,5 @@ def keep_thumbnail(store: Store, picture: str, image: Image.Image) -> Image.Imag
     """
     small = image.copy()
     small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-    store.set_record(_key(picture), store.put_bytes(png_bytes(small)))
+    store.set_record(memo_key("thumbnail", picture), store.put_bytes(png_bytes(small)))
     return small
-
-
-def _key(picture: str) -> str:
-    return digest_of(canonical_json(["thumbnail", _VERSION, picture]))

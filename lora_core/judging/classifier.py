@@ -4,6 +4,7 @@ The format is that of deepghs' classifiers (imgutils): `model.onnx`, NCHW, RGB, 
 0.5, output one probability a class; `meta.json` with the classes in order under `labels`.
 """
 
+import functools
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -15,13 +16,12 @@ from PIL import Image
 
 from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, json_of, read_bounded
 from lora_core.dataset import Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
+from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.store import Store
 
 MODEL_FILE, META_FILE = "model.onnx", "meta.json"
-_VERSION = 1
 _SIDE_PX = 384
 
 
@@ -36,14 +36,14 @@ def class_probabilities(
     column = _column(files[META_FILE], label)
     model = store.digest_of_file(files[MODEL_FILE])
     found: dict[str, float] = {}
-    session = None
+    session = functools.cache(_session)
+
+    def classes(image: str) -> list[float]:
+        return _probabilities(session(files[MODEL_FILE]), Image.open(BytesIO(store.get_bytes(image))))
+
     for done, entry in enumerate(manifest.entries, start=1):
-        key = digest_of(canonical_json(["opinion", _VERSION, model, entry.image]))
-        known = store.record(key, list[float])
-        if known is None:
-            session = session or _session(files[MODEL_FILE])
-            known = _probabilities(session, Image.open(BytesIO(store.get_bytes(entry.image))))
-            store.set_record(key, known)
+        key = memo_key("picture class", model, entry.image)
+        known = memo(store, key, list[float], functools.partial(classes, entry.image))
         if len(known) <= column:
             raise TaggerError(f"{files[META_FILE]}: names more classes than {MODEL_FILE} has outputs ({len(known)})")
         found[entry.image] = known[column]

@@ -14,12 +14,10 @@ from lora_core.dataset import Frozen, Manifest
 from lora_core.digests import canonical_json, digest_of
 from lora_core.judging.embedder import Embedder
 from lora_core.judging.similarity import Views, sample_views, screenshot_views
+from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
-
-# Raised when other vectors come out.
-_VERSION = 1
 
 Kind = Literal["sample", "screenshot"]
 _VIEWS: Mapping[Kind, Views] = {"sample": sample_views, "screenshot": screenshot_views}
@@ -103,13 +101,13 @@ class _Reader:
 
     def __call__(self, image: str, kind: Kind) -> NDArray[np.float32]:
         """Shape (views, features), each of length 1."""
-        key = digest_of(canonical_json(["embed", _VERSION, kind, self._model, image]))
-        known = self._store.record(key, list[str])
-        if known is None:
-            self._embedder = self._embedder or Embedder.load(self._files)
-            with Image.open(BytesIO(self._store.get_bytes(image))) as opened:
-                found = [self._embedder.vector(view) for view in _VIEWS[kind](opened.convert("RGB"))]
-            # Hexadecimal: a third of the room that numbers take as text.
-            known = [vector.astype("<f4").tobytes().hex() for vector in found]
-            self._store.set_record(key, known)
-        return np.stack([np.frombuffer(bytes.fromhex(row), dtype="<f4") for row in known])
+        key = memo_key("picture embedding", kind, self._model, image)
+        rows = memo(self._store, key, list[str], lambda: self._vectors(image, kind))
+        return np.stack([np.frombuffer(bytes.fromhex(row), dtype="<f4") for row in rows])
+
+    def _vectors(self, image: str, kind: Kind) -> list[str]:
+        """In hexadecimal: a third of the room that numbers take as text."""
+        self._embedder = self._embedder or Embedder.load(self._files)
+        with Image.open(BytesIO(self._store.get_bytes(image))) as opened:
+            found = [self._embedder.vector(view) for view in _VIEWS[kind](opened.convert("RGB"))]
+        return [vector.astype("<f4").tobytes().hex() for vector in found]

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lora_core.dataset import Frozen, Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.images.duplicates import BITS, perceptual_hash
 from lora_core.images.parallel import in_parallel
+from lora_core.memo import memo, memo_key
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
 
 UNRELATED_BITS = BITS // 2
 """Two pictures that have nothing to do with each other differ in half of the bits."""
 
-# Raised when another hash comes out.
-_VERSION = 2
 _WHITE = (255, 255, 255)
 
 
@@ -105,13 +103,11 @@ def _screenshot_hashes(store: Store, image: str) -> list[str]:
 
 
 def _kept(store: Store, kind: str, image: str, views: Views) -> list[str]:
-    key = digest_of(canonical_json(["likeness", _VERSION, kind, image]))
-    known = store.record(key, list[str])
-    if known is None:
+    def hashes() -> list[str]:
         with Image.open(BytesIO(store.get_bytes(image))) as opened:
-            known = [perceptual_hash(view) for view in views(opened.convert("RGB"))]
-        store.set_record(key, known)
-    return known
+            return [perceptual_hash(view) for view in views(opened.convert("RGB"))]
+
+    return memo(store, memo_key("picture hash", kind, image), list[str], hashes)
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
