@@ -7,7 +7,7 @@ from flows.ending import ending_as_asked
 from flows.make_lora import style_tokens, styled_base, tagged, with_words
 from flows.place import Place
 from flows.request import at_of, shared_recipe
-from lora_core.captions.said import style_words_of
+from lora_core.captions.content import style_words_of
 from lora_core.recipe import Recipe
 from tasks.caption import check_content, refuse_at_once
 from tasks.compositions import settle_style

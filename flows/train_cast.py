@@ -12,7 +12,7 @@ from flows.prepare_style import style_of
 from flows.request import at_of, recipe_of, shared_recipe
 from flows.start import start_character
 from lora_core.captions import content
-from lora_core.captions.said import words_of
+from lora_core.captions.content import words_of
 from lora_core.errors import DatasetError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules

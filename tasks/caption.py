@@ -39,7 +39,7 @@ def refuse_at_once(
     words: tuple[str | Said, ...], base: CheckpointRef, tagger: CheckpointRef, tagger_name: str, at: At
 ) -> None:
     """Ask the content rule what can be asked before any work: the words, the base, and whether the tagger can see."""
-    from lora_core.captions.sight import check_tagger
+    from lora_core.captions.content import check_tagger
 
     store = at.open_store()
     content.check((), (*words, *_stated(base, at)))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets, save_manifest
 from lora_core.images import coverage
-from lora_core.images.settle import refuse_doubtful, settle, without_doubtful
+from lora_core.images.composition import refuse_doubtful, settle, without_doubtful
 from lora_core.recipe import Composition, Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
 from tasks.caching import look

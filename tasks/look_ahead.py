@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lora_core.dataset import Manifest, load_manifest, load_tags
-from lora_core.images.settle import settle
+from lora_core.images.composition import settle
 from lora_core.recipe import Composition, Preprocess, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.training import estimate

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_core.captions.overrides import Situation
+from lora_core.captions.exchange import Situation
 from lora_core.captions.rule_file import read_rules, rules_for
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.errors import CaptionError
 from lora_core.images.collect import collect, refuse_bad_pictures
-from lora_core.images.settle import settle
+from lora_core.images.composition import settle
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
 from lora_core.store import Store
@@ -82,7 +82,7 @@ def open_set(asked: Asked) -> CaptionSet:
 
 
 def _of_folder(asked: Asked) -> CaptionSet:
-    from lora_core.tagging.files import read_tags
+    from lora_core.tagging.select import read_tags
 
     if asked.tags is None:
         raise CaptionError("--tags is missing: name the file that `headcanon tag` wrote for these pictures")
@@ -105,7 +105,7 @@ def _of_folder(asked: Asked) -> CaptionSet:
 
 
 def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
-    from lora_core.captions.sight import check_tagger
+    from lora_core.captions.content import check_tagger
     from lora_core.hub import find_tagger_files
     from lora_core.images.pipeline import preprocess
     from lora_core.tagging.tag import tag

@@ -6,10 +6,10 @@ from pathlib import Path
 import typer
 
 from flows.cli.echo import echo
+from lora_core.captions.caption import frequency_rows, lines, rare
 from lora_core.captions.check import MOST_TOKENS, Finding, gathered
 from lora_core.captions.edit import Edited
-from lora_core.captions.explain import frequency_rows, lines, rare
-from lora_core.captions.overrides import Edits
+from lora_core.captions.exchange import Edits
 from lora_core.captions.suggest import Suggestion
 from lora_core.captions.tags import caption_text, spaced
 from lora_core.errors import CaptionError

@@ -6,20 +6,17 @@ from pathlib import Path
 from flows.cli import caption_show
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
-from lora_core.captions.caption import caption
+from lora_core.captions.caption import caption, report
 from lora_core.captions.check import check_captions, check_lengths, examine
 from lora_core.captions.edit import Edited
-from lora_core.captions.exchange import read_texts, texts_of, write_folder
-from lora_core.captions.explain import report
-from lora_core.captions.overrides import hand_edits, with_overrides
+from lora_core.captions.exchange import hand_edits, read_texts, texts_of, with_overrides, write_folder
 from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import rule_file, suggest
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, OutputExistsError
-from lora_core.images.collect import collect
-from lora_core.images.listing import refuse_inside
+from lora_core.images.collect import collect, refuse_inside
 from lora_core.store import Store
 
 

@@ -59,11 +59,11 @@ def tag(
 
     Example: headcanon tag pictures/ --model wd-v1-4-swinv2-tagger-v2/ --out tags.json
     """
-    from lora_core.captions.sight import check_tagger
+    from lora_core.captions.content import check_tagger
     from lora_core.hub import find_tagger_files
     from lora_core.images.collect import collect
     from lora_core.store import Store
-    from lora_core.tagging.files import write_tags
+    from lora_core.tagging.select import write_tags
     from lora_core.tagging.tag import tag as read
     from tasks.runtime import progress
 

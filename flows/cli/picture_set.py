@@ -10,11 +10,10 @@ from flows.cli.remarks import remarks, some
 from flows.cli.tables import coverage_table
 from lora_core.dataset import Manifest
 from lora_core.errors import RecipeError
-from lora_core.images.collect import collect
+from lora_core.images.collect import REPORT_NAME, collect, refuse_inside
+from lora_core.images.composition import settle
 from lora_core.images.coverage import coverage
-from lora_core.images.listing import REPORT_NAME, refuse_inside
 from lora_core.images.pipeline import preprocess
-from lora_core.images.settle import settle
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.recipe_file import explain, read_recipe
 from lora_core.store import Store

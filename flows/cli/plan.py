@@ -9,12 +9,11 @@ from rich.table import Table
 from flows.cli.remarks import remarks
 from flows.cli.tables import coverage_table
 from flows.make_lora import Seen, style_tokens
-from lora_core.captions.rules import Rules
-from lora_core.captions.style_pictures import style_rules
+from lora_core.captions.rules import Rules, style_rules
 from lora_core.dataset import Manifest, named_sets
 from lora_core.errors import DatasetError
+from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import coverage, refuse_empty, unequal_views
-from lora_core.images.settle import refuse_doubtful
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, TagsRef
 from lora_core.tagging.select import thresholds

@@ -130,12 +130,11 @@ def _with_out(recipe: "Recipe", out: Path | None, version: str) -> "Recipe":
 def _check_at_once(recipe: "Recipe") -> None:
     """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
     from lora_core.captions import content
+    from lora_core.captions.content import check_tagger, words_of
     from lora_core.captions.rule_file import rules_for
-    from lora_core.captions.said import words_of
-    from lora_core.captions.sight import check_tagger
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.images.listing import list_pictures
+    from lora_core.images.collect import list_pictures
 
     for folder in (recipe.style.images, recipe.character.images):
         if folder:

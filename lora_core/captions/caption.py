@@ -1,8 +1,13 @@
-"""The caption step: raw scores in, a manifest with captions out, and what was changed for every picture."""
+"""The caption step, and every caption before and after with the reasons."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from lora_core.captions import content
 from lora_core.captions.edit import Edited, Select, edit
 from lora_core.captions.rules import Rules, check_names
+from lora_core.captions.tags import caption_text, spaced
 from lora_core.dataset import Manifest, TagTable
 from lora_core.errors import CaptionError
 
@@ -36,3 +41,83 @@ def caption(
     captioned = manifest.model_copy(update={"entries": entries})
     content.check([(captioned, tags)], (called,))
     return captioned, edited
+
+
+_RARE = 3
+
+
+def report(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data.
+
+    Args:
+        edited: the captions.
+        trigger: stays as it is in the text.
+        count_tokens: tokens of a text, CLIP's own start and end not counted.
+    """
+    return {
+        "images": {
+            one.name: {
+                "before": list(one.before),
+                "after": list(one.tags),
+                "tokens": count_tokens(caption_text(one.tags, trigger)),
+                "changes": [
+                    {"tag": change.tag, "action": change.action, "rule": change.rule} for change in one.changes
+                ],
+            }
+            for one in edited
+        },
+        "frequency_before": frequencies(one.before for one in edited),
+        "frequency_after": frequencies(one.tags for one in edited),
+    }
+
+
+def frequencies(captions: Iterable[Sequence[str]]) -> dict[str, int]:
+    """How many pictures have each tag, the commonest first, equals by name."""
+    counts = Counter(tag for caption in captions for tag in set(caption))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def texts(edited: Sequence[Edited], trigger: str) -> dict[str, str | None]:
+    """The captions as they are written and trained, by picture."""
+    return {one.name: caption_text(one.tags, trigger) for one in edited}
+
+
+def lines(one: Edited, trigger: str, tokens: int) -> Iterator[str]:
+    """One picture's story for a terminal: its name, before, after, and each change with its rule."""
+    yield f"{one.name}  ({tokens} tokens)"
+    yield f"  before  {caption_text(one.before, trigger)}"
+    yield f"  after   {caption_text(one.tags, trigger)}"
+    for action, rule, tags in reasons(one):
+        yield f"  {'−' if action == 'removed' else '+'} {', '.join(_shown(tag, trigger) for tag in tags)}  ({rule})"
+
+
+def reasons(one: Edited) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Changes gathered by what was done and why: (action, rule, tags)."""
+    gathered: dict[tuple[str, str], tuple[str, ...]] = {}
+    for change in one.changes:
+        key = (change.action, change.rule)
+        gathered[key] = (*gathered.get(key, ()), change.tag)
+    return [(action, rule, tags) for (action, rule), tags in gathered.items()]
+
+
+def frequency_rows(edited: Sequence[Edited]) -> list[tuple[str, int, int]]:
+    """Tag, on how many pictures before, on how many after; the commonest first."""
+    before, after = (frequencies(side) for side in ((one.before for one in edited), (one.tags for one in edited)))
+    both = sorted({*before, *after}, key=lambda tag: (-max(before.get(tag, 0), after.get(tag, 0)), tag))
+    return [(tag, before.get(tag, 0), after.get(tag, 0)) for tag in both]
+
+
+def rare(edited: Sequence[Edited]) -> dict[str, tuple[str, ...]]:
+    """Tags that few captions have, and which: often the tagger's slips.
+
+    Few: at most three, and at most a tenth of all.
+    """
+    most = min(_RARE, len(edited) // 10)
+    where: dict[str, tuple[str, ...]] = {}
+    for one in edited:
+        where |= {tag: (*where.get(tag, ()), one.name) for tag in one.tags}
+    return {tag: names for tag, names in where.items() if len(names) <= most}
+
+
+def _shown(tag: str, trigger: str) -> str:
+    return tag if tag == trigger else spaced(tag)

@@ -7,13 +7,17 @@ wanted. What counts as a sign is in content_words.json.
 """
 
 import functools
-from collections.abc import Iterable, Iterator
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from lora_core.captions.signs import minor_sign, rating_kind, sexual_sign
+from lora_core.captions.rules import Rules
+from lora_core.captions.signs import is_sign, minor_sign, names, rating_kind, sexual_sign
 from lora_core.dataset import Manifest, Scores, TagTable
-from lora_core.errors import ContentRuleError
+from lora_core.digests import file_digest
+from lora_core.errors import ContentRuleError, TaggerError
+from lora_core.recipe import Recipe
+from lora_core.tagging.labels import RATING, Label, read_labels
 
 # Fixed, so that the caption threshold cannot move it, and below the point where precision equals recall of every
 # published WD14 tagger (.26 for the v3 ViT, .27 v3 swin, .38 v2 swin, .53 v3 EVA02): what the tagger itself would call
@@ -59,12 +63,6 @@ def check(sets: Iterable[tuple[Manifest, TagTable]], words: Iterable[str | Said]
                 f"content rule: {minor} and {sexual}. Nothing is trained, merged or drawn from both, and nothing "
                 "turns this rule off"
             )
-
-
-@functools.lru_cache(maxsize=65536)
-def is_sign(tag: str) -> bool:
-    """Whether the rule knows a tag, as the one sign or the other."""
-    return minor_sign(tag) is not None or sexual_sign(tag) is not None
 
 
 def named(name: str) -> Said:
@@ -117,3 +115,74 @@ def _shortened(text: str) -> str:
     """A text that others wrote, fit for one line of a message."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST])
     return shown if len(text) <= _LONGEST else f"{shown}…"
+
+
+def words_of(recipe: Recipe, rules: Rules) -> tuple[str | Said, ...]:
+    """Names, triggers, class words, prompts and tags of a recipe and its caption rules."""
+    names = (
+        recipe.base.model, recipe.style.images, recipe.character.images, recipe.publish.version,
+        recipe.publish.repository, *recipe.sampling.transfer,
+    )  # fmt: skip
+    said = recipe.name, recipe.trigger, _style_words(recipe), *recipe.sampling.prompts, *recipe.sampling.style_prompts
+    return *said, *rules.words(), *(named(name) for name in names if name)
+
+
+def style_words_of(recipe: Recipe) -> tuple[str | Said, ...]:
+    """What goes into the style LoRA and the merged model, which many characters may share."""
+    names = (named(name) for name in (recipe.base.model, recipe.style.images))
+    return _style_words(recipe), *recipe.sampling.style_prompts, *names
+
+
+def _style_words(recipe: Recipe) -> str:
+    return f"{recipe.style.identifier} {recipe.style.class_word}"
+
+
+_MODEL, _TABLE = "model.onnx", "selected_tags.csv"
+# The demo's tagger knows the 80 words of a world that this project draws itself, of one clothed figure (demo/world):
+# there is nothing else in it to be seen. It is the only exception, known by its bytes.
+_DRAWN_WORLD = {
+    _MODEL: "cd0b6b14c9e70bfb3d4e34c8135cc96571676c5cab6ff5599f7f68c6b5f2d338",
+    _TABLE: "16c02b7d6fc61c2aaeec03ca08a8842262e00d915e465a0b0c6a870ea6636e61",
+}
+# And only beside a base as small as the demo's and the tests' own: the smallest model that draws people has ten times
+# as many bytes, so this tagger lets nothing pass that such a one would be trained on.
+_LARGEST_DRAWN_BASE_BYTES = 128 * 1024**2
+
+
+def check_tagger(tagger: Mapping[str, Path], base: Mapping[str, Path], name: str) -> None:
+    """Refuse a tagger that has no words for a minor, or none for what is sexual.
+
+    Args:
+        tagger: model.onnx and selected_tags.csv.
+        base: the files of the model to be trained; none where nothing is.
+        name: what the user calls the tagger.
+
+    Raises:
+        TaggerError: what the rule forbids could not be seen; or the label table cannot be read.
+    """
+    lacks = tuple(_lacks(read_labels(tagger[_TABLE])))
+    if lacks and not (_is_of_drawn_world(tagger) and _is_small(base.values())):
+        raise TaggerError(
+            f"{name}: this tagger has {' and '.join(lacks)}, so the content rule could not see what it must; take one "
+            "of general vocabulary, such as SmilingWolf/wd-v1-4-swinv2-tagger-v2"
+        )
+
+
+def _lacks(labels: Iterable[Label]) -> Iterator[str]:
+    known = [label for label in labels if label.name]
+    if not any(names(label.name, "minor") for label in known):
+        yield "no tag that names a minor"
+    if not any(names(label.name, "sexual") or _is_sexual_label(label) for label in known):
+        yield "neither sexual ratings nor a tag of nudity"
+
+
+def _is_sexual_label(label: Label) -> bool:
+    return rating_kind(label.name, head=label.category == RATING) == "sexual"
+
+
+def _is_of_drawn_world(tagger: Mapping[str, Path]) -> bool:
+    return all(file_digest(tagger[part]) == digest for part, digest in _DRAWN_WORLD.items())
+
+
+def _is_small(files: Iterable[Path]) -> bool:
+    return sum(path.stat().st_size for path in files) <= _LARGEST_DRAWN_BASE_BYTES

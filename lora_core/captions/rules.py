@@ -12,7 +12,7 @@ from lora_core.captions import taxonomy
 from lora_core.captions.tags import canonical
 from lora_core.dataset import HEIGHTS, SIDES, View
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Composition
+from lora_core.recipe import COMPOSITIONS, LEAK_TAGS, Composition
 
 # As in the recipe: one word, without what web UIs read as weights or separators.
 _TRIGGER = r"^[^\s,()\\:<>|\[\]]*$"
@@ -206,3 +206,12 @@ def check_names(rules: Rules, names: tuple[str, ...]) -> None:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else "use the file's name without its ending"
             raise CaptionError(f"images.{name}: there is no such picture in the set; {hint}")
+
+
+def style_rules() -> Rules:
+    """All that is seen but the 3D look.
+
+    What a word explains a LoRA need not learn (that is why the character's own captions leave out what it is): with
+    hair, eyes and clothes said, the look is all that the style LoRA has left.
+    """
+    return Rules(prune=False, drop=LEAK_TAGS, add=(), face=())

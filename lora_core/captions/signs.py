@@ -1,4 +1,4 @@
-"""Whether a word or a tag is one of the content rule's signs. What it knows is data: content_words.json."""
+"""The content rule's signs in a word, a tag or a text, ages among them. The words are data: content_words.json."""
 
 import functools
 import re
@@ -6,8 +6,60 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_core.captions.ages import age_of_a_minor
 from lora_core.captions.plain_text import content_words, plain, readings, segments
+
+_FIGURES = r"(?:0?\d|1[0-7])"
+_ANY_FIGURES = r"\d{1,3}"
+# Korean counts years with numbers of its own; of twenty and more, eighteen and nineteen only the last word is the same.
+_KOREAN = (
+    r"(?<![가-힣])(?<!스물 )(?<!열 )"
+    r"(?:열 ?(?:한|두|세|네|다섯|여섯|일곱)|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열) ?살"
+)
+
+
+def age_of_a_minor(segment: str) -> str | None:
+    """The first such age in a segment; None: there is none."""
+    found = _ages().search(_not_ages().sub(" · ", segment))
+    return found[0].strip() if found else None
+
+
+@functools.cache
+def _ages() -> re.Pattern[str]:
+    ages = content_words()["ages"]
+    words = _any_of(word for names in ages["numbers"].values() for word in names)
+    tens = "".join(f"(?<! {re.escape(plain(ten))} )" for ten in ages["tens"])
+    number = rf"(?:(?<!\d){_FIGURES}(?!\d)|(?<= ){tens}{words})"
+    of_things = rf"(?! {_any_of(ages['not_of'])} )"
+    years, small = _any_of(ages["units"]), _any_of(ages["small_units"])
+    ordinals, under = _any_of(ages["ordinals"]), _any_of(ages["under"])
+    kinds = (
+        rf"{number} ?{years}(?= ){of_things}",
+        rf"(?<!\d){_ANY_FIGURES} ?{small}(?= ){of_things}",
+        rf"(?<!\d){_FIGURES} ?{_any_of(ages['signs'])}(?![기대])",
+        rf"(?<= )of {number} years(?= )",
+        _KOREAN,
+        rf"(?<= ){_any_of(ages['before'])} ?{number}(?= )",
+        rf"(?<= ){ordinals} graders?(?= )",
+        rf"(?<= ){ordinals} grade(?= $| student| pupil| girl| boy| class)",
+        rf"(?<= )grade {_FIGURES} (?:student|pupil|girl|boy)",
+        rf"(?<= ){under} ?(?:1[0-8]|\d|eighteen|sixteen)(?= $| y)",
+        r"(?<= )(?:girl|boy|daughter|son|sister|brother) (?:[4-9]|1[0-7])(?= $)",
+        rf"[小中]学?校?{_FIGURES}年",
+        r"(?<= )(?:[小中高][1-6](?= |女|男|生)|j[sc][1-6](?= ))",
+    )
+    return re.compile("|".join(kinds))
+
+
+@functools.cache
+def _not_ages() -> re.Pattern[str]:
+    return re.compile(rf"(?<= ){_any_of(content_words()['ages']['not_age'])}(?= )")
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """Any of some words, the longest first; a final star stands for any ending."""
+    plain_words = sorted(((plain(word), word.endswith("*")) for word in words), key=lambda each: -len(each[0]))
+    return f"(?:{'|'.join(re.escape(word) + ('[^ ]*' if star else '') for word, star in plain_words)})"
+
 
 _MOST_WORDS = 5
 # A word broken in two is told from two words by its length: "pen is" and its like are among the harmless.
@@ -61,6 +113,12 @@ def minor_sign(text: str) -> str | None:
 def sexual_sign(text: str) -> str | None:
     """What in a tag or a text is sexual; None: nothing is."""
     return _first(text, _family("sexual").sign)
+
+
+@functools.lru_cache(maxsize=65536)
+def is_sign(tag: str) -> bool:
+    """Whether the rule knows a tag, as the one sign or the other."""
+    return minor_sign(tag) is not None or sexual_sign(tag) is not None
 
 
 @functools.lru_cache(maxsize=65536)

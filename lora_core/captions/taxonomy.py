@@ -1,11 +1,14 @@
-"""Which part of a character a tag speaks of. The knowledge is data: taxonomy.json."""
+"""Families of tags and the tags that boorus know. The knowledge is data: taxonomy.json, vocabulary.txt."""
 
+import difflib
 import functools
 import json
 import re
 from collections.abc import Collection
 from importlib import resources
 from typing import Any
+
+from lora_core.captions.signs import is_sign
 
 
 @functools.cache
@@ -75,3 +78,41 @@ def is_clothes(tag: str) -> bool:
         and not _pattern("keep").fullmatch(tag)
         and _pattern("clothes").fullmatch(tag) is not None
     )
+
+
+_NEAR = 0.75
+# A tag that differs by a letter from one of the vocabulary is misspelt, even where a family's pattern would take it.
+_VERY_NEAR = 0.9
+
+
+@functools.cache
+def known_tags() -> frozenset[str]:
+    """The general tags of a WD14 label table."""
+    text = resources.files("lora_core.captions").joinpath("vocabulary.txt").read_text("utf-8")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def is_known(tag: str, seen: Collection[str] = ()) -> bool:
+    """Whether a canonical tag is in the vocabulary, among those a tagger gave, or at least in the"""
+    return tag in known_tags() or tag in seen or (_is_classed(tag) and not _nearest(tag, _VERY_NEAR))
+
+
+def misspelt(tag: str, seen: Collection[str]) -> str | None:
+    """The nearest known tag if this one is unknown, "" if none is near; None if it is known."""
+    return None if is_known(tag, seen) else nearest(tag, seen)
+
+
+def nearest(tag: str, seen: Collection[str] = ()) -> str:
+    """The known tag most like this one, those of the set at hand first; "" if none is near."""
+    near = difflib.get_close_matches(tag, seen, n=1, cutoff=_NEAR)
+    return near[0] if near else _nearest(tag, _NEAR)
+
+
+@functools.lru_cache(maxsize=4096)
+def _nearest(tag: str, least: float) -> str:
+    near = difflib.get_close_matches(tag, sorted(known_tags()), n=1, cutoff=least)
+    return near[0] if near else ""
+
+
+def _is_classed(tag: str) -> bool:
+    return family_of(tag) is not None or is_framing(tag) or belongs_nowhere(tag) or is_sign(tag)

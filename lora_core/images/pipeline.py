@@ -5,24 +5,60 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Rejected
 from lora_core.errors import DatasetError, ImageError
+from lora_core.images.collect import nothing_left
 from lora_core.images.decode import decode
-from lora_core.images.duplicates import perceptual_hash
-from lora_core.images.listing import nothing_left
 from lora_core.images.parallel import in_parallel
 from lora_core.images.png import png_bytes
-from lora_core.images.quality import blur
-from lora_core.images.resize import resized
-from lora_core.images.review import Facts, review
-from lora_core.images.square import square_picture
-from lora_core.images.thumbnail import keep_thumbnail
+from lora_core.images.review import Facts, blur, perceptual_hash, review
+from lora_core.images.square import flatten, read_alpha, resized, square_picture
 from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Preprocess
+from lora_core.refs import Digest
 from lora_core.store import Store
+
+SIDE_PX = 160
+_WHITE = (255, 255, 255)
+
+
+def thumbnail(store: Store, picture: str) -> Image.Image | None:
+    """A picture of the store at 160 px at most, on white, as it was kept or made now; None if it can't be decoded.
+
+    Args:
+        store: where pictures and their records are.
+        picture: the digest of its bytes.
+    """
+    known = store.record(memo_key("thumbnail", picture), Digest)
+    if known is not None and store.has(known):
+        return Image.open(io.BytesIO(store.get_bytes(known))).convert("RGB")
+    try:
+        image = decode(store.get_bytes(picture), picture).image
+    except ImageError:
+        return None
+    if image.mode == "RGBA":
+        rgba = np.asarray(image)
+        image = flatten(rgba, read_alpha(rgba).kind, _WHITE)
+    return keep_thumbnail(store, picture, image)
+
+
+def keep_thumbnail(store: Store, picture: str, image: Image.Image) -> Image.Image:
+    """Make and keep a picture's thumbnail while the picture is at hand.
+
+    Args:
+        store: where pictures and their records are.
+        picture: the digest of its bytes.
+        image: mode RGB.
+    """
+    small = image.copy()
+    small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+    store.set_record(memo_key("thumbnail", picture), store.put_bytes(png_bytes(small)))
+    return small
+
 
 # The other options are about the set: changing them makes no picture again.
 _OF_ONE_PICTURE = {"size", "alpha", "background", "min_source_px"}

@@ -1,16 +1,207 @@
-"""One screenshot's journey: decode, find the subject, cut the square, flatten, resize."""
+"""One screenshot to a square picture: find the subject, cut the square, flatten, resize."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageChops
 
 from lora_core.errors import ImageError
-from lora_core.images.alpha import AlphaKind, AlphaReading, colour_of, flatten, read_alpha
 from lora_core.images.decode import decode
-from lora_core.images.frame import Box, plain_background, square_around, subject_of
-from lora_core.images.resize import resized
 from lora_core.recipe import Preprocess
+
+# Fainter pixels are specks that renderers leave behind, not the subject.
+_FAINTEST_ALPHA = 4
+_BACKGROUND_TOLERANCE_LEVELS = 8
+_AIR = 0.04
+_FRAMED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Box:
+    """Pixels from (left, top) up to, not including, (right, bottom); a frame's may lie outside the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return self.bottom - self.top
+
+
+def subject_of(image: Image.Image) -> Box | None:
+    """Where the subject is: what is not transparent, or what differs from a plain background.
+
+    A picture without transparency whose four corners differ has no plain background: all of it is the subject.
+
+    Args:
+        image: mode RGB, or RGBA with something transparent in it.
+
+    Returns:
+        None if every pixel is transparent, or all are of one colour.
+    """
+    if image.mode == "RGBA":
+        visible = image.getchannel("A").point(_above(_FAINTEST_ALPHA)).getbbox()
+        return Box(*visible) if visible else None
+    colour = plain_background(image)
+    if colour is not None:
+        apart = ImageChops.difference(image, Image.new("RGB", image.size, colour))
+        found = apart.point(_above(_BACKGROUND_TOLERANCE_LEVELS) * 3).getbbox()
+        return Box(*found) if found else None
+    return Box(0, 0, image.width, image.height)
+
+
+def plain_background(image: Image.Image) -> tuple[int, int, int] | None:
+    """The colour of an RGB picture's corners, if all four are the same to the eye."""
+    right, below = image.width - 1, image.height - 1
+    corners = np.array([image.getpixel(at) for at in ((0, 0), (right, 0), (0, below), (right, below))])
+    if np.ptp(corners, axis=0).max() > _BACKGROUND_TOLERANCE_LEVELS:
+        return None
+    red, green, blue = (int(level) for level in corners[0])
+    return red, green, blue
+
+
+def _above(level: int) -> list[int]:
+    """A table for `Image.point`: 255 for what is above the level, 0 for the rest."""
+    return [0] * (level + 1) + [255] * (255 - level)
+
+
+def square_around(subject: Box, width: int, height: int) -> Box:
+    """The square to cut out, in the picture's pixels; what lies outside the picture is padding.
+
+    A subject that the lower edge cuts (portrait, upper body, cowboy shot) and that fills half the height was framed by
+    its author: the whole height is kept, so that the composition stays what it was. Any other subject gets some air.
+    The subject is centred sideways. Where an edge of the picture cuts it, the square ends there as well, so that no
+    padding shows beneath a body that was cut off.
+
+    Args:
+        subject: bounding box of the subject.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+    framed = subject.bottom == height and subject.height / height >= _FRAMED_SHARE
+    whole = subject.width == width and subject.height == height
+    air = 0 if whole else 2 * round(_AIR * max(subject.width, subject.height))
+    cut_left, cut_right = subject.left == 0, subject.right == width
+    across = subject.width if cut_left or cut_right else subject.width + air
+    along = height if framed else subject.height + (0 if subject.top == 0 or subject.bottom == height else air)
+    side = max(across, along)
+    left = _place(subject.left, subject.right, side, at_start=cut_left, at_end=cut_right)
+    top = _place(subject.top, subject.bottom, side, at_start=subject.top == 0, at_end=subject.bottom == height)
+    return Box(left, top, left + side, top + side)
+
+
+def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> int:
+    """Where a stretch of `side` begins: flush with the one edge that cuts the subject, else centred on the subject."""
+    if at_start and not at_end:
+        return start
+    if at_end and not at_start:
+        return end - side
+    return (start + end - side) // 2
+
+
+def resized(image: Image.Image, size_px: int) -> Image.Image:
+    """A square picture at another size, with one Lanczos resize.
+
+    Args:
+        image: mode RGB or L, square.
+        size_px: side of the result.
+    """
+    if image.size == (size_px, size_px):
+        return image
+    return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
+
+
+AlphaKind = Literal["opaque", "straight", "premultiplied"]
+
+# Measured on drawn hair: straight blonde .996, straight dark .074, premultiplied 0.
+_MOST_BRIGHT = 0.005
+# Room for rounding in the creator's own shader.
+_TOLERANCE_LEVELS = 2
+
+
+@dataclass(frozen=True)
+class AlphaReading:
+    """How a picture stores transparency.
+
+    Attributes:
+        kind: what it is taken for.
+        edge_pixels: pixels that are neither opaque nor transparent.
+        bright_share: the share of those whose brightest channel exceeds their alpha; premultiplied files have none.
+    """
+
+    kind: AlphaKind
+    edge_pixels: int
+    bright_share: float
+
+
+def read_alpha(rgba: NDArray[np.uint8]) -> AlphaReading:
+    """Tell straight from premultiplied by the half-transparent pixels.
+
+    A premultiplied colour can't be brighter than its alpha; a straight one can. Where no pixel is half-transparent both
+    are the same picture, and it is called straight.
+
+    Args:
+        rgba: shape (H, W, 4).
+    """
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    if bool((alpha == 255).all()):
+        return AlphaReading("opaque", 0, 0.0)
+    pixels = rgba.reshape(-1, 4)[_edge(alpha)].astype(np.int16)
+    if len(pixels) == 0:
+        return AlphaReading("straight", 0, 0.0)
+    share = float((pixels[:, :3].max(axis=1) > pixels[:, 3] + _TOLERANCE_LEVELS).mean())
+    return AlphaReading("premultiplied" if share <= _MOST_BRIGHT else "straight", len(pixels), share)
+
+
+def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int, int]) -> Image.Image:
+    """The picture on a background; half-transparent pixels are computed in floating point and rounded once.
+
+    Straight: c·a + b·(1 − a). Premultiplied: c + b·(1 − a) (Porter & Duff 1984, "over"). What is wholly transparent
+    becomes the background, whatever colour a program left there.
+
+    Args:
+        rgba: shape (H, W, 4).
+        kind: how `rgba` stores transparency.
+        background: red, green, blue, 0 to 255.
+
+    Returns:
+        Mode RGB.
+    """
+    # A pixel's four bytes as one number: choosing between two pictures is then one pass, not four.
+    packed = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    behind = np.array([*background, 255], dtype=np.uint8)
+    flat = packed.copy() if kind == "opaque" else np.where(alpha == 255, packed, behind.view(np.uint32)[0])
+    if kind != "opaque":
+        edge = _edge(alpha)
+        pixels = rgba.reshape(-1, 4)[edge].astype(np.float32)
+        colour, share = pixels[:, :3], pixels[:, 3:] / 255
+        shown = (colour if kind == "premultiplied" else colour * share) + behind[:3] * (1 - share)
+        flat.view(np.uint8).reshape(-1, 4)[edge, :3] = np.clip(np.rint(shown), 0, 255)
+    height, width = alpha.shape
+    return Image.frombytes("RGB", (width, height), flat.view(np.uint8).reshape(-1), "raw", "RGBX")
+
+
+def _edge(alpha: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Places of half-transparent pixels in the flattened picture: 1 to 254, which is 0 to 253 once 1 is taken off."""
+    return np.flatnonzero((alpha - np.uint8(1)) < 254)
+
+
+def colour_of(text: str) -> tuple[int, int, int]:
+    """`#rrggbb` as red, green, blue, 0 to 255."""
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue
+
 
 # What JPEG makes of a white background.
 _SAME_COLOUR_LEVELS = 8

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lora_core.captions.edit import EDITS, Picture, edit, edit_tags, ordered
-from lora_core.captions.rules import Rules
-from lora_core.captions.style_pictures import style_rules
+from lora_core.captions.rules import Rules, style_rules
 from lora_core.captions.taxonomy import family_of, is_framing
 from lora_core.dataset import Entry, Scores
 from lora_core.errors import CaptionError

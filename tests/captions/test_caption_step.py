@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from lora_core.captions.caption import caption
+from lora_core.captions.caption import caption, frequency_rows, lines, rare, report
 from lora_core.captions.edit import Edited
-from lora_core.captions.explain import frequency_rows, lines, rare, report
 from lora_core.captions.rules import Rules
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest

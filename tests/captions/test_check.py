@@ -9,11 +9,11 @@ from lora_core.captions.check import (
     check_lengths,
     examine,
     gathered,
+    idle_rules,
     refuse_failing,
 )
-from lora_core.captions.idle import idle_rules
 from lora_core.captions.rules import Rules
-from lora_core.captions.vocabulary import is_known, nearest
+from lora_core.captions.taxonomy import is_known, nearest
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError

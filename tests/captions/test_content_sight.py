@@ -8,7 +8,7 @@ import pytest
 
 from demo.project import MODELS
 from flows.cli import main
-from lora_core.captions.sight import check_tagger
+from lora_core.captions.content import check_tagger
 from lora_core.errors import TaggerError
 
 DEMO = {name: MODELS / "tagger" / name for name in ("model.onnx", "selected_tags.csv")}

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from lora_core.captions import taxonomy
-from lora_core.captions.caption import caption
-from lora_core.captions.explain import lines
+from lora_core.captions.caption import caption, lines
 from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_core.captions.caption import caption
-from lora_core.captions.overrides import Situation, hand_edits, with_overrides
+from lora_core.captions.exchange import Situation, hand_edits, with_overrides
 from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import caption_text, escaped
 from lora_core.dataset import Entry, Manifest, Scores, TagTable

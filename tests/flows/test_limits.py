@@ -24,8 +24,8 @@ from lora_core.images.composition import read_list
 from lora_core.images.decode import LARGEST_BYTES
 from lora_core.recipe_file import read_recipe
 from lora_core.store import Store
-from lora_core.tagging.files import read_tags
 from lora_core.tagging.labels import read_labels
+from lora_core.tagging.select import read_tags
 from tasks.steps import Step, Until
 
 RECIPE = 'name = "a"\nbase = "base"\nstyle = "style"\ncharacter = "character"\n'

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from lora_core.images.duplicates import BITS, Pair, near_duplicates, perceptual_hash
+from lora_core.images.review import BITS, Pair, near_duplicates, perceptual_hash
 from lora_core.images.square import square_picture
 from lora_core.recipe import Preprocess
 

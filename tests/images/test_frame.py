@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lora_core.images.frame import Box, plain_background, square_around, subject_of
+from lora_core.images.square import Box, plain_background, square_around, subject_of
 
 
 @given(st.data())

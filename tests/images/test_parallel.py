@@ -6,7 +6,7 @@ import pytest
 
 from lora_core.images import parallel
 from lora_core.images.parallel import in_parallel
-from lora_core.images.thumbnail import thumbnail
+from lora_core.images.pipeline import thumbnail
 
 
 def test_results_come_in_the_order_of_the_items():
@@ -61,7 +61,7 @@ def test_a_thumbnail_is_made_once_and_of_a_damaged_picture_there_is_none(store, 
     assert (first.mode, first.size) == ("RGB", (160, 90))
     assert first.getpixel((0, 0)) == (255, 255, 255)
     assert thumbnail(store, damaged) is None
-    monkeypatch.setattr("lora_core.images.thumbnail.decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("lora_core.images.pipeline.decode", lambda *_: pytest.fail("decoded again"))
     again = thumbnail(store, picture)
     assert again is not None
     assert again.tobytes() == first.tobytes()

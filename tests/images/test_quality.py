@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from lora_core.images.quality import blur
+from lora_core.images.review import blur
 
 
 def _ramp(width: int) -> Image.Image:

@@ -6,8 +6,13 @@ from hypothesis import strategies as st
 
 from lora_core.dataset import Entry, Manifest, Rejected, Scores, TagTable
 from lora_core.errors import DatasetError
-from lora_core.images.composition import composition_by_scores, view_by_scores
-from lora_core.images.settle import refuse_doubtful, settle, without_doubtful
+from lora_core.images.composition import (
+    composition_by_scores,
+    refuse_doubtful,
+    settle,
+    view_by_scores,
+    without_doubtful,
+)
 from lora_core.recipe import COMPOSITIONS
 
 CLEAR = {"upper_body": 0.8, "portrait": 0.2}
