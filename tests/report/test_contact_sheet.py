@@ -9,9 +9,8 @@ from PIL import Image, ImageFont
 from lora_core.dataset import Entry, Flag, Manifest, Rejected
 from lora_core.images.png import png_bytes
 from lora_core.recipe import ShotPlan
-from lora_core.report import tiles
-from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet, sheet_files
-from lora_core.report.tiles import Group, Tile, sheet
+from lora_core.report import contact_sheet as tiles
+from lora_core.report.contact_sheet import Group, Tile, accepted_sheet, left_out_sheet, sheet, sheet_files
 from lora_core.store import Store
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
