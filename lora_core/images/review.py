@@ -134,8 +134,7 @@ def review(
                 "flags": (
                     *entry.flags,
                     *((_soft_flag(fact, options),) if fact.blur > options.soft_above else ()),
-                    *flags.get(entry.source, ()),
-                    *odd.get(entry.source, ()),
+                    *(each[entry.source] for each in (flags, odd) if entry.source in each),
                 )
             }
         )
@@ -163,7 +162,7 @@ def _soft(entries: list[Entry], facts: list[Facts], options: Preprocess) -> dict
     }
 
 
-def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, tuple[Flag, ...]], dict[str, str]]:
+def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, Flag], dict[str, str]]:
     """Near duplicates: flags by source, and the later of each pair, with a reason, if they are to be left out."""
     pairs = near_duplicates([fact.perceptual_hash for _, fact in kept], options.duplicate_bits)
     found: dict[str, list[str]] = {}
@@ -179,7 +178,7 @@ def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[s
                 second.source,
                 f"nearly the same as {first.source} {alike}, and preprocess.near_duplicates = 'leave_out'",
             )
-    flags = {source: (Flag(code="near_duplicate", values=(_some(each),)),) for source, each in found.items()}
+    flags = {source: Flag(code="near_duplicate", values=(_some(each),)) for source, each in found.items()}
     return flags, left_out
 
 
@@ -188,7 +187,7 @@ def _some(others: list[str]) -> str:
     return ", ".join(others[:_NAMED]) + more
 
 
-def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[Flag]]:
+def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, Flag]:
     """Pictures whose transparency is read otherwise than nearly all others': one program writes one way."""
     counts = Counter(fact.alpha for _, fact in kept if fact.alpha != "opaque")
     if len(counts) < 2:
@@ -197,4 +196,4 @@ def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[Flag]]
     if few / (most + few) > _ODD_SHARE:
         return {}
     flag = Flag(code="other_alpha", values=(odd, usual, str(most)))
-    return {entry.source: (flag,) for entry, fact in kept if fact.alpha == odd}
+    return {entry.source: flag for entry, fact in kept if fact.alpha == odd}
