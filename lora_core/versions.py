@@ -32,7 +32,7 @@ Piece = Literal[
 """What is kept of a single picture and shared by several steps."""
 
 VERSIONS: Mapping[Step, int] = {
-    "preprocess": 4,
+    "preprocess": 5,
     "tag": 1,
     "caption": 2,
     "check captions": 2,
