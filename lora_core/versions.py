@@ -31,7 +31,7 @@ Piece = Literal[
 ]
 """What is kept of a single picture and shared by several steps."""
 
-VERSIONS: Mapping[Step, int] = {
+VERSIONS: Mapping[str, int] = {
     "preprocess": 5,
     "tag": 1,
     "caption": 2,
@@ -49,7 +49,7 @@ VERSIONS: Mapping[Step, int] = {
     "report": 5,
 }
 
-SHARED_BY: Mapping[Piece, tuple[Step, ...]] = {
+SHARED_BY: Mapping[str, tuple[Step, ...]] = {
     "picture header": ("preprocess",),
     "thumbnail": ("preprocess", "report"),
     "latent": ("train style", "train character"),
