@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flows.asking import Answer, EpochAnswer, Question, ask
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import GateError
-from lora_core.judging.checks import read_gates
-from lora_core.judging.gates import GateResult
+from lora_core.judging.gates import GateResult, read_gates
 from lora_core.recipe import Gates, Mode, Recipe
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE

@@ -12,7 +12,7 @@ from lora_core.captions.content import words_of
 from lora_core.captions.rules import Rules, style_rules
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
-from lora_core.report.made import Made
+from lora_core.report.data import RunArtifacts
 from lora_core.tagging.select import Thresholds, thresholds
 from tasks.caching import found_finished
 from tasks.caption import check_content, edit_captions, find_rules, refuse_at_once
@@ -242,7 +242,7 @@ def hand_over(
         ))
         for name, other in further_bases(recipe.sampling, at)
     )  # fmt: skip
-    made = Made(
+    made = RunArtifacts(
         base=found.base, style_squares=pictures.style_squares, squares=pictures.squares, pictures=pictures.character,
         captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
         merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,

@@ -6,8 +6,7 @@ from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
-from lora_core.judging.classifier import find_classifier_files
-from lora_core.judging.embedder import find_embedder_files
+from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef

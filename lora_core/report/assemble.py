@@ -17,7 +17,7 @@ from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
 from lora_core.images.coverage import coverage
 from lora_core.images.png import png_bytes
-from lora_core.judging.checks import read_gates
+from lora_core.judging.gates import read_gates
 from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.recipe import Recipe, ShotPlan
 from lora_core.recipe_file import looks_like_path
@@ -34,10 +34,10 @@ from lora_core.report.data import (
     LeftOut,
     LossCurve,
     ReportData,
+    RunArtifacts,
     Timing,
 )
 from lora_core.report.html import render
-from lora_core.report.made import Made
 from lora_core.report.publish import published_name
 from lora_core.sampling.samples import GRID_FILE, load_samples
 from lora_core.store import Store
@@ -60,7 +60,7 @@ class _Files:
 
 
 def assemble(
-    store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
+    store: Store, recipe: Recipe, made: RunArtifacts, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
 ) -> ReportRef:
     """Every file of the published folder.
 
@@ -102,7 +102,7 @@ def assemble(
 def report_data(
     store: Store,
     recipe: Recipe,
-    made: Made,
+    made: RunArtifacts,
     edited: tuple[Edited, ...],
     verdict: Verdict,
     timings: tuple[Timing, ...] = (),
@@ -160,7 +160,7 @@ def report_data(
     )
 
 
-def _sets(store: Store, made: Made) -> dict[str, Manifest]:
+def _sets(store: Store, made: RunArtifacts) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
 
@@ -225,7 +225,7 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], tri
     )
 
 
-def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict[str, Any]:
+def _summary(recipe: Recipe, made: RunArtifacts, verdict: Verdict, store: Store) -> dict[str, Any]:
     """The report for programs."""
     sets = _sets(store, made)
     return {
@@ -237,7 +237,7 @@ def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict
             side: [one.model_dump(mode="json") for one in manifest.rejected] for side, manifest in sets.items()
         },
         "review": {
-            side: [{"source": entry.source, "flags": entry.flags} for entry in manifest.entries if entry.flags]
+            side: [{"source": entry.source, "flags": entry.flag_texts} for entry in manifest.entries if entry.flags]
             for side, manifest in sets.items()
         },
         "coverage": coverage(recipe.plan, sets).model_dump(mode="json"),
