@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
-from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header, TensorInfo
 from lora_core.hub.layout import Architecture, OriginalLayout, Part, Place, read_layout
@@ -19,6 +18,7 @@ from lora_core.lora.metadata import MADE, RankCounts, of_difference
 from lora_core.lora.naming import TEXT_PARTS, Build, Module, file_names, module_table, modules_of, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, TensorFile, new_output, note, refuse_existing
 from lora_core.progress import Progress
+from lora_core.store.digests import file_digest
 
 
 @dataclass(frozen=True)
