@@ -53,7 +53,7 @@ def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
     return tuple(said for name, path in files.items() for said in stated_in(path, name))
 
 
-@step("caption", version=2)
+@step("caption")
 def edit_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> DatasetRef:

@@ -29,7 +29,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     folder.check_name(_target(recipe), folder.published_name(recipe), _inputs(recipe, rules, found))
 
 
-@step("report", version=5)
+@step("report")
 def report(recipe: Recipe, made: RunArtifacts, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
