@@ -1,6 +1,6 @@
 """The only key function: when is a step's result still good? And who does it, when several ask at once?
 
-A key is made by `lora_core.memo`, as that of a single picture is. Where a step runs (`At`) is no input: it does not
+Keys are made by `lora_core.store.memo`. Where a step runs (`At`) is no input: it does not
 change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts for nothing, so
 that just that step runs again; what hangs on it stays cached, because its content hash comes out the same. Prefect
 keeps no results of its own: it shows a step that was found finished as Cached.
@@ -23,10 +23,10 @@ from prefect.context import TaskRunContext
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.earlier import earlier_records, recorded_earlier
-from lora_core.memo import memo_key
 from lora_core.refs import Ref
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
+from lora_core.store.records import earlier_records, recorded_earlier
 from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
 
 P = ParamSpec("P")

@@ -9,13 +9,13 @@ from prefect.context import FlowRunContext
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.disk import write_atomically
 from lora_core.recipe import Gates, PathField, Publish, Recipe, Runtime, with_paths
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.data import RunArtifacts, Timing
 from lora_core.store import Store
+from lora_core.store.files import write_atomically
 from lora_core.tagging.select import select, thresholds
 from tasks.caching import look, recorded, step, steps_of_run
 from tasks.runtime import At, progress, say

@@ -14,10 +14,10 @@ from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import rule_file, suggest
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
-from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect, refuse_inside
 from lora_core.store import Store
+from lora_core.store.files import write_atomically
 
 
 def suggest_rules(asked: Asked) -> None:

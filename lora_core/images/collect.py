@@ -11,10 +11,10 @@ from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
 from lora_core.images.decode import EXTENSIONS, MEANT_BY, Header, check_bytes, header_of
 from lora_core.images.parallel import in_parallel
-from lora_core.memo import memo_key
 from lora_core.printable import printable_name
 from lora_core.recipe import Composition
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 
 REPORT_NAME = "report.json"
 SHEET_NAME = "sheets/accepted.png"

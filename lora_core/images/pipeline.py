@@ -16,11 +16,11 @@ from lora_core.images.parallel import in_parallel
 from lora_core.images.png import png_bytes
 from lora_core.images.review import Facts, blur, perceptual_hash, review
 from lora_core.images.square import flatten, read_alpha, resized, square_picture
-from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Preprocess
 from lora_core.refs import Digest
 from lora_core.store import Store
+from lora_core.store.memo import memo, memo_key
 
 SIDE_PX = 160
 _WHITE = (255, 255, 255)

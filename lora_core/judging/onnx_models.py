@@ -24,9 +24,9 @@ from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, json_of, read
 from lora_core.dataset import Manifest
 from lora_core.errors import TaggerError
 from lora_core.hub.formats import refuse_foreign
-from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.store import Store
+from lora_core.store.memo import memo, memo_key
 
 MODEL_FILE, META_FILE, CONFIG_FILE = "model.onnx", "meta.json", "preprocessor_config.json"
 # transformers.js keeps the models of a repository in onnx/, and the image half of CLIP under a name of its own.

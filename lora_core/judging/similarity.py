@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lora_core.dataset import Frozen, Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.images.parallel import in_parallel
 from lora_core.images.review import BITS, perceptual_hash
 from lora_core.judging.onnx_models import Embedder
-from lora_core.memo import memo, memo_key
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.memo import memo, memo_key
 
 UNRELATED_BITS = BITS // 2
 """Two pictures that have nothing to do with each other differ in half of the bits."""

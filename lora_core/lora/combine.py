@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from lora_core.digests import file_digest
 from lora_core.errors import LoraError
 from lora_core.lora import header
 from lora_core.lora.algebra import Cut, Size, concatenated, cut, energy, whole_cut
@@ -16,6 +15,7 @@ from lora_core.lora.module import LoraModule, without_mid
 from lora_core.lora.naming import kernel_of, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, new_output, note, refuse_existing
 from lora_core.progress import Progress
+from lora_core.store.digests import file_digest
 
 PRECISIONS: Mapping[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 

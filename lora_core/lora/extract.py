@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub.formats import Header
 from lora_core.lora import header
@@ -17,6 +16,7 @@ from lora_core.lora.naming import Module, module_table, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, TensorFile, new_output, note, refuse_existing
 from lora_core.lora.weights import Weight, Weights, find_weights
 from lora_core.progress import Progress
+from lora_core.store.digests import file_digest
 
 _KERNEL_BLOCKS = ("resnets", "downsamplers", "upsamplers")
 

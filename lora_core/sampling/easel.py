@@ -9,7 +9,6 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
-from lora_core.memo import memo_key
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
@@ -17,6 +16,7 @@ from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_p
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 
 _DEFAULT_SPEED = Speed()
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
-from lora_core.memo import memo_key
 from lora_core.progress import Progress, silent
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.memo import memo_key
 from lora_core.tagging.wd14 import FLOOR, Tagger, first_line, parts
 
 # Batches that are decoded while a GPU works on another: it takes pictures faster than one core decodes them. Beside a

@@ -16,10 +16,10 @@ from lora_core.dataset import Entry
 from lora_core.device import counter_generator, numerics
 from lora_core.diffusion.latents import Moments, moments, picture_tensor
 from lora_core.errors import ImageError, StoreError, TrainingError
-from lora_core.memo import memo_key
 from lora_core.progress import Progress
 from lora_core.refs import Digest
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 from lora_core.training.buckets import fit
 from lora_core.training.samples import Picture
 

@@ -9,7 +9,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.lora.algebra import Size
@@ -20,6 +19,7 @@ from lora_core.lora.file import read_lora
 from lora_core.lora.merge import merge_file
 from lora_core.lora.module import LoraModule
 from lora_core.progress import silent
+from lora_core.store.digests import file_digest
 
 
 def files(path: Path) -> dict[str, Path]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lora_core import steady
-from lora_core.digests import digest_of
 from lora_core.errors import StoreError
-from lora_core.steady import read_steadily
-from lora_core.store import Store
+from lora_core.store import Store, files
+from lora_core.store.digests import digest_of
+from lora_core.store.files import read_steadily
 
 OLD, NEW = b"1" * 4096, b"2" * 4096
 
@@ -53,18 +52,18 @@ def test_a_file_that_changes_between_its_halves_is_read_again(picture: Path, cha
     changes = iter([lambda: change(picture)])
     found, fact = read_steadily(picture, lambda: _halves(picture, next(changes, lambda: None)))
     assert found == NEW
-    assert fact == steady.file_fact(picture)
+    assert fact == files.file_fact(picture)
 
 
 def test_a_file_that_was_just_written_is_left_to_rest_before_it_is_trusted(picture: Path) -> None:
     _write_over(picture)
     began = time.monotonic()
     assert read_steadily(picture, picture.read_bytes)[0] == NEW
-    assert time.monotonic() - began >= steady._REST_SECONDS
+    assert time.monotonic() - began >= files._REST_SECONDS
 
 
 def test_a_file_that_never_rests_is_refused_with_its_name(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steady, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(files, "_PATIENCE_SECONDS", 0.2)
 
     def grow() -> None:
         with picture.open("ab") as file:

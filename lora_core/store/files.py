@@ -1,4 +1,4 @@
-"""How everything of ours is written: to a temporary name, synced, renamed; and what is said when a disk refuses."""
+"""Files as the store writes and reads them: to a temporary name, synced, renamed; read whole and unchanged."""
 
 import contextlib
 import errno
@@ -8,8 +8,9 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
@@ -181,3 +182,66 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+Read = TypeVar("Read")
+
+# Clocks of file systems tick every few milliseconds: a change as young as that may be followed by one that looks alike.
+_REST_SECONDS = 0.05
+_PATIENCE_SECONDS = 10.0
+
+
+def file_fact(path: Path) -> dict[str, Any]:
+    """What tells a version of a file from another without reading it.
+
+    The time of change is the system's own: who writes into a file and sets its size and time back changes it all the
+    same.
+    """
+    stat = path.stat()
+    return {
+        "path": str(path),
+        "size": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+        "changed_ns": stat.st_ctime_ns,
+        "inode": stat.st_ino,
+    }
+
+
+def read_steadily(path: Path, read: Callable[[], Read]) -> tuple[Read, dict[str, Any]]:
+    """Read a file, again if it was replaced or written to meanwhile.
+
+    Args:
+        path: the file.
+        read: reads it from its beginning to its end.
+
+    Returns:
+        What was read, and the fact of the file that it belongs to.
+
+    Raises:
+        StoreError: it is written to all the time.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        before = file_fact(path)
+        rest = time.time() - max(before["modified_ns"], before["changed_ns"]) / 1e9
+        if 0 <= rest < _REST_SECONDS:
+            time.sleep(_REST_SECONDS)
+        found = read()
+        if file_fact(path) == before:
+            return found, before
+        if time.monotonic() > deadline:
+            raise StoreError(f"{path}: is written to while it is read; run the same command again when that has ended")
+
+
+# Files whose bytes this process has compared with their digest: gigabytes are not read twice.
+_sound: set[tuple[object, ...]] = set()
+
+
+def is_sound(path: Path, sha256: str) -> bool:
+    """Whether this process has seen that the bytes are those of the digest."""
+    return (sha256, *file_fact(path).values()) in _sound
+
+
+def seen_sound(path: Path, sha256: str) -> None:
+    """The bytes are those of the digest, as long as the file stays what it is."""
+    _sound.add((sha256, *file_fact(path).values()))

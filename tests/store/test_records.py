@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from damage import DAMAGE, in_place_of
 
-from lora_core.digests import digest_of, file_digest
 from lora_core.errors import DamagedError
-from lora_core.records import sealed
-from lora_core.steady import file_fact
 from lora_core.store import Store
+from lora_core.store.digests import digest_of, file_digest
+from lora_core.store.files import file_fact
+from lora_core.store.records import sealed
 
 KEY, OTHER = digest_of(b"key"), digest_of(b"other key")
 VALUE = {"score": 0.125, "name": "ö", "tags": [1, 2]}

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lora_core.digests import canonical_json, digest_of
-from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.local import Store
 from lora_core.versions import Piece, Step, version_of
 
 T = TypeVar("T")

@@ -8,13 +8,13 @@ from typing import get_args
 import pytest
 
 from lora_core import versions
-from lora_core.digests import canonical_json, digest_of
-from lora_core.memo import memo, memo_key
 from lora_core.recipe import Merge
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.memo import memo, memo_key
 from lora_core.versions import SHARED_BY, VERSIONS, Piece, Step, version_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from s3_server import BUCKET, s3_server
 
 from lora_core.errors import StoreError
 from lora_core.refs import DatasetRef
-from lora_core.remote import Remote, lease
 from lora_core.store import Store, open_store
+from lora_core.store.remote import Remote, lease
 
 _SILENT_SECONDS = 4.0
 """Beats come four times as often; on a machine with other things to do they come late."""

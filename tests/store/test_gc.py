@@ -13,11 +13,11 @@ import pytest
 from damage import DAMAGE
 from PIL import Image
 
-from lora_core import disk
-from lora_core.digests import canonical_json, digest_of
-from lora_core.garbage import garbage
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
+from lora_core.store import files as disk
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.gc import garbage
 
 STEP, PICTURE, BASE = (digest_of(name) for name in (b"step", b"picture", b"base"))
 DAY_SECONDS = 86400
@@ -179,7 +179,11 @@ def test_while_a_process_uses_the_store_nothing_is_deleted_and_one_line_says_whi
 
 
 def test_a_user_is_known_where_the_file_system_keeps_no_locks_too(store: Store, tmp_path: Path) -> None:
-    environment = {**os.environ, "NO_FLOCK": str(errno.ENOLCK), "PYTHONPATH": str(Path(__file__).parent / "support")}
+    environment = {
+        **os.environ,
+        "NO_FLOCK": str(errno.ENOLCK),
+        "PYTHONPATH": str(Path(__file__).parents[1] / "support"),
+    }
 
     def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-c", f"import no_flock\n{code}", *arguments]
@@ -205,7 +209,8 @@ def test_a_user_is_known_where_the_file_system_keeps_no_locks_too(store: Store, 
 
 def test_a_lock_file_of_a_dead_process_with_our_own_number_is_not_taken_for_ours(store: Store) -> None:
     """As in a container that was started again."""
-    code = f"import os, pathlib, lora_core.users as u\np = pathlib.Path({str(store.root / 'locks' / 'users')!r})\n"
+    code = "import os, pathlib, lora_core.store.locks as u\n"
+    code += f"p = pathlib.Path({str(store.root / 'locks' / 'users')!r})\n"
     code += "p.mkdir(parents=True)\nown = p / f'{u._host()}.{os.getpid()}.lock'\nown.touch()\n"
     code += "assert u.enter(p.parent) == frozenset() and own.exists() and u.is_held(own)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -292,7 +297,7 @@ def test_a_gc_that_is_killed_half_way_leaves_a_sound_store(store: Store) -> None
     paths = garbage(store, unused_days=30).paths
     for path in paths[: len(paths) // 2]:
         path.unlink()
-    from lora_core.housekeeping import verify
+    from lora_core.store.gc import verify
 
     assert list(verify(store)) == []
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lora_core.disk import leftovers, remove_leftovers, replacing, temporary_name
+from lora_core.store.files import leftovers, remove_leftovers, replacing, temporary_name
 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lora_core.disk import replacing
+from lora_core.store.files import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from demo.world import TARGET, screenshots
-from lora_core.lease import alone
+from lora_core.store.locks import alone
 
 _HOLD = """\
 import sys, time
 from pathlib import Path
-from lora_core.lease import alone
+from lora_core.store.locks import alone
 with alone(Path(sys.argv[1]), lambda seconds: None):
     print("held", flush=True)
     time.sleep(60)
@@ -87,7 +87,7 @@ def test_one_who_waits_can_give_up(tmp_path: Path) -> None:
 _COUNT = """\
 import sys
 from pathlib import Path
-from lora_core.lease import alone
+from lora_core.store.locks import alone
 number = Path(sys.argv[2])
 for _ in range(20):
     with alone(Path(sys.argv[1]), lambda seconds: None):
@@ -115,7 +115,7 @@ NO_FLOCK = [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS]
 
 
 def _without_flock(number: int) -> dict[str, str]:
-    return {**os.environ, "NO_FLOCK": str(number), "PYTHONPATH": str(Path(__file__).parent / "support")}
+    return {**os.environ, "NO_FLOCK": str(number), "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from small_disk import SmallDisk
 
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import replacing, write_atomically
 from lora_core.errors import DamagedError, StoreError
-from lora_core.housekeeping import verify
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import replacing, write_atomically
+from lora_core.store.gc import verify
 
 # echo -n abc | sha256sum
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
