@@ -5,13 +5,13 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from flows.edge import telling_user_errors
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import report_user_errors
 from flows.make_lora import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, checked
-from flows.versions import with_free_version
+from flows.train_character import with_free_version
 from lora_core.recipe import (
     Base,
     Captions,
@@ -40,8 +40,8 @@ Processes = Annotated[int, Field(ge=1, le=16)]
 
 
 @flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def train_character_full(
     name: Name,
     base: Base,
