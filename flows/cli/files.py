@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]

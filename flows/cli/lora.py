@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 app = typer.Typer(
     help="LoRA files: add, subtract, resize, extract, convert. Nothing is overwritten.", no_args_is_help=True
