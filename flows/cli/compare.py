@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe

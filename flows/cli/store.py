@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 app = typer.Typer(help="What is stored, whether it is sound, what can be deleted.", no_args_is_help=True)
 
