@@ -5,8 +5,8 @@ from typing import NamedTuple
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.edge import making_damaged_bytes_again
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.content import words_of
 from lora_core.captions.rules import Rules, style_rules
@@ -91,8 +91,8 @@ class Styled(NamedTuple):
 
 
 @flow(name="headcanon", validate_parameters=False, persist_result=False)
-@ending_as_asked
-@making_damaged_bytes_again
+@end_as_asked
+@recompute_damaged
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> str:
     """Screenshots in, character LoRA out; stops after the step `until`. Returns the folder it published, or ""."""
     with stopping_all_when_one_fails():

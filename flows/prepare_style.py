@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from flows.edge import making_damaged_bytes_again, telling_user_errors
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import recompute_damaged, report_user_errors
 from flows.make_lora import style_tokens, styled_base, tagged, with_words
 from flows.place import Place
 from flows.request import at_of, shared_recipe
@@ -19,8 +19,8 @@ from tasks.train import train_style
 
 
 @flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:
     """The style LoRA and the base model with it, for all characters of a preset.
 
@@ -33,7 +33,7 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
     style_of(recipe, at)
 
 
-@making_damaged_bytes_again
+@recompute_damaged
 def style_of(recipe: Recipe, at: At) -> None:
     """The style branch of the graph, step for step as `make_lora` has it."""
     if not recipe.trains_style:

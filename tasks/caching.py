@@ -1,16 +1,16 @@
 """The only key function: when is a step's result still good? And who does it, when several ask at once?
 
-A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input:
-it does not change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts
-for nothing, so that just that step runs again; what hangs on it stays cached, because its content hash comes out the
-same. Prefect keeps no results of its own: it shows a step that was found finished as Cached.
+Keys are made by `lora_core.store.memo`. Where a step runs (`At`) is no input: it does not
+change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts for nothing, so
+that just that step runs again; what hangs on it stays cached, because its content hash comes out the same. Prefect
+keeps no results of its own: it shows a step that was found finished as Cached.
 
 While a step runs, nobody else who shares the store runs the same one: they wait and take what it came to.
 """
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -23,27 +23,14 @@ from prefect.context import TaskRunContext
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.digests import canonical_json, digest_of
-from lora_core.earlier import earlier_records, recorded_earlier
 from lora_core.refs import Ref
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
+from lora_core.store.records import earlier_records, recorded_earlier
 from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def step_key(step: str, version: int, inputs: Mapping[str, Any]) -> str:
-    """The key of one piece of work: equal inputs, equal key, in every process and on every machine."""
-    return digest_of(canonical_json([step, version, {name: _plain(value) for name, value in inputs.items()}]))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
 
 
 class StepRecord(BaseModel):
@@ -53,6 +40,7 @@ class StepRecord(BaseModel):
 
     ref: Ref
     seconds: float
+    step: str = ""
 
 
 class LookedUp(NamedTuple):
@@ -83,8 +71,8 @@ def recorded(store: Store, key: str) -> Ref | None:
     return ref if ref and store.has_all(ref) else None
 
 
-def _record(store: Store, key: str, result: object, seconds: float) -> None:
-    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2))
+def _record(store: Store, step: Step, key: str, result: object, seconds: float) -> None:
+    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2), step=step)
     store.set_record(key, record.model_dump(mode="json"))
     (earlier_records(store.root) / key).unlink(missing_ok=True)
 
@@ -94,7 +82,6 @@ class _Definition(Generic[P, R]):
     """A step as it was declared."""
 
     name: Step
-    version: int
     function: Callable[P, R]
     kind: type[Ref]
 
@@ -103,7 +90,7 @@ class _Definition(Generic[P, R]):
         bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
         at = next(value for value in bound.values() if isinstance(value, At))
         inputs = {name: value for name, value in bound.items() if value is not at}
-        return at, step_key(self.name, self.version, inputs)
+        return at, memo_key(self.name, inputs)
 
     def found(self, store: Store, key: str, at: At) -> R | None:
         """What it came to, if that is recorded and it is not forced."""
@@ -120,7 +107,7 @@ class _Definition(Generic[P, R]):
         _remember(self.name, key, cached=known is not None)
         if known is not None:
             if store.record(key, StepRecord) is None:  # an earlier version's is made ours
-                _record(store, key, known, -1)
+                _record(store, self.name, key, known, -1)
             _show_as_cached()
             return known
         with store.alone(key, _waiting(self.name)):
@@ -132,7 +119,7 @@ class _Definition(Generic[P, R]):
             started = time.monotonic()
             with accelerator(self.name, at):
                 result = _under_key(key, self.function, *args, **kwargs)
-            _record(store, key, result, time.monotonic() - started)
+            _record(store, self.name, key, result, time.monotonic() - started)
             return result
 
 
@@ -148,15 +135,15 @@ def found_finished(task: Task[..., R], *inputs: object) -> R | None:
     return cast(R | None, definition.found(at.open_store(), key, at))
 
 
-def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a cached step. Raise `version` when the same inputs give another output.
+def step(name: Step) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a cached step. Raise its version in lora_core/versions.py when its output changes.
 
     The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
     """
 
     def make(function: Callable[P, R]) -> Task[P, R]:
         kind: type[Ref] = inspect.signature(function).return_annotation
-        definition = _Definition(name, version, function, kind)
+        definition = _Definition(name, function, kind)
         _definitions[name] = definition
 
         @wraps(function)

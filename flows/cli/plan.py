@@ -6,8 +6,7 @@ from typing import Literal, NamedTuple
 
 from rich.table import Table
 
-from flows.cli.remarks import remarks
-from flows.cli.tables import coverage_table
+from flows.cli.picture_set import coverage_table, remarks
 from flows.make_lora import Seen, style_tokens
 from lora_core.captions.rules import Rules, style_rules
 from lora_core.dataset import Manifest, named_sets

@@ -15,7 +15,7 @@ from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Prediction, Source
 from lora_core.diffusion.tokenizer import folder_tokenizer, shipped_tokenizer
 from lora_core.errors import CheckpointError
-from lora_core.finite import is_finite, not_finite
+from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.layout import Architecture, Part, Place
 from lora_core.recipe import Process
 

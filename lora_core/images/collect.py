@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lora_core.dataset import Entry, Manifest, Rejected
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
 from lora_core.images.decode import EXTENSIONS, MEANT_BY, Header, check_bytes, header_of
@@ -15,6 +14,7 @@ from lora_core.images.parallel import in_parallel
 from lora_core.printable import printable_name
 from lora_core.recipe import Composition
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 
 REPORT_NAME = "report.json"
 SHEET_NAME = "sheets/accepted.png"
@@ -38,10 +38,20 @@ def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder; name a folder with screenshots")
-    paths, rejected = _pictures(folder)
-    if not paths:
+    found: list[PurePosixPath] = []
+    rejected: list[Rejected] = []
+    every = sorted(_walk(folder), key=str)
+    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
+    for path in every:
+        if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
+            rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
+        elif reason := _why_not(folder, path):
+            rejected.append(Rejected(source=printable_name(path), reason=reason))
+        else:
+            found.append(path)
+    if not found:
         raise DatasetError(nothing_in(folder, rejected))
-    return paths, rejected
+    return found, rejected
 
 
 def refuse_inside(path: Path, folder: Path, what: str) -> None:
@@ -67,22 +77,6 @@ def nothing_in(folder: Path, rejected: list[Rejected]) -> str:
     if rejected:
         return nothing_left(str(folder), rejected)
     return f"{folder}: an empty folder; put screenshots into it ({', '.join(EXTENSIONS)})"
-
-
-def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
-    """Paths below the folder that may be pictures, and the others with a reason."""
-    found: list[PurePosixPath] = []
-    rejected: list[Rejected] = []
-    every = sorted(_walk(folder), key=str)
-    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
-    for path in every:
-        if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
-            rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
-        elif reason := _why_not(folder, path):
-            rejected.append(Rejected(source=printable_name(path), reason=reason))
-        else:
-            found.append(path)
-    return found, rejected
 
 
 def _walk(folder: Path) -> Iterator[PurePosixPath]:
@@ -133,10 +127,6 @@ def _why_not(folder: Path, path: PurePosixPath) -> str:
     if not whole.is_file():
         return "not a regular file"
     return ""
-
-
-# Raised when another file counts as a picture.
-_HEADER_VERSION = 1
 
 
 def collect(store: Store, folder: Path) -> Manifest:
@@ -239,7 +229,7 @@ def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str,
 
 def _header(store: Store, sha256: str, source: str) -> Header | str:
     """What the bytes say of themselves, or why they are no picture; remembered, so that no file is read twice."""
-    key = digest_of(canonical_json(["picture header", _HEADER_VERSION, sha256]))
+    key = memo_key("picture header", sha256)
     known: Header | str | None = store.record(key, Header) or store.record(key, str)
     if known is None:
         try:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lora_core.bounded import TEXT_BYTES, read_text
-from lora_core.dataset import HEIGHTS, SIDES, Entry, Manifest, Rejected, Scores, TagTable, View
+from lora_core.dataset import HEIGHTS, SIDES, Entry, Flag, Manifest, Rejected, Scores, TagTable, View
 from lora_core.errors import DatasetError
 from lora_core.recipe import COMPOSITIONS, Composition
 
@@ -35,11 +35,9 @@ _LEAST_MARGIN = 0.15
 
 
 def composition_of(source: str, listed: Mapping[str, Composition]) -> tuple[Composition | None, str]:
-    """The composition of a screenshot and the note that says where it comes from; None if its author does not say.
+    """The composition and the note that says where it comes from; None if the author does not say.
 
-    Args:
-        source: path below the screenshot folder, with forward slashes.
-        listed: what `composition.csv` says, by the same path.
+    `source` is a path below the screenshot folder, with forward slashes; `listed` is `composition.csv`.
     """
     if source in listed:
         return listed[source], f"{listed[source]}: from {LIST_NAME}"
@@ -65,9 +63,6 @@ def composition_by_scores(scores: Mapping[str, float]) -> Reading:
     """The composition that a tagger sees.
 
     Clear is a score of at least .35 that is at least .15 ahead of the next framing's, a full body's included.
-
-    Args:
-        scores: probabilities by canonical tag.
     """
     ranking = sorted((*COMPOSITIONS, *_OTHERS), key=lambda name: -scores.get(name, 0.0))
     best, next_best = (scores.get(name, 0.0) for name in ranking[:2])
@@ -77,11 +72,7 @@ def composition_by_scores(scores: Mapping[str, float]) -> Reading:
 
 
 def view_by_scores(scores: Mapping[str, float]) -> tuple[View, ...]:
-    """From where a tagger sees the character: the likelier side and the likelier height, each if it scores .35.
-
-    Args:
-        scores: probabilities by canonical tag.
-    """
+    """From where a tagger sees the character: the likelier side and the likelier height, each if it scores .35."""
     likeliest = (max(choices, key=lambda view: scores.get(view, 0.0)) for choices in (SIDES, HEIGHTS))
     return tuple(view for view in likeliest if scores.get(view, 0.0) >= _LEAST_SCORE)
 
@@ -144,13 +135,15 @@ def _settled(entry: Entry, scores: Scores, said: Composition | None) -> Entry:
         )
     reading = composition_by_scores(scores.general)
     if entry.composition is None and reading.composition is None:
-        return looked.model_copy(update={"flags": (*entry.flags, f"composition in doubt ({reading.figures})")})
+        return looked.model_copy(
+            update={"flags": (*entry.flags, Flag(code="composition_in_doubt", values=(reading.figures,)))}
+        )
     if entry.composition is None:
         note = f"{reading.composition}: as the tagger sees it ({reading.figures})"
         return looked.model_copy(update={"composition": reading.composition, "notes": (*entry.notes, note)})
     if _contradicts(scores.general, entry.composition):
-        told = f"said to be {entry.composition}, but the tagger sees {reading.figures}"
-        return looked.model_copy(update={"flags": (*entry.flags, told)})
+        flag = Flag(code="composition_contradicted", values=(entry.composition, reading.figures))
+        return looked.model_copy(update={"flags": (*entry.flags, flag)})
     return looked
 
 
@@ -187,4 +180,4 @@ def without_doubtful(manifest: Manifest) -> Manifest:
 
 
 def _why(entry: Entry) -> str:
-    return next((flag for flag in entry.flags if flag.startswith("composition")), "composition unknown")
+    return next((flag.text for flag in entry.flags if flag.code == "composition_in_doubt"), "composition unknown")

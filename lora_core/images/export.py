@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lora_core.dataset import Manifest
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError
 from lora_core.images.collect import REPORT_NAME
 from lora_core.images.composition import LIST_NAME
@@ -17,6 +15,8 @@ from lora_core.images.coverage import coverage, warnings
 from lora_core.images.parallel import in_parallel
 from lora_core.recipe import ShotPlan
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import write_atomically
 
 
 def report(manifest: Manifest, plan: ShotPlan) -> dict[str, Any]:
@@ -28,12 +28,15 @@ def report(manifest: Manifest, plan: ShotPlan) -> dict[str, Any]:
     return {
         "files": {"accepted": len(manifest.entries), "left_out": len(manifest.rejected)},
         "review": [
-            {"source": entry.source, "name": entry.name, "flags": entry.flags or ("composition unknown",)}
+            {"source": entry.source, "name": entry.name, "flags": entry.flag_texts or ("composition unknown",)}
             for entry in manifest.entries
             if entry.flags or entry.composition is None
         ],
         "coverage": {**found.model_dump(mode="json"), "warnings": warnings(found)},
-        "accepted": [entry.model_dump(mode="json", exclude={"caption"}) for entry in manifest.entries],
+        "accepted": [
+            {**entry.model_dump(mode="json", exclude={"caption"}), "flags": entry.flag_texts}
+            for entry in manifest.entries
+        ],
         "rejected": [one.model_dump(mode="json") for one in manifest.rejected],
     }
 

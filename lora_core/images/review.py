@@ -9,7 +9,7 @@ import numpy.ma  # np.median imports it when it is first called, which is in a t
 from numpy.typing import NDArray
 from PIL import Image
 
-from lora_core.dataset import Entry, Rejected
+from lora_core.dataset import Entry, Flag, Rejected
 from lora_core.images.square import AlphaKind
 from lora_core.recipe import Preprocess
 
@@ -52,12 +52,7 @@ _COSINES = _cosines()
 
 
 def near_duplicates(hashes: Sequence[str], most_bits: int) -> list[Pair]:
-    """Pairs of hashes that differ in at most so many bits, ordered by their places.
-
-    Args:
-        hashes: of `perceptual_hash`.
-        most_bits: of the 256.
-    """
+    """Pairs of `perceptual_hash`es that differ in at most so many of their 256 bits, ordered by their places."""
     if not hashes:
         return []
     rows = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(len(hashes), -1)
@@ -113,16 +108,7 @@ class Facts(NamedTuple):
 def review(
     entries: list[Entry], facts: list[Facts], options: Preprocess
 ) -> tuple[tuple[Entry, ...], tuple[Rejected, ...]]:
-    """Flag what a person should look at; leave out what the recipe says to leave out, with the reason.
-
-    Args:
-        entries: pictures of one set.
-        facts: of each, in the same order.
-        options: what is a near duplicate, what is soft, and whether they stay.
-
-    Returns:
-        The pictures that stay, with flags, and those that don't.
-    """
+    """Flag what a person should look at; leave out, with the reason, what the recipe says to leave out."""
     left_out = _soft(entries, facts, options)
     kept = [(entry, fact) for entry, fact in zip(entries, facts, strict=True) if entry.source not in left_out]
     flags, copies = _alike(kept, options)
@@ -133,9 +119,8 @@ def review(
             update={
                 "flags": (
                     *entry.flags,
-                    *((f"soft: {_blur(fact, options)}",) if fact.blur > options.soft_above else ()),
-                    *flags.get(entry.source, ()),
-                    *odd.get(entry.source, ()),
+                    *((_soft_flag(fact, options),) if fact.blur > options.soft_above else ()),
+                    *(each[entry.source] for each in (flags, odd) if entry.source in each),
                 )
             }
         )
@@ -149,21 +134,21 @@ def review(
     )
 
 
-def _blur(fact: Facts, options: Preprocess) -> str:
-    return f"blur {fact.blur:.2f}, above {options.soft_above:g}"
+def _soft_flag(fact: Facts, options: Preprocess) -> Flag:
+    return Flag(code="soft", values=(f"{fact.blur:.2f}", f"{options.soft_above:g}"))
 
 
 def _soft(entries: list[Entry], facts: list[Facts], options: Preprocess) -> dict[str, str]:
     if options.soft_pictures == "flag":
         return {}
     return {
-        entry.source: f"soft: {_blur(fact, options)}, and preprocess.soft_pictures = 'leave_out'"
+        entry.source: f"{_soft_flag(fact, options).text}, and preprocess.soft_pictures = 'leave_out'"
         for entry, fact in zip(entries, facts, strict=True)
         if fact.blur > options.soft_above
     }
 
 
-def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, Flag], dict[str, str]]:
     """Near duplicates: flags by source, and the later of each pair, with a reason, if they are to be left out."""
     pairs = near_duplicates([fact.perceptual_hash for _, fact in kept], options.duplicate_bits)
     found: dict[str, list[str]] = {}
@@ -179,7 +164,8 @@ def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[s
                 second.source,
                 f"nearly the same as {first.source} {alike}, and preprocess.near_duplicates = 'leave_out'",
             )
-    return {source: (f"nearly the same as {_some(others)}",) for source, others in found.items()}, left_out
+    flags = {source: Flag(code="near_duplicate", values=(_some(each),)) for source, each in found.items()}
+    return flags, left_out
 
 
 def _some(others: list[str]) -> str:
@@ -187,7 +173,7 @@ def _some(others: list[str]) -> str:
     return ", ".join(others[:_NAMED]) + more
 
 
-def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[str]]:
+def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, Flag]:
     """Pictures whose transparency is read otherwise than nearly all others': one program writes one way."""
     counts = Counter(fact.alpha for _, fact in kept if fact.alpha != "opaque")
     if len(counts) < 2:
@@ -195,5 +181,5 @@ def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[str]]:
     (usual, most), (odd, few) = counts.most_common()
     if few / (most + few) > _ODD_SHARE:
         return {}
-    told = f"transparency read as {odd}, as {usual} in {most} others: look at its edges, or set preprocess.alpha"
-    return {entry.source: (told,) for entry, fact in kept if fact.alpha == odd}
+    flag = Flag(code="other_alpha", values=(odd, usual, str(most)))
+    return {entry.source: flag for entry, fact in kept if fact.alpha == odd}

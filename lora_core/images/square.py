@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from lora_core.dataset import Flag
 from lora_core.errors import ImageError
 from lora_core.images.decode import decode
 from lora_core.recipe import Preprocess
@@ -110,12 +111,7 @@ def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> 
 
 
 def resized(image: Image.Image, size_px: int) -> Image.Image:
-    """A square picture at another size, with one Lanczos resize.
-
-    Args:
-        image: mode RGB or L, square.
-        size_px: side of the result.
-    """
+    """A square picture, mode RGB or L, at another size, with one Lanczos resize."""
     if image.size == (size_px, size_px):
         return image
     return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
@@ -205,7 +201,6 @@ def colour_of(text: str) -> tuple[int, int, int]:
 
 # What JPEG makes of a white background.
 _SAME_COLOUR_LEVELS = 8
-_OWN_BACKGROUND = "no transparency: its own background stays; export with a transparent one"
 
 
 @dataclass(frozen=True)
@@ -224,16 +219,11 @@ class Square:
     mask: Image.Image | None
     alpha: AlphaKind
     notes: tuple[str, ...]
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
 
 
 def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
-    """One screenshot as a square picture.
-
-    Args:
-        data: the file's bytes.
-        name: how messages call it.
-        options: size, transparency, background, smallest source.
+    """Make one screenshot's bytes a square picture; messages call it `name`.
 
     Raises:
         ImageError: it cannot be used.
@@ -250,12 +240,12 @@ def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
         empty = "wholly transparent" if image.mode == "RGBA" else "of one colour"
         raise ImageError(f"{name}: {empty}, nothing is on it; export it again")
     background = colour_of(options.background)
-    flags = [_OWN_BACKGROUND] if image.mode == "RGB" and not _on(image, background) else []
+    flags = [Flag(code="own_background")] if image.mode == "RGB" and not _on(image, background) else []
     box = square_around(subject, image.width, image.height)
     cut = _cut(image, box, background)
     flat, alpha, note = _flat(cut, options)
     if box.width < options.size:
-        flags.append(f"enlarged from {box.width} to {options.size} px: take larger screenshots")
+        flags.append(Flag(code="enlarged", values=(str(box.width), str(options.size))))
     mask = resized(cut.getchannel("A"), options.size) if cut.mode == "RGBA" else None
     return Square(resized(flat, options.size), mask, alpha, (*decoded.notes, note), tuple(flags))
 

@@ -237,7 +237,7 @@ def _summary(recipe: Recipe, made: RunArtifacts, verdict: Verdict, store: Store)
             side: [one.model_dump(mode="json") for one in manifest.rejected] for side, manifest in sets.items()
         },
         "review": {
-            side: [{"source": entry.source, "flags": entry.flags} for entry in manifest.entries if entry.flags]
+            side: [{"source": entry.source, "flags": entry.flag_texts} for entry in manifest.entries if entry.flags]
             for side, manifest in sets.items()
         },
         "coverage": coverage(recipe.plan, sets).model_dump(mode="json"),

@@ -217,7 +217,7 @@ def accepted_sheet(store: Store, manifest: Manifest, plan: ShotPlan, title: str)
     """
     pictures = in_parallel(lambda entry: thumbnail(store, entry.image), manifest.entries)
     tiles = {
-        entry.name: Tile(picture, entry.name, _views(entry), "; ".join(entry.flags))
+        entry.name: Tile(picture, entry.name, _views(entry), "; ".join(entry.flag_texts))
         for entry, picture in zip(manifest.entries, pictures, strict=True)
     }
     groups = []

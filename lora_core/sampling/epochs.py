@@ -6,9 +6,8 @@ from pathlib import Path
 
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import load_components
-from lora_core.disk import write_atomically
 from lora_core.errors import LoraError, OutputExistsError
-from lora_core.lora.attach import attach
+from lora_core.lora.base import attach
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
@@ -17,6 +16,7 @@ from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import NO_LORA, Column, save_samples
 from lora_core.store import Store, Tree
+from lora_core.store.files import write_atomically
 
 STYLE_PICTURES = 6
 """Of the style LoRA on the base: its words alone, with seeds 1, 2, …"""
