@@ -15,7 +15,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress
 
 
-@look("find rules")
+@look("find rules", peek="run")
 def find_rules(options: Captions, trigger: str) -> Rules:
     """The recipe's caption rules, under those of its rule file."""
     return rules_for(options, trigger)

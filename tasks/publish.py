@@ -15,7 +15,7 @@ from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
 from lora_core.report.data import Timing
-from lora_core.report.made import Made
+from lora_core.report.inputs import ReportInputs
 from lora_core.store import Store
 from lora_core.tagging.select import select, thresholds
 from tasks.caching import look, recorded, step, steps_of_run
@@ -31,7 +31,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report", version=5)
-def report(recipe: Recipe, made: Made, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 

@@ -37,7 +37,7 @@ from lora_core.report.data import (
     Timing,
 )
 from lora_core.report.html import render
-from lora_core.report.made import Made
+from lora_core.report.inputs import ReportInputs
 from lora_core.report.publish import published_name
 from lora_core.sampling.samples import GRID_FILE, load_samples
 from lora_core.store import Store
@@ -60,7 +60,7 @@ class _Files:
 
 
 def assemble(
-    store: Store, recipe: Recipe, made: Made, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
+    store: Store, recipe: Recipe, made: ReportInputs, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
 ) -> ReportRef:
     """Every file of the published folder.
 
@@ -102,7 +102,7 @@ def assemble(
 def report_data(
     store: Store,
     recipe: Recipe,
-    made: Made,
+    made: ReportInputs,
     edited: tuple[Edited, ...],
     verdict: Verdict,
     timings: tuple[Timing, ...] = (),
@@ -160,7 +160,7 @@ def report_data(
     )
 
 
-def _sets(store: Store, made: Made) -> dict[str, Manifest]:
+def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
 
@@ -225,7 +225,7 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], tri
     )
 
 
-def _summary(recipe: Recipe, made: Made, verdict: Verdict, store: Store) -> dict[str, Any]:
+def _summary(recipe: Recipe, made: ReportInputs, verdict: Verdict, store: Store) -> dict[str, Any]:
     """The report for programs."""
     sets = _sets(store, made)
     return {

@@ -5,8 +5,8 @@ from pydantic import BaseModel, ConfigDict
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
-class Made(BaseModel):
-    """What a run made, step by step."""
+class ReportInputs(BaseModel):
+    """What a run made, step by step; the names are those of report.json and of the step's key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
