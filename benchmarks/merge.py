@@ -27,9 +27,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lora_core.hub.formats import TensorInfo
+from lora_core.hub.formats import TensorInfo, write_safetensors
 from lora_core.hub.layout import Architecture, OriginalLayout, Part, TextEncoderAt
-from lora_core.hub.stream import write_safetensors
 from lora_core.lora.combine import Term
 from lora_core.lora.file import write_lora
 from lora_core.lora.merge import merge_file

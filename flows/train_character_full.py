@@ -7,7 +7,7 @@ from pydantic import Field
 
 from flows.edge import telling_user_errors
 from flows.ending import ending_as_asked
-from flows.make_lora import make_lora
+from flows.graph import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, checked
@@ -106,7 +106,7 @@ def train_character_full(
     }  # fmt: skip
     recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
-    out = make_lora.fn(with_free_version(recipe, at), at, until)
+    out = make_lora.fn(with_free_version(recipe, at), at, until).folder
     if out:
         published(recipe.name, out)
     return out

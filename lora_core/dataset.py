@@ -21,6 +21,33 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+FlagCode = Literal[
+    "own_background", "enlarged", "soft", "near_duplicate", "other_alpha", "composition_in_doubt",
+    "composition_contradicted",
+]  # fmt: skip
+_FLAG_TEXTS: Mapping[FlagCode, str] = {
+    "own_background": "no transparency: its own background stays; export with a transparent one",
+    "enlarged": "enlarged from {} to {} px: take larger screenshots",
+    "soft": "soft: blur {}, above {}",
+    "near_duplicate": "nearly the same as {}",
+    "other_alpha": "transparency read as {}, as {} in {} others: look at its edges, or set preprocess.alpha",
+    "composition_in_doubt": "composition in doubt ({})",
+    "composition_contradicted": "said to be {}, but the tagger sees {}",
+}
+
+
+class Flag(Frozen):
+    """Something that a person should look at: code decides by `code`, people read `text`."""
+
+    code: FlagCode
+    values: tuple[str, ...] = Field(default=(), description="What the text has in its gaps.")
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return _FLAG_TEXTS[self.code].format(*self.values)
+
+
 class Entry(Frozen):
     """One picture of a set."""
 
@@ -40,7 +67,12 @@ class Entry(Frozen):
         default=None, description="Canonical tags in training order; None: trained with the set's class words."
     )
     notes: tuple[str, ...] = Field(default=(), description="What was noticed or decided on the way, for the report.")
-    flags: tuple[str, ...] = Field(default=(), description="What a person should look at.")
+    flags: tuple[Flag, ...] = Field(default=(), description="What a person should look at.")
+
+    @property
+    def flag_texts(self) -> tuple[str, ...]:
+        """The flags in words."""
+        return tuple(flag.text for flag in self.flags)
 
 
 class Rejected(Frozen):

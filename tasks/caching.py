@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
@@ -141,22 +142,20 @@ class _Definition(Generic[P, R]):
 class Node(Generic[P, R]):
     """A node of the graph: a task of Prefect's; where nothing may run (`tasks.walking`), what is known of it."""
 
-    def __init__(self, task: Task[P, R], idle: Callable[..., Any]) -> None:
+    def __init__(self, task: Task[P, R], idle: Callable[Concatenate[Walk, P], R]) -> None:
         self._task, self._idle = task, idle
         self.name, self.fn = task.name, task.fn
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it, or say what it came to."""
         if walk := idle_walk():
-            return cast(R, self._idle(walk, *args, **kwargs))
+            return self._idle(walk, *args, **kwargs)
         return self._task(*args, **kwargs)
 
     def begin(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
         """Run it in the background; returns what waits for the result."""
-        if idle_walk():
-            result = self(*args, **kwargs)
-            return lambda: result
-        return self._task.submit(*args, **kwargs).result  # type: ignore[return-value]
+        future: PrefectFuture[R] = self._task.submit(*args, **kwargs)
+        return future.result
 
     def is_finished(self, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether it has nothing to do with these inputs."""
@@ -179,15 +178,15 @@ def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Node[P, R]]:
         def once(*args: P.args, **kwargs: P.kwargs) -> R:
             return definition.once(*args, **kwargs)
 
-        def idle(walk: Walk, *args: P.args, **kwargs: P.kwargs) -> R:
+        def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if walk.arrived:
-                return pending(kind)
+                return cast(R, pending(kind))
             found = None
             inputs = (*args, *kwargs.values())
             at = next(value for value in inputs if isinstance(value, At))
             if not is_waiting(inputs):
                 found = definition.found(at.open_store(), definition.key(*args, **kwargs)[1], at)
-            return walk.visited(name, at.branch, kind, inputs, cast(Ref | None, found))
+            return cast(R, walk.visited(name, at.branch, kind, inputs, cast(Ref | None, found)))
 
         return Node(_task(name, once, on_completion=[say_when_cached]), idle)
 
@@ -206,16 +205,16 @@ def look(name: str, *, peek: Literal["run", "try", "skip"] = "skip") -> Callable
     def make(function: Callable[P, R]) -> Node[P, R]:
         task, returns = _task(name, function), inspect.signature(function).return_annotation
 
-        def idle(walk: Walk, *args: P.args, **kwargs: P.kwargs) -> Any:
+        def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
             inputs = (*args, *kwargs.values())
             if walk.arrived or peek == "skip" or is_waiting(inputs):
-                return walk.waiting(returns, inputs)
+                return cast(R, walk.waiting(returns, inputs))
             try:
                 result = task.fn(*args, **kwargs)
             except DatasetError:
                 if peek == "run":
                     raise
-                return walk.waiting(returns, inputs)
+                return cast(R, walk.waiting(returns, inputs))
             walk.derived(result, inputs)
             return result
 

@@ -13,6 +13,7 @@ from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import look, step
 from tasks.runtime import At, progress
+from tasks.walking import idle_walk
 
 
 @look("find rules", peek="run")
@@ -41,6 +42,8 @@ def refuse_at_once(
     """Ask the content rule what can be asked before any work: the words, the base, and whether the tagger can see."""
     from lora_core.captions.content import check_tagger
 
+    if idle_walk():
+        return
     store = at.open_store()
     content.check((), (*words, *_stated(base, at)))
     check_tagger(store.tree(tagger.sha256), store.tree(base.sha256), tagger_name)

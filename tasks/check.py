@@ -6,8 +6,7 @@ from lora_core.captions.caption import caption
 from lora_core.captions.check import examine, gathered
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.judging.checks import read_gates, with_gates
-from lora_core.judging.gates import GateResult
+from lora_core.judging.gates import GateResult, read_gates, with_gates
 from lora_core.recipe import Merge, Process, Sampling
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.tagging.select import Thresholds, select

@@ -6,13 +6,13 @@ from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
-from lora_core.judging.classifier import find_classifier_files
-from lora_core.judging.embedder import find_embedder_files
+from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
 from tasks.caching import look
 from tasks.runtime import At
+from tasks.walking import idle_walk
 
 
 @look("find screenshots", peek="run")
@@ -66,7 +66,9 @@ def further_bases(options: Sampling, at: At) -> list[tuple[str, CheckpointRef]]:
         RecipeError: a hub repository without its commit.
         CheckpointError: no such model.
     """
-    found = []
+    found: list[tuple[str, CheckpointRef]] = []
+    if idle_walk():
+        return found
     for text in options.transfer:
         name, at_sign, revision = text.rpartition("@") if not looks_like_path(text) else (text, "", "")
         model, commit = (name, revision) if at_sign else (text, "")

@@ -9,7 +9,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress
 
 
-@step("preprocess", version=4)
+@step("preprocess", version=5)
 def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetRef:
     """Flatten, crop, resize; what cannot be used is kept with its reason."""
     store = at.open_store("preprocess")

@@ -14,8 +14,7 @@ from lora_core.recipe import Gates, Options, Publish, Recipe, Runtime
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
-from lora_core.report.data import Timing
-from lora_core.report.inputs import ReportInputs
+from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.tagging.select import select, thresholds
 from tasks.caching import look, recorded, step, steps_of_run
@@ -56,10 +55,9 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
 @look("compare with the last version")
 def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: At) -> ReportRef | None:
     """What would be published beside the version before it, metric by metric; None: there is nothing to compare."""
-    from lora_core.judging.checks import with_gates
-    from lora_core.judging.successor import successor_gates
+    from lora_core.judging.gates import successor_gates, with_gates
     from lora_core.judging.verdict import read_verdict
-    from lora_core.report.previous import previous
+    from lora_core.report.publish import previous
 
     store = at.open_store()
     before = previous(Path(recipe.runtime.out), without_place(recipe), base)
@@ -111,7 +109,7 @@ def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str,
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
     from lora_core.judging.verdict import read_verdict
-    from lora_core.report.summary import markdown, table
+    from lora_core.report.card import markdown, table
     from lora_core.sampling.samples import load_samples
 
     store, name = at.open_store(), folder.published_name(recipe)

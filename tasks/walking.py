@@ -107,13 +107,11 @@ def target() -> Until:
     return walk.until if walk else "publish"
 
 
-class Stage(NamedTuple):
+@dataclass(frozen=True)
+class Stage:
     """Steps that are done together, so that a run ends after all of them."""
 
     steps: frozenset[Until]
-
-    def __contains__(self, step: object) -> bool:
-        return step in self.steps
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Let the walk arrive at the end of a paragraph, if one of its steps is the target."""

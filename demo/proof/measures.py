@@ -10,7 +10,7 @@ from typing import Final
 from demo.proof.families import SCENERY, traits
 from demo.world.character import Character
 from lora_core.dataset import Frozen
-from lora_core.judging.dataset_bias import tags_of_prompt
+from lora_core.judging.evidence import tags_of_prompt
 from lora_core.recipe import LEAK_TAGS
 
 IDENTITY: Final = "identity"

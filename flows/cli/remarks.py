@@ -12,7 +12,7 @@ _MOST_LINES = 40
 def remarks(manifest: Manifest) -> tuple[str, ...]:
     """What was left out, then what a person should look at: a line for each reason, with the files that it is about."""
     left_out = _gathered((one.reason, one.source) for one in manifest.rejected if one.image or not one.harmless)
-    flagged = _gathered(("; ".join(entry.flags), entry.source) for entry in manifest.entries if entry.flags)
+    flagged = _gathered(("; ".join(entry.flag_texts), entry.source) for entry in manifest.entries if entry.flags)
     lines = (*_lines("left out", left_out), *_lines("look at", flagged))
     more = len(lines) - _MOST_LINES
     return (*lines[:_MOST_LINES], f"and {more} more lines of this kind") if more > 0 else lines

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from lora_core.bounded import TEXT_BYTES, read_text
-from lora_core.dataset import HEIGHTS, SIDES, Entry, Manifest, Rejected, Scores, TagTable, View
+from lora_core.dataset import HEIGHTS, SIDES, Entry, Flag, Manifest, Rejected, Scores, TagTable, View
 from lora_core.errors import DatasetError
 from lora_core.recipe import COMPOSITIONS, Composition
 
@@ -144,13 +144,15 @@ def _settled(entry: Entry, scores: Scores, said: Composition | None) -> Entry:
         )
     reading = composition_by_scores(scores.general)
     if entry.composition is None and reading.composition is None:
-        return looked.model_copy(update={"flags": (*entry.flags, f"composition in doubt ({reading.figures})")})
+        return looked.model_copy(
+            update={"flags": (*entry.flags, Flag(code="composition_in_doubt", values=(reading.figures,)))}
+        )
     if entry.composition is None:
         note = f"{reading.composition}: as the tagger sees it ({reading.figures})"
         return looked.model_copy(update={"composition": reading.composition, "notes": (*entry.notes, note)})
     if _contradicts(scores.general, entry.composition):
-        told = f"said to be {entry.composition}, but the tagger sees {reading.figures}"
-        return looked.model_copy(update={"flags": (*entry.flags, told)})
+        flag = Flag(code="composition_contradicted", values=(entry.composition, reading.figures))
+        return looked.model_copy(update={"flags": (*entry.flags, flag)})
     return looked
 
 
@@ -187,4 +189,4 @@ def without_doubtful(manifest: Manifest) -> Manifest:
 
 
 def _why(entry: Entry) -> str:
-    return next((flag for flag in entry.flags if flag.startswith("composition")), "composition unknown")
+    return next((flag.text for flag in entry.flags if flag.code == "composition_in_doubt"), "composition unknown")

@@ -28,12 +28,15 @@ def report(manifest: Manifest, plan: ShotPlan) -> dict[str, Any]:
     return {
         "files": {"accepted": len(manifest.entries), "left_out": len(manifest.rejected)},
         "review": [
-            {"source": entry.source, "name": entry.name, "flags": entry.flags or ("composition unknown",)}
+            {"source": entry.source, "name": entry.name, "flags": entry.flag_texts or ("composition unknown",)}
             for entry in manifest.entries
             if entry.flags or entry.composition is None
         ],
         "coverage": {**found.model_dump(mode="json"), "warnings": warnings(found)},
-        "accepted": [entry.model_dump(mode="json", exclude={"caption"}) for entry in manifest.entries],
+        "accepted": [
+            {**entry.model_dump(mode="json", exclude={"caption"}), "flags": entry.flag_texts}
+            for entry in manifest.entries
+        ],
         "rejected": [one.model_dump(mode="json") for one in manifest.rejected],
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lora_core.dataset import Entry, Manifest, Rejected
+from lora_core.dataset import Entry, Flag, Manifest, Rejected
 from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.collect import nothing_left
@@ -67,7 +67,7 @@ def _thumbnail_key(picture: str) -> str:
 
 
 # Raised when what comes out changes; recorded pictures of an older version are made again.
-_PREPROCESS_VERSION = 4
+_PREPROCESS_VERSION = 5
 _DOWNSCALE_VERSION = 3
 
 # The other options are about the set: changing them makes no picture again.
@@ -166,7 +166,7 @@ def _with_picture(entry: Entry, made: dict[str, Any]) -> Entry:
             "width": made["size"],
             "height": made["size"],
             "notes": (*entry.notes, *made["notes"]),
-            "flags": (*entry.flags, *made["flags"]),
+            "flags": (*entry.flags, *map(Flag.model_validate, made["flags"])),
         }
     )
 
@@ -185,7 +185,7 @@ def _processed(store: Store, entry: Entry, options: Preprocess) -> dict[str, Any
         "mask": None if square.mask is None else store.put_bytes(png_bytes(square.mask)),
         "size": options.size,
         "notes": square.notes,
-        "flags": square.flags,
+        "flags": [flag.model_dump(mode="json") for flag in square.flags],
         "alpha": square.alpha,
         "hash": perceptual_hash(small),
         "blur": round(blur(square.image), 4),

@@ -1,8 +1,7 @@
 """Writing PNGs: on all cores, and the same bytes for the same picture.
 
-Pillow's PNG encoder holds the interpreter while it works, so that threads wait for each other; Python's own zlib lets
-it go. One filter for all rows and run-length matching cost a third of the time and, on renders before a plain
-background, no bytes; a drawn picture of 512×768 takes 11 ms instead of 257 and has the same size.
+One filter for all rows and run-length matching take half the time of Pillow's encoder at its fastest (level 1, Z_RLE):
+38 ms instead of 82 for a drawing of 1024×1024, with threads or without, for files a fifth larger (two CPU cores).
 """
 
 import struct

@@ -9,7 +9,7 @@ import numpy.ma  # np.median imports it when it is first called, which is in a t
 from numpy.typing import NDArray
 from PIL import Image
 
-from lora_core.dataset import Entry, Rejected
+from lora_core.dataset import Entry, Flag, Rejected
 from lora_core.images.square import AlphaKind
 from lora_core.recipe import Preprocess
 
@@ -133,9 +133,8 @@ def review(
             update={
                 "flags": (
                     *entry.flags,
-                    *((f"soft: {_blur(fact, options)}",) if fact.blur > options.soft_above else ()),
-                    *flags.get(entry.source, ()),
-                    *odd.get(entry.source, ()),
+                    *((_soft_flag(fact, options),) if fact.blur > options.soft_above else ()),
+                    *(each[entry.source] for each in (flags, odd) if entry.source in each),
                 )
             }
         )
@@ -149,21 +148,21 @@ def review(
     )
 
 
-def _blur(fact: Facts, options: Preprocess) -> str:
-    return f"blur {fact.blur:.2f}, above {options.soft_above:g}"
+def _soft_flag(fact: Facts, options: Preprocess) -> Flag:
+    return Flag(code="soft", values=(f"{fact.blur:.2f}", f"{options.soft_above:g}"))
 
 
 def _soft(entries: list[Entry], facts: list[Facts], options: Preprocess) -> dict[str, str]:
     if options.soft_pictures == "flag":
         return {}
     return {
-        entry.source: f"soft: {_blur(fact, options)}, and preprocess.soft_pictures = 'leave_out'"
+        entry.source: f"{_soft_flag(fact, options).text}, and preprocess.soft_pictures = 'leave_out'"
         for entry, fact in zip(entries, facts, strict=True)
         if fact.blur > options.soft_above
     }
 
 
-def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[str, Flag], dict[str, str]]:
     """Near duplicates: flags by source, and the later of each pair, with a reason, if they are to be left out."""
     pairs = near_duplicates([fact.perceptual_hash for _, fact in kept], options.duplicate_bits)
     found: dict[str, list[str]] = {}
@@ -179,7 +178,8 @@ def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[s
                 second.source,
                 f"nearly the same as {first.source} {alike}, and preprocess.near_duplicates = 'leave_out'",
             )
-    return {source: (f"nearly the same as {_some(others)}",) for source, others in found.items()}, left_out
+    flags = {source: Flag(code="near_duplicate", values=(_some(each),)) for source, each in found.items()}
+    return flags, left_out
 
 
 def _some(others: list[str]) -> str:
@@ -187,7 +187,7 @@ def _some(others: list[str]) -> str:
     return ", ".join(others[:_NAMED]) + more
 
 
-def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[str]]:
+def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, Flag]:
     """Pictures whose transparency is read otherwise than nearly all others': one program writes one way."""
     counts = Counter(fact.alpha for _, fact in kept if fact.alpha != "opaque")
     if len(counts) < 2:
@@ -195,5 +195,5 @@ def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, tuple[str]]:
     (usual, most), (odd, few) = counts.most_common()
     if few / (most + few) > _ODD_SHARE:
         return {}
-    told = f"transparency read as {odd}, as {usual} in {most} others: look at its edges, or set preprocess.alpha"
-    return {entry.source: (told,) for entry, fact in kept if fact.alpha == odd}
+    flag = Flag(code="other_alpha", values=(odd, usual, str(most)))
+    return {entry.source: flag for entry, fact in kept if fact.alpha == odd}

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from lora_core.dataset import Flag
 from lora_core.errors import ImageError
 from lora_core.images.decode import decode
 from lora_core.recipe import Preprocess
@@ -205,7 +206,6 @@ def colour_of(text: str) -> tuple[int, int, int]:
 
 # What JPEG makes of a white background.
 _SAME_COLOUR_LEVELS = 8
-_OWN_BACKGROUND = "no transparency: its own background stays; export with a transparent one"
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class Square:
     mask: Image.Image | None
     alpha: AlphaKind
     notes: tuple[str, ...]
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
 
 
 def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
@@ -250,12 +250,12 @@ def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
         empty = "wholly transparent" if image.mode == "RGBA" else "of one colour"
         raise ImageError(f"{name}: {empty}, nothing is on it; export it again")
     background = colour_of(options.background)
-    flags = [_OWN_BACKGROUND] if image.mode == "RGB" and not _on(image, background) else []
+    flags = [Flag(code="own_background")] if image.mode == "RGB" and not _on(image, background) else []
     box = square_around(subject, image.width, image.height)
     cut = _cut(image, box, background)
     flat, alpha, note = _flat(cut, options)
     if box.width < options.size:
-        flags.append(f"enlarged from {box.width} to {options.size} px: take larger screenshots")
+        flags.append(Flag(code="enlarged", values=(str(box.width), str(options.size))))
     mask = resized(cut.getchannel("A"), options.size) if cut.mode == "RGBA" else None
     return Square(resized(flat, options.size), mask, alpha, (*decoded.notes, note), tuple(flags))
 

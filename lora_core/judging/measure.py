@@ -9,11 +9,9 @@ from lora_core.dataset import Frozen
 from lora_core.errors import DatasetError
 from lora_core.judging import metrics
 from lora_core.judging.bootstrap import Score, nested
-from lora_core.judging.dataset_bias import PLAIN_TAGS
-from lora_core.judging.embedded import Closest
-from lora_core.judging.evidence import Evidence, SamplePair, probability
+from lora_core.judging.evidence import PLAIN_TAGS, Evidence, SamplePair, probability
 from lora_core.judging.metrics import Metric
-from lora_core.judging.similarity import Nearest
+from lora_core.judging.similarity import Closest, Nearest
 from lora_core.recipe import LEAK_TAGS
 from lora_core.refs import Digest
 from lora_core.sampling.samples import NO_LORA, Column, Sample, Samples

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lora_core.judging.bootstrap import Score
-from lora_core.judging.dataset_bias import PLAIN_TAGS, asks_for_a_place, tags_of_prompt
-from lora_core.judging.evidence import Evidence, SamplePair, probability
+from lora_core.judging.evidence import PLAIN_TAGS, Evidence, SamplePair, asks_for_a_place, probability, tags_of_prompt
 from lora_core.recipe import LEAK_TAGS, Judging, Publish
 from lora_core.sampling.samples import Sample
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from lora_core.captions import taxonomy
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.judging.bootstrap import bootstrap
-from lora_core.judging.dataset_bias import PLAIN_TAGS
+from lora_core.judging.evidence import PLAIN_TAGS
 from lora_core.judging.gates import GateResult
 from lora_core.progress import Progress
 from lora_core.recipe import LEAK_TAGS

@@ -17,9 +17,8 @@ from lora_core.digests import file_digest
 from lora_core.disk import write_atomically
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.finite import is_finite, not_finite
-from lora_core.hub.formats import Header, TensorInfo, read_header
+from lora_core.hub.formats import Header, TensorInfo, read_header, write_safetensors
 from lora_core.hub.layout import EMA_PREFIX
-from lora_core.hub.stream import write_safetensors
 from lora_core.lora.combine import Term
 from lora_core.lora.file import OpenLora, open_lora
 from lora_core.lora.module import LoraModule, without_mid

@@ -18,8 +18,7 @@ from lora_core.digests import file_digest
 from lora_core.disk import disk_errors, remove_leftovers, temporary_name
 from lora_core.errors import LoraError, OutputExistsError, UserError
 from lora_core.finite import is_finite, not_finite
-from lora_core.hub.formats import TensorInfo, read_header
-from lora_core.hub.stream import header_bytes, write_safetensors
+from lora_core.hub.formats import TensorInfo, header_bytes, read_header, write_safetensors
 
 FLOATS: Mapping[str, torch.dtype] = {
     "F16": torch.float16,

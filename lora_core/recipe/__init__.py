@@ -5,16 +5,23 @@ unknown key is an error (`recipe_file.py`). There is no Optional, no union and n
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
-from lora_core.recipe.captions import LEAK_TAGS, Captions
-from lora_core.recipe.method import PRESETS, Difference, Method
+from lora_core.recipe.evaluation import Gates, Judging, Mode, Publish, Sampling
 from lora_core.recipe.models import Base, Process, Tagger
 from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
-from lora_core.recipe.pictures import COMPOSITIONS, Composition, Downscale, Preprocess, Set, ShotPlan, Style
-from lora_core.recipe.results import Gates, Judging, Mode, Publish, Sampling
-from lora_core.recipe.speed import Speed
+from lora_core.recipe.pictures import (
+    COMPOSITIONS,
+    LEAK_TAGS,
+    Captions,
+    Composition,
+    Downscale,
+    Preprocess,
+    Set,
+    ShotPlan,
+    Style,
+)
+from lora_core.recipe.recipe import PRESETS, Difference, Method, Recipe, Runtime, Speed
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
-from lora_core.recipe.whole import Recipe, Runtime
 
 __all__ = (
     "COMPOSITIONS",

@@ -17,7 +17,7 @@ from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
 from lora_core.images.coverage import coverage
 from lora_core.images.png import png_bytes
-from lora_core.judging.checks import read_gates
+from lora_core.judging.gates import read_gates
 from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.recipe import Recipe, ShotPlan
 from lora_core.recipe_file import looks_like_path
@@ -34,10 +34,10 @@ from lora_core.report.data import (
     LeftOut,
     LossCurve,
     ReportData,
+    ReportInputs,
     Timing,
 )
 from lora_core.report.html import render
-from lora_core.report.inputs import ReportInputs
 from lora_core.report.publish import published_name
 from lora_core.sampling.samples import GRID_FILE, load_samples
 from lora_core.store import Store
@@ -237,7 +237,7 @@ def _summary(recipe: Recipe, made: ReportInputs, verdict: Verdict, store: Store)
             side: [one.model_dump(mode="json") for one in manifest.rejected] for side, manifest in sets.items()
         },
         "review": {
-            side: [{"source": entry.source, "flags": entry.flags} for entry in manifest.entries if entry.flags]
+            side: [{"source": entry.source, "flags": entry.flag_texts} for entry in manifest.entries if entry.flags]
             for side, manifest in sets.items()
         },
         "coverage": coverage(recipe.plan, sets).model_dump(mode="json"),

@@ -2,12 +2,34 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
 from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.verdict import Verdict
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+
+
+class ReportInputs(BaseModel):
+    """What a run made, step by step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: CheckpointRef
+    style_squares: DatasetRef | None
+    squares: DatasetRef
+    pictures: DatasetRef
+    captioned: DatasetRef
+    style_lora: LoraRef | None = None
+    style_check: ReportRef | None = None
+    merge_check: ReportRef | None = None
+    lora: LoraRef
+    samples: ReportRef
+    caption_check: ReportRef | None = None
+    successor_check: ReportRef | None = None
+    verdict: ReportRef
+    transfer: tuple[tuple[str, ReportRef], ...] = ()
 
 
 class Elsewhere(Frozen):

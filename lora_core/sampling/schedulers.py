@@ -9,7 +9,7 @@ from diffusers import (
     EulerDiscreteScheduler,
 )
 
-from lora_core.recipe.results import Scheduler
+from lora_core.recipe.evaluation import Scheduler
 
 SAMPLER_NAMES: dict[Scheduler, str] = {
     "euler_a": "Euler a",

@@ -24,7 +24,7 @@ from demo.world.scene import Composition
 from demo.world.solid import FINISHES
 from demo.world.tags import SOLID_LOOK, VOCABULARY
 from lora_core.errors import RecipeError
-from lora_core.judging.dataset_bias import tags_of_prompt
+from lora_core.judging.evidence import tags_of_prompt
 from lora_core.recipe import Recipe
 
 SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))

@@ -5,7 +5,7 @@ import pytest
 from demo.proof.gates import Shown, gate, prompts, shown
 from demo.world.character import CAST
 from demo.world.tags import VOCABULARY
-from lora_core.judging.dataset_bias import tags_of_prompt
+from lora_core.judging.evidence import tags_of_prompt
 
 YUKI = CAST["yuki"]  # black, short, no ears
 SEEN = {"black_hair": 0.9, "short_hair": 0.8, "white_background": 0.7, "realistic": 0.6}

@@ -13,8 +13,7 @@ from flows import asking
 from flows.asking import Answer, EpochAnswer, Question, ask
 from flows.gate import pass_gate
 from lora_core.errors import GateError
-from lora_core.judging.checks import with_gates
-from lora_core.judging.gates import GateResult
+from lora_core.judging.gates import GateResult, with_gates
 from lora_core.recipe import Gates
 from lora_core.refs import ReportRef
 from tasks.runtime import At

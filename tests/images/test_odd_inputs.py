@@ -90,7 +90,7 @@ def _check(manifest: Manifest, odd: Odd) -> None:
     assert GOOD in used or odd.fate == "ignored"
     if odd.fate in ("used", "flagged"):
         entry = used[odd.name]
-        said = entry.flags if odd.fate == "flagged" else entry.notes
+        said = entry.flag_texts if odd.fate == "flagged" else entry.notes
         assert any(odd.says in text for text in said), entry
         assert bool(entry.flags) == (odd.fate == "flagged")
         return

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_core.dataset import Entry, Manifest, Rejected, Scores, TagTable
+from lora_core.dataset import Entry, Flag, Manifest, Rejected, Scores, TagTable
 from lora_core.errors import DatasetError
 from lora_core.images.composition import (
     composition_by_scores,
@@ -15,6 +15,7 @@ from lora_core.images.composition import (
 )
 from lora_core.recipe import COMPOSITIONS
 
+SOFT = Flag(code="soft", values=("0.70", "0.65"))
 CLEAR = {"upper_body": 0.8, "portrait": 0.2}
 CLOSE = {"upper_body": 0.5, "cowboy_shot": 0.4}
 
@@ -85,9 +86,9 @@ def test_what_nobody_says_and_the_tagger_sees_clearly_is_taken_with_a_note():
 
 
 def test_what_is_in_doubt_stays_open_and_is_flagged():
-    entry = _settled(scores=CLOSE, flags=("soft",))
+    entry = _settled(scores=CLOSE, flags=(SOFT,))
     assert entry.composition is None
-    assert entry.flags == ("soft", "composition in doubt (upper_body 0.50, cowboy_shot 0.40)")
+    assert entry.flag_texts == (SOFT.text, "composition in doubt (upper_body 0.50, cowboy_shot 0.40)")
 
 
 def test_the_author_goes_before_the_tagger_and_the_caption_rules_before_both():
@@ -100,7 +101,7 @@ def test_the_author_goes_before_the_tagger_and_the_caption_rules_before_both():
 def test_an_author_whom_the_tagger_contradicts_is_believed_but_told():
     entry = _settled("portrait", {"cowboy_shot": 0.9, "portrait": 0.05})
     assert entry.composition == "portrait"
-    assert entry.flags == ("said to be portrait, but the tagger sees cowboy_shot 0.90, portrait 0.05",)
+    assert entry.flag_texts == ("said to be portrait, but the tagger sees cowboy_shot 0.90, portrait 0.05",)
     assert _settled("portrait", {"cowboy_shot": 0.9, "portrait": 0.2}).flags == ()
 
 

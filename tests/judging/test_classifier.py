@@ -12,7 +12,7 @@ from PIL import Image
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import TaggerError
-from lora_core.judging.classifier import class_probabilities, find_classifier_files
+from lora_core.judging.onnx_models import class_probabilities, find_classifier_files
 from lora_core.store import Store
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from lora_core.captions.edit import Change, Edited
 from lora_core.captions.taxonomy import known_tags
-from lora_core.judging.dataset_bias import (
+from lora_core.judging.evidence import (
     asks_for_a_place,
     dataset_bias_of,
     is_framing_or_pose,

@@ -14,8 +14,8 @@ from transformers import CLIPImageProcessor
 from demo.project import MODELS
 from lora_core.dataset import Manifest
 from lora_core.errors import TaggerError
-from lora_core.judging.embedded import Closest, Embedded, embed
-from lora_core.judging.embedder import CONFIG_FILE, Embedder, find_embedder_files
+from lora_core.judging.onnx_models import CONFIG_FILE, Embedder, find_embedder_files
+from lora_core.judging.similarity import Closest, Embedded, embed
 from lora_core.judging.verdict import Verdict, judge_epochs, read_verdict
 from lora_core.progress import silent
 from lora_core.recipe import Judging

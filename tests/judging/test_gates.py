@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_core.judging.checks import read_gates, with_gates
-from lora_core.judging.gates import GateResult
+from lora_core.judging.gates import GateResult, read_gates, with_gates
 from lora_core.judging.merged import merge_error, merge_gate
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files

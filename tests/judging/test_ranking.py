@@ -7,8 +7,8 @@ from ranked import judged
 
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.measure import EpochMetrics
-from lora_core.judging.paired import differences
 from lora_core.judging.verdict import Verdict
+from lora_core.report.compare import differences
 from lora_core.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

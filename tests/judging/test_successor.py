@@ -7,9 +7,8 @@ from scored import epoch as _metrics
 from scored import score
 
 from lora_core.judging.bootstrap import Score
-from lora_core.judging.gates import GateResult
+from lora_core.judging.gates import GateResult, successor_gates
 from lora_core.judging.measure import EpochMetrics
-from lora_core.judging.successor import successor_gates
 from lora_core.recipe import Publish
 
 

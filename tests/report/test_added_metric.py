@@ -13,16 +13,15 @@ from demo.project import MODELS
 from flows.gate import _line
 from lora_core.judging import metrics
 from lora_core.judging.evidence import Evidence, SamplePair
+from lora_core.judging.gates import successor_gates
 from lora_core.judging.metrics import METRICS, Metric
-from lora_core.judging.successor import successor_gates
 from lora_core.judging.verdict import Verdict, judge_epochs, read_verdict
 from lora_core.progress import silent
 from lora_core.recipe import Judging, Publish
-from lora_core.report.card import model_card
+from lora_core.report.card import model_card, table
 from lora_core.report.compare import Variant, render_comparison
 from lora_core.report.data import ReportData
 from lora_core.report.html import render
-from lora_core.report.summary import table
 from lora_core.sampling.samples import Sample, Samples, save_samples
 from lora_core.store import Store
 

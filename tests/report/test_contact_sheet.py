@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFont
 
-from lora_core.dataset import Entry, Manifest, Rejected
+from lora_core.dataset import Entry, Flag, Manifest, Rejected
 from lora_core.images.png import png_bytes
 from lora_core.recipe import ShotPlan
-from lora_core.report import tiles
-from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet, sheet_files
-from lora_core.report.tiles import Group, Tile, sheet
+from lora_core.report import contact_sheet as tiles
+from lora_core.report.contact_sheet import Group, Tile, accepted_sheet, left_out_sheet, sheet, sheet_files
 from lora_core.store import Store
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
+FLAGS = (Flag(code="own_background"), Flag(code="soft", values=("0.70", "0.65")))
 LEFT, TOP = 24, 68  # of the first picture, without a heading
 
 
@@ -104,7 +104,7 @@ def test_accepted_pictures_stand_under_their_compositions_in_the_plans_order(
         lambda title, groups: seen.append((title, groups)) or Image.new("RGB", (1, 1)),
     )
     entries = (
-        entry("b", red, "upper_body", flags=("soft", "odd")),
+        entry("b", red, "upper_body", flags=FLAGS),
         entry("a", red, view=("from_side", "from_above")),
         entry("c", red, None),
     )
@@ -116,7 +116,7 @@ def test_accepted_pictures_stand_under_their_compositions_in_the_plans_order(
     }
     assert shown == {
         "portrait: 1 (11 planned)": [("a", "from side, from above", "")],
-        "upper body: 1 (18 planned)": [("b", "", "soft; odd")],
+        "upper body: 1 (18 planned)": [("b", "", "; ".join(flag.text for flag in FLAGS))],
         "composition unknown: 1": [("c", "", "")],
     }
 

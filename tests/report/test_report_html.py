@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from scored import epoch, judged, score
 
-from lora_core.judging.embedded import Closest
 from lora_core.judging.measure import EpochMetrics
+from lora_core.judging.similarity import Closest
 from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Judging
 from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata

@@ -11,7 +11,7 @@ from scored import epoch, judged, score
 
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.verdict import Verdict
-from lora_core.report.summary import markdown, table
+from lora_core.report.card import markdown, table
 from lora_core.sampling.samples import Sample, Samples
 from lora_core.store import Store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_core.captions.rules import Rules
-from lora_core.dataset import Entry, Manifest, Rejected, Scores, TagTable, load_manifest, save_manifest, save_tags
+from lora_core.dataset import Entry, Flag, Manifest, Rejected, Scores, TagTable, load_manifest, save_manifest, save_tags
 from lora_core.errors import DatasetError
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
@@ -57,7 +57,7 @@ def test_a_style_picture_in_doubt_stays_flagged(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
     entry = _entry(at, settle_style.fn(squares, tags, at))
     assert entry.composition is None
-    assert "in doubt" in entry.flags[0]
+    assert entry.flags[0].code == "composition_in_doubt"
 
 
 def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(at: At, capsys:
     squares, _ = _saved(at, {}, "portrait")
     store = at.open_store()
     manifest = load_manifest(store, squares)
-    flagged = tuple(entry.model_copy(update={"flags": ("soft",)}) for entry in manifest.entries)
+    flagged = tuple(entry.model_copy(update={"flags": (Flag(code="own_background"),)}) for entry in manifest.entries)
     rejected = (Rejected(source="b.png", reason="empty"), Rejected(source="c.txt", reason="a text", harmless=True))
     character = save_manifest(store, Manifest(entries=flagged, rejected=rejected))
     check_plan.fn(squares, character, PLAN, at)

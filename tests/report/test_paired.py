@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lora_core.digests import digest_of
 from lora_core.judging.measure import PictureScores
-from lora_core.judging.paired import differences
+from lora_core.report.compare import differences
 
 
 def picture(prompt: int, seed: int, base: str = "base", **values: float) -> PictureScores:

@@ -1,11 +1,16 @@
-"""An image encoder as an ONNX file: CLIP's, or any other that answers with one vector a picture.
+"""Auxiliary models that read samples, as ONNX files: a classifier of the look, and an image encoder.
 
-Input NCHW or NHWC, RGB, float32, made as `preprocessor_config.json` beside the model says; without one as CLIP's own
-(https://github.com/openai/CLIP, `_transform`). Output `image_embeds` or `embeddings`, else the first of two dimensions.
+Classifier: the format of deepghs' classifiers (imgutils): `model.onnx`, NCHW, RGB, 0 to 1 shifted by 0.5 and divided by
+0.5, output one probability a class; `meta.json` with the classes in order under `labels`.
+
+Encoder: CLIP's, or any other that answers with one vector a picture. Input NCHW or NHWC, RGB, float32, made as
+`preprocessor_config.json` beside the model says; without one as CLIP's own (https://github.com/openai/CLIP,
+`_transform`). Output `image_embeds` or `embeddings`, else the first of two dimensions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +19,81 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 
-from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, read_bounded
+from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, json_of, read_bounded
+from lora_core.dataset import Manifest
+from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
 from lora_core.hub.formats import refuse_foreign
+from lora_core.progress import Progress, silent
+from lora_core.store import Store
 
-MODEL_FILE, CONFIG_FILE = "model.onnx", "preprocessor_config.json"
+MODEL_FILE, META_FILE, CONFIG_FILE = "model.onnx", "meta.json", "preprocessor_config.json"
 # transformers.js keeps the models of a repository in onnx/, and the image half of CLIP under a name of its own.
 _MODELS = ("vision_model.onnx", "model.onnx", "onnx/vision_model.onnx", "onnx/model.onnx")
 _OUTPUTS = ("image_embeds", "embeddings")
-_SIDE_PX = 224
+_CLASSIFIER_VERSION = 1
+_CLASSIFIER_SIDE_PX = 384
+_ENCODER_SIDE_PX = 224
 _RGB = 3
+
+
+def class_probabilities(
+    store: Store, manifest: Manifest, files: Mapping[str, Path], label: str, progress: Progress = silent
+) -> Mapping[str, float]:
+    """The probability of one class for every picture, by digest; a picture is read once by each classifier.
+
+    Raises:
+        TaggerError: the files are no such classifier, or it does not know the class.
+    """
+    column = _column(files[META_FILE], label)
+    model = store.digest_of_file(files[MODEL_FILE])
+    found: dict[str, float] = {}
+    session = None
+    for done, entry in enumerate(manifest.entries, start=1):
+        key = digest_of(canonical_json(["opinion", _CLASSIFIER_VERSION, model, entry.image]))
+        known = store.record(key, list[float])
+        if known is None:
+            session = session or _session(files[MODEL_FILE])
+            known = _probabilities(session, Image.open(BytesIO(store.get_bytes(entry.image))))
+            store.set_record(key, known)
+        if len(known) <= column:
+            raise TaggerError(f"{files[META_FILE]}: names more classes than {MODEL_FILE} has outputs ({len(known)})")
+        found[entry.image] = known[column]
+        progress(done, len(manifest.entries))
+    return found
+
+
+def find_classifier_files(folder: Path) -> dict[str, Path]:
+    """A classifier's two files.
+
+    Raises:
+        TaggerError: one is missing.
+    """
+    files = {name: folder / name for name in (MODEL_FILE, META_FILE)}
+    for path in files.values():
+        if not path.is_file():
+            raise TaggerError(
+                f"{path}: there is no such file; [judging] classifier wants a folder with {MODEL_FILE} and {META_FILE}"
+            )
+    return files
+
+
+def _column(meta: Path, label: str) -> int:
+    try:
+        labels = list(json_of(read_bounded(meta, TEXT_BYTES, TaggerError))["labels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TaggerError(f"{meta}: holds no readable list `labels` of the classes ({error})") from error
+    if label not in labels:
+        raise TaggerError(f"{meta}: knows no class {label!r}; it knows {', '.join(map(str, labels))}")
+    return int(labels.index(label))
+
+
+def _probabilities(session: Any, picture: Image.Image) -> list[float]:
+    wanted = session.get_inputs()[0]
+    side = wanted.shape[2] if isinstance(wanted.shape[2], int) else _CLASSIFIER_SIDE_PX
+    small = picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    values: NDArray[np.float32] = np.asarray(small, dtype=np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+    return [float(value) for value in session.run(None, {wanted.name: values})[0][0]]
 
 
 class _Preprocessor(BaseModel):
@@ -79,17 +149,12 @@ class Embedder:
         Raises:
             TaggerError: it cannot be run, takes no pictures, or answers with no vector.
         """
-        import onnxruntime
-
         path = files[MODEL_FILE]
-        try:
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a type of its own for every way a file can be wrong
-            raise TaggerError(f"{path}: not a model that onnxruntime can run ({type(error).__name__})") from error
+        session = _session(path)
         prepare = _preprocessor(files[CONFIG_FILE]) if CONFIG_FILE in files else _Preprocessor()
         picture, side_px, channels_last = _input_of(session, path)
         edge_px, cut_px = prepare.sides_px
-        side_px = side_px or cut_px or _SIDE_PX
+        side_px = side_px or cut_px or _ENCODER_SIDE_PX
         return cls(
             session, str(path), prepare, max(edge_px, side_px), side_px, channels_last, picture.name,
             _output_of(session, path), _blank(session, picture, path),
@@ -206,3 +271,13 @@ def _blank(session: Any, picture: Any, path: Path) -> dict[str, NDArray[np.int64
 
 def _shapes(values: list[Any]) -> str:
     return ", ".join(f"{one.name} {one.type} {one.shape}" for one in values)
+
+
+def _session(model: Path) -> Any:
+    import onnxruntime
+
+    check_size(model, MODEL_BYTES, TaggerError)
+    try:
+        return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a type of its own for every way a file can be wrong
+        raise TaggerError(f"{model}: not a model that onnxruntime can run ({type(error).__name__})") from error
