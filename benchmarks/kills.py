@@ -30,7 +30,7 @@ import psutil
 from demo.project import MODELS
 from demo.world import STYLE, TARGET, screenshots
 from demo.world.screenshot import PLAN
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 
 _RECIPE = """
 name = "momo"

@@ -32,7 +32,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
-from flows.retention import forget_old_runs
+from flows.janitor import forget_old_runs
 from flows.up import Wanted
 
 os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"  # its lines are kept too

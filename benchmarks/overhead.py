@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from reduced import draw, recipe
 
-from flows.children import Child
+from flows.child_processes import Child
 from flows.healthy import server
 from flows.up import Wanted
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from demo.world import STYLE, TARGET, Character, screenshots
-from lora_core.disk import replacing, write_atomically
+from lora_core.store.files import replacing, write_atomically
 
 MODELS: Final = Path(__file__).parent / "models"
 

@@ -6,13 +6,16 @@ from importlib import import_module, resources
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
+
+from tasks.runtime import Step
 
 POOL = "headcanon"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
@@ -131,3 +134,20 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             infrastructure_document_id=None,
         ),
     )
+
+
+_CHARACTER = "train-character/train-character"
+
+
+def start_character(character: str, preset: str, key: str, tag: str, force: tuple[Step, ...] = ()) -> FlowRun:
+    """Schedule a run and return at once; a second call with the same key returns the first one's run.
+
+    It is no sub-flow of the caller, so that it can be suspended and retried by itself.
+    """
+    run = run_deployment(
+        _CHARACTER, parameters={"character": character, "preset": preset, "force": list(force)}, timeout=0,
+        as_subflow=False, idempotency_key=key, tags=[tag], flow_run_name=character,
+    )  # fmt: skip
+    if not isinstance(run, FlowRun):
+        raise TypeError("start_character() was called from an asynchronous flow")
+    return run

@@ -34,7 +34,7 @@ _LOOK_EVERY_SECONDS = 3.0
 _REPORTS_SECONDS = 30.0
 
 
-def ending_as_asked(function: Callable[P, R]) -> Callable[P, R]:
+def end_as_asked(function: Callable[P, R]) -> Callable[P, R]:
     """Let a flow end in the state that a person or a machine asked for while it ran.
 
     Paused stays Suspended until Resume. Cancelling becomes Cancelled. A run whose worker is told to end becomes

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from flows.asking import Answer, EpochAnswer, Question, ask
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import GateError
 from lora_core.judging.gates import GateResult, read_gates
 from lora_core.recipe import Gates, Mode, Recipe
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
+from lora_core.store.digests import canonical_json, digest_of
 from tasks.judge import overrule
 from tasks.publish import hold_back
 from tasks.runtime import At, say

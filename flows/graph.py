@@ -11,8 +11,8 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, StyledBase, TaggedSet
-from flows.edge import making_damaged_bytes_again
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.content import style_words_of, words_of
 from lora_core.captions.rules import style_rules
@@ -42,15 +42,15 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 
 
 @flow(name="headcanon", validate_parameters=False, persist_result=False)
-@ending_as_asked
-@making_damaged_bytes_again
+@end_as_asked
+@recompute_damaged
 def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
     with stopping_all_when_one_fails(), walking(until):
         return graph(recipe, at)
 
 
-@making_damaged_bytes_again
+@recompute_damaged
 def make_style(recipe: Recipe, at: At) -> StyledBase | None:
     """Stages 1 and 2 on their own. They hold no character: every later one finds them finished."""
     if not recipe.trains_style:

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.place import character_folders, odd_folders
-from lora_core.digests import canonical_json, digest_of
-from lora_core.disk import write_atomically
 from lora_core.errors import UserError
 from lora_core.images.decode import EXTENSIONS
 from lora_core.printable import printable_name
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.files import write_atomically
 
 MEMORY = "inbox.json"
 # Besides pictures: what says how they are to be read and captioned.

@@ -2,8 +2,8 @@
 
 from prefect import flow
 
-from flows.edge import telling_user_errors
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import report_user_errors
 from flows.graph import make_style
 from flows.place import Place
 from flows.request import at_of, shared_recipe
@@ -11,8 +11,8 @@ from tasks.runtime import Step
 
 
 @flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:
     """The style LoRA and the base model with it, for all characters of a preset.
 

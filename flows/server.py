@@ -7,10 +7,14 @@ services in one process, under uvicorn.
 import argparse
 import os
 import socket
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from flows.door import PREFECT_SETTINGS, Door, Names
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 
 def guarded(host: str = "127.0.0.1", origins: Sequence[str] = ()) -> Door:
@@ -21,10 +25,32 @@ def guarded(host: str = "127.0.0.1", origins: Sequence[str] = ()) -> Door:
         origins: further addresses that browsers open it under, as `https://studio.example.org`.
     """
     os.environ.update(PREFECT_SETTINGS)  # before Prefect is imported and reads them
-    import_module("flows.sqlite_in_turn")
     from prefect.server.api.server import create_app
 
+    _begin_transactions_in_turn()
+
     return Door(create_app(final=True), Names.of(host, socket.gethostname(), origins))
+
+
+def _begin_transactions_in_turn() -> None:
+    """Mend a fault of Prefect's server on SQLite: of two writers at once, one fails with "database is locked".
+
+    Prefect begins a transaction that will write as one that only reads. When somebody else has written meanwhile,
+    SQLite refuses its first write at once, whatever the timeout: what it has read is old. Here such a transaction waits
+    for its turn at its beginning, up to Prefect's 60 seconds. https://www.sqlite.org/lang_transaction.html
+    """
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin = AioSqliteConfiguration.begin_transaction
+
+    @asynccontextmanager
+    async def begin_in_turn(
+        self: AioSqliteConfiguration, session: "AsyncSession", with_for_update: bool = False
+    ) -> "AsyncGenerator[AsyncSessionTransaction, None]":
+        async with begin(self, session, with_for_update=True) as transaction:
+            yield transaction
+
+    AioSqliteConfiguration.begin_transaction = begin_in_turn  # type: ignore[method-assign]
 
 
 def serve(host: str, port: int, origins: Sequence[str]) -> None:

@@ -5,12 +5,12 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
-from flows.edge import telling_user_errors
-from flows.ending import ending_as_asked
+from flows.deploy import start_character
+from flows.ending import end_as_asked
+from flows.errors import report_user_errors
 from flows.graph import make_style
 from flows.place import CHARACTERS, Place
 from flows.request import at_of, recipe_of, shared_recipe
-from flows.start import start_character
 from lora_core.captions import content
 from lora_core.captions.content import words_of
 from lora_core.errors import DatasetError
@@ -20,8 +20,8 @@ from tasks.runtime import Step, say
 
 
 @flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
     """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.
 

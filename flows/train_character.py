@@ -1,20 +1,26 @@
 """The everyday front door in Prefect's UI: a short form for one character."""
 
+from itertools import count
+
 from prefect import flow
 
-from flows.edge import telling_user_errors
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import report_user_errors
 from flows.graph import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, recipe_of
-from flows.versions import with_free_version
-from tasks.runtime import Step
+from lora_core.errors import OutputExistsError
+from lora_core.recipe import Recipe
+from tasks.caption import find_rules
+from tasks.find import find_base, find_sets, find_tagger
+from tasks.publish import check_name
+from tasks.runtime import At, Step
 
 
 @flow(name="train-character", flow_run_name="{character}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def train_character(
     character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()
 ) -> str:
@@ -32,3 +38,27 @@ def train_character(
     out = make_lora.fn(with_free_version(recipe, at), at).folder
     published(recipe.name, out)
     return out
+
+
+def with_free_version(recipe: Recipe, at: At) -> Recipe:
+    """The recipe with the first version whose name is free, or was made from these very inputs.
+
+    A version that the recipe itself names is kept, and refused by the run if it is taken.
+    """
+    if recipe.publish.version:
+        return recipe
+    rules = find_rules.fn(recipe.captions, recipe.trigger)
+    found = (
+        find_base.fn(recipe.base, at),
+        find_tagger.fn(recipe.tagger, at),
+        *(shots for shots in find_sets(recipe, at) if shots),
+    )
+    for number in count(1):
+        version = f"v{number}" if number > 1 else ""
+        named = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"version": version})})
+        try:
+            check_name.fn(named, rules, found)
+        except OutputExistsError:
+            continue
+        return named
+    raise AssertionError("unreachable: count() does not end")

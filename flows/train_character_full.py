@@ -5,13 +5,13 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from flows.edge import telling_user_errors
-from flows.ending import ending_as_asked
+from flows.ending import end_as_asked
+from flows.errors import report_user_errors
 from flows.graph import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, checked
-from flows.versions import with_free_version
+from flows.train_character import with_free_version
 from lora_core.recipe import (
     Base,
     Captions,
@@ -23,6 +23,7 @@ from lora_core.recipe import (
     Merge,
     Preprocess,
     Publish,
+    Recipe,
     Regularization,
     Sampling,
     Set,
@@ -39,8 +40,8 @@ Processes = Annotated[int, Field(ge=1, le=16)]
 
 
 @flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
-@telling_user_errors
-@ending_as_asked
+@report_user_errors
+@end_as_asked
 def train_character_full(
     name: Name,
     base: Base,
@@ -94,16 +95,8 @@ def train_character_full(
         until: Stop after this step and what is done together with it.
         force: Steps to do again although they are finished.
     """
-    sections = {
-        "tagger": tagger, "preprocess": preprocess, "plan": plan, "captions": captions, "downscale": downscale,
-        "style_training": style_training, "merge": merge, "difference": difference, "regularization": regularization,
-        "character_training": character_training, "sampling": sampling, "gates": gates, "judging": judging,
-        "publish": publish,
-    }  # fmt: skip
-    given = {
-        "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
-        "runtime": {"processes": processes, "speed": speed},
-    }  # fmt: skip
+    given = {key: value for key, value in locals().items() if key in Recipe.model_fields}
+    given["runtime"] = {"processes": processes, "speed": speed}
     recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
     out = make_lora.fn(with_free_version(recipe, at), at, until).folder

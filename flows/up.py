@@ -24,14 +24,12 @@ from prefect.settings import (
 from pydantic import SecretStr
 
 from flows import healthy
-from flows.children import Child, ServiceError
+from flows.child_processes import Child, ServiceError
 from flows.deploy import POOL, put_in_place
-from flows.janitor import HEARTBEAT_SECONDS, alive, set_crashed
+from flows.janitor import HEARTBEAT_SECONDS, alive, forget_planned_runs, retention_settings, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
-from flows.private import UMASK
-from flows.retention import forget_planned_runs, retention_settings
-from flows.watch import Watch
+from flows.schedules import Watch
 from flows.worker import ASIDE
 from lora_core.errors import UserError
 from tasks.runtime import gpu_limit
@@ -41,6 +39,7 @@ _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
 _RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
 _LOOK_EVERY_SECONDS = 1.0
+_SERVER_UMASK = 0o077  # nobody else may read what the server writes
 # Our own commands silence Prefect at the terminal (flows/cli); a child speaks into its log file.
 _HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
 
@@ -232,7 +231,7 @@ def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
 def _server(wanted: Wanted) -> Child:
     also = [word for origin in wanted.origins for word in ("--origin", origin)]
     command = ("server", "start", "--host", wanted.host, "--port", str(wanted.port), *also)
-    return Child("server", command, wanted.server_settings(), wanted.logs / "server.log", UMASK)
+    return Child("server", command, wanted.server_settings(), wanted.logs / "server.log", _SERVER_UMASK)
 
 
 def worker_of(wanted: Wanted, name: str) -> Child:

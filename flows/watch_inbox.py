@@ -10,11 +10,11 @@ from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from pydantic import Field
 
-from flows.edge import telling_user_errors
+from flows.deploy import start_character
+from flows.errors import report_user_errors
 from flows.inbox import MEMORY, Change, Inbox
 from flows.notify import REFUSED
 from flows.place import CHARACTERS, Place
-from flows.start import start_character
 from lora_core.store import open_store
 from tasks.runtime import say
 
@@ -22,7 +22,7 @@ Minutes = Annotated[float, Field(ge=0, le=10_080)]
 
 
 @flow(name="watch-inbox", persist_result=False, validate_parameters=False)
-@telling_user_errors
+@report_user_errors
 def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
     """Start a run for every folder of characters/ whose screenshots have changed; returns how many.
 

@@ -7,7 +7,7 @@ With a limit, Prefect's worker crashes when a run is retried at once: it keeps a
 cleaned up. A retry in that moment asks for a second place for the same run, which the limiter refuses with an error
 that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
 
-Told to end, it kills its runs and leaves them Running; here they get the time to save (`flows.patience`).
+Told to end, it kills its runs and leaves them Running; here they get the time to save (`flows.attempt`).
 
 And the limit is for all runs alike: while trainings hold every place for hours, no folder is looked at and no lost run
 is found. Here the runs that look after others have places of their own.
@@ -31,16 +31,15 @@ from prefect.runner._process_manager import ProcessHandle
 from prefect.states import Failed
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from flows import patience
 from flows.admission import RunRefusedError, refuse_other_code
-from flows.attempt import attempt
+from flows.attempt import attempt, end_runs, install_patience, is_waiting
 from flows.schedules import HOUSEKEEPING
 
 ASIDE = 2
 """Places for runs that look after others: watch-inbox and janitor, of which there is one at a time."""
 
 
-patience.install()
+install_patience()
 
 
 class FixedJob(ProcessJobConfiguration):
@@ -89,7 +88,7 @@ with warnings.catch_warnings():
         def _end(self) -> None:
             if not self._ends:
                 self._ends = True
-                self._last = asyncio.ensure_future(patience.end_runs())
+                self._last = asyncio.ensure_future(end_runs())
 
         def _with_a_place(
             self, entries: Iterable[WorkerFlowRunResponse], held: frozenset[Any]
@@ -127,7 +126,7 @@ with warnings.catch_warnings():
         async def _propose_crashed_state(
             self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
         ) -> None:
-            if not await patience.is_suspended(client or self.client, flow_run):
+            if not await is_waiting(client or self.client, flow_run):
                 await super()._propose_crashed_state(flow_run, message, client)
 
         async def _refuse_other_code(self, flow_run: FlowRun) -> None:

@@ -1,16 +1,16 @@
 """The only key function: when is a step's result still good? And who does it, when several ask at once?
 
-A key is the SHA-256 of (step name, step version, canonical JSON of the inputs). Where a step runs (`At`) is no input:
-it does not change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts
-for nothing, so that just that step runs again; what hangs on it stays cached, because its content hash comes out the
-same. Prefect keeps no results of its own: it shows a step that was found finished as Cached.
+Keys are made by `lora_core.store.memo`. Where a step runs (`At`) is no input: it does not
+change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts for nothing, so
+that just that step runs again; what hangs on it stays cached, because its content hash comes out the same. Prefect
+keeps no results of its own: it shows a step that was found finished as Cached.
 
 While a step runs, nobody else who shares the store runs the same one: they wait and take what it came to.
 """
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -24,29 +24,16 @@ from prefect.futures import PrefectFuture
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.digests import canonical_json, digest_of
-from lora_core.earlier import earlier_records, recorded_earlier
 from lora_core.errors import DatasetError
 from lora_core.refs import Ref, pending
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
+from lora_core.store.records import earlier_records, recorded_earlier
 from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
 from tasks.walking import Walk, idle_walk, is_waiting, walking
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def step_key(step: str, version: int, inputs: Mapping[str, Any]) -> str:
-    """The key of one piece of work: equal inputs, equal key, in every process and on every machine."""
-    return digest_of(canonical_json([step, version, {name: _plain(value) for name, value in inputs.items()}]))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
 
 
 class StepRecord(BaseModel):
@@ -97,7 +84,6 @@ class _Definition(Generic[P, R]):
     """A step as it was declared."""
 
     name: Step
-    version: int
     function: Callable[P, R]
     kind: type[Ref]
 
@@ -106,7 +92,7 @@ class _Definition(Generic[P, R]):
         bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
         at = next(value for value in bound.values() if isinstance(value, At))
         inputs = {name: value for name, value in bound.items() if value is not at}
-        return at, step_key(self.name, self.version, inputs)
+        return at, memo_key(self.name, inputs)
 
     def found(self, store: Store, key: str, at: At) -> R | None:
         """What it came to, if that is recorded and it is not forced."""
@@ -164,15 +150,15 @@ class Node(Generic[P, R]):
         return walk.visits[-1].ref is not None
 
 
-def step(name: Step, *, version: int) -> Callable[[Callable[P, R]], Node[P, R]]:
-    """Make a function a cached step. Raise `version` when the same inputs give another output.
+def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
+    """Make a function a cached step. Raise its version in lora_core/versions.py when its output changes.
 
     The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
     """
 
     def make(function: Callable[P, R]) -> Node[P, R]:
         kind: type[Any] = inspect.signature(function).return_annotation
-        definition = _Definition(name, version, function, kind)
+        definition = _Definition(name, function, kind)
 
         @wraps(function)
         def once(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -50,13 +50,13 @@ def refuse_at_once(
 
 
 def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
-    from lora_core.lora.stated import stated_in
+    from lora_core.lora.metadata import stated_in
 
     files = at.open_store().tree(base.sha256)
     return tuple(said for name, path in files.items() for said in stated_in(path, name))
 
 
-@step("caption", version=2)
+@step("caption")
 def edit_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> DatasetRef:

@@ -23,7 +23,7 @@ _MERGE_ADVICE = (
 )
 
 
-@step("check style", version=4)
+@step("check style")
 def check_style(
     base: CheckpointRef,
     lora: LoraRef,
@@ -52,7 +52,7 @@ def check_style(
     return with_gates(store, drawn, [gate])
 
 
-@step("check merge", version=4)
+@step("check merge")
 def check_merge(
     base: CheckpointRef,
     lora: LoraRef,
@@ -84,7 +84,7 @@ def check_merge(
     return with_gates(store, drawn, [equal, gate])
 
 
-@step("check captions", version=2)
+@step("check captions")
 def check_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
 ) -> ReportRef:
@@ -102,7 +102,8 @@ def check_captions(
         figure=float(len(failing)),
         bound=0,
         at_least=False,
-        meaning=f"broken rules ({failing[0]}):" if failing else "broken rules",
+        meaning=f"rule {'violation' if len(failing) == 1 else 'violations'}" + (f" ({failing[0]})" if failing else ""),
+        counted=True,
         advice="`headcanon caption RECIPE --check` names them all; mend the rule file or the captions",
         details=tuple(str(finding) for finding in findings),
     )

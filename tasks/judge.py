@@ -14,7 +14,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress, say
 
 
-@step("judge", version=5)
+@step("judge")
 def judge(
     samples: ReportRef,
     pictures: DatasetRef,
@@ -41,7 +41,7 @@ def judge(
     return verdict
 
 
-@step("transfer", version=4)
+@step("transfer")
 def transfer(
     base: CheckpointRef,
     lora: LoraRef,

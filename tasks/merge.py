@@ -6,7 +6,7 @@ from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
 
-@step("merge", version=2)
+@step("merge")
 def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
     from lora_core.lora.combine import Term

@@ -9,7 +9,7 @@ from tasks.caching import look, step
 from tasks.runtime import At, progress
 
 
-@step("preprocess", version=5)
+@step("preprocess")
 def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetRef:
     """Flatten, crop, resize; what cannot be used is kept with its reason."""
     store = at.open_store("preprocess")
@@ -29,7 +29,7 @@ def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
     return save_manifest(store, manifest.model_copy(update={"entries": bare, "rejected": ()}))
 
 
-@step("downscale", version=3)
+@step("downscale")
 def downscale(pictures: DatasetRef, size_px: int, at: At) -> DatasetRef:
     """A small copy of every picture, with its caption."""
     store = at.open_store("downscale")

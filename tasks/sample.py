@@ -6,7 +6,7 @@ from tasks.caching import step
 from tasks.runtime import At, progress
 
 
-@step("sample", version=3)
+@step("sample")
 def sample_epochs(
     base: CheckpointRef, lora: LoraRef, options: Sampling, trigger: str, clip_skip: int, process: Process, at: At
 ) -> ReportRef:

@@ -1,25 +1,8 @@
-"""The steps' names. Imports nothing, so that the command line can check them before anything heavy is there."""
+"""The steps' names. Imports nothing heavy, so that the command line can check them before anything heavy is there."""
 
 from typing import Literal
 
-Step = Literal[
-    "preprocess",
-    "tag",
-    "caption",
-    "check captions",
-    "downscale",
-    "train style",
-    "check style",
-    "merge",
-    "check merge",
-    "train character",
-    "subtract",
-    "sample",
-    "judge",
-    "transfer",
-    "report",
-]
-"""The cached steps, by the name that the UI, the logs, `--dry-run` and `--force` know them by."""
+from lora_core.versions import Step as Step
 
 Until = Literal[Step, "publish"]
 """Where a run may be told to stop."""

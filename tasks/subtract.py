@@ -6,7 +6,7 @@ from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
 
-@step("subtract", version=1)
+@step("subtract")
 def subtract(whole: LoraRef, style: LoraRef, options: Difference, at: At) -> LoraRef:
     """Every epoch of the LoRA of look and character, minus the style LoRA's last; what else lies there stays."""
     from lora_core.lora.algebra import Size

@@ -7,7 +7,7 @@ from tasks.caching import step
 from tasks.runtime import At, progress
 
 
-@step("tag", version=1)
+@step("tag")
 def tag(pictures: DatasetRef, tagger: CheckpointRef, at: At) -> TagsRef:
     """Raw scores above a low floor, so that moving a threshold never runs the tagger again."""
     store = at.open_store("tag")

@@ -20,7 +20,7 @@ def prepare_to_train(options: Training) -> None:
     import_all(options)
 
 
-@step("train style", version=3)
+@step("train style")
 def train_style(
     base: CheckpointRef,
     pictures: DatasetRef,
@@ -35,7 +35,7 @@ def train_style(
     return _train("style", "", base, sets, options, clip_skip, process, at)
 
 
-@step("train character", version=3)
+@step("train character")
 def train_character(
     name: str,
     trigger: str,

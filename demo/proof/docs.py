@@ -18,9 +18,9 @@ from demo.proof.output import RESULTS_FILE
 from demo.proof.pairs import PAIRS
 from demo.proof.results import Results
 from demo.proof.scope import ABLATION_PAIRS, ABLATION_SEEDS, SEEDS
-from lora_core.disk import replacing, write_atomically
 from lora_core.errors import RecipeError
 from lora_core.judging.metrics import two_digits
+from lora_core.store.files import replacing, write_atomically
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")

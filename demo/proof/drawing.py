@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lora_core.dataset import Entry, Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
 
 if TYPE_CHECKING:
     from lora_core.diffusion.components import Components
@@ -77,7 +77,7 @@ class Drawing:
     def _components(self) -> "Components":
         from lora_core.device import pick_device, pick_dtype
         from lora_core.diffusion.components import load_components
-        from lora_core.lora.attach import attach
+        from lora_core.lora.base import attach
         from lora_core.lora.file import read_lora
         from lora_core.sampling.epochs import epoch_files
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from demo.proof.measures import Reading
 from lora_core.dataset import Entry, Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
 from lora_core.tagging.tag import tag
 
 _VERSION = 1

@@ -21,11 +21,11 @@ from demo.proof.probe import PROBE_FILE
 from demo.proof.results import Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, run_all, store_of
 from demo.proof.scope import Scope, drawn
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import write_atomically
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.judging import bootstrap
 from lora_core.recipe import Recipe
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import write_atomically
 
 RESULTS_FILE: Final = "results.json"
 _PACKAGES: Final = ("headcanon", "torch", "diffusers", "transformers", "peft", "onnxruntime", "pillow", "numpy")

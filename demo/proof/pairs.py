@@ -11,8 +11,8 @@ from demo.world.character import CAST, Character
 from demo.world.scene import Composition
 from demo.world.screenshot import screenshots
 from demo.world.solid import FINISHES
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import replacing
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import replacing
 
 Role = Literal["target", "style", "crowd"]
 # As in the demo: the two sets share no pose to the pixel.

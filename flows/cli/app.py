@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import captions, compare, demo, files, folders, lora, run, status, store, up
+from flows.cli import compare, files, lora, pictures, run, status, store, up
 
 app = typer.Typer(
     name="headcanon",
@@ -13,17 +13,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("demo")(demo.demo)
+app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("new")(run.new)
 app.command("compare")(compare.compare)
-app.command("preprocess", rich_help_panel="Single steps")(folders.preprocess)
-app.command("tag", rich_help_panel="Single steps")(folders.tag)
-app.command("caption", rich_help_panel="Single steps")(captions.caption)
+app.command("preprocess", rich_help_panel="Single steps")(pictures.preprocess)
+app.command("tag", rich_help_panel="Single steps")(pictures.tag)
+app.command("caption", rich_help_panel="Single steps")(pictures.caption)
 app.command("merge", rich_help_panel="Single steps")(files.merge)
 app.command("sample", rich_help_panel="Single steps")(files.sample)
-app.command("inspect", rich_help_panel="Looking")(files.inspect)
-app.command("up", rich_help_panel="In Prefect")(up.up)
-app.command("status", rich_help_panel="In Prefect")(status.status)
+app.command("inspect", rich_help_panel="Inspect")(files.inspect)
+app.command("up", rich_help_panel="Prefect")(up.up)
+app.command("status", rich_help_panel="Prefect")(status.status)
 app.add_typer(lora.app, name="lora", rich_help_panel="Model files")
-app.add_typer(store.app, name="store", rich_help_panel="Looking")
+app.add_typer(store.app, name="store", rich_help_panel="Inspect")

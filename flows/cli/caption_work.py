@@ -1,23 +1,27 @@
 """What `headcanon caption` does."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flows.cli import caption_show
+import typer
+
+from flows.cli import echo
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
-from lora_core.captions.caption import caption, report
-from lora_core.captions.check import check_captions, check_lengths, examine
+from lora_core.captions.caption import caption, frequency_rows, lines, rare, report
+from lora_core.captions.check import MOST_TOKENS, Finding, check_captions, check_lengths, examine, gathered
 from lora_core.captions.edit import Edited
-from lora_core.captions.exchange import hand_edits, read_texts, texts_of, with_overrides, write_folder
+from lora_core.captions.exchange import Edits, hand_edits, read_texts, texts_of, with_overrides, write_folder
 from lora_core.captions.rule_file import read_rules, write_overrides
-from lora_core.captions.suggest import rule_file, suggest
+from lora_core.captions.suggest import Suggestion, rule_file, suggest
+from lora_core.captions.tags import caption_text, spaced
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
-from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect, refuse_inside
 from lora_core.store import Store
+from lora_core.store.files import write_atomically
 
 
 def suggest_rules(asked: Asked) -> None:
@@ -32,7 +36,7 @@ def suggest_rules(asked: Asked) -> None:
         raise OutputExistsError(f"{path}: exists and is not overwritten; name another file with --rules")
     found = suggest(subject.manifest, subject.tags, subject.situation.select)
     write_atomically(path, rule_file(found, subject.situation.trigger).encode())
-    caption_show.suggestion(found, path, for_recipe=asked.is_recipe)
+    _show_suggestion(found, path, for_recipe=asked.is_recipe)
 
 
 def check_folder(asked: Asked) -> None:
@@ -52,8 +56,8 @@ def check_folder(asked: Asked) -> None:
     texts = texts_of(collect(store, asked.src), read_texts(asked.src))
     content.check((), (*rules.words(), *(text for text in texts.values() if text)))
     found = (*check_captions(texts, rules, rules.trigger), *check_lengths(texts, token_counter()))
-    caption_show.findings(found)
-    caption_show.conclusion(found, len(texts))
+    _show_findings(found)
+    _conclude(found, len(texts))
 
 
 def take_hand_edits(subject: CaptionSet, folder: Path) -> CaptionSet:
@@ -75,7 +79,7 @@ def take_hand_edits(subject: CaptionSet, folder: Path) -> CaptionSet:
     if edits:
         write_overrides(subject.rule_file, {name: one.override for name, one in edits.items()})
     names = {entry.name for entry in subject.manifest.entries}
-    caption_show.hand_edits(edits, len(names), sorted(set(texts) - names), subject.rule_file)
+    _show_hand_edits(edits, len(names), sorted(set(texts) - names), subject.rule_file)
     return changed
 
 
@@ -88,11 +92,11 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
     situation, count_tokens = subject.situation, token_counter()
     _, edited = _captioned(subject)
     if explain:
-        caption_show.stories(edited, situation.trigger, count_tokens)
+        _show_captions(edited, situation.trigger, count_tokens)
     found = examine(edited, situation.rules, situation.trigger, count_tokens)
-    caption_show.findings(found)
+    _show_findings(found)
     if check:
-        caption_show.conclusion(found, len(edited))
+        _conclude(found, len(edited))
 
 
 def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:
@@ -106,9 +110,70 @@ def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:
     trigger = subject.situation.trigger
     made = report(edited, trigger, token_counter())
     write_folder(subject.store, captioned, out, trigger=trigger, escape=escape, report=made)
-    caption_show.written(len(edited), out)
+    echo(f"{len(edited)} pictures with captions in {out}")
 
 
 def _captioned(subject: CaptionSet) -> tuple[Manifest, tuple[Edited, ...]]:
     situation = subject.situation
     return caption(subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select)
+
+
+_COLOURS = {"−": "red", "+": "green"}
+
+
+def _show_suggestion(found: Suggestion, path: Path, *, for_recipe: bool) -> None:
+    """What is probably the character, what is doubtful, and what to do with the file."""
+    for title, candidates in (("Probably the character", found.traits), ("Doubtful", found.doubtful)):
+        if candidates:
+            echo(f"{title}:")
+        for one in candidates:
+            echo(f"  {one.tag:<24} {one.family:<18} {one.figure}")
+    echo(f"Wrote {path}. Read it: what is the character's goes under memorize, its clothes under outfit.")
+    if for_recipe:
+        echo(f'Name it in the recipe: [captions] rules = "{path.name}"')
+
+
+def _show_captions(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> None:
+    """Every caption before and after, then how often each tag was there before and is there now."""
+    tokens = [count_tokens(caption_text(one.tags, trigger)) for one in edited]
+    for one, count in zip(edited, tokens, strict=True):
+        for line in lines(one, trigger, count):
+            typer.secho(line, fg=_COLOURS.get(line.lstrip()[:1]))
+        echo()
+    few = rare(edited)
+    echo(f"{'tag':<28} {'before':>7} {'after':>7}")
+    for tag, before, after in frequency_rows(edited):
+        counts = f"{tag if tag == trigger else spaced(tag):<28} {before or '–':>7} {after or '–':>7}"
+        echo(f"{counts}  {', '.join(few.get(tag, ()))}".rstrip())
+    echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({MOST_TOKENS} are read)")
+
+
+def _show_findings(found: Iterable[Finding]) -> None:
+    """One line a matter."""
+    for finding in gathered(found):
+        typer.secho(f"{'✗' if finding.fails else '!'} {finding}", fg="red" if finding.fails else "yellow")
+
+
+def _conclude(found: Iterable[Finding], captions: int) -> None:
+    """What a check came to.
+
+    Raises:
+        CaptionError: something fails, so that the command ends with exit status 2.
+    """
+    failing = {finding.where for finding in found if finding.fails}
+    if failing:
+        raise CaptionError(f"{len(failing)} of {captions} captions fail the check; the lines above say why")
+    echo(f"{captions} captions checked, none fails")
+
+
+def _show_hand_edits(edits: Mapping[str, Edits], captions: int, strangers: Sequence[str], rule_file: Path) -> None:
+    """What was edited by hand, and texts that belong to no picture."""
+    for name, one in edits.items():
+        echo(name)
+        for mark, tags in (("+", one.added), ("−", one.removed)):
+            if tags:
+                typer.secho(f"  {mark} {', '.join(spaced(tag) for tag in tags)}", fg=_COLOURS[mark])
+    for stranger in strangers:
+        echo(f"! {stranger}.txt: there is no picture of this name; not used")
+    where = f"; written to {rule_file}" if edits else ""
+    echo(f"{len(edits)} of {captions} captions were edited by hand{where}")

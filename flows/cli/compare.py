@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
@@ -23,10 +23,10 @@ def compare(
 
     Example: headcanon compare note.toml naive.toml difference.toml --out compare.html
     """
-    from lora_core.disk import write_atomically
     from lora_core.errors import RecipeError
     from lora_core.recipe_file import read_recipe
     from lora_core.report.compare import render_comparison
+    from lora_core.store.files import write_atomically
 
     if len(recipes) < 2:
         raise RecipeError("compare: give two recipes or more; `headcanon run` makes the report of one")

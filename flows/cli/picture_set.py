@@ -1,18 +1,17 @@
 """What `headcanon preprocess` does and says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.table import Table
 
-from flows.cli.remarks import remarks, some
-from flows.cli.tables import coverage_table
 from lora_core.dataset import Manifest
 from lora_core.errors import RecipeError
 from lora_core.images.collect import REPORT_NAME, collect, refuse_inside
 from lora_core.images.composition import settle
-from lora_core.images.coverage import coverage
+from lora_core.images.coverage import CompositionCounts, Coverage, coverage, signed
 from lora_core.images.pipeline import preprocess
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.recipe_file import explain, read_recipe
@@ -96,3 +95,70 @@ def tell(prepared: PictureSet, dst: Path) -> None:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+_NAMED = 3
+# Of a thousand pictures with something each, only so many lines.
+_MOST_LINES = 40
+
+
+def remarks(manifest: Manifest) -> tuple[str, ...]:
+    """What was left out, then what a person should look at: a line for each reason, with the files that it is about."""
+    left_out = _gathered((one.reason, one.source) for one in manifest.rejected if one.image or not one.harmless)
+    flagged = _gathered(("; ".join(entry.flag_texts), entry.source) for entry in manifest.entries if entry.flags)
+    lines = (*_lines("left out", left_out), *_lines("look at", flagged))
+    more = len(lines) - _MOST_LINES
+    return (*lines[:_MOST_LINES], f"and {more} more lines of this kind") if more > 0 else lines
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gathered(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Sources by reason."""
+    found: dict[str, list[str]] = {}
+    for reason, source in reasons:
+        found.setdefault(reason, []).append(source)
+    return found
+
+
+def _lines(what: str, gathered: dict[str, list[str]]) -> Iterator[str]:
+    return (f"{what} {some(sources)}: {reason}" for reason, sources in gathered.items())
+
+
+def coverage_table(found: Coverage) -> Table:
+    """What the sets have of each composition and view, in brackets how far from the plan, and how the sets differ."""
+    two = len(found.sets) > 1
+    table = Table(box=None, pad_edge=False, title="Compositions", title_justify="left")
+    table.add_column("composition")
+    for heading in ("planned", *found.sets, *(("difference",) if two else ())):
+        table.add_column(heading, justify="right")
+    for row in found.rows:
+        planned = str(row.planned) if row.composition else ""
+        difference = (signed(row.difference),) if two else ()
+        table.add_row(row.composition or "unknown", planned, *_counts(row), *difference, style=_style(row))
+        for view in row.views:
+            difference = (signed(view.there[-1] - view.there[0]),) if two else ()
+            table.add_row(f"  {view.view}", "", *map(str, view.there), *difference, style="dim")
+    totals = [sum(counts) for counts in zip(*(row.there for row in found.rows), strict=True)]
+    difference = (signed(totals[-1] - totals[0]),) if two else ()
+    table.add_row("all", str(sum(row.planned for row in found.rows)), *map(str, totals), *difference)
+    return table
+
+
+def _counts(row: CompositionCounts) -> list[str]:
+    if row.composition is None:
+        return [str(count) for count in row.there]
+    return [
+        f"({signed(more)}) {count}" if more else str(count)
+        for count, more in zip(row.there, row.against_plan, strict=True)
+    ]
+
+
+def _style(row: CompositionCounts) -> str:
+    if row.composition is None or (row.planned and not all(row.there)):
+        return "red"
+    return "yellow" if min(row.against_plan) < 0 else ""

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from flows.cli.remarks import remarks
-from flows.cli.tables import coverage_table
+from flows.cli.picture_set import coverage_table, remarks
 from flows.graph import Peeked, peek
 from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
 from lora_core.images.composition import refuse_doubtful, settle

@@ -1,4 +1,4 @@
-"""`headcanon run` and `headcanon new`."""
+"""`headcanon run`, `new` and `demo`."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 from tasks.steps import Until
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
     from tasks.runtime import At
+
 
 Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
 
@@ -163,3 +164,18 @@ def new(
     from flows.cli.scaffold import write_new
 
     echo(write_new(folder, method))
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the demo's screenshots, recipe and results go.")] = Path("out"),
+) -> None:
+    """The whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
+
+    Draws 3D screenshots of two characters, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
+    everything is cached. Edit the recipe, or add a screenshot, and only what hangs on it is done again.
+
+    Example: headcanon demo --out out
+    """
+    from demo.project import write_project
+
+    execute(write_project(out / "demo", Path(".headcanon")), out)

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
+from lora_core.store.files import write_atomically
 
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:

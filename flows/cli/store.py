@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.echo import echo
+from flows.cli import echo
 
 app = typer.Typer(help="What is stored, whether it is sound, what can be deleted.", no_args_is_help=True)
 
@@ -50,13 +50,12 @@ def verify(
 
     Example: headcanon store verify --repair
     """
-    from lora_core import housekeeping
-    from lora_core.disk import disk_errors
-    from lora_core.store import Store
+    from lora_core.store import Store, gc
+    from lora_core.store.files import disk_errors
 
     count = 0
     with disk_errors(_existing(store)):
-        for problem in housekeeping.verify(Store(store), repair=repair):
+        for problem in gc.verify(Store(store), repair=repair):
             count += 1
             echo(f"{problem.path}: {problem.what}{'; removed' if repair else ''}")
     echo(f"{count} problem{'s' * (count != 1)}" if count else "Everything is as it should be.")
@@ -82,9 +81,9 @@ def gc(
 
     Example: headcanon store gc --unused-days 7 --yes
     """
-    from lora_core.disk import disk_errors, remove
-    from lora_core.garbage import garbage
     from lora_core.store import Store
+    from lora_core.store.files import disk_errors, remove
+    from lora_core.store.gc import garbage
 
     subject = Store(_existing(store))
     with disk_errors(store), subject.unused() if yes else nullcontext():

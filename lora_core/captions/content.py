@@ -14,9 +14,9 @@ from typing import NamedTuple
 from lora_core.captions.rules import Rules
 from lora_core.captions.signs import is_sign, minor_sign, names, rating_kind, sexual_sign
 from lora_core.dataset import Manifest, Scores, TagTable
-from lora_core.digests import file_digest
 from lora_core.errors import ContentRuleError, TaggerError
 from lora_core.recipe import Recipe
+from lora_core.store.digests import file_digest
 from lora_core.tagging.labels import RATING, Label, read_labels
 
 # Fixed, so that the caption threshold cannot move it, and below the point where precision equals recall of every

@@ -14,11 +14,11 @@ from lora_core.captions.edit import Select, edit
 from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import canonical, caption_tags, caption_text, escaped
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Manifest, Scores, TagTable
-from lora_core.digests import canonical_json, digest_of
-from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
 from lora_core.recipe import COMPOSITIONS, Composition
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.files import write_atomically
 
 REPORT_NAME = "report.json"
 _WRITTEN = "written_texts"

@@ -11,10 +11,10 @@ from tomlkit.items import Table
 
 from lora_core.bounded import TEXT_BYTES, read_bounded, read_toml
 from lora_core.captions.rules import Override, Rules
-from lora_core.disk import write_atomically
 from lora_core.errors import CaptionError
 from lora_core.recipe import Captions
 from lora_core.recipe_file import explain
+from lora_core.store.files import write_atomically
 
 
 def rules_for(options: Captions, trigger: str) -> Rules:

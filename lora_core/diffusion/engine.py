@@ -17,8 +17,8 @@ from diffusers import UNet2DConditionModel
 
 from lora_core.device import keep_compiled_in
 from lora_core.diffusion.recorder import WARM_UP, Recorder, Tensors
-from lora_core.disk import write_atomically
 from lora_core.recipe import Speed
+from lora_core.store.files import write_atomically
 
 Call = Callable[[Any, Tensors], torch.Tensor]
 """A function of the U-Net, as it is or compiled, and of tensors."""

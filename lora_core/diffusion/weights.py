@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import nn
 
 from lora_core.errors import CheckpointError
-from lora_core.finite import is_finite, not_finite
+from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.layout import Place
 
 Model = TypeVar("Model", bound=nn.Module)

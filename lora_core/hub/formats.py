@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_core.bounded import json_of
-from lora_core.disk import refuse_full_disk, replacing
 from lora_core.errors import CheckpointError, UserError
+from lora_core.store.files import refuse_full_disk, replacing
 
 _LARGEST_HEADER_BYTES = 100 << 20
 _PICKLE_STARTS = (b"\x80\x01", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

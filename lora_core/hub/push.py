@@ -8,8 +8,8 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from lora_core.digests import file_digest
 from lora_core.errors import OutputExistsError, PublishError, RecipeError
+from lora_core.store.digests import file_digest
 
 _HEADER = b"blob %d\0"
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from lora_core.dataset import Entry, Manifest, Rejected
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
 from lora_core.images.decode import EXTENSIONS, MEANT_BY, Header, check_bytes, header_of
@@ -15,6 +14,7 @@ from lora_core.images.parallel import in_parallel
 from lora_core.printable import printable_name
 from lora_core.recipe import Composition
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 
 REPORT_NAME = "report.json"
 SHEET_NAME = "sheets/accepted.png"
@@ -135,10 +135,6 @@ def _why_not(folder: Path, path: PurePosixPath) -> str:
     return ""
 
 
-# Raised when another file counts as a picture.
-_HEADER_VERSION = 1
-
-
 def collect(store: Store, folder: Path) -> Manifest:
     """Every picture of a folder and its sub-folders, in the order of their paths; the folder is never written to.
 
@@ -239,7 +235,7 @@ def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str,
 
 def _header(store: Store, sha256: str, source: str) -> Header | str:
     """What the bytes say of themselves, or why they are no picture; remembered, so that no file is read twice."""
-    key = digest_of(canonical_json(["picture header", _HEADER_VERSION, sha256]))
+    key = memo_key("picture header", sha256)
     known: Header | str | None = store.record(key, Header) or store.record(key, str)
     if known is None:
         try:

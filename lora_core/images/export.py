@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lora_core.dataset import Manifest
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError
 from lora_core.images.collect import REPORT_NAME
 from lora_core.images.composition import LIST_NAME
@@ -17,6 +15,8 @@ from lora_core.images.coverage import coverage, warnings
 from lora_core.images.parallel import in_parallel
 from lora_core.recipe import ShotPlan
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import write_atomically
 
 
 def report(manifest: Manifest, plan: ShotPlan) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from lora_core.dataset import Entry, Flag, Manifest, Rejected
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.collect import nothing_left
 from lora_core.images.decode import decode
@@ -21,11 +20,10 @@ from lora_core.progress import Progress, silent
 from lora_core.recipe import Preprocess
 from lora_core.refs import Digest
 from lora_core.store import Store
+from lora_core.store.memo import memo, memo_key
 
 SIDE_PX = 160
 _WHITE = (255, 255, 255)
-# Raised when another thumbnail comes out.
-_THUMBNAIL_VERSION = 1
 
 
 def thumbnail(store: Store, picture: str) -> Image.Image | None:
@@ -35,7 +33,7 @@ def thumbnail(store: Store, picture: str) -> Image.Image | None:
         store: where pictures and their records are.
         picture: the digest of its bytes.
     """
-    known = store.record(_thumbnail_key(picture), Digest)
+    known = store.record(memo_key("thumbnail", picture), Digest)
     if known is not None and store.has(known):
         return Image.open(io.BytesIO(store.get_bytes(known))).convert("RGB")
     try:
@@ -58,17 +56,9 @@ def keep_thumbnail(store: Store, picture: str, image: Image.Image) -> Image.Imag
     """
     small = image.copy()
     small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-    store.set_record(_thumbnail_key(picture), store.put_bytes(png_bytes(small)))
+    store.set_record(memo_key("thumbnail", picture), store.put_bytes(png_bytes(small)))
     return small
 
-
-def _thumbnail_key(picture: str) -> str:
-    return digest_of(canonical_json(["thumbnail", _THUMBNAIL_VERSION, picture]))
-
-
-# Raised when what comes out changes; recorded pictures of an older version are made again.
-_PREPROCESS_VERSION = 5
-_DOWNSCALE_VERSION = 3
 
 # The other options are about the set: changing them makes no picture again.
 _OF_ONE_PICTURE = {"size", "alpha", "background", "min_source_px"}
@@ -91,8 +81,8 @@ def preprocess(store: Store, raw: Manifest, options: Preprocess, progress: Progr
     of_one = options.model_dump(mode="json", include=_OF_ONE_PICTURE)
 
     def work(entry: Entry) -> dict[str, Any]:
-        key = digest_of(canonical_json(["preprocess", _PREPROCESS_VERSION, entry.image, of_one]))
-        return _remembered(store, key, lambda: _processed(store, entry, options))
+        key = memo_key("preprocess", entry.image, of_one)
+        return memo(store, key, dict[str, Any], lambda: _processed(store, entry, options), _pictures)
 
     entries: list[Entry] = []
     facts: list[Facts] = []
@@ -124,8 +114,8 @@ def downscale(store: Store, manifest: Manifest, size_px: int, progress: Progress
             )
 
     def work(entry: Entry) -> dict[str, Any]:
-        key = digest_of(canonical_json(["downscale", _DOWNSCALE_VERSION, entry.image, entry.mask, size_px]))
-        return _remembered(store, key, lambda: _scaled_down(store, entry, size_px))
+        key = memo_key("downscale", entry.image, entry.mask, size_px)
+        return memo(store, key, dict[str, Any], lambda: _scaled_down(store, entry, size_px), _pictures)
 
     return Manifest(
         entries=tuple(_with_picture(entry, made) for entry, made in _each(manifest.entries, work, progress)),
@@ -144,18 +134,9 @@ def _each(
     return done
 
 
-def _remembered(store: Store, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was recorded under the key if its picture is still there, else made and recorded."""
-    known = store.record(key, dict[str, Any])
-    if known is not None and ("reason" in known or _is_whole(store, known)):
-        return known
-    made = make()
-    store.set_record(key, made)
-    return made
-
-
-def _is_whole(store: Store, made: dict[str, Any]) -> bool:
-    return all(store.has(str(made[name])) for name in ("image", "mask") if made.get(name))
+def _pictures(made: dict[str, Any]) -> Iterator[str]:
+    """Digests of the pictures that a record names; one that says why there is none names none."""
+    return (str(made[name]) for name in ("image", "mask") if made.get(name))
 
 
 def _with_picture(entry: Entry, made: dict[str, Any]) -> Entry:

@@ -8,6 +8,7 @@ Encoder: CLIP's, or any other that answers with one vector a picture. Input NCHW
 `_transform`). Output `image_embeds` or `embeddings`, else the first of two dimensions.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,17 +22,16 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationErr
 
 from lora_core.bounded import MODEL_BYTES, TEXT_BYTES, check_size, json_of, read_bounded
 from lora_core.dataset import Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
 from lora_core.hub.formats import refuse_foreign
 from lora_core.progress import Progress, silent
 from lora_core.store import Store
+from lora_core.store.memo import memo, memo_key
 
 MODEL_FILE, META_FILE, CONFIG_FILE = "model.onnx", "meta.json", "preprocessor_config.json"
 # transformers.js keeps the models of a repository in onnx/, and the image half of CLIP under a name of its own.
 _MODELS = ("vision_model.onnx", "model.onnx", "onnx/vision_model.onnx", "onnx/model.onnx")
 _OUTPUTS = ("image_embeds", "embeddings")
-_CLASSIFIER_VERSION = 1
 _CLASSIFIER_SIDE_PX = 384
 _ENCODER_SIDE_PX = 224
 _RGB = 3
@@ -48,14 +48,14 @@ def class_probabilities(
     column = _column(files[META_FILE], label)
     model = store.digest_of_file(files[MODEL_FILE])
     found: dict[str, float] = {}
-    session = None
+    session = functools.cache(_session)
+
+    def classes(image: str) -> list[float]:
+        return _probabilities(session(files[MODEL_FILE]), Image.open(BytesIO(store.get_bytes(image))))
+
     for done, entry in enumerate(manifest.entries, start=1):
-        key = digest_of(canonical_json(["opinion", _CLASSIFIER_VERSION, model, entry.image]))
-        known = store.record(key, list[float])
-        if known is None:
-            session = session or _session(files[MODEL_FILE])
-            known = _probabilities(session, Image.open(BytesIO(store.get_bytes(entry.image))))
-            store.set_record(key, known)
+        key = memo_key("picture class", model, entry.image)
+        known = memo(store, key, list[float], functools.partial(classes, entry.image))
         if len(known) <= column:
             raise TaggerError(f"{files[META_FILE]}: names more classes than {MODEL_FILE} has outputs ({len(known)})")
         found[entry.image] = known[column]

@@ -16,20 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from lora_core.dataset import Frozen, Manifest
-from lora_core.digests import canonical_json, digest_of
 from lora_core.images.parallel import in_parallel
 from lora_core.images.review import BITS, perceptual_hash
 from lora_core.judging.onnx_models import Embedder
 from lora_core.progress import Progress, silent
 from lora_core.sampling.samples import Samples
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.memo import memo, memo_key
 
 UNRELATED_BITS = BITS // 2
 """Two pictures that have nothing to do with each other differ in half of the bits."""
 
-# Raised when another hash, or another vector, comes out.
-_HASH_VERSION = 2
-_EMBED_VERSION = 1
 _WHITE = (255, 255, 255)
 
 _Kind = Literal["sample", "screenshot"]
@@ -99,7 +97,7 @@ def compare(store: Store, samples: Samples, training: Manifest) -> Similarity:
     """The nearest training picture of every sample by hash, mirrored or not."""
 
     def hashes(image: str, kind: _Kind) -> list[str]:
-        key = digest_of(canonical_json(["likeness", _HASH_VERSION, kind, image]))
+        key = memo_key("picture hash", kind, image)
         return _kept(store, key, image, kind, perceptual_hash)
 
     images = _images(samples)
@@ -134,7 +132,7 @@ def embed(
 
     def vectors(image: str, kind: _Kind, number: int) -> NDArray[np.float32]:
         """Shape (views, features), each of length 1."""
-        key = digest_of(canonical_json(["embed", _EMBED_VERSION, kind, model, image]))
+        key = memo_key("picture embedding", kind, model, image)
         found = _kept(store, key, image, kind, vector)
         progress(number, total)
         return np.stack([np.frombuffer(bytes.fromhex(row), dtype="<f4") for row in found])
@@ -182,12 +180,12 @@ def _rows(hashes: Sequence[str]) -> NDArray[np.uint64]:
 
 def _kept(store: Store, key: str, image: str, kind: _Kind, read: Callable[[Image.Image], str]) -> list[str]:
     """What is read of every view of a picture, in hexadecimal: from the store if it is there."""
-    known = store.record(key, list[str])
-    if known is None:
+
+    def work() -> list[str]:
         with Image.open(BytesIO(store.get_bytes(image))) as opened:
-            known = [read(view) for view in _views(opened.convert("RGB"), kind)]
-        store.set_record(key, known)
-    return known
+            return [read(view) for view in _views(opened.convert("RGB"), kind)]
+
+    return memo(store, key, list[str], work)
 
 
 def _views(picture: Image.Image, kind: _Kind) -> list[Image.Image]:

@@ -14,11 +14,11 @@ from typing import IO, Any, Self
 
 import torch
 
-from lora_core.digests import file_digest
-from lora_core.disk import disk_errors, remove_leftovers, temporary_name
 from lora_core.errors import LoraError, OutputExistsError, UserError
-from lora_core.finite import is_finite, not_finite
+from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.formats import TensorInfo, header_bytes, read_header, write_safetensors
+from lora_core.store.digests import file_digest
+from lora_core.store.files import disk_errors, remove_leftovers, temporary_name
 
 FLOATS: Mapping[str, torch.dtype] = {
     "F16": torch.float16,

@@ -8,13 +8,13 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
-from lora_core.digests import canonical_json, digest_of, file_digest
-from lora_core.disk import remove_leftovers, replacing, write_atomically
 from lora_core.errors import OutputExistsError, PublishError
 from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef
+from lora_core.store.digests import canonical_json, digest_of, file_digest
+from lora_core.store.files import remove_leftovers, replacing, write_atomically
 
 INPUTS_FILE = ".inputs"
 _PAGES: Final = ("README.md", "prompts.txt", "report.html", "report.json")

@@ -7,8 +7,7 @@ from functools import cached_property
 from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
-from lora_core.digests import canonical_json, digest_of
-from lora_core.lora.attach import attach, detach
+from lora_core.lora.base import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
@@ -17,8 +16,8 @@ from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_p
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 
-_VERSION = 2
 _DEFAULT_SPEED = Speed()
 
 
@@ -154,8 +153,7 @@ class Easel:
         """The infotext names all options that change a picture, except the two files and how the base is read."""
         lora, process = planned.lora.sha256 if planned.lora else "", self.studio.process
         told = [] if process == Process() else [process.model_dump()]
-        facts = ["sample", _VERSION, self.base.sha256, lora, self._infotext(planned, shot), *told]
-        return digest_of(canonical_json(facts))
+        return memo_key("sampled picture", self.base.sha256, lora, self._infotext(planned, shot), *told)
 
     def _infotext(self, planned: Planned, shot: Shot) -> str:
         name = planned.lora.name if planned.lora else ""

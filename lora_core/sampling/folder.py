@@ -5,13 +5,13 @@ from pathlib import Path
 
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import load_components
-from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError
-from lora_core.lora.attach import attach
+from lora_core.lora.base import attach
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling
 from lora_core.sampling.generate import Shot, generate
 from lora_core.sampling.infotext import infotext, png_bytes
+from lora_core.store.files import write_atomically
 
 
 def sample_to_folder(

@@ -8,11 +8,11 @@ from PIL import Image
 from pydantic import Field
 
 from lora_core.dataset import Entry, Frozen, Manifest
-from lora_core.digests import canonical_json
 from lora_core.images.png import png_bytes
 from lora_core.refs import Digest, ReportRef
 from lora_core.sampling.grid import Cell, contact_grid
 from lora_core.store import Store, Tree
+from lora_core.store.digests import canonical_json
 
 NO_LORA = "none"
 GRID_FILE = "grid.png"

@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError
 
 from lora_core.bounded import SCORES_BYTES, read_bounded
 from lora_core.dataset import Frozen, Scores, TagTable
-from lora_core.digests import canonical_json
-from lora_core.disk import write_atomically
 from lora_core.errors import OutputExistsError, RecipeError, TaggerError
 from lora_core.recipe import Tagger
+from lora_core.store.digests import canonical_json
+from lora_core.store.files import write_atomically
 
 _ENTRY = re.compile(r"(?P<tag>.*\S)\s*=\s*(?P<score>0?\.\d+)")
 

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import TaggerError
 from lora_core.progress import Progress, silent
 from lora_core.store import Store
+from lora_core.store.digests import canonical_json, digest_of
+from lora_core.store.memo import memo_key
 from lora_core.tagging.wd14 import FLOOR, Tagger, first_line, parts
 
-# Raised when what comes out changes.
-_TAG_VERSION = 1
 # Batches that are decoded while a GPU works on another: it takes pictures faster than one core decodes them. Beside a
 # model that itself needs all cores, decoding would only hold it up.
 _AHEAD = 2
@@ -48,10 +47,7 @@ def tag(
         TaggerError: see `Tagger.load`.
     """
     model = digest_of(canonical_json([store.digest_of_file(path) for path in parts(files)]))
-    keys = {
-        entry.image: digest_of(canonical_json(["tag", _TAG_VERSION, entry.image, model, floor]))
-        for entry in manifest.entries
-    }
+    keys = {entry.image: memo_key("tag", entry.image, model, floor) for entry in manifest.entries}
     known = {image: store.record(key, Scores) for image, key in keys.items()}
     images = {image: scores for image, scores in known.items() if scores is not None}
     missing = list({entry.image: entry for entry in manifest.entries if entry.image not in images}.values())

@@ -15,17 +15,15 @@ from safetensors.torch import load, save
 from lora_core.dataset import Entry
 from lora_core.device import counter_generator, numerics
 from lora_core.diffusion.latents import Moments, moments, picture_tensor
-from lora_core.digests import canonical_json, digest_of
 from lora_core.errors import ImageError, StoreError, TrainingError
 from lora_core.progress import Progress
 from lora_core.refs import Digest
 from lora_core.store import Store
+from lora_core.store.memo import memo_key
 from lora_core.training.buckets import fit
 from lora_core.training.samples import Picture
 
 _LATENT = 3
-# Raised when what is encoded changes.
-_VERSION = 1
 _Name = tuple[str, tuple[int, int]]
 """A picture's digest, and its bucket."""
 
@@ -65,7 +63,7 @@ def cached_latents(
     """
     same = [vae_digest(vae), next(vae.parameters()).device.type, numerics()]
     unique = {(picture.entry.image, picture.placement.bucket): picture for picture in pictures}
-    keys = {name: digest_of(canonical_json(["latent", _VERSION, *name, same])) for name in unique}
+    keys = {name: memo_key("latent", *name, same) for name in unique}
     found = {name: kept for name, key in keys.items() if (kept := _kept(store, key)) is not None}
     for names in _batches([name for name in unique if name not in found], at_once):
         progress(0, total_steps, f"encoding picture {list(unique).index(names[0]) + 1}/{len(unique)}")

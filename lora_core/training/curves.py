@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lora_core.disk import disk_errors, write_atomically
+from lora_core.store.files import disk_errors, write_atomically
 
 CSV_FILE = "curves.csv"
 

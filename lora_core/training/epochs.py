@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from lora_core.digests import canonical_json
-from lora_core.disk import write_atomically
 from lora_core.errors import TrainingError
 from lora_core.lora.file import write_lora
 from lora_core.lora.inject import LoraLayer
 from lora_core.lora.module import LoraModule
 from lora_core.progress import Progress, Stopped
+from lora_core.store.digests import canonical_json
+from lora_core.store.files import write_atomically
 from lora_core.training.batch import Batch, draw_batch
 from lora_core.training.curves import Curves, Figures
 from lora_core.training.facts import Facts, lora_metadata

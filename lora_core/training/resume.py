@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from lora_core.disk import replacing
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import LoraLayer
+from lora_core.store.files import replacing
 
 _HEADER = "headcanon_training"
 _OPTIMIZER = "headcanon_optimizer"

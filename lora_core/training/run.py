@@ -13,13 +13,13 @@ from transformers import CLIPTokenizer
 from lora_core.device import answers_at_once, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.prompts import token_ids
-from lora_core.disk import remove_leftovers
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store import Store, Tree
+from lora_core.store.files import remove_leftovers
 from lora_core.training.cache import cached_latents
 from lora_core.training.curves import Curves
 from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Machinery, Run, epoch_file

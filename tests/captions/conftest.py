@@ -9,8 +9,8 @@ from PIL import Image
 
 from lora_core.captions.edit import Select
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
-from lora_core.digests import digest_of
 from lora_core.store import Store
+from lora_core.store.digests import digest_of
 from lora_core.tagging.select import Thresholds, select
 
 GENERAL = {

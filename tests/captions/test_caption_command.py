@@ -12,9 +12,9 @@ from lora_core.captions.content import style_words_of, words_of
 from lora_core.captions.rule_file import read_rules
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Scores, TagTable
-from lora_core.digests import digest_of, file_digest
 from lora_core.errors import CaptionError, ContentRuleError, OutputExistsError, RecipeError, UserError
 from lora_core.recipe import Recipe
+from lora_core.store.digests import digest_of, file_digest
 from lora_core.tagging.select import write_tags
 
 RULES = 'trigger = "momo"\nmemorize = ["pink_hair"]  # mine\n'

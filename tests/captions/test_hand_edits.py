@@ -12,9 +12,9 @@ from lora_core.captions.exchange import Situation, hand_edits, with_overrides
 from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import caption_text, escaped
 from lora_core.dataset import Entry, Manifest, Scores, TagTable
-from lora_core.digests import digest_of
 from lora_core.errors import CaptionError
 from lora_core.recipe import COMPOSITIONS
+from lora_core.store.digests import digest_of
 from lora_core.tagging.select import Thresholds, select
 
 HALF = partial(select, least=Thresholds(general=0.5, character=0.5))

@@ -16,10 +16,10 @@ import pytest
 from small_disk import SmallDisk
 from small_project import Project, new_project
 
-from lora_core.digests import file_digest
-from lora_core.housekeeping import verify
 from lora_core.lora.merge import MERGED
 from lora_core.store import Store
+from lora_core.store.digests import file_digest
+from lora_core.store.gc import verify
 from tasks.runtime import Step
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

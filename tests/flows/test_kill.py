@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from small_project import Project, new_project
 
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

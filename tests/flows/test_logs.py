@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect.exceptions import FailedRun
 
-from flows.logs import OneLine
+from flows.errors import OneLine
 from lora_core.errors import ContentRuleError, GateError, HeadcanonError, RecipeError, TrainingError
 
 

@@ -17,7 +17,7 @@ import pytest
 from small_project import Project, new_project
 
 from demo.project import MODELS
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 
 pytestmark = pytest.mark.slow
 

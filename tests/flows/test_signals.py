@@ -12,7 +12,7 @@ import psutil
 import pytest
 from small_project import Project, new_project
 
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 from lora_core.training.resume import read_position
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -5,12 +5,12 @@ from statistics import fmean
 import pytest
 
 from lora_core.dataset import Scores, TagTable
-from lora_core.digests import digest_of
 from lora_core.errors import DatasetError
 from lora_core.judging.evidence import Evidence
 from lora_core.judging.measure import EpochMetrics, Measurements, measure
 from lora_core.judging.similarity import Nearest, Similarity
 from lora_core.sampling.samples import Sample, Samples
+from lora_core.store.digests import digest_of
 
 LABELS = (
     "blue_hair", "long_hair", "realistic", "nose", "lips", "smile", "grass", "white_background", "simple_background",

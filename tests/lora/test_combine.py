@@ -10,16 +10,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lora_core.digests import file_digest
 from lora_core.errors import LoraError, OutputExistsError
 from lora_core.hub import find_model_files
 from lora_core.lora import tensor_files
 from lora_core.lora.algebra import Size
-from lora_core.lora.attach import attach
+from lora_core.lora.base import attach
 from lora_core.lora.combine import Term, add, resize, subtract, weighted
 from lora_core.lora.file import read_lora
 from lora_core.lora.merge import merge_file
 from lora_core.progress import silent
+from lora_core.store.digests import file_digest
 
 EXACT = Size()
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora_core.digests import file_digest
 from lora_core.errors import CheckpointError
 from lora_core.lora.algebra import Size
 from lora_core.lora.combine import Term, add
 from lora_core.lora.inspect import Tag, inspect_file
 from lora_core.lora.merge import merge_file
 from lora_core.progress import silent
+from lora_core.store.digests import file_digest
 
 
 def test_a_lora_tells_its_rank_alpha_parts_and_tags(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 
 from flows.admission import RunRefusedError, declared_for, refuse_other_code
 from flows.deploy import TEMPLATE, declared
-from flows.environment import keep_what_runs_need
+from flows.service import keep_what_runs_need
 from flows.worker import FixedJob
 
 _FLOW = uuid4()

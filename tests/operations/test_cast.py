@@ -11,7 +11,7 @@ from running import Up, started
 from small_home import new_home
 from small_project import Project
 
-from flows.children import Child
+from flows.child_processes import Child
 from flows.up import Wanted, worker_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.children import Child, ServiceError
+from flows.child_processes import Child, ServiceError
 
 
 def _keep_for_ever(child: Child) -> None:

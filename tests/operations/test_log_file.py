@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from small_disk import SmallDisk
 
-from flows import log_file
-from flows.log_file import LogFile
-from flows.private import keep_private
+from flows import child_processes
+from flows.child_processes import LogFile
+from flows.cli import keep_private
 
 _ERROR = b"10:00:00.000 | ERROR   | prefect.server.services.scheduler - it broke\n"
 
@@ -40,7 +40,7 @@ def test_what_a_child_says_is_in_the_file_and_only_its_owner_reads_it(tmp_path: 
 
 
 def test_logs_are_bounded_however_much_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_file, "LARGEST_BYTES", 10_000)
+    monkeypatch.setattr(child_processes, "LARGEST_BYTES", 10_000)
     path = tmp_path / "worker.log"
     path.write_bytes(b"x" * 50_000)  # of a time without bounds
     _followed(LogFile(path), b"".join(b"%d a line that is said\n" % number for number in range(5000)) + b"y" * 9000)

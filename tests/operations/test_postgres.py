@@ -9,7 +9,7 @@ from postgres import Postgres, postgres
 from running import Up, started
 from small_home import new_home
 
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deploy import put_in_place
-from flows.retention import forget_old_runs
+from flows.janitor import forget_old_runs
 from flows.schedules import silences, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]

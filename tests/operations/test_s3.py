@@ -8,7 +8,7 @@ import pytest
 from s3_server import BUCKET, s3_server
 from small_project import Project, new_project
 
-from lora_core.digests import file_digest
+from lora_core.store.digests import file_digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

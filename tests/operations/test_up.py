@@ -21,8 +21,8 @@ from flows.janitor import janitor
 from flows.place import Place
 from flows.request import recipe_of
 from flows.watch_inbox import watch_inbox
-from lora_core.digests import file_digest
 from lora_core.refs import ReportRef
+from lora_core.store.digests import file_digest
 from tasks.publish import push
 from tasks.runtime import At
 

@@ -11,7 +11,7 @@ import pytest
 from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, temporary_settings
 from pydantic import SecretStr
 
-from flows.children import Child, ServiceError
+from flows.child_processes import Child, ServiceError
 from flows.cli.up import up
 from flows.up import Wanted, make_home, run_until
 from lora_core.errors import UserError

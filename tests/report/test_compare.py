@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from scored import epoch, judged, score
 
-from lora_core.digests import digest_of
 from lora_core.judging.measure import PictureScores
 from lora_core.judging.metrics import IDENTITY, LEAK
 from lora_core.judging.verdict import Verdict
 from lora_core.report.compare import Variant, compare_variants, render_comparison
 from lora_core.report.data import Drawn
+from lora_core.store.digests import digest_of
 
 
 def png(colour: str) -> bytes:

@@ -5,9 +5,9 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_core.digests import digest_of
 from lora_core.judging.measure import PictureScores
 from lora_core.report.compare import differences
+from lora_core.store.digests import digest_of
 
 
 def picture(prompt: int, seed: int, base: str = "base", **values: float) -> PictureScores:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from PIL import Image
 
 from lora_core.dataset import Entry, Manifest
-from lora_core.digests import digest_of
 from lora_core.images.coverage import coverage
 from lora_core.recipe import ShotPlan
 from lora_core.report.data import DataSheet
 from lora_core.report.html import environment
+from lora_core.store.digests import digest_of
 
 PLAN = ShotPlan.model_validate({"close-up": 1, "portrait": 2, "upper_body": 0, "cowboy_shot": 0})
 

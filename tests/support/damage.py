@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lora_core.digests import canonical_json
-from lora_core.records import LARGEST_BYTES
+from lora_core.store.digests import canonical_json
+from lora_core.store.records import LARGEST_BYTES
 
 
 def in_place_of(path: Path, make: Callable[[Path], object]) -> None:

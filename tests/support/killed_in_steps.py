@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import flows.cli  # noqa: F401  (Prefect's settings, before it is imported)
 from flows.cli.run import execute
-from lora_core import disk
 from lora_core.diffusion import components  # noqa: F401  (heavy, and wanted by every child)
 from lora_core.report import assemble  # noqa: F401
+from lora_core.store import files as disk
 from lora_core.training import run  # noqa: F401
 from tasks import caching, publish
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lora_core.dataset import Entry
-from lora_core.digests import digest_of
 from lora_core.errors import OutputExistsError, TaggerError
+from lora_core.store.digests import digest_of
 from lora_core.tagging import tag as tag_module
 from lora_core.tagging.select import read_tags, write_tags
 from lora_core.tagging.tag import tag
