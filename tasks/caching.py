@@ -43,6 +43,7 @@ class StepRecord(BaseModel):
 
     ref: Ref
     seconds: float
+    step: str = ""
 
 
 class LookedUp(NamedTuple):
@@ -73,8 +74,8 @@ def recorded(store: Store, key: str) -> Ref | None:
     return ref if ref and store.has_all(ref) else None
 
 
-def _record(store: Store, key: str, result: object, seconds: float) -> None:
-    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2))
+def _record(store: Store, step: Step, key: str, result: object, seconds: float) -> None:
+    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2), step=step)
     store.set_record(key, record.model_dump(mode="json"))
     (earlier_records(store.root) / key).unlink(missing_ok=True)
 
@@ -109,7 +110,7 @@ class _Definition(Generic[P, R]):
         _remember(self.name, key, cached=known is not None)
         if known is not None:
             if store.record(key, StepRecord) is None:  # an earlier version's is made ours
-                _record(store, key, known, -1)
+                _record(store, self.name, key, known, -1)
             _show_as_cached()
             return known
         with store.alone(key, _waiting(self.name)):
@@ -121,7 +122,7 @@ class _Definition(Generic[P, R]):
             started = time.monotonic()
             with accelerator(self.name, at):
                 result = _under_key(key, self.function, *args, **kwargs)
-            _record(store, key, result, time.monotonic() - started)
+            _record(store, self.name, key, result, time.monotonic() - started)
             return result
 
 

@@ -166,7 +166,7 @@ def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
 
 
 def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
-    """One for each value of a check; its pictures stand beside the last."""
+    """One for each value of a check; its pictures stand with the last."""
     grid, gates = store.tree(ref.sha256).get(GRID_FILE), read_gates(store, ref)
     for number, gate in enumerate(gates, start=1):
         yield CheckRow(

@@ -84,7 +84,7 @@ class CheckRow(Frozen):
     line: str = Field(description="Value and bound in words.")
     details: tuple[str, ...] = Field(default=(), description="What the value is made of.")
     advice: str = Field(default="", description="Shown when it was not passed.")
-    picture: bytes = Field(default=b"", repr=False, description="A grid of the samples behind it; empty: none.")
+    picture: bytes = Field(default=b"", repr=False, description="A grid of what it was measured on; empty: none.")
 
 
 class LossCurve(Frozen):
