@@ -11,7 +11,7 @@ from lora_core.judging.verdict import Verdict
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
-class RunArtifacts(BaseModel):
+class ReportInputs(BaseModel):
     """What a run made, step by step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
