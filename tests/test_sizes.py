@@ -7,7 +7,7 @@ import pytest
 
 _ROOT = Path(__file__).parents[1]
 _FUNCTION_LINES = 75
-_FILE_LINES = {"lora_core": 320, "tasks": 225, "flows": 280}
+_FILE_LINES = {"lora_core": 320, "tasks": 275, "flows": 290}
 """What holds today, rounded up: lower a bound when the longest file gets shorter."""
 
 
