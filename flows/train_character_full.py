@@ -7,7 +7,7 @@ from pydantic import Field
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
-from flows.make_lora import make_lora
+from flows.graph import make_lora
 from flows.notify import published
 from flows.place import Place
 from flows.request import Name, at_of, checked
@@ -99,7 +99,7 @@ def train_character_full(
     given["runtime"] = {"processes": processes, "speed": speed}
     recipe = checked(Place(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
-    out = make_lora.fn(with_free_version(recipe, at), at, until)
+    out = make_lora.fn(with_free_version(recipe, at), at, until).folder
     if out:
         published(recipe.name, out)
     return out

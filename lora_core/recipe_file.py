@@ -89,8 +89,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{where!r} is missing"
     got = "" if isinstance(first["input"], Mapping | BaseModel) else f" = {_shown(first['input'])}"
-    told = first["msg"].removeprefix("Value error, ")
-    return f"{where}{got}: {told[:1].lower()}{told[1:]}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}{got}: {message[:1].lower()}{message[1:]}"
 
 
 def _shown(value: object) -> str:

@@ -13,7 +13,7 @@ from lora_core.recipe import Gates, PathField, Publish, Recipe, Runtime, with_pa
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
-from lora_core.report.data import RunArtifacts, Timing
+from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import select, thresholds
@@ -30,7 +30,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report")
-def report(recipe: Recipe, made: RunArtifacts, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 

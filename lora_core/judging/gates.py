@@ -90,13 +90,13 @@ def _gate(metric: Metric, old: Score | None, new: Score | None, tolerance: float
     if old is None or new is None:
         meaning = f"{metric.label}: one of the two has no such score"
         return GateResult(
-            name=f"beside {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
+            name=f"compared with {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
         )
     sign = 1 if metric.higher_is_better else -1
     beyond = round(sign * (old.mean - new.mean) - tolerance, 9) > 0  # 0.9 - 0.85 is a little more than 0.05
     apart = new.high < old.low if sign > 0 else new.low > old.high
     return GateResult(
-        name=f"beside {name}",
+        name=f"compared with {name}",
         passed=not (beyond and apart),
         figure=new.mean,
         bound=round(old.mean - sign * tolerance, 6),

@@ -168,7 +168,7 @@ def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: 
     held = project.run("run", "recipe.toml", "--as", "v2")
     assert held.returncode == 2, held.stderr
     told = " ".join(held.stderr.split())
-    assert re.search(r"beside momo: identity [-0-9.]+, at least 0\.94; momo stays the last", told), told
+    assert re.search(r"compared with momo: identity [-0-9.]+, at least 0\.94; momo stays the last", told), told
     assert not (published.parents[1] / "momo-v2").exists()
     page = (published.parents[1] / "momo-v2.held-back.html").read_text()
     assert "Is it at least as good as the last version?" in page
