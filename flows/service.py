@@ -73,10 +73,6 @@ def _alone() -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
-    main()
-
-
 _NEEDED = frozenset(
     (
         "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "TEMP", "TMP",
@@ -106,3 +102,7 @@ def keep_what_runs_need(environment: MutableMapping[str, str]) -> None:
     """Take everything else away; a worker's runs inherit what is left."""
     for name in [name for name in environment if not is_needed(name)]:
         del environment[name]
+
+
+if __name__ == "__main__":
+    main()
