@@ -84,10 +84,10 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     check_name(recipe, inputs.rules, inputs.files)
     style_squares, squares = prepare(inputs, recipe, at)
     sets = tag_sets(style_squares, squares, inputs, recipe, at)
-    trained = begin_style(sets.style, inputs, recipe, at) if sets.style and recipe.trains_style else None
+    trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
     captioned = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
-    styled = style_base(style_lora, sets.style, inputs, recipe, at)
+    styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     whole = learn_character(captioned, sets.style, styled, recipe, at)
     lora = take_style_out(whole, styled, recipe, at)
     samples = draw(lora, inputs, recipe, at)
@@ -111,15 +111,13 @@ def style_branch(recipe: Recipe, at: At) -> StyledBase:
     base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
     words = style_words_of(recipe)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
-    screenshots = find_screenshots(recipe.style.images, at)
-    squares = preprocess(screenshots, recipe.preprocess, at.on("style"))
+    squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at.on("style"))
     style = tagged(squares, tagger, at.on("style"))
     check_content((style.pictures,), (style.tags,), words, base, at)
     settle_style(squares, style.tags, at)
     style = with_words(style, squares, recipe, at)
     lora = train_style(base, style.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
-    found = Inputs(base, tagger, screenshots, screenshots, style_rules(), thresholds(recipe.tagger))
-    return style_base(lora, style, found, recipe, at)
+    return style_base(base, lora, style, recipe, at)
 
 
 def find(recipe: Recipe, at: At) -> Inputs:
@@ -172,10 +170,10 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) ->
     return style._replace(pictures=edit_captions(pictures, style.tags, rules, who, least, at.on("style")))
 
 
-def begin_style(style: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> Callable[[], LoraRef]:
+def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: At) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
-    training = (inputs.base, style.pictures, style_tokens(recipe), options, *recipe.base.reading, at)
+    training = (base, style.pictures, style_tokens(recipe), options, *recipe.base.reading, at)
     if target() in _CAPTIONS.steps or idle_walk():
         return partial(train_style, *training)
     if not train_style.is_finished(*training):
@@ -202,11 +200,13 @@ def finish_style(trained: Callable[[], LoraRef] | None) -> LoraRef | None:
 
 
 @stage("check style", "merge", "check merge")
-def style_base(lora: LoraRef | None, style: TaggedSet | None, inputs: Inputs, recipe: Recipe, at: At) -> StyledBase:
+def style_base(
+    base: CheckpointRef, lora: LoraRef | None, style: TaggedSet | None, recipe: Recipe, at: At
+) -> StyledBase:
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
-    base, tokens, reading = inputs.base, style_tokens(recipe), recipe.base.reading
     if lora is None or style is None:
         return StyledBase(base)
+    tokens, reading = style_tokens(recipe), recipe.base.reading
     gates, drawing = recipe.gates, recipe.sampling.on_one_base
     check = check_style(base, lora, tokens, *style, gates.style_share, drawing, *reading, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)

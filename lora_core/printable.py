@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import PurePath
 
 # Control characters, marks that turn the direction of writing, halves of characters (names that are not UTF-8).
@@ -24,6 +25,12 @@ def clipped(text: object, letters: int = 200) -> str:
     """The beginning of a text that may be of any length, for a message."""
     whole = str(text)
     return whole if len(whole) <= letters else f"{whole[:letters]}…"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def printable_name(path: PurePath | str) -> str:

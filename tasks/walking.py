@@ -43,7 +43,7 @@ class Walk:
 
     Attributes:
         until: the target.
-        peeking: nothing runs, nothing is written.
+        peeking: no step runs; only manifests of what was found are written.
         arrived: the target is there; whatever comes now is pending.
         visits: the nodes so far, while peeking.
     """

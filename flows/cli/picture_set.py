@@ -1,6 +1,6 @@
 """What `headcanon preprocess` does and says."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from lora_core.images.collect import REPORT_NAME, collect, refuse_inside
 from lora_core.images.composition import settle
 from lora_core.images.coverage import CompositionCounts, Coverage, coverage, signed
 from lora_core.images.pipeline import preprocess
+from lora_core.printable import some
 from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.recipe_file import explain, read_recipe
 from lora_core.store import Store
@@ -97,7 +98,6 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-_NAMED = 3
 # Of a thousand pictures with something each, only so many lines.
 _MOST_LINES = 40
 
@@ -109,12 +109,6 @@ def remarks(manifest: Manifest) -> tuple[str, ...]:
     lines = (*_lines("left out", left_out), *_lines("look at", flagged))
     more = len(lines) - _MOST_LINES
     return (*lines[:_MOST_LINES], f"and {more} more lines of this kind") if more > 0 else lines
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _gathered(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -10,9 +10,9 @@ from lora_core.captions.edit import Edited
 from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical, caption_tags, escaped, spaced, unescaped, unweighted
 from lora_core.dataset import HEIGHTS, SIDES
+from lora_core.printable import some
 from lora_core.recipe import COMPOSITIONS
 
-_NAMED = 3
 _ALWAYS_THE_CHARACTER = ("hair_color", "eye_color")
 _FEW_PICTURES = 3
 
@@ -65,12 +65,7 @@ def gathered(findings: Iterable[Finding]) -> list[Finding]:
     for finding in findings:
         places.setdefault((finding.fails, finding.what), []).append(finding.where)
     ranked = sorted(places.items(), key=lambda item: not item[0][0])
-    return [Finding(_some(where), what, fails) for (fails, what), where in ranked]
-
-
-def _some(places: Sequence[str]) -> str:
-    more = len(places) - _NAMED
-    return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return [Finding(some(where), what, fails) for (fails, what), where in ranked]
 
 
 def check_captions(

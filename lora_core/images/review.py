@@ -11,6 +11,7 @@ from PIL import Image
 
 from lora_core.dataset import Entry, Flag, Rejected
 from lora_core.images.square import AlphaKind
+from lora_core.printable import some
 from lora_core.recipe import Preprocess
 
 _SIDE = 16
@@ -94,7 +95,6 @@ def _blur_along_rows(lines: NDArray[np.uint8]) -> float:
 
 # A smaller share than this that stores transparency another way is rather misread than made by another program.
 _ODD_SHARE = 0.25
-_NAMED = 3
 
 
 class Facts(NamedTuple):
@@ -164,13 +164,8 @@ def _alike(kept: list[tuple[Entry, Facts]], options: Preprocess) -> tuple[dict[s
                 second.source,
                 f"nearly the same as {first.source} {alike}, and preprocess.near_duplicates = 'leave_out'",
             )
-    flags = {source: Flag(code="near_duplicate", values=(_some(each),)) for source, each in found.items()}
+    flags = {source: Flag(code="near_duplicate", values=(some(each),)) for source, each in found.items()}
     return flags, left_out
-
-
-def _some(others: list[str]) -> str:
-    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    return ", ".join(others[:_NAMED]) + more
 
 
 def _stored_otherwise(kept: list[tuple[Entry, Facts]]) -> dict[str, Flag]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from lora_core.diffusion.source import Prediction
 from lora_core.hub.layout import Architecture
+from lora_core.lora.metadata import BASE_VERSIONS
 from lora_core.recipe import Training
 from lora_core.store import Tree
 from lora_core.training.optim import optimizer_name, optimizer_settings
 from lora_core.training.plan import Plan
 from lora_core.training.samples import Picture, TrainingSet
 
-_BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
 _SPEC_ARCHITECTURES = {
     ("sd1", "epsilon"): "stable-diffusion-v1",
     ("sd1", "v_prediction"): "stable-diffusion-v1",
@@ -107,7 +107,7 @@ def _model(metadata: Metadata) -> dict[str, str]:
 def _base_version(metadata: Metadata) -> str:
     """sd-scripts marks v-prediction in the names of SD1 and SD2 only."""
     marked = metadata.architecture != "sdxl" and metadata.prediction == "v_prediction"
-    return _BASE_VERSIONS[metadata.architecture] + ("_v" if marked else "")
+    return BASE_VERSIONS[metadata.architecture] + ("_v" if marked else "")
 
 
 def _data(metadata: Metadata) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """What `headcanon up` keeps running, and when it gives up."""
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -31,6 +33,15 @@ subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_n
 print("started", flush=True)
 time.sleep(600)
 """
+
+
+def test_the_worker_s_own_command_reaches_prefect_s_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flows.service", "worker", "start", "--help"]
+    where = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=where) as child:
+        assert child.stdout is not None
+        assert "--pool" in child.stdout.read()
+    assert child.returncode == 0
 
 
 def test_a_child_that_does_not_end_is_killed_with_what_it_started_in_a_group_of_its_own(tmp_path: Path) -> None:
