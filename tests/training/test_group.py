@@ -94,7 +94,7 @@ def test_a_killed_first_process_leaves_none_behind(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import torch, time, sys\n"
-        "from lora_core.training.group import Group, gathered\n"
+        "from lora_core.training.group import Group, process_group\n"
         "def follow(group: Group) -> None:\n"
         "    while True: group.add_up([], torch.zeros(()))\n"
         "if __name__ == '__main__':\n"
