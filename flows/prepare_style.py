@@ -5,7 +5,7 @@ from prefect import flow
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged, report_user_errors
 from flows.make_lora import style_tokens, styled_base, tagged, with_words
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import at_of, shared_recipe
 from lora_core.captions.content import style_words_of
 from lora_core.recipe import Recipe
@@ -28,7 +28,7 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
         preset: A recipe in recipes/ that names the base model and the style screenshots.
         force: Steps to do again although they are finished.
     """
-    recipe = shared_recipe(Place(), preset)
+    recipe = shared_recipe(AllowedFolders(), preset)
     at = at_of(recipe, force)
     style_of(recipe, at)
 

@@ -9,7 +9,7 @@ from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.make_lora import make_lora
 from flows.notify import published
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import Name, at_of, checked
 from flows.train_character import with_free_version
 from lora_core.recipe import (
@@ -104,7 +104,7 @@ def train_character_full(
         "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
         "runtime": {"processes": processes, "speed": speed},
     }  # fmt: skip
-    recipe = checked(Place(), parse_recipe(given, "form"))
+    recipe = checked(AllowedFolders(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
     out = make_lora.fn(with_free_version(recipe, at), at, until)
     if out:
