@@ -30,10 +30,9 @@ from demo.project import MODELS
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.hub import find_model_files
-from lora_core.lora.attach import attach, detach
+from lora_core.lora.base import attach, detach, targets
 from lora_core.lora.file import read_lora, write_lora
 from lora_core.lora.module import LoraModule
-from lora_core.lora.targets import targets
 from lora_core.recipe import Network, Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling import easel, epochs

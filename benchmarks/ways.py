@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lora_core.device import memory_format
 from lora_core.diffusion.components import Components
 from lora_core.hub.layout import Architecture
+from lora_core.lora.base import targets
 from lora_core.lora.inject import inject
-from lora_core.lora.targets import targets
 from lora_core.recipe import Network, Speed, Training
 from lora_core.training.batch import Batch
 from lora_core.training.feed import fed

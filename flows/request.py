@@ -9,7 +9,7 @@ from pydantic import Field
 from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
-from lora_core.recipe import Options, Recipe
+from lora_core.recipe import PATHS, Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
 from tasks.runtime import At, Step
 
@@ -19,23 +19,13 @@ DEFAULT_PRESET = "default"
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 """A character's, in a form."""
 
-# What a recipe names outside of itself. Where things go (of runtime) is the worker's business.
-_PATHS = (
-    ("base", "model"),
-    ("tagger", "model"),
-    ("style", "images"),
-    ("character", "images"),
-    ("captions", "rules"),
-    ("sampling", "transfer"),
-    ("judging", "classifier"),
-    ("judging", "embedder"),
-)
+# Where things go (of runtime) is the worker's business.
+_PATHS = tuple((each.section, each.name) for each in PATHS if each.section != "runtime")
+_WHERE = tuple(each.name for each in PATHS if each.section == "runtime")
 
 # What sends data away or names a secret. Screenshots with their recipe.toml may come from anybody, and a run for them
 # starts by itself: these are for presets, and for whoever fills a form in.
 _OWNERS_ONLY = (("publish", "repository"), ("publish", "private"), ("publish", "token_block"))
-
-_WHERE = ("out", "store")
 
 
 def recipe_of(place: AllowedFolders, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:

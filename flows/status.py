@@ -22,15 +22,14 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from flows.cli.plan import finished_steps
 from flows.deploy import POOL
+from flows.graph import peek
 from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
 from flows.place import AllowedFolders
 from flows.request import at_of, recipe_of
 from flows.schedules import silences, watched
 from lora_core.errors import UserError
-from tasks.find import find_base, find_sets
 from tasks.stopping import SAVES_SECONDS
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")
@@ -138,10 +137,8 @@ def characters(place: AllowedFolders) -> Iterator[Progress | str]:
 
 def _progress(place: AllowedFolders, folder: Path) -> Progress:
     recipe = recipe_of(place, folder.name)
-    at = at_of(recipe)
-    base = find_base.fn(recipe.base, at)
-    steps = list(finished_steps(recipe, at, base, *find_sets(recipe, at)))
-    missing = [made.step for made in steps if made.ref is None]
+    steps = peek(recipe, at_of(recipe)).steps
+    missing = [each.step for each in steps if each.ref is None]
     return Progress(folder.name, len(steps) - len(missing), len(steps), missing[0] if missing else "")
 
 

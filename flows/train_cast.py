@@ -8,8 +8,8 @@ from prefect.utilities.urls import url_for
 from flows.deploy import start_character
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
+from flows.graph import make_style
 from flows.place import CHARACTERS, AllowedFolders
-from flows.prepare_style import style_of
 from flows.request import at_of, recipe_of, shared_recipe
 from lora_core.captions import content
 from lora_core.captions.content import words_of
@@ -36,7 +36,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
         _check(recipe_of(place, name, preset=preset))  # all mistakes at once, before any work
     recipe = shared_recipe(place, preset)
     at = at_of(recipe, force)
-    style_of(recipe, at)
+    make_style(recipe, at)
     runs = {name: _start(name, preset, force) for name in names}
     create_markdown_artifact(key="cast", markdown=_overview(runs), description=f"The cast of {preset}")
     say(f"started {len(runs)} runs: {', '.join(runs)}")

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
-from flows.make_lora import make_lora
+from flows.graph import make_lora
 from flows.notify import published
 from flows.place import AllowedFolders
 from flows.request import Name, at_of, recipe_of
@@ -35,7 +35,7 @@ def train_character(
     """
     recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
     at = at_of(recipe, force)
-    out = make_lora.fn(with_free_version(recipe, at), at)
+    out = make_lora.fn(with_free_version(recipe, at), at).folder
     published(recipe.name, out)
     return out
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
-from flows.make_lora import make_lora
+from flows.graph import make_lora
 from flows.notify import published
 from flows.place import AllowedFolders
 from flows.request import Name, at_of, checked
@@ -23,6 +23,7 @@ from lora_core.recipe import (
     Merge,
     Preprocess,
     Publish,
+    Recipe,
     Regularization,
     Sampling,
     Set,
@@ -94,19 +95,11 @@ def train_character_full(
         until: Stop after this step and what is done together with it.
         force: Steps to do again although they are finished.
     """
-    sections = {
-        "tagger": tagger, "preprocess": preprocess, "plan": plan, "captions": captions, "downscale": downscale,
-        "style_training": style_training, "merge": merge, "difference": difference, "regularization": regularization,
-        "character_training": character_training, "sampling": sampling, "gates": gates, "judging": judging,
-        "publish": publish,
-    }  # fmt: skip
-    given = {
-        "name": name, "trigger": trigger, "base": base, "style": style, "character": character, **sections,
-        "runtime": {"processes": processes, "speed": speed},
-    }  # fmt: skip
+    given = {key: value for key, value in locals().items() if key in Recipe.model_fields}
+    given["runtime"] = {"processes": processes, "speed": speed}
     recipe = checked(AllowedFolders(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
-    out = make_lora.fn(with_free_version(recipe, at), at, until)
+    out = make_lora.fn(with_free_version(recipe, at), at, until).folder
     if out:
         published(recipe.name, out)
     return out

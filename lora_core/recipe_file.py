@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.printable import clipped
-from lora_core.recipe import Options, Recipe
+from lora_core.recipe import PathField, Recipe, with_paths
 
 _NAME_BYTES = 255
 
@@ -44,33 +44,15 @@ def parse_recipe(data: Any, where: str) -> Recipe:
 def anchored(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with its paths made absolute, relative ones taken from `folder`."""
 
-    def path(text: str) -> str:
-        _refuse_long_names(text)
-        return os.path.normpath((folder / Path(text).expanduser()).absolute()) if text and "://" not in text else text
-
-    def model(text: str) -> str:
+    def absolute(field: PathField, text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""
         _refuse_long_names(text)
-        there = (folder / Path(text).expanduser()).exists()
-        return path(text) if there or looks_like_path(text) else text
+        path = folder / Path(text).expanduser()
+        if field.or_repository and not looks_like_path(text) and not path.exists():
+            return text
+        return os.path.normpath(path.absolute()) if text and "://" not in text else text
 
-    def at(options: Options, **changes: str | tuple[str, ...]) -> Options:
-        return options.model_copy(update=changes)
-
-    return recipe.model_copy(
-        update={
-            "base": at(recipe.base, model=model(recipe.base.model)),
-            "tagger": at(recipe.tagger, model=model(recipe.tagger.model)),
-            "style": at(recipe.style, images=path(recipe.style.images)),
-            "character": at(recipe.character, images=path(recipe.character.images)),
-            "captions": at(recipe.captions, rules=path(recipe.captions.rules)),
-            "sampling": at(recipe.sampling, transfer=tuple(model(text) for text in recipe.sampling.transfer)),
-            "judging": at(
-                recipe.judging, classifier=path(recipe.judging.classifier), embedder=path(recipe.judging.embedder)
-            ),
-            "runtime": at(recipe.runtime, out=path(recipe.runtime.out), store=path(recipe.runtime.store)),
-        }
-    )
+    return with_paths(recipe, absolute)
 
 
 def _refuse_long_names(path: str) -> None:
@@ -107,8 +89,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{where!r} is missing"
     got = "" if isinstance(first["input"], Mapping | BaseModel) else f" = {_shown(first['input'])}"
-    told = first["msg"].removeprefix("Value error, ")
-    return f"{where}{got}: {told[:1].lower()}{told[1:]}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}{got}: {message[:1].lower()}{message[1:]}"
 
 
 def _shown(value: object) -> str:

@@ -4,11 +4,14 @@ A ref is a kind and the SHA-256 of the canonical JSON that describes the data (a
 equal content has equal refs, and the bytes behind it live in the store.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in lower-case hexadecimal.")]
+
+
+_PENDING = "pending"
 
 
 class Ref(BaseModel):
@@ -18,6 +21,11 @@ class Ref(BaseModel):
 
     kind: str
     sha256: Digest
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it stands for something that is not made yet (`pending`)."""
+        return self.sha256.startswith(_PENDING)
 
 
 class DatasetRef(Ref):
@@ -48,3 +56,16 @@ class ReportRef(Ref):
     """A `store.Tree`: pictures, figures and pages of a check or a report."""
 
     kind: Literal["report"] = "report"
+
+
+R = TypeVar("R", bound=Ref)
+
+
+def pending(kind: type[R], what: str = "") -> R:
+    """A ref of something that is not made yet. It is in no store, and no key is made of it.
+
+    Args:
+        kind: of the ref.
+        what: is waited for, so that two that wait for different things differ.
+    """
+    return kind.model_construct(kind=kind.model_fields["kind"].default, sha256=f"{_PENDING} {what}")

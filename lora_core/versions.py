@@ -35,7 +35,7 @@ VERSIONS: Mapping[str, int] = {
     "preprocess": 5,
     "tag": 1,
     "caption": 2,
-    "check captions": 2,
+    "check captions": 3,
     "downscale": 3,
     "train style": 3,
     "check style": 4,

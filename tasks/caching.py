@@ -14,20 +14,23 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from prefect import Task
 from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.refs import Ref
+from lora_core.errors import DatasetError
+from lora_core.refs import Ref, pending
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
 from lora_core.store.records import earlier_records, recorded_earlier
 from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
+from tasks.walking import Walk, idle_walk, is_waiting, walking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +43,7 @@ class StepRecord(BaseModel):
 
     ref: Ref
     seconds: float
+    step: str = ""
 
 
 class LookedUp(NamedTuple):
@@ -70,8 +74,8 @@ def recorded(store: Store, key: str) -> Ref | None:
     return ref if ref and store.has_all(ref) else None
 
 
-def _record(store: Store, key: str, result: object, seconds: float) -> None:
-    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2))
+def _record(store: Store, step: Step, key: str, result: object, seconds: float) -> None:
+    record = StepRecord(ref=cast(Ref, result), seconds=round(seconds, 2), step=step)
     store.set_record(key, record.model_dump(mode="json"))
     (earlier_records(store.root) / key).unlink(missing_ok=True)
 
@@ -106,7 +110,7 @@ class _Definition(Generic[P, R]):
         _remember(self.name, key, cached=known is not None)
         if known is not None:
             if store.record(key, StepRecord) is None:  # an earlier version's is made ours
-                _record(store, key, known, -1)
+                _record(store, self.name, key, known, -1)
             _show_as_cached()
             return known
         with store.alone(key, _waiting(self.name)):
@@ -118,51 +122,98 @@ class _Definition(Generic[P, R]):
             started = time.monotonic()
             with accelerator(self.name, at):
                 result = _under_key(key, self.function, *args, **kwargs)
-            _record(store, key, result, time.monotonic() - started)
+            _record(store, self.name, key, result, time.monotonic() - started)
             return result
 
 
-_definitions: dict[str, _Definition[..., Any]] = {}
+class Node(Generic[P, R]):
+    """A node of the graph: a task of Prefect's; where nothing may run (`tasks.walking`), what is known of it."""
+
+    def __init__(self, task: Task[P, R], idle: Callable[Concatenate[Walk, P], R]) -> None:
+        self._task, self._idle = task, idle
+        self.name, self.fn = task.name, task.fn
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it, or say what it came to."""
+        if walk := idle_walk():
+            return self._idle(walk, *args, **kwargs)
+        return self._task(*args, **kwargs)
+
+    def begin(self, *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+        """Run it in the background; returns what waits for the result."""
+        future: PrefectFuture[R] = self._task.submit(*args, **kwargs)
+        return future.result
+
+    def is_finished(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether it has nothing to do with these inputs."""
+        with walking(peeking=True) as walk:
+            self(*args, **kwargs)
+        return walk.visits[-1].ref is not None
 
 
-def found_finished(task: Task[..., R], *inputs: object) -> R | None:
-    """What a step with these inputs came to, without running anything; None if it would have to run."""
-    definition = _definitions.get(task.name)
-    if definition is None:
-        raise TypeError(f"{task.name} is no cached step")
-    at, key = definition.key(*inputs)
-    return cast(R | None, definition.found(at.open_store(), key, at))
-
-
-def step(name: Step) -> Callable[[Callable[P, R]], Task[P, R]]:
+def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
     """Make a function a cached step. Raise its version in lora_core/versions.py when its output changes.
 
     The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
     """
 
-    def make(function: Callable[P, R]) -> Task[P, R]:
-        kind: type[Ref] = inspect.signature(function).return_annotation
+    def make(function: Callable[P, R]) -> Node[P, R]:
+        kind: type[Any] = inspect.signature(function).return_annotation
         definition = _Definition(name, function, kind)
-        _definitions[name] = definition
 
         @wraps(function)
         def once(*args: P.args, **kwargs: P.kwargs) -> R:
             return definition.once(*args, **kwargs)
 
-        return look(name, on_completion=[say_when_cached])(once)
+        def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if walk.arrived:
+                return cast(R, pending(kind))
+            found = None
+            inputs = (*args, *kwargs.values())
+            at = next(value for value in inputs if isinstance(value, At))
+            if not is_waiting(inputs):
+                found = definition.found(at.open_store(), definition.key(*args, **kwargs)[1], at)
+            return cast(R, walk.visited(name, at.branch, kind, inputs, cast(Ref | None, found)))
+
+        return Node(_task(name, once, on_completion=[say_when_cached]), idle)
 
     return make
 
 
-def look(name: str, **hooks: Any) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a step that is never cached, because it looks at something outside the store."""
+def look(name: str, *, peek: Literal["run", "try", "skip"] = "skip") -> Callable[[Callable[P, R]], Node[P, R]]:
+    """Make a function a step that is never cached, because it looks at something outside the store.
 
-    def make(function: Callable[P, R]) -> Task[P, R]:
-        return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE, **hooks)(
-            _holding(function)
-        )
+    Args:
+        name: in the UI.
+        peek: what it does while somebody peeks at the graph: what it always does; the same, but what it refuses is
+            pending; nothing.
+    """
+
+    def make(function: Callable[P, R]) -> Node[P, R]:
+        task, returns = _task(name, function), inspect.signature(function).return_annotation
+
+        def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            inputs = (*args, *kwargs.values())
+            if walk.arrived or peek == "skip" or is_waiting(inputs):
+                return cast(R, walk.waiting(returns, inputs))
+            try:
+                result = task.fn(*args, **kwargs)
+            except DatasetError:
+                if peek == "run":
+                    raise
+                return cast(R, walk.waiting(returns, inputs))
+            walk.derived(result, inputs)
+            return result
+
+        return Node(task, idle)
 
     return make
+
+
+def _task(name: str, function: Callable[P, R], **hooks: Any) -> Task[P, R]:
+    return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE, **hooks)(
+        _holding(function)
+    )
 
 
 def _holding(function: Callable[P, R]) -> Callable[P, R]:

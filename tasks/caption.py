@@ -13,9 +13,10 @@ from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import look, step
 from tasks.runtime import At, progress
+from tasks.walking import idle_walk
 
 
-@look("find rules")
+@look("find rules", peek="run")
 def find_rules(options: Captions, trigger: str) -> Rules:
     """The recipe's caption rules, under those of its rule file."""
     return rules_for(options, trigger)
@@ -41,13 +42,15 @@ def refuse_at_once(
     """Ask the content rule what can be asked before any work: the words, the base, and whether the tagger can see."""
     from lora_core.captions.content import check_tagger
 
+    if idle_walk():
+        return
     store = at.open_store()
     content.check((), (*words, *_stated(base, at)))
     check_tagger(store.tree(tagger.sha256), store.tree(base.sha256), tagger_name)
 
 
 def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
-    from lora_core.lora.stated import stated_in
+    from lora_core.lora.metadata import stated_in
 
     files = at.open_store().tree(base.sha256)
     return tuple(said for name, path in files.items() for said in stated_in(path, name))

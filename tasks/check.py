@@ -102,7 +102,8 @@ def check_captions(
         figure=float(len(failing)),
         bound=0,
         at_least=False,
-        meaning=f"broken rules ({failing[0]}):" if failing else "broken rules",
+        meaning=f"rule {'violation' if len(failing) == 1 else 'violations'}" + (f" ({failing[0]})" if failing else ""),
+        counted=True,
         advice="`headcanon caption RECIPE --check` names them all; mend the rule file or the captions",
         details=tuple(str(finding) for finding in findings),
     )

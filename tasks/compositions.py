@@ -12,14 +12,14 @@ from tasks.caching import look
 from tasks.runtime import At, say
 
 
-@look("style compositions")
+@look("style compositions", peek="run")
 def settle_style(squares: DatasetRef, tags: TagsRef, at: At) -> DatasetRef:
     """Compositions and views of the style set; what stays in doubt is flagged, since no caption depends on it."""
     store = at.open_store()
     return save_manifest(store, settle(load_manifest(store, squares), load_tags(store, tags), {}))
 
 
-@look("compositions for captions")
+@look("compositions for captions", peek="try")
 def settle_for_captions(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
     """Compositions and views of a set that gets captions; what stays in doubt stops the run or is left out."""
     store = at.open_store()

@@ -12,9 +12,10 @@ from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
 from tasks.caching import look
 from tasks.runtime import At
+from tasks.walking import idle_walk
 
 
-@look("find screenshots")
+@look("find screenshots", peek="run")
 def find_screenshots(folder: str, at: At) -> DatasetRef:
     """Take a folder's pictures into the store, as they are."""
     store = at.open_store()
@@ -27,7 +28,7 @@ def find_sets(recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
     return style, find_screenshots.fn(recipe.character.images, at)
 
 
-@look("find base")
+@look("find base", peek="run")
 def find_base(options: Base, at: At) -> CheckpointRef:
     """Find the base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision)
@@ -35,14 +36,14 @@ def find_base(options: Base, at: At) -> CheckpointRef:
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
-@look("find tagger")
+@look("find tagger", peek="run")
 def find_tagger(options: Tagger, at: At) -> CheckpointRef:
     """Find the tagger's model and label table; they stay where they are."""
     files = find_tagger_files(options.model, options.revision)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
-@look("find classifier")
+@look("find classifier", peek="run")
 def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
     """Find the auxiliary classifier's files, if there is one; they stay where they are."""
     if not options.classifier:
@@ -50,7 +51,7 @@ def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
     return CheckpointRef(sha256=at.open_store().put_tree(find_classifier_files(Path(options.classifier)), how="refer"))
 
 
-@look("find embedder")
+@look("find embedder", peek="run")
 def find_embedder(options: Judging, at: At) -> CheckpointRef | None:
     """Find the image encoder's files, if there is one; they stay where they are."""
     if not options.embedder:
@@ -65,7 +66,9 @@ def further_bases(options: Sampling, at: At) -> list[tuple[str, CheckpointRef]]:
         RecipeError: a hub repository without its commit.
         CheckpointError: no such model.
     """
-    found = []
+    found: list[tuple[str, CheckpointRef]] = []
+    if idle_walk():
+        return found
     for text in options.transfer:
         name, at_sign, revision = text.rpartition("@") if not looks_like_path(text) else (text, "", "")
         model, commit = (name, revision) if at_sign else (text, "")

@@ -20,7 +20,7 @@ def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetR
     return save_manifest(store, manifest)
 
 
-@look("pictures")
+@look("pictures", peek="run")
 def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
     """The pictures alone: what was left out, and why, is for the report and must not make a training run again."""
     store = at.open_store()

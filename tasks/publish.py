@@ -9,11 +9,11 @@ from prefect.context import FlowRunContext
 from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
-from lora_core.recipe import Gates, Options, Publish, Recipe, Runtime
+from lora_core.recipe import Gates, PathField, Publish, Recipe, Runtime, with_paths
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
 from lora_core.report import publish as folder
-from lora_core.report.data import RunArtifacts, Timing
+from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import select, thresholds
@@ -30,7 +30,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report")
-def report(recipe: Recipe, made: RunArtifacts, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 
@@ -146,27 +146,10 @@ def _target(recipe: Recipe) -> Path:
 def without_place(recipe: Recipe) -> Recipe:
     """The recipe without where things lie: it changes nothing that comes out, and is nobody's business in a report."""
 
-    def named(options: Options, *fields: str) -> Options:
-        texts = {field: getattr(options, field) for field in fields}
-        return options.model_copy(
-            update={field: Path(text).name if looks_like_path(text) else text for field, text in texts.items()}
-        )
+    def name_of(_: PathField, text: str) -> str:
+        return Path(text).name if looks_like_path(text) else text
 
-    further = recipe.sampling.transfer
-    return recipe.model_copy(
-        update={
-            "runtime": Runtime(),
-            "base": named(recipe.base, "model"),
-            "tagger": named(recipe.tagger, "model"),
-            "style": named(recipe.style, "images"),
-            "character": named(recipe.character, "images"),
-            "captions": named(recipe.captions, "rules"),
-            "judging": named(recipe.judging, "classifier", "embedder"),
-            "sampling": recipe.sampling.model_copy(
-                update={"transfer": tuple(Path(text).name if looks_like_path(text) else text for text in further)}
-            ),
-        }
-    )
+    return with_paths(recipe, name_of).model_copy(update={"runtime": Runtime()})
 
 
 def _inputs(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> object:

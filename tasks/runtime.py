@@ -19,7 +19,7 @@ from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
-from tasks.steps import ON_ACCELERATOR, Step
+from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
 from tasks.terminal import Terminal
@@ -41,6 +41,7 @@ class At(BaseModel):
     force: tuple[Step, ...] = ()
     processes: int = Field(default=1, ge=1)
     speed: Speed = Speed()
+    branch: Branch = ""
 
     @classmethod
     def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
@@ -59,6 +60,10 @@ class At(BaseModel):
                 "force": force,
             }
         )
+
+    def on(self, branch: Branch) -> "At":
+        """The same for a step that is done for both sets, as the dry run tells them apart."""
+        return self.model_copy(update={"branch": branch})
 
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""

@@ -11,3 +11,6 @@ ON_ACCELERATOR: frozenset[Step] = frozenset(
     ("train style", "check style", "check merge", "train character", "sample", "transfer")
 )
 """The steps that use a GPU where there is one; the others must not keep it from them."""
+
+Branch = Literal["", "style", "character"]
+"""The set a step is done for, where it is done for both."""

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from lora_core.errors import RecipeError
-from lora_core.recipe import PRESETS, CharacterTraining, Merge, Recipe
+from lora_core.recipe import PATHS, PRESETS, CharacterTraining, Merge, PathField, Recipe, with_paths
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
 from tasks.publish import without_place
 
@@ -124,6 +124,16 @@ def test_a_models_path_is_taken_from_the_recipes_folder_and_told_without_it(tmp_
     told = without_place(recipe).judging
     assert (told.classifier, told.embedder) == ("looks", "vision_model.onnx")
     assert recipe.judging.without_place == parse_recipe(MINIMAL, "r").judging
+
+
+@pytest.mark.parametrize("field", PATHS, ids=lambda field: f"{field.section}.{field.name}")
+def test_every_path_is_taken_from_the_recipes_folder_and_reported_without_it(field: PathField, tmp_path: Path) -> None:
+    named = parse_recipe(MINIMAL | {"sampling": {"transfer": ["models/a.safetensors"]}}, "r")
+    named = with_paths(named, lambda each, text: "./some/where" if each == field else text)
+    there = anchored(named, tmp_path)
+    assert field.texts(there) == (str(tmp_path / "some" / "where"),)
+    if field.section != "runtime":
+        assert field.texts(without_place(there)) == ("where",)
 
 
 def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

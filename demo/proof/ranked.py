@@ -15,16 +15,13 @@ from typing import Any, Final
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.project import write_project
 from demo.proof.arms import overlaid
-from flows.cli.plan import finished_steps
 from flows.ending import run_by_command
-from flows.make_lora import make_lora
+from flows.graph import make_lora
 from lora_core.lora.algebra import Size
 from lora_core.lora.combine import Term, resize
 from lora_core.progress import silent
 from lora_core.recipe_file import anchored, parse_recipe
-from lora_core.refs import LoraRef
 from lora_core.sampling.epochs import epoch_files
-from tasks.find import find_base, find_screenshots
 from tasks.runtime import At
 
 RANK: Final = 4
@@ -75,12 +72,7 @@ def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     at = At.of(recipe)
     store = at.open_store()
     with run_by_command():
-        make_lora(recipe, at, "train character")
-    base = find_base.fn(recipe.base, at)
-    style, character = (find_screenshots.fn(part.images, at) for part in (recipe.style, recipe.character))
-    made = {each.step: each.ref for each in finished_steps(recipe, at, base, style, character)}
-    lora = made["train character"]
-    assert isinstance(lora, LoraRef)
+        lora = make_lora(recipe, at, "train character").whole
     return store.path(epoch_files(store, lora)[kind.epoch - 1].sha256)
 
 

@@ -16,16 +16,14 @@ from demo.proof.measures import Reading
 from demo.proof.probe import PROBE_FILE
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.tables import percent_of
-from flows.cli.plan import finished_steps
+from flows.artifacts import RunArtifacts
 from flows.ending import run_by_command
-from flows.make_lora import make_lora, style_tokens
+from flows.graph import make_lora, peek, style_tokens
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.errors import HeadcanonError
-from lora_core.recipe import Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, ReportRef
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from lora_core.sampling.samples import Samples, load_samples, samples_manifest
 from lora_core.store import Store
-from tasks.find import find_base, find_sets, find_tagger
 from tasks.publish import tidy
 from tasks.runtime import At, console
 
@@ -127,47 +125,33 @@ def _attempt(run: ArmRun, scope: Scope, at: At) -> Outcome | Failure:
 
 
 def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
-    steps = _finished(run.recipe, at)
-    cached = steps is not None
-    if steps is None:
+    peeked = peek(run.recipe, at, _UNTIL)
+    cached, made = peeked.is_finished, peeked.artifacts
+    if not cached:
         with _quiet(), run_by_command():
-            make_lora(run.recipe, at, _UNTIL)
+            made = make_lora(run.recipe, at, _UNTIL)
         tidy.fn(at)
-        steps = _finished(run.recipe, at)
-    if steps is None:
+    if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
     store = at.open_store()
-    tagger = store.tree(find_tagger.fn(run.recipe.tagger, at).sha256)
+    tagger = store.tree(made.inputs.tagger.sha256)
     instruments = Instruments(store, tagger, PROBE_FILE)
-    samples = load_samples(store, ReportRef(sha256=steps["sample"].sha256))
+    samples = load_samples(store, made.samples)
     return Outcome(
         run=run,
         samples=samples,
         readings=instruments.read(samples_manifest(samples)),
-        screenshot=_screenshot(store, DatasetRef(sha256=steps["preprocess character"].sha256)),
-        gates=_gates(run, scope, at, steps, instruments) if run.recipe.merge.use else None,
+        screenshot=_screenshot(store, made.squares),
+        gates=_gates(run, scope, at, made, instruments) if run.recipe.merge.use else None,
         cached=cached,
     )
 
 
-def _finished(recipe: Recipe, at: At) -> dict[str, Ref] | None:
-    """What every step came to; None if one is missing."""
-    base = find_base.fn(recipe.base, at)
-    steps: dict[str, Ref] = {}
-    for step, ref, of in finished_steps(recipe, at, base, *find_sets(recipe, at)):
-        if ref is None:
-            return None
-        steps[f"{step} {of}".rstrip()] = ref
-    return steps
-
-
-def _gates(run: ArmRun, scope: Scope, at: At, steps: dict[str, Ref], instruments: Instruments) -> Gates:
+def _gates(run: ArmRun, scope: Scope, at: At, made: RunArtifacts, instruments: Instruments) -> Gates:
     """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
     store, recipe = at.open_store(), run.recipe
     character = None if run.arm.of_a_crowd else run.pair.style_character
-    base = find_base.fn(recipe.base, at)
-    merged = CheckpointRef(sha256=steps["merge"].sha256)
-    lora = LoraRef(sha256=steps["train style"].sha256)
+    merged, lora = made.styled.base, made.styled.lora
 
     def measured(model: CheckpointRef, adapter: LoraRef | None, wanted: Sequence[str]) -> Gate:
         drawing = Drawing(store, model, adapter, scope.sampling, recipe.base.clip_skip, at.device)
@@ -177,7 +161,7 @@ def _gates(run: ArmRun, scope: Scope, at: At, steps: dict[str, Ref], instruments
 
     return Gates(
         merged_model=merged,
-        style=measured(base, lora, [style_tokens(recipe)] * scope.style_pictures),
+        style=measured(made.inputs.base, lora, [style_tokens(recipe)] * scope.style_pictures),
         merged=measured(merged, None, prompts(scope.gate_prompts)),
     )
 

@@ -9,9 +9,7 @@ from flows.cli import echo
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
-    from lora_core.refs import ReportRef
     from lora_core.report.compare import Variant
-    from tasks.runtime import At
 
 
 def compare(
@@ -41,7 +39,7 @@ def compare(
 def _variant(name: str, recipe: "Recipe") -> "Variant":
     """One recipe, run or found; one that ends with an error is shown with it."""
     from flows.ending import run_by_command
-    from flows.make_lora import make_lora
+    from flows.graph import make_lora
     from lora_core.errors import HeadcanonError
     from lora_core.recipe import PRESETS, Gates
     from lora_core.report.compare import Variant, variant
@@ -57,25 +55,12 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     at = At.of(recipe)
     try:
         with run_by_command():
-            make_lora(told, at, "judge")
+            made = make_lora(told, at, "judge")
     except HeadcanonError as error:
         reason = " ".join(str(error).split())
         say(f"{name}: {reason}", mark="!")
         return Variant(name=name, what=what, reason=f"Failed: {reason}")
-    made = _made(told, at)
-    checks = [made[step] for step in ("check captions", "check style", "check merge") if step in made]
-    return variant(at.open_store(), name, what, made["sample"], made["judge"], checks)
-
-
-def _made(recipe: "Recipe", at: "At") -> "dict[str, ReportRef]":
-    """Every report that the recipe's steps came to."""
-    from flows.cli.plan import finished_steps
-    from lora_core.refs import ReportRef
-    from tasks.find import find_base, find_sets
-
-    base = find_base.fn(recipe.base, at)
-    steps = finished_steps(recipe, at, base, *find_sets(recipe, at))
-    return {made.step: made.ref for made in steps if isinstance(made.ref, ReportRef)}
+    return variant(at.open_store(), name, what, made.samples, made.verdict, made.checks)
 
 
 def _names(recipes: list[Path]) -> list[str]:

@@ -32,7 +32,7 @@ def merge(
     from lora_core.hub import find_model_files
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)
@@ -78,7 +78,7 @@ def sample(
 
     from lora_core.errors import RecipeError
     from lora_core.hub import find_model_files
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.folder import sample_to_folder

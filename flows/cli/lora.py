@@ -49,7 +49,7 @@ def add(
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import add as add_loras
     from lora_core.lora.combine import weighted
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
@@ -82,7 +82,7 @@ def subtract(
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import Term
     from lora_core.lora.combine import subtract as subtract_lora
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     check_models(map(str, (lora, part, out)), (lora, part))
@@ -113,7 +113,7 @@ def resize(
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import Term
     from lora_core.lora.combine import resize as resize_lora
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     check_models(map(str, (lora, out)), (lora,))
@@ -145,9 +145,9 @@ def extract(
     """
     from lora_core.hub import find_model_files
     from lora_core.lora.algebra import Size
-    from lora_core.lora.extract import Extraction
-    from lora_core.lora.extract import extract as extract_lora
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.checkpoint import Extraction
+    from lora_core.lora.checkpoint import extract as extract_lora
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     files = find_model_files(base, revision), find_model_files(tuned, revision)
@@ -175,7 +175,7 @@ def convert(
       headcanon lora convert pytorch_lora_weights.safetensors aiko.safetensors --to kohya
     """
     from lora_core.lora.convert import convert as convert_lora
-    from lora_core.lora.stated import check_models
+    from lora_core.lora.metadata import check_models
     from tasks.runtime import progress
 
     check_models(map(str, (lora, out)), (lora,))

@@ -2,45 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
-from flows.make_lora import Seen, style_tokens
-from lora_core.captions.rules import Rules, style_rules
-from lora_core.dataset import Manifest, named_sets
-from lora_core.errors import DatasetError
-from lora_core.images.composition import refuse_doubtful
+from flows.graph import Peeked, peek
+from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
+from lora_core.images.composition import refuse_doubtful, settle
 from lora_core.images.coverage import coverage, refuse_empty, unequal_views
-from lora_core.recipe import PRESETS, Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, Ref, TagsRef
-from lora_core.tagging.select import thresholds
-from lora_core.training.plan import Plan
-from tasks.caching import found_finished
-from tasks.caption import edit_captions, find_rules
-from tasks.check import check_captions, check_merge, check_style
-from tasks.compositions import framings, settle_for_captions
-from tasks.find import find_base, find_classifier, find_embedder, find_sets, find_tagger
-from tasks.judge import judge
-from tasks.look_ahead import expected_manifest, memory_bytes, plan_character, plan_style
-from tasks.merge import merge
-from tasks.preprocess import downscale, preprocess, without_remarks
+from lora_core.recipe import PRESETS, Composition, Recipe
+from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
+from lora_core.training import estimate
+from lora_core.training.plan import Plan, plan
+from lora_core.training.samples import TrainingSet
+from tasks.compositions import framings
 from tasks.runtime import At
-from tasks.sample import sample_epochs
-from tasks.steps import Step
-from tasks.subtract import subtract
-from tasks.tag import tag
 from tasks.terminal import Terminal
-from tasks.train import train_character, train_style
-
-
-class Made(NamedTuple):
-    """A step, what it came to if it is finished, and of which set where it is done for both."""
-
-    step: Step
-    ref: Ref | None
-    of: Literal["", "style", "character"] = ""
 
 
 def show_plan(recipe: Recipe) -> None:
@@ -51,11 +28,14 @@ def show_plan(recipe: Recipe) -> None:
     """
     console = Terminal()
     at = At.of(recipe)
-    base = find_base.fn(recipe.base, at)
-    style, character = find_sets(recipe, at)
-    tagger, said = find_tagger.fn(recipe.tagger, at), framings(find_rules.fn(recipe.captions, recipe.trigger))
-    looks = expected_manifest(style, recipe.preprocess, tagger, {}, at) if style else None
-    pictures = expected_manifest(character, recipe.preprocess, tagger, said, at)
+    peeked = peek(recipe, at)
+    made, inputs = peeked.artifacts, peeked.artifacts.inputs
+    looks = None
+    if inputs.style and made.style_squares:
+        tags = made.sets.style.tags if made.sets.style else None
+        looks = _expected(inputs.style, made.style_squares, tags, {}, recipe, at)
+    said = framings(inputs.rules)
+    pictures = _expected(inputs.character, made.squares, made.sets.character.tags, said, recipe, at)
     sets = named_sets(looks, pictures)
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
@@ -66,15 +46,17 @@ def show_plan(recipe: Recipe) -> None:
     unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
     for line in (*unknown, *unequal_views(found), *_about_pictures(sets)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    plan = plan_character(recipe, looks, pictures)
+    training = _plan_character(recipe, looks, pictures)
     if recipe.trains_style and looks:
-        console.print(_samples("Style LoRA", plan_style(recipe, looks)))
+        console.print(_samples("Style LoRA", _plan_style(recipe, looks)))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
-    console.print(_samples(title, plan), _buckets(plan))
+    console.print(_samples(title, training), _buckets(training))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
-    console.print(f"Memory for training: about {memory_bytes(recipe, base, at) / 1e9:.1f} GB\n", highlight=False)
-    console.print(_steps(recipe, at, base, style, character))
+    console.print(
+        f"Memory for training: about {_memory_bytes(recipe, inputs.base, at) / 1e9:.1f} GB\n", highlight=False
+    )
+    console.print(_steps(peeked))
     if found.settled and recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(pictures)
     refuse_empty(found)
@@ -118,132 +100,66 @@ def _buckets(plan: Plan) -> Table:
     return table
 
 
-def _steps(recipe: Recipe, at: At, base: CheckpointRef, style: DatasetRef | None, character: DatasetRef) -> Table:
+def _steps(peeked: Peeked) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    for made in finished_steps(recipe, at, base, style, character):
-        table.add_row(made.step, made.of, "[blue]cached[/blue]" if made.ref else "to do")
+    for visit in peeked.steps:
+        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else "to do")
     return table
 
 
-def finished_steps(
-    recipe: Recipe, at: At, base: CheckpointRef, style_shots: DatasetRef | None, shots: DatasetRef
-) -> Iterator[Made]:
-    """Every step of `make_lora` and what it came to; behind one that is not finished, nothing can be known."""
-    reading, tokens = recipe.base.reading, style_tokens(recipe)
-    tagger, rules = find_tagger.fn(recipe.tagger, at), find_rules.fn(recipe.captions, recipe.trigger)
+def _expected(
+    screenshots: DatasetRef,
+    squares: DatasetRef,
+    tags: TagsRef | None,
+    said: Mapping[str, Composition],
+    recipe: Recipe,
+    at: At,
+) -> Manifest:
+    """The square pictures: as they are if they were made before, else one for every file that was found.
 
-    seen = None
-    if style_shots:
-        squares, tags = _looked_at(style_shots, recipe, tagger, at)
-        yield from (Made("preprocess", squares, "style"), Made("tag", tags, "style"))
-        seen = Seen(without_remarks.fn(squares, at), tags, tagger) if squares and tags else None
-        if recipe.captions_style:
-            seen = _with_words(seen, squares, recipe, at)
-            yield Made("caption", seen.pictures if seen else None, "style")
-    squares, tags = _looked_at(shots, recipe, tagger, at)
-    yield from (Made("preprocess", squares, "character"), Made("tag", tags, "character"))
-    pictures = _settled(squares, tags, rules, recipe, at) if squares and tags else None
-    least = thresholds(recipe.tagger)
-    captioned = (
-        found_finished(edit_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None
+    With compositions and views from their tags, if there are some.
+    """
+    store = at.open_store()
+    if squares.is_pending:
+        found = load_manifest(store, screenshots)
+        square = {"width": recipe.preprocess.size, "height": recipe.preprocess.size}
+        return found.model_copy(update={"entries": tuple(entry.model_copy(update=square) for entry in found.entries)})
+    manifest = load_manifest(store, squares)
+    return settle(manifest, load_tags(store, tags), said) if tags and not tags.is_pending else manifest
+
+
+def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
+    """Stage 1 in figures."""
+    options = recipe.style_training
+    return plan([_set(style, options.repeats, options.resolution)], options)
+
+
+def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
+    """Stage 3 in figures."""
+    options = recipe.character_training
+    sets = [_set(character, options.repeats, options.resolution)]
+    if size := recipe.downscale.size:
+        small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
+        sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
+    if recipe.regularization.use and style:
+        sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
+    return plan(sets, options)
+
+
+def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
+    """Of the larger of the trainings."""
+    files = at.open_store().tree(base.sha256)
+    trainings = (
+        (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
     )
-    yield Made("caption", captioned, "character")
-    yield Made(
-        "check captions",
-        found_finished(check_captions, pictures, tags, rules, recipe.trigger, least, at) if pictures and tags else None,
+    return max(estimate.memory_bytes(files, options, at.device, recipe.base.process) for options in trainings)
+
+
+def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:
+    return TrainingSet(
+        manifest=manifest,
+        repeats=repeats,
+        regularization=regularization,
+        class_tokens="1girl",  # stands for the captions, which are not written yet and change nothing here
+        resolution_px=resolution_px,
     )
-    copies = None
-    if recipe.downscale.size:
-        copies = found_finished(downscale, captioned, recipe.downscale.size, at) if captioned else None
-        yield Made("downscale", copies)
-
-    look = _finished_style(recipe, at, base, seen) if recipe.trains_style else _Look()
-    yield from look.steps
-    trained_on = look.merged if recipe.merge.use else base
-    lora = (
-        found_finished(
-            train_character, recipe.name, recipe.trigger, trained_on, captioned, copies, recipe.downscale,
-            seen.pictures if seen else None, tokens, recipe.regularization, recipe.character_training, *reading, at,
-        )
-        if trained_on and captioned and (seen or not style_shots)
-        else None
-    )  # fmt: skip
-    yield Made("train character", lora)
-    if recipe.difference.use:
-        lora = found_finished(subtract, lora, look.lora, recipe.difference, at) if lora and look.lora else None
-        yield Made("subtract", lora)
-    drawing = recipe.sampling.on_one_base
-    samples = found_finished(sample_epochs, base, lora, drawing, recipe.trigger, *reading, at) if lora else None
-    yield Made("sample", samples)
-    yield Made(
-        "judge",
-        found_finished(
-            judge, samples, pictures, tags, rules, recipe.trigger, least, tagger,
-            find_classifier.fn(recipe.judging, at), find_embedder.fn(recipe.judging, at),
-            recipe.judging.without_place, at,
-        )
-        if samples and pictures and tags
-        else None,
-    )  # fmt: skip
-
-
-def _looked_at(
-    shots: DatasetRef, recipe: Recipe, tagger: CheckpointRef, at: At
-) -> tuple[DatasetRef | None, TagsRef | None]:
-    """A set's squares and tags, as far as they are finished."""
-    squares = found_finished(preprocess, shots, recipe.preprocess, at)
-    return squares, found_finished(tag, without_remarks.fn(squares, at), tagger, at) if squares else None
-
-
-def _settled(squares: DatasetRef, tags: TagsRef, rules: Rules, recipe: Recipe, at: At) -> DatasetRef | None:
-    """Pictures as a set's captions get them; None if the run would stop at one in doubt."""
-    try:
-        return without_remarks.fn(settle_for_captions.fn(squares, tags, rules, recipe.preprocess, at), at)
-    except DatasetError:
-        return None
-
-
-def _with_words(seen: Seen | None, squares: DatasetRef | None, recipe: Recipe, at: At) -> Seen | None:
-    """The style set with its captions, if they are finished."""
-    rules = style_rules()
-    settled = _settled(squares, seen.tags, rules, recipe, at) if seen and squares else None
-    if seen is None or settled is None:
-        return None
-    who, least = recipe.style.identifier, thresholds(recipe.tagger)
-    captioned = found_finished(edit_captions, settled, seen.tags, rules, who, least, at)
-    return seen._replace(pictures=captioned) if captioned else None
-
-
-class _Look(NamedTuple):
-    """Stages 1 and 2, as far as they are finished."""
-
-    lora: LoraRef | None = None
-    merged: CheckpointRef | None = None
-    steps: tuple[Made, ...] = ()
-
-
-def _finished_style(recipe: Recipe, at: At, base: CheckpointRef, seen: Seen | None) -> _Look:
-    reading, tokens, gates, sampling = (
-        recipe.base.reading,
-        style_tokens(recipe),
-        recipe.gates,
-        recipe.sampling.on_one_base,
-    )
-    lora = (
-        found_finished(train_style, base, seen.pictures, tokens, recipe.style_training, *reading, at) if seen else None
-    )
-    checked = (
-        found_finished(check_style, base, lora, tokens, *seen, gates.style_share, sampling, *reading, at)
-        if lora and seen
-        else None
-    )
-    steps = (Made("train style", lora), Made("check style", checked))
-    if not recipe.merge.use:
-        return _Look(lora, None, steps)
-    merged = found_finished(merge, base, lora, recipe.merge, at) if lora else None
-    merge_checked = (
-        found_finished(check_merge, base, lora, merged, recipe.merge, *seen, gates.merge_share, sampling, *reading, at)
-        if lora and merged and seen
-        else None
-    )
-    return _Look(lora, merged, (*steps, Made("merge", merged), Made("check merge", merge_checked)))

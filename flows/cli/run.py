@@ -68,13 +68,13 @@ def execute(
 
     start_private_server()  # while everything else is imported
     from flows.ending import run_by_command
-    from flows.make_lora import make_lora
+    from flows.graph import make_lora
     from lora_core.report.publish import published_name
     from tasks.runtime import console
 
     at = _at(recipe, force)
     with run_by_command():
-        published = make_lora(recipe, at, until)
+        published = make_lora(recipe, at, until).folder
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(

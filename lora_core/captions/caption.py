@@ -15,14 +15,7 @@ from lora_core.errors import CaptionError
 def caption(
     manifest: Manifest, tags: TagTable, rules: Rules, trigger: str, select: Select
 ) -> tuple[Manifest, tuple[Edited, ...]]:
-    """Captions for every picture, after the content rule has let the set pass.
-
-    Args:
-        manifest: the pictures.
-        tags: their raw scores.
-        rules: what is the character's; a trigger in them goes before the one given here.
-        trigger: the word that calls the character.
-        select: which scores are tags to begin with.
+    """Caption every picture, after the content rule has let the set pass; a trigger of the rules goes first.
 
     Raises:
         ContentRuleError: the set is sexual and codes a minor.
@@ -47,13 +40,7 @@ _RARE = 3
 
 
 def report(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str], int]) -> dict[str, Any]:
-    """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data.
-
-    Args:
-        edited: the captions.
-        trigger: stays as it is in the text.
-        count_tokens: tokens of a text, CLIP's own start and end not counted.
-    """
+    """Per picture before → after with the reason of every change, and frequency tables, as plain JSON data."""
     return {
         "images": {
             one.name: {

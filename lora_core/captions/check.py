@@ -10,7 +10,6 @@ from lora_core.captions.edit import Edited
 from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical, caption_tags, escaped, spaced, unescaped, unweighted
 from lora_core.dataset import HEIGHTS, SIDES
-from lora_core.errors import CaptionError
 from lora_core.recipe import COMPOSITIONS
 
 _NAMED = 3
@@ -23,13 +22,7 @@ MOST_TOKENS = 75
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one caption, or about the rules.
-
-    Attributes:
-        where: the picture's name, or "caption rules".
-        what: is the matter, and what to do.
-        fails: whether captions like this should not be trained on; else it is worth a look.
-    """
+    """A matter of one picture's caption or of "caption rules"; one that `fails` must not be trained on."""
 
     where: str
     what: str
@@ -42,14 +35,7 @@ class Finding:
 def examine(
     edited: Sequence[Edited], rules: Rules, trigger: str, count_tokens: Callable[[str], int]
 ) -> tuple[Finding, ...]:
-    """Everything about captions that rules have made.
-
-    Args:
-        edited: the captions.
-        rules: that made them.
-        trigger: first, once.
-        count_tokens: tokens of a text, CLIP's own start and end not counted.
-    """
+    """Check edited captions and the rules that made them; CLIP's own start and end tokens are not counted."""
     made = texts(edited, trigger)
     seen = {tag for one in edited for tag in one.before}
     return (
@@ -82,18 +68,6 @@ def gathered(findings: Iterable[Finding]) -> list[Finding]:
     return [Finding(_some(where), what, fails) for (fails, what), where in ranked]
 
 
-def refuse_failing(findings: Iterable[Finding]) -> None:
-    """Stop at captions that should not be trained on.
-
-    Raises:
-        CaptionError: naming the first matter, and how many there are.
-    """
-    failing = gathered(finding for finding in findings if finding.fails)
-    if failing:
-        more = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
-        raise CaptionError(f"{failing[0]}{more}")
-
-
 def _some(places: Sequence[str]) -> str:
     more = len(places) - _NAMED
     return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")
@@ -102,24 +76,15 @@ def _some(places: Sequence[str]) -> str:
 def check_captions(
     captions: Mapping[str, str | None], rules: Rules, trigger: str, seen: Collection[str] = ()
 ) -> tuple[Finding, ...]:
-    """Check captions as they are written or trained.
+    """Check captions as they are written or trained: texts by picture; None: there is no caption file.
 
-    Args:
-        captions: their texts by picture; None: there is no caption file.
-        rules: what is memorized must not be in them.
-        trigger: must be first, once.
-        seen: tags that the tagger gave, known besides the vocabulary.
+    `seen` are tags that the tagger gave, known besides the vocabulary.
     """
     return tuple(finding for name, text in captions.items() for finding in _check_one(name, text, rules, trigger, seen))
 
 
 def check_lengths(captions: Mapping[str, str | None], count_tokens: Callable[[str], int]) -> tuple[Finding, ...]:
-    """Captions of which the text encoder does not read the end.
-
-    Args:
-        captions: their texts by picture.
-        count_tokens: tokens of a text, CLIP's own start and end not counted.
-    """
+    """Captions of which the text encoder does not read the end."""
     counted = ((name, count_tokens(text)) for name, text in captions.items() if text)
     cut = f"only the first {MOST_TOKENS} tokens are read: drop some tags"
     return tuple(
@@ -213,13 +178,7 @@ def _listed(tags: Iterable[str]) -> str:
 
 
 def idle_rules(rules: Rules, trigger: str, edited: Sequence[Edited]) -> Iterator[str]:
-    """What each of them is, with what was probably meant.
-
-    Args:
-        rules: that made the captions.
-        trigger: better no tag that models know.
-        edited: the captions.
-    """
+    """Rules that do nothing on these captions, most often because a tag is misspelt, with what was probably meant."""
     seen = Counter(tag for one in edited for tag in one.before)
     if trigger in taxonomy.known_tags():
         yield f"trigger {trigger}: a tag that models know already; better a word of your own"

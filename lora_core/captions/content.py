@@ -150,18 +150,13 @@ _LARGEST_DRAWN_BASE_BYTES = 128 * 1024**2
 
 
 def check_tagger(tagger: Mapping[str, Path], base: Mapping[str, Path], name: str) -> None:
-    """Refuse a tagger that has no words for a minor, or none for what is sexual.
-
-    Args:
-        tagger: model.onnx and selected_tags.csv.
-        base: the files of the model to be trained; none where nothing is.
-        name: what the user calls the tagger.
+    """Refuse a tagger that has no words for a minor, or none for what is sexual; `base` are the files to be trained.
 
     Raises:
         TaggerError: what the rule forbids could not be seen; or the label table cannot be read.
     """
     lacks = tuple(_lacks(read_labels(tagger[_TABLE])))
-    if lacks and not (_is_of_drawn_world(tagger) and _is_small(base.values())):
+    if lacks and not _is_demo(tagger, base):
         raise TaggerError(
             f"{name}: this tagger has {' and '.join(lacks)}, so the content rule could not see what it must; take one "
             "of general vocabulary, such as SmilingWolf/wd-v1-4-swinv2-tagger-v2"
@@ -180,9 +175,7 @@ def _is_sexual_label(label: Label) -> bool:
     return rating_kind(label.name, head=label.category == RATING) == "sexual"
 
 
-def _is_of_drawn_world(tagger: Mapping[str, Path]) -> bool:
-    return all(file_digest(tagger[part]) == digest for part, digest in _DRAWN_WORLD.items())
-
-
-def _is_small(files: Iterable[Path]) -> bool:
-    return sum(path.stat().st_size for path in files) <= _LARGEST_DRAWN_BASE_BYTES
+def _is_demo(tagger: Mapping[str, Path], base: Mapping[str, Path]) -> bool:
+    return sum(path.stat().st_size for path in base.values()) <= _LARGEST_DRAWN_BASE_BYTES and all(
+        file_digest(tagger[part]) == digest for part, digest in _DRAWN_WORLD.items()
+    )

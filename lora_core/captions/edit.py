@@ -94,14 +94,7 @@ class Picture:
 
 
 def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, select: Select) -> Edited:
-    """One picture's caption from its raw scores.
-
-    Args:
-        entry: the picture; its composition decides the framing.
-        scores: the tagger's, all above a low floor.
-        rules: what is the character's.
-        trigger: goes first, as it is.
-        select: which scores are tags.
+    """Caption one picture from its raw scores: those that `select` takes are its tags to begin with.
 
     Raises:
         CaptionError: nobody has said the composition.

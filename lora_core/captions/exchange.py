@@ -42,8 +42,8 @@ def write_folder(
         manifest: pictures with captions.
         folder: made if need be.
         trigger: stays as it is, its underscores too.
-        escape: brackets with backslashes, as web UIs and editors that read weights want them; trainers want none.
-        report: what else goes into report.json.
+        escape: brackets with backslashes, as web UIs and editors that read weights want them.
+        report: further keys of report.json.
 
     Raises:
         CaptionError: a picture has no caption.
@@ -58,7 +58,8 @@ def write_folder(
         picture, caption = folder / f"{entry.name}.png", folder / f"{entry.name}.txt"
         files[picture] = store.get_bytes(entry.image)
         files[caption] = (escaped(text) if escape else text).encode()
-        _refuse_other_picture(picture, files[picture])
+        if picture.exists() and picture.read_bytes() != files[picture]:
+            raise OutputExistsError(f"{picture}: exists with other bytes and is not overwritten; choose another folder")
         _refuse_edited_text(caption, entry.caption, trigger, written.get(caption.name))
     for path, data in files.items():
         if not path.exists() or path.read_bytes() != data:
@@ -110,11 +111,6 @@ def _written_before(folder: Path) -> Mapping[str, str]:
     return written
 
 
-def _refuse_other_picture(path: Path, data: bytes) -> None:
-    if path.exists() and path.read_bytes() != data:
-        raise OutputExistsError(f"{path}: exists with other bytes and is not overwritten; choose another folder")
-
-
 def _refuse_edited_text(path: Path, caption: tuple[str, ...], trigger: str, written: str | None) -> None:
     """A text that says the same, or that is still as it was written, may be replaced: nothing is lost."""
     if not path.exists() or digest_of(data := path.read_bytes()) == written:
@@ -158,15 +154,9 @@ class Situation:
 def hand_edits(
     texts: Mapping[str, str | None], manifest: Manifest, tags: TagTable, situation: Situation
 ) -> dict[str, Edits]:
-    """What hand-edited captions change, by picture; pictures whose text says what the rules say are not in it.
+    """Find what hand-edited captions change, by picture; texts of None, or that the rules make as well, are left out.
 
     The order of tags is not taken over: captions have an order of their own. The trigger is put on in any case.
-
-    Args:
-        texts: the edited captions, by picture; None: there is none, and the rules stand.
-        manifest: the pictures.
-        tags: their raw scores.
-        situation: rules, trigger, selection.
 
     Raises:
         CaptionError: a text is empty, or has no framing or more than one.

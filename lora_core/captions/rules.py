@@ -120,16 +120,8 @@ class Rules(BaseModel):
     def words(self) -> tuple[str, ...]:
         """Every tag that the rules put on or say of the character; not those that they take off."""
         own = (tag for one in self.images.values() for tag in one.add)
-        return (
-            self.trigger,
-            *self.memorize,
-            *self.outfit,
-            *self.keep,
-            *self.replace.values(),
-            *self.add,
-            *self.face,
-            *own,
-        )
+        said = (*self.memorize, *self.outfit, *self.keep, *self.replace.values())
+        return self.trigger, *said, *self.add, *self.face, *own
 
     def families(self) -> frozenset[str]:
         """The families that go, whole."""

@@ -20,15 +20,7 @@ _WIDTH = 110
 
 @dataclass(frozen=True)
 class Candidate:
-    """A tag, and on how many pictures it is.
-
-    Attributes:
-        tag: canonical.
-        family: of the taxonomy; "" for clothes and whatever else has none.
-        pictures: that have the tag.
-        visible_on: pictures on which it could be seen: eyes have no colour when they are closed.
-        hidden_on: the others.
-    """
+    """A tag, its family ("": none), on how many pictures it is, and on how many it can or cannot be seen."""
 
     tag: str
     family: str

@@ -19,7 +19,7 @@ from lora_core.store.files import refuse_full_disk, replacing
 
 _LARGEST_HEADER_BYTES = 100 << 20
 _PICKLE_STARTS = (b"\x80\x01", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number behind the protocol bytes
+_LEGACY_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number after the protocol bytes
 
 DTYPE_BYTES = {
     "F64": 8,
@@ -42,7 +42,7 @@ DTYPE_BYTES = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor's bytes are. `start` and `end` count from the first byte behind the header."""
+    """Where a tensor's bytes are. `start` and `end` count from the first byte after the header."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -189,7 +189,7 @@ def _renamed(key: str, names: dict[str, str]) -> str:
 
 
 def read_layout(keys: Collection[str], name: str) -> OriginalLayout:
-    """What build a single file has, told from its tensors' names.
+    """Read a single file's build from its tensors' names.
 
     Raises:
         CheckpointError: it is no Stable Diffusion 1, 2 or XL checkpoint; the message says what it looks like.

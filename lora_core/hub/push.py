@@ -53,7 +53,7 @@ def push(files: Mapping[str, Path], repository: str, lora: str, token: str, *, p
         raise
     except Exception as error:  # the hub's library raises what its HTTP library does, and that has changed twice
         raise PublishError(
-            f"{repository}: {_told(error, token)}; what was made is in the output folder and stays cached"
+            f"{repository}: {_one_line(error, token)}; what was made is in the output folder and stays cached"
         ) from None
 
 
@@ -72,6 +72,6 @@ def _blob_id(path: Path) -> str:
     return hashlib.sha1(_HEADER % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _told(error: Exception, token: str) -> str:
+def _one_line(error: Exception, token: str) -> str:
     """The hub's words in one line, without the token should they repeat it."""
     return " ".join(str(error).split()).replace(token, "***")[:300] or type(error).__name__

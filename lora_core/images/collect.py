@@ -38,10 +38,20 @@ def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder; name a folder with screenshots")
-    paths, rejected = _pictures(folder)
-    if not paths:
+    found: list[PurePosixPath] = []
+    rejected: list[Rejected] = []
+    every = sorted(_walk(folder), key=str)
+    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
+    for path in every:
+        if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
+            rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
+        elif reason := _why_not(folder, path):
+            rejected.append(Rejected(source=printable_name(path), reason=reason))
+        else:
+            found.append(path)
+    if not found:
         raise DatasetError(nothing_in(folder, rejected))
-    return paths, rejected
+    return found, rejected
 
 
 def refuse_inside(path: Path, folder: Path, what: str) -> None:
@@ -67,22 +77,6 @@ def nothing_in(folder: Path, rejected: list[Rejected]) -> str:
     if rejected:
         return nothing_left(str(folder), rejected)
     return f"{folder}: an empty folder; put screenshots into it ({', '.join(EXTENSIONS)})"
-
-
-def _pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
-    """Paths below the folder that may be pictures, and the others with a reason."""
-    found: list[PurePosixPath] = []
-    rejected: list[Rejected] = []
-    every = sorted(_walk(folder), key=str)
-    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
-    for path in every:
-        if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
-            rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
-        elif reason := _why_not(folder, path):
-            rejected.append(Rejected(source=printable_name(path), reason=reason))
-        else:
-            found.append(path)
-    return found, rejected
 
 
 def _walk(folder: Path) -> Iterator[PurePosixPath]:

@@ -35,11 +35,9 @@ _LEAST_MARGIN = 0.15
 
 
 def composition_of(source: str, listed: Mapping[str, Composition]) -> tuple[Composition | None, str]:
-    """The composition of a screenshot and the note that says where it comes from; None if its author does not say.
+    """The composition and the note that says where it comes from; None if the author does not say.
 
-    Args:
-        source: path below the screenshot folder, with forward slashes.
-        listed: what `composition.csv` says, by the same path.
+    `source` is a path below the screenshot folder, with forward slashes; `listed` is `composition.csv`.
     """
     if source in listed:
         return listed[source], f"{listed[source]}: from {LIST_NAME}"
@@ -65,9 +63,6 @@ def composition_by_scores(scores: Mapping[str, float]) -> Reading:
     """The composition that a tagger sees.
 
     Clear is a score of at least .35 that is at least .15 ahead of the next framing's, a full body's included.
-
-    Args:
-        scores: probabilities by canonical tag.
     """
     ranking = sorted((*COMPOSITIONS, *_OTHERS), key=lambda name: -scores.get(name, 0.0))
     best, next_best = (scores.get(name, 0.0) for name in ranking[:2])
@@ -77,11 +72,7 @@ def composition_by_scores(scores: Mapping[str, float]) -> Reading:
 
 
 def view_by_scores(scores: Mapping[str, float]) -> tuple[View, ...]:
-    """From where a tagger sees the character: the likelier side and the likelier height, each if it scores .35.
-
-    Args:
-        scores: probabilities by canonical tag.
-    """
+    """From where a tagger sees the character: the likelier side and the likelier height, each if it scores .35."""
     likeliest = (max(choices, key=lambda view: scores.get(view, 0.0)) for choices in (SIDES, HEIGHTS))
     return tuple(view for view in likeliest if scores.get(view, 0.0) >= _LEAST_SCORE)
 

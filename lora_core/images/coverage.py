@@ -49,12 +49,7 @@ class Coverage(Frozen):
 
 
 def coverage(plan: ShotPlan, sets: Mapping[str, Manifest]) -> Coverage:
-    """Count sets against a plan.
-
-    Args:
-        plan: pictures wanted of each composition, in every set.
-        sets: by what messages call them.
-    """
+    """Count sets, by what messages call them, against the plan that holds for each."""
     every = [entry for manifest in sets.values() for entry in manifest.entries]
     known = all(entry.view is not None for entry in every)
     rows = []

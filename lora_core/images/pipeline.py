@@ -27,12 +27,7 @@ _WHITE = (255, 255, 255)
 
 
 def thumbnail(store: Store, picture: str) -> Image.Image | None:
-    """A picture of the store at 160 px at most, on white, as it was kept or made now; None if it can't be decoded.
-
-    Args:
-        store: where pictures and their records are.
-        picture: the digest of its bytes.
-    """
+    """A picture of the store, by its digest, at 160 px at most, on white; None if it can't be decoded."""
     known = store.record(memo_key("thumbnail", picture), Digest)
     if known is not None and store.has(known):
         return Image.open(io.BytesIO(store.get_bytes(known))).convert("RGB")
@@ -47,13 +42,7 @@ def thumbnail(store: Store, picture: str) -> Image.Image | None:
 
 
 def keep_thumbnail(store: Store, picture: str, image: Image.Image) -> Image.Image:
-    """Make and keep a picture's thumbnail while the picture is at hand.
-
-    Args:
-        store: where pictures and their records are.
-        picture: the digest of its bytes.
-        image: mode RGB.
-    """
+    """Make and keep the thumbnail of a picture, by its digest, while the picture (mode RGB) is at hand."""
     small = image.copy()
     small.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
     store.set_record(memo_key("thumbnail", picture), store.put_bytes(png_bytes(small)))

@@ -52,12 +52,7 @@ _COSINES = _cosines()
 
 
 def near_duplicates(hashes: Sequence[str], most_bits: int) -> list[Pair]:
-    """Pairs of hashes that differ in at most so many bits, ordered by their places.
-
-    Args:
-        hashes: of `perceptual_hash`.
-        most_bits: of the 256.
-    """
+    """Pairs of `perceptual_hash`es that differ in at most so many of their 256 bits, ordered by their places."""
     if not hashes:
         return []
     rows = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint64).reshape(len(hashes), -1)
@@ -113,16 +108,7 @@ class Facts(NamedTuple):
 def review(
     entries: list[Entry], facts: list[Facts], options: Preprocess
 ) -> tuple[tuple[Entry, ...], tuple[Rejected, ...]]:
-    """Flag what a person should look at; leave out what the recipe says to leave out, with the reason.
-
-    Args:
-        entries: pictures of one set.
-        facts: of each, in the same order.
-        options: what is a near duplicate, what is soft, and whether they stay.
-
-    Returns:
-        The pictures that stay, with flags, and those that don't.
-    """
+    """Flag what a person should look at; leave out, with the reason, what the recipe says to leave out."""
     left_out = _soft(entries, facts, options)
     kept = [(entry, fact) for entry, fact in zip(entries, facts, strict=True) if entry.source not in left_out]
     flags, copies = _alike(kept, options)

@@ -111,12 +111,7 @@ def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> 
 
 
 def resized(image: Image.Image, size_px: int) -> Image.Image:
-    """A square picture at another size, with one Lanczos resize.
-
-    Args:
-        image: mode RGB or L, square.
-        size_px: side of the result.
-    """
+    """A square picture, mode RGB or L, at another size, with one Lanczos resize."""
     if image.size == (size_px, size_px):
         return image
     return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
@@ -228,12 +223,7 @@ class Square:
 
 
 def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
-    """One screenshot as a square picture.
-
-    Args:
-        data: the file's bytes.
-        name: how messages call it.
-        options: size, transparency, background, smallest source.
+    """Make one screenshot's bytes a square picture; messages call it `name`.
 
     Raises:
         ImageError: it cannot be used.

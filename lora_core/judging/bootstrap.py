@@ -36,7 +36,7 @@ class Score(Frozen):
     mean: float
     low: float
     high: float
-    samples: int = Field(ge=1, description="Values behind the mean.")
+    samples: int = Field(ge=1, description="Values that the mean is of.")
 
 
 def nested(values: Sequence[float], places: Sequence[Place]) -> Score:

@@ -53,12 +53,12 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
 
 def dataset_bias_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """Framings, views and poses on at least this share of the pictures, the commonest first."""
-    seen = (tag for one in edited for tag in {*one.before, *one.tags} if is_framing_or_pose(tag))
-    return _common(Counter(seen), least_share, len(edited))
+    common = (tag for one in edited for tag in {*one.before, *one.tags} if is_framing_or_pose(tag))
+    return _common(Counter(common), least_share, len(edited))
 
 
 def is_framing_or_pose(tag: str) -> bool:
-    """Whether a tag says how a person is framed, seen or posed."""
+    """True for a tag of framing, view or pose."""
     return taxonomy.is_framing(tag) or _POSES.fullmatch(tag) is not None
 
 

@@ -26,12 +26,15 @@ class GateResult(Frozen):
     meaning: str = Field(description="What the value is, in words.")
     advice: str = Field(description="What usually helps when the check is not passed.")
     details: tuple[str, ...] = Field(default=(), description="What the value is made of, for a person.")
+    counted: bool = Field(default=False, description="The value is a number of what must not be there at all.")
 
     @property
     def line(self) -> str:
         """The result in one line."""
         if self.figure is None:
             return f"{self.name}: not measured ({self.meaning})"
+        if self.counted:
+            return f"{self.name}: {_number(self.figure)} {self.meaning}"
         side = "at least" if self.at_least else "at most"
         return f"{self.name}: {self.meaning} {_number(self.figure)}, {side} {self.bound:g}"
 
@@ -51,7 +54,10 @@ GATE_FILE = "gate.json"
 def with_gates(store: Store, drawn: ReportRef | None, gates: Sequence[GateResult]) -> ReportRef:
     """A check's pictures with what was measured; None: there are no pictures."""
     files = store.tree(drawn.sha256) if drawn else {}
-    found = [{**gate.model_dump(mode="json"), "line": gate.line} for gate in gates]
+    found = [
+        {**gate.model_dump(mode="json", exclude=set() if gate.counted else {"counted"}), "line": gate.line}
+        for gate in gates
+    ]
     return ReportRef(sha256=store.put_tree({**files, GATE_FILE: store.path(store.put_json(found))}))
 
 
@@ -84,13 +90,13 @@ def _gate(metric: Metric, old: Score | None, new: Score | None, tolerance: float
     if old is None or new is None:
         meaning = f"{metric.label}: one of the two has no such score"
         return GateResult(
-            name=f"beside {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
+            name=f"compared with {name}", passed=True, figure=None, bound=0, at_least=True, meaning=meaning, advice=""
         )
     sign = 1 if metric.higher_is_better else -1
     beyond = round(sign * (old.mean - new.mean) - tolerance, 9) > 0  # 0.9 - 0.85 is a little more than 0.05
     apart = new.high < old.low if sign > 0 else new.low > old.high
     return GateResult(
-        name=f"beside {name}",
+        name=f"compared with {name}",
         passed=not (beyond and apart),
         figure=new.mean,
         bound=round(old.mean - sign * tolerance, 6),

@@ -64,7 +64,7 @@ class Measurements(Frozen):
     epochs: tuple[EpochMetrics, ...]
     base: Mapping[str, Score] = Field(description="The same prompts and seeds without the LoRA; deltas have none.")
     measured_by: Mapping[str, tuple[str, ...]] = Field(
-        default={}, description="By metric: the tags that it is the mean of, or the model behind it."
+        default={}, description="By metric: the tags that it is the mean of, or the model that measures it."
     )
     not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
 
@@ -150,7 +150,7 @@ def _scores(
 
 
 def _tag_deltas(pairs: Sequence[SamplePair], evidence: Evidence) -> Iterator[TagDelta]:
-    behind = [name for metric in metrics.METRICS if metric.measured_by for name in metric.measured_by(evidence)]
-    for tag in evidence.known(behind) if pairs else ():
+    measuring = [name for metric in metrics.METRICS if metric.measured_by for name in metric.measured_by(evidence)]
+    for tag in evidence.known(measuring) if pairs else ():
         epoch, base = (fmean(probability(pair[side], evidence.table, tag) for pair in pairs) for side in (0, 1))
         yield TagDelta(tag=tag, base=base, epoch=epoch)

@@ -30,7 +30,7 @@ class Metric:
         explanation: a sentence for the reader of a report.
         of_sample: the value of one sample and its base picture; None: it cannot be measured, or not on this prompt.
         of_seeds: instead, values of the samples of one prompt that differ by their seed.
-        measured_by: the tags or the model behind it; runs are compared only where these are the same.
+        measured_by: the tags or the model that measure it; runs are compared only where these are the same.
         over_base: a delta over the base model alone, which therefore has none of its own.
         higher_is_better: None: neither is.
         bound: the option that an epoch has to hold to be chosen.

@@ -229,7 +229,7 @@ def _preprocessor(path: Path) -> _Preprocessor:
 
 
 def _side(size: int | Mapping[str, int] | None) -> int:
-    """One that is not square is made so: what is looked at is."""
+    """The shorter side: pictures are made square before they are read."""
     return size if isinstance(size, int) else min((size or {"": 0}).values())
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from lora_core.errors import LoraError
-from lora_core.lora import header
 from lora_core.lora.algebra import Cut, Size, concatenated, cut, energy, whole_cut
 from lora_core.lora.file import add_module, open_lora
+from lora_core.lora.metadata import MADE, RankCounts, of_many, of_one
 from lora_core.lora.module import LoraModule, without_mid
 from lora_core.lora.naming import kernel_of, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, new_output, note, refuse_existing
@@ -118,8 +118,8 @@ def _combine(how: str, terms: Sequence[Term], out: Path, size: Size, precision: 
     dtype = _file_dtype(sources, precision)
     digests = [{"sha256": file_digest(term.path), "weight": term.weight} for term in terms]
     made = note(how=how, sources=digests, rank=size.rank, energy=size.energy)
-    refuse_existing(out, header.MADE, made)
-    ranks, kept, total = header.RankCounts(), 0.0, 0.0
+    refuse_existing(out, MADE, made)
+    ranks, kept, total = RankCounts(), 0.0, 0.0
     with new_output(out) as path, SafetensorsWriter(path, str(out)) as writer:
         for done, name in enumerate(modules, 1):
             found = [(source.read(name), source.weight) for source in sources if name in source.shapes]
@@ -129,7 +129,7 @@ def _combine(how: str, terms: Sequence[Term], out: Path, size: Size, precision: 
             kept, total = kept + result.kept, total + result.total
             progress(done, len(modules), name)
         headers = [(source.metadata, source.weight) for source in sources]
-        metadata = (header.of_one if how == "resize" else header.of_many)(headers, out.stem, ranks, made)
+        metadata = (of_one if how == "resize" else of_many)(headers, out.stem, ranks, made)
         writer.write(metadata, hashes=True)
     return LoraSummary(ranks.modules, ranks.ranks, kept / total if total else 1.0)
 
@@ -160,7 +160,7 @@ class _Source:
     """A term whose file is open. It is read as plain LoRAs, whatever kind is in the file."""
 
     def __init__(self, term: Term) -> None:
-        """Read the file's header.
+        """Read the file's
 
         Raises:
             LoraError: it is not readable, or a DoRA.

@@ -16,8 +16,7 @@ import torch
 from lora_core.bounded import json_of
 from lora_core.errors import LoraError
 from lora_core.hub.formats import Header
-from lora_core.lora.kinds import DOWN, MAGNITUDE, MID, TENSORS, UP, kind_of
-from lora_core.lora.module import LoraModule
+from lora_core.lora.module import DOWN, MAGNITUDE, MID, TENSORS, UP, LoraModule, kind_of
 from lora_core.lora.naming import Module, lora_architecture, names_of, parse_key
 from lora_core.lora.tensor_files import FLOATS, SafetensorsWriter, TensorFile
 

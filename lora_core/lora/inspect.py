@@ -14,12 +14,12 @@ from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.hub.formats import Header, TensorInfo, read_header
 from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
+from lora_core.lora.checkpoint import find_weights
 from lora_core.lora.file import OpenLora, is_lora, other_kind
-from lora_core.lora.header import MADE, tag_frequency
 from lora_core.lora.merge import MERGED
+from lora_core.lora.metadata import MADE, tag_frequency
 from lora_core.lora.module import LoraModule
 from lora_core.lora.naming import lora_architecture
-from lora_core.lora.weights import find_weights
 
 _SHORT = 100
 _TOP_TAGS = 30

@@ -17,12 +17,12 @@ from lora_core.errors import CheckpointError, LoraError
 from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.formats import Header, TensorInfo, read_header, write_safetensors
 from lora_core.hub.layout import EMA_PREFIX
+from lora_core.lora.checkpoint import Weight, Weights, find_weights
 from lora_core.lora.combine import Term
 from lora_core.lora.file import OpenLora, open_lora
 from lora_core.lora.module import LoraModule, without_mid
 from lora_core.lora.naming import misfit
 from lora_core.lora.tensor_files import DTYPE_NAMES, FLOATS, new_output
-from lora_core.lora.weights import Weight, Weights, find_weights
 from lora_core.progress import Progress
 from lora_core.store.digests import file_digest
 from lora_core.store.files import write_atomically

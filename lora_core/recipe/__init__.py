@@ -20,12 +20,13 @@ from lora_core.recipe.pictures import (
     ShotPlan,
     Style,
 )
-from lora_core.recipe.recipe import PRESETS, Difference, Method, Recipe, Runtime, Speed
+from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
 
 __all__ = (
     "COMPOSITIONS",
     "LEAK_TAGS",
+    "PATHS",
     "PRESETS",
     "Base",
     "Captions",
@@ -41,6 +42,7 @@ __all__ = (
     "Network",
     "Noise",
     "Options",
+    "PathField",
     "Preprocess",
     "Process",
     "Publish",
@@ -55,4 +57,5 @@ __all__ = (
     "StyleTraining",
     "Tagger",
     "Training",
+    "with_paths",
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from lora_core.recipe.options import Options
+from lora_core.recipe.options import OnDisk, Options
 
 Mode = Literal["auto", "ask", "off"]
 Scheduler = Literal["euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
@@ -22,10 +22,9 @@ class Sampling(Options):
         ),
         min_length=1,
         title="Prompts",
-        description="{trigger} stands for the character's trigger. They should name no trait: the LoRA has to "
-        "bring those. Name places, framings and clothes that the screenshots do not have: what becomes of them is "
-        "measured.",
     )
+    """{trigger} stands for the character's trigger. They should name no trait: the LoRA has to bring those. Name
+    places, framings and clothes that the screenshots do not have: what becomes of them is measured."""
     style_prompts: tuple[str, ...] = Field(
         default=(
             "1girl, solo, upper body, smile, outdoors, day",
@@ -51,66 +50,36 @@ class Sampling(Options):
         ),
         min_length=1,
         title="Prompts of the merge check",
-        description="Prompts without a trigger, each drawn once: the merged model is meant to draw the style character "
-        "on white all the same. The more they differ, the more the check is worth.",
     )
-    negative: str = Field(
-        default="lowres, bad anatomy, worst quality, low quality",
-        title="Negative prompt",
-        description="What not to draw.",
-    )
-    seeds: tuple[int, ...] = Field(
-        default=(1, 2),
-        min_length=1,
-        title="Seeds",
-        description="Every prompt is drawn with every seed; the same seed gives the same noise for every epoch and "
-        "weight. More seeds make the intervals narrower; diversity needs two.",
-    )
-    weights: tuple[_Weight, ...] = Field(
-        default=(0.6, 0.8, 1.0),
-        min_length=1,
-        title="LoRA weights",
-        description="Strengths at which every epoch is drawn and judged. Each costs as many pictures as the first.",
-    )
-    steps: int = Field(default=25, ge=1, le=200, title="Steps", description="Denoising steps a picture.")
-    cfg: float = Field(default=7.0, ge=1, le=30, title="CFG scale", description="How strongly the prompt is followed.")
-    scheduler: Scheduler = Field(
-        default="dpmpp_2m_karras",
-        title="Sampler",
-        description="Euler a, Euler, DPM++ 2M Karras, DPM++ 2M, DPM++ 2M SDE Karras or DDIM, as web UIs call them.",
-    )
-    width: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Width (px)", description="512 in the method.")
-    height: int = Field(
-        default=768, ge=64, le=2048, multiple_of=8, title="Height (px)", description="768 in the method."
-    )
-    hires: float = Field(
-        default=1.0,
-        ge=1,
-        le=4,
-        title="Hires factor",
-        description="Enlarge every picture by this and draw it over once more, as web UIs' hires fix with the Lanczos "
-        "upscaler. 1: off, since 1.5, which the method's final pictures have, more than doubles the time.",
-    )
-    hires_denoise: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        title="Denoising of the hires pass",
-        description="How much of the enlarged picture is drawn anew. 0.5 changes details, more changes shapes.",
-    )
-    batch: int = Field(
-        default=4,
-        ge=1,
-        le=64,
-        title="Batch",
-        description="Pictures drawn at once; halved where memory does not hold so many.",
-    )
-    transfer: tuple[str, ...] = Field(
-        default=(),
-        title="Further bases",
-        description="The chosen epoch is drawn on these models too, since it is meant for others than the one it was "
-        "trained on: files, diffusers folders, or hub repositories as owner/name@COMMIT.",
-    )
+    """Prompts without a trigger, each drawn once: the merged model is meant to draw the style character on white all
+    the same. The more they differ, the more the check is worth."""
+    negative: str = Field(default="lowres, bad anatomy, worst quality, low quality", title="Negative prompt")
+    """What not to draw."""
+    seeds: tuple[int, ...] = Field(default=(1, 2), min_length=1, title="Seeds")
+    """Every prompt is drawn with every seed; the same seed gives the same noise for every epoch and weight. More seeds
+    make the intervals narrower; diversity needs two."""
+    weights: tuple[_Weight, ...] = Field(default=(0.6, 0.8, 1.0), min_length=1, title="LoRA weights")
+    """Strengths at which every epoch is drawn and judged. Each costs as many pictures as the first."""
+    steps: int = Field(default=25, ge=1, le=200, title="Steps")
+    """Denoising steps a picture."""
+    cfg: float = Field(default=7.0, ge=1, le=30, title="CFG scale")
+    """How strongly the prompt is followed."""
+    scheduler: Scheduler = Field(default="dpmpp_2m_karras", title="Sampler")
+    """Euler a, Euler, DPM++ 2M Karras, DPM++ 2M, DPM++ 2M SDE Karras or DDIM, as web UIs call them."""
+    width: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Width (px)")
+    """512 in the method."""
+    height: int = Field(default=768, ge=64, le=2048, multiple_of=8, title="Height (px)")
+    """768 in the method."""
+    hires: float = Field(default=1.0, ge=1, le=4, title="Hires factor")
+    """Enlarge every picture by this and draw it over once more, as web UIs' hires fix with the Lanczos upscaler. 1:
+    off, since 1.5, which the method's final pictures have, more than doubles the time."""
+    hires_denoise: float = Field(default=0.5, gt=0, le=1, title="Denoising of the hires pass")
+    """How much of the enlarged picture is drawn anew. 0.5 changes details, more changes shapes."""
+    batch: int = Field(default=4, ge=1, le=64, title="Batch")
+    """Pictures drawn at once; halved where memory does not hold so many."""
+    transfer: Annotated[tuple[str, ...], OnDisk(or_repository=True)] = Field(default=(), title="Further bases")
+    """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
+    files, diffusers folders, or hub repositories as owner/name@COMMIT."""
 
     @property
     def on_one_base(self) -> Self:
@@ -121,179 +90,81 @@ class Sampling(Options):
 class Gates(Options):
     """Checks between stages: 'auto' ends the run when a bound is missed, 'ask' asks a person, 'off' only tells."""
 
-    style: Mode = Field(
-        default="auto",
-        title="After stage 1",
-        description="Does the style LoRA on the base draw the style character on white?",
-    )
-    style_share: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        title="Least share after stage 1",
-        description="Of pictures in which the tagger sees at least half of what it sees in the style screenshots: "
-        "their character (unless their captions say it), white, and their look.",
-    )
-    merge: Mode = Field(
-        default="auto",
-        title="After stage 2",
-        description="Does the merged model draw only that, whatever the prompt? And does it equal base + LoRA?",
-    )
-    merge_share: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        title="Least share after stage 2",
-        description="As after stage 1, over the prompts of the merge check. The method wants all of them.",
-    )
-    captions: Mode = Field(
-        default="auto",
-        title="Captions",
-        description="Do the captions hold to their rules (`headcanon caption --check`)?",
-    )
-    epoch: Mode = Field(
-        default="auto",
-        title="After stage 3",
-        description="Is at least one epoch within the bounds of leak and copying?",
-    )
-    successor: Mode = Field(
-        default="auto",
-        title="Before a further version",
-        description="Is it not worse than the version published last? The bounds are in [publish].",
-    )
-    wait_minutes: int = Field(
-        default=1440,
-        ge=1,
-        le=100_000,
-        title="Wait for an answer (minutes)",
-        description="How long a run that asks stays open in Prefect before it fails. Finished work stays cached.",
-    )
+    style: Mode = Field(default="auto", title="After stage 1")
+    """Does the style LoRA on the base draw the style character on white?"""
+    style_share: float = Field(default=0.75, ge=0, le=1, title="Least share after stage 1")
+    """Of pictures in which the tagger sees at least half of what it sees in the style screenshots: their character
+    (unless their captions say it), white, and their look."""
+    merge: Mode = Field(default="auto", title="After stage 2")
+    """Does the merged model draw only that, whatever the prompt? And does it equal base + LoRA?"""
+    merge_share: float = Field(default=0.75, ge=0, le=1, title="Least share after stage 2")
+    """As after stage 1, over the prompts of the merge check. The method wants all of them."""
+    captions: Mode = Field(default="auto", title="Captions")
+    """Do the captions hold to their rules (`headcanon caption --check`)?"""
+    epoch: Mode = Field(default="auto", title="After stage 3")
+    """Is at least one epoch within the bounds of leak and copying?"""
+    successor: Mode = Field(default="auto", title="Before a further version")
+    """Is it not worse than the version published last? The bounds are in [publish]."""
+    wait_minutes: int = Field(default=1440, ge=1, le=100_000, title="Wait for an answer (minutes)")
+    """How long a run that asks stays open in Prefect before it fails. Finished work stays cached."""
 
 
 class Judging(Options):
     """How the epoch and the weight are chosen."""
 
-    max_leak: float = Field(
-        default=0.25,
-        ge=0,
-        le=1,
-        title="Largest leak",
-        description="An epoch whose samples show more of the 3D look than this, above the base model's own, is "
-        "not chosen. Measured by the tagger as the mean delta of realistic, 3d, nose and lips.",
-    )
-    max_background: float = Field(
-        default=0.25,
-        ge=0,
-        le=1,
-        title="Largest leak of the background",
-        description="The same for white and simple backgrounds where the prompt asks for another one.",
-    )
-    max_habits: float = Field(
-        default=0.25,
-        ge=0,
-        le=1,
-        title="Largest leak of framing and pose",
-        description="The same for the dataset's bias: framings and poses that most screenshots have and the prompt "
-        "does not ask for.",
-    )
-    max_copying: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        title="Largest share of copies",
-        description="Samples that are nearly one of the screenshots it was trained on.",
-    )
-    copy_bits: int = Field(
-        default=32,
-        ge=0,
-        le=128,
-        title="A copy differs by (bits)",
-        description="At most so many of a perceptual hash's 256 bits. One pose turned by 2° differs by 12 to 30, two "
-        "poses before white by about 100, unrelated pictures by 128.",
-    )
-    epoch: int = Field(
-        default=0, ge=0, title="Epoch", description="Take this one, whatever the metrics are. 0: by the rule."
-    )
-    weight: float = Field(
-        default=0,
-        ge=0,
-        le=4,
-        title="Weight",
-        description="Take this one, one of the sampled weights. 0: by the rule.",
-    )
-    classifier: str = Field(
-        default="",
-        title="Auxiliary classifier",
-        description="A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as "
-        "deepghs/anime_classification's, whose class below is a second measure of the look. Reported, without a bound. "
-        "Empty: none.",
-    )
-    classifier_label: str = Field(
-        default="3d", min_length=1, title="Class", description="The classifier's class that stands for the 3D look."
-    )
-    embedder: str = Field(
-        default="",
-        title="Embedder",
-        description="An image encoder as an ONNX file, or a folder with one, such as the vision_model.onnx of CLIP: a "
-        "second measure of copying, under the same largest share, and of similarity to the screenshots, without a "
-        "bound. Empty: none.",
-    )
-    copy_cosine: float = Field(
-        default=0.95,
-        ge=0,
-        le=1,
-        title="A copy is as near as (cosine)",
-        description="To a screenshot, by the embedder. It depends on the embedder: look at the nearest pair that the "
-        "report names, and set it above what you would not call a copy.",
-    )
+    max_leak: float = Field(default=0.25, ge=0, le=1, title="Largest leak")
+    """An epoch whose samples show more of the 3D look than this, above the base model's own, is not chosen. Measured by
+    the tagger as the mean delta of realistic, 3d, nose and lips."""
+    max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
+    """The same for white and simple backgrounds where the prompt asks for another one."""
+    max_habits: float = Field(default=0.25, ge=0, le=1, title="Largest leak of framing and pose")
+    """The same for the dataset's bias: framings and poses that most screenshots have and the prompt does not ask
+    for."""
+    max_copying: float = Field(default=0.1, ge=0, le=1, title="Largest share of copies")
+    """Samples that are nearly one of the screenshots it was trained on."""
+    copy_bits: int = Field(default=32, ge=0, le=128, title="A copy differs by (bits)")
+    """At most so many of a perceptual hash's 256 bits. One pose turned by 2° differs by 12 to 30, two poses before
+    white by about 100, unrelated pictures by 128."""
+    epoch: int = Field(default=0, ge=0, title="Epoch")
+    """Take this one, whatever the metrics are. 0: by the rule."""
+    weight: float = Field(default=0, ge=0, le=4, title="Weight")
+    """Take this one, one of the sampled weights. 0: by the rule."""
+    classifier: Annotated[str, OnDisk()] = Field(default="", title="Auxiliary classifier")
+    """A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as
+    deepghs/anime_classification's, whose class below is a second measure of the look. Reported, without a bound. Empty:
+    none."""
+    classifier_label: str = Field(default="3d", min_length=1, title="Class")
+    """The classifier's class that stands for the 3D look."""
+    embedder: Annotated[str, OnDisk()] = Field(default="", title="Embedder")
+    """An image encoder as an ONNX file, or a folder with one, such as the vision_model.onnx of CLIP: a second measure
+    of copying, under the same largest share, and of similarity to the screenshots, without a bound. Empty: none."""
+    copy_cosine: float = Field(default=0.95, ge=0, le=1, title="A copy is as near as (cosine)")
+    """To a screenshot, by the embedder. It depends on the embedder: look at the nearest pair that the report names, and
+    set it above what you would not call a copy."""
 
     @property
     def without_place(self) -> Self:
         """Without where classifier and embedder lie: what they are decides what comes out."""
-        return self.model_copy(update={"classifier": "", "embedder": ""})
+        return self.model_copy(update={name: "" for name, _ in self.on_disk()})
 
 
 class Publish(Options):
     """Where the finished LoRA goes."""
 
-    licence: str = Field(
-        default="",
-        title="Licence",
-        description="For the model card: what others may do with the file. Empty: not stated.",
-    )
-    version: str = Field(
-        default="",
-        pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=40,
-        title="Version",
-        description="Such as v2: the file is called NAME-v2 and goes to a folder of that name, so that an earlier one "
-        "stays. `headcanon run --as v2` sets it. Trains nothing again.",
-    )
-    worse_identity: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        title="Identity may fall by",
-        description="A further version is published when its identity is not lower than the last one's by more than "
-        "this, or when the two intervals overlap.",
-    )
-    worse_leak: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        title="Leak may rise by",
-        description="The same for the look, the background, framing and pose, and the share of copies.",
-    )
-    repository: str = Field(
-        default="",
-        pattern=r"^$|^[\w.-]+/[\w.-]+$",
-        title="Hub repository",
-        description="owner/name on the Hugging Face hub, made if it does not exist. The published folder is pushed "
-        "there without epochs, checks and report, which show the screenshots. Empty: nothing leaves this machine.",
-    )
-    private: bool = Field(default=True, title="Private", description="Of a repository that is made.")
-    token_block: str = Field(
-        default="",
-        title="Prefect secret block",
-        description="Name of the block that holds the hub's token. Empty: HF_TOKEN of the environment.",
-    )
+    licence: str = Field(default="", title="Licence")
+    """For the model card: what others may do with the file. Empty: not stated."""
+    version: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40, title="Version")
+    """Such as v2: the file is called NAME-v2 and goes to a folder of that name, so that an earlier one stays.
+    `headcanon run --as v2` sets it. Trains nothing again."""
+    worse_identity: float = Field(default=0.05, ge=0, le=1, title="Identity may fall by")
+    """A further version is published when its identity is not lower than the last one's by more than this, or when the
+    two intervals overlap."""
+    worse_leak: float = Field(default=0.05, ge=0, le=1, title="Leak may rise by")
+    """The same for the look, the background, framing and pose, and the share of copies."""
+    repository: str = Field(default="", pattern=r"^$|^[\w.-]+/[\w.-]+$", title="Hub repository")
+    """owner/name on the Hugging Face hub, made if it does not exist. The published folder is pushed there without
+    epochs, checks and report, which show the screenshots. Empty: nothing leaves this machine."""
+    private: bool = Field(default=True, title="Private")
+    """Of a repository that is made."""
+    token_block: str = Field(default="", title="Prefect secret block")
+    """Name of the block that holds the hub's token. Empty: HF_TOKEN of the environment."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lora_core.recipe.options import Options
+from lora_core.recipe.options import OnDisk, Options
 
 _Predicts = Annotated[
     Literal["auto", "epsilon", "v_prediction"],
@@ -38,28 +38,16 @@ class Process(Options):
 class Base(Options):
     """The base model that the finished LoRA is for: SD1.x, SD2.x or SDXL, from a file, a folder or a hub repository."""
 
-    model: str = Field(
-        min_length=1,
-        title="Base model",
-        description="A .safetensors file in the original layout, a diffusers folder, or a hub repository such as "
-        "owner/name. Of a merge model A+B rather take the parent A: the method says it takes the style better.",
-    )
-    revision: str = Field(
-        default="",
-        title="Revision",
-        description="For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe "
-        "means the "
-        "same bytes next year. Must be set for a repository, must be empty for a path.",
-    )
-    clip_skip: int = Field(
-        default=1,
-        ge=1,
-        le=12,
-        title="Clip skip",
-        description="Which layer of the text encoder is read, counted from the end; 1 is the last. The method does not "
-        "say; 1 is sd-scripts' default. Many anime models were trained with 2. SDXL always reads the last layer but "
-        "one of both its text encoders, as in sd-scripts and web UIs: there 1 and 2 mean the same.",
-    )
+    model: Annotated[str, OnDisk(or_repository=True)] = Field(min_length=1, title="Base model")
+    """A .safetensors file in the original layout, a diffusers folder, or a hub repository such as owner/name. Of a
+    merge model A+B rather take the parent A: the method says it takes the style better."""
+    revision: str = Field(default="", title="Revision")
+    """For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe means the same bytes
+    next year. Must be set for a repository, must be empty for a path."""
+    clip_skip: int = Field(default=1, ge=1, le=12, title="Clip skip")
+    """Which layer of the text encoder is read, counted from the end; 1 is the last. The method does not say; 1 is
+    sd-scripts' default. Many anime models were trained with 2. SDXL always reads the last layer but one of both its
+    text encoders, as in sd-scripts and web UIs: there 1 and 2 mean the same."""
     prediction: _Predicts = "auto"
     zero_terminal_snr: _ZeroTerminalSnr = False
 
@@ -86,41 +74,19 @@ class Base(Options):
 class Tagger(Options):
     """The tagger that writes the captions and reads the samples: any model in WD14's format."""
 
-    model: str = Field(
-        default="SmilingWolf/wd-v1-4-swinv2-tagger-v2",
-        min_length=1,
-        title="Tagger",
-        description="A folder with model.onnx and selected_tags.csv, or a hub repository. The method's own is the "
-        "WD14 swin-v2.",
+    model: Annotated[str, OnDisk(or_repository=True)] = Field(
+        default="SmilingWolf/wd-v1-4-swinv2-tagger-v2", min_length=1, title="Tagger"
     )
-    revision: str = Field(
-        default="",
-        title="Revision",
-        description="For a hub repository: the commit to use (40 hexadecimal digits). Must be set for a repository.",
-    )
-    threshold: float = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        title="Threshold",
-        description="Tags at or above this probability go into the caption. 0.5 is the method's, for the v2 swin; "
-        "with a v3 swin 0.35 keeps about the same tags (its precision = recall point is .265, the v2's .377).",
-    )
-    character_threshold: float = Field(
-        default=0,
-        ge=0,
-        lt=1,
-        title="Threshold for names",
-        description="For tags that name a character. 0: the same as the other threshold, as in the method.",
-    )
-    tag_thresholds: tuple[str, ...] = Field(
-        default=(),
-        title="Thresholds of single tags",
-        description='Such as "nose = 0.15": goes before the others for this tag.',
-    )
-    mcut: bool = Field(
-        default=False,
-        title="MCut",
-        description="Cut each picture's tags at the widest gap between its scores instead of at a threshold (MCut; "
-        "Largeron, Moulin and Géry 2012). Single tags' thresholds still count.",
-    )
+    """A folder with model.onnx and selected_tags.csv, or a hub repository. The method's own is the WD14 swin-v2."""
+    revision: str = Field(default="", title="Revision")
+    """For a hub repository: the commit to use (40 hexadecimal digits). Must be set for a repository."""
+    threshold: float = Field(default=0.5, gt=0, lt=1, title="Threshold")
+    """Tags at or above this probability go into the caption. 0.5 is the method's, for the v2 swin; with a v3 swin 0.35
+    keeps about the same tags (its precision = recall point is .265, the v2's .377)."""
+    character_threshold: float = Field(default=0, ge=0, lt=1, title="Threshold for names")
+    """For tags that name a character. 0: the same as the other threshold, as in the method."""
+    tag_thresholds: tuple[str, ...] = Field(default=(), title="Thresholds of single tags")
+    """Such as "nose = 0.15": goes before the others for this tag."""
+    mcut: bool = Field(default=False, title="MCut")
+    """Cut each picture's tags at the widest gap between its scores instead of at a threshold (MCut; Largeron, Moulin
+    and Géry 2012). Single tags' thresholds still count."""

@@ -1,6 +1,8 @@
 """What every section of the recipe is made of."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -11,16 +13,46 @@ _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _MOST_COUNTED = 1 << 63
 
 
-def _in_order(schema: dict[str, Any]) -> None:
-    """Number the fields: a database may hand a form's schema back in another order."""
+@dataclass(frozen=True)
+class OnDisk:
+    """Marks an option that names a file or folder: a relative one is taken from the recipe's folder.
+
+    Attributes:
+        or_repository: the option can name a hub repository instead.
+    """
+
+    or_repository: bool = False
+
+
+def _for_forms(schema: dict[str, Any]) -> None:
+    """Number the fields, since a database may hand a form's schema back in another order; texts in one line."""
     for position, field in enumerate(schema.get("properties", {}).values()):
         field["position"] = position
+        if "description" in field:
+            field["description"] = _in_one_line(field["description"])
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 class Options(BaseModel):
     """A closed, frozen set of options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_in_order)
+    # The text under a field is its description: in forms, in `headcanon new` and in the docs.
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_for_forms, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Put the docstrings of fields, which are wrapped in the source, into one line."""
+        for field in cls.model_fields.values():
+            field.description = _in_one_line(field.description) if field.description else None
+
+    @classmethod
+    def on_disk(cls) -> Iterator[tuple[str, OnDisk]]:
+        """The options that name files or folders."""
+        for name, field in cls.model_fields.items():
+            yield from ((name, mark) for mark in field.metadata if isinstance(mark, OnDisk))
 
     @field_validator("*")
     @classmethod

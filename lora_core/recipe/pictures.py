@@ -1,10 +1,10 @@
 """The two sets of screenshots, what becomes of them, and what their captions say."""
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AliasChoices, Field
 
-from lora_core.recipe.options import TRIGGER, Options
+from lora_core.recipe.options import TRIGGER, OnDisk, Options
 
 LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 """What taggers call the look of 3D creators."""
@@ -13,39 +13,23 @@ LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 class Captions(Options):
     """The six caption edits (see the rule file for what is the character's)."""
 
-    rules: str = Field(
-        default="",
-        title="Rule file",
-        description="A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that "
-        "describes a body removed.",
-    )
-    memorize: tuple[str, ...] = Field(
-        default=(),
-        title="Memorize",
-        description="Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair "
-        "colour), "
-        "so that it binds to the trigger. Empty: all families of the body that the taxonomy knows.",
-    )
-    prune: bool = Field(
-        default=True,
-        title="Prune",
-        description="Take out what the character is: 'memorize' and 'outfit'. false: these tags stay in the captions "
-        "and the trigger learns little, to compare.",
-    )
-    outfit: tuple[str, ...] = Field(
-        default=(), title="Outfit", description="Clothes that belong to the character, removed like its traits."
-    )
-    drop: tuple[str, ...] = Field(default=(), title="Drop", description="Tags that do not belong on any picture.")
-    add: tuple[str, ...] = Field(
-        default=("realistic",),
-        title="Add",
-        description="Tags put on every picture to soak up the 3D look. The method's: realistic.",
-    )
-    face: tuple[str, ...] = Field(
-        default=("nose", "lips"),
-        title="Add where a face shows",
-        description="Tags for pictures with a visible face. The method's: nose, lips.",
-    )
+    rules: Annotated[str, OnDisk()] = Field(default="", title="Rule file")
+    """A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that describes a
+    body removed."""
+    memorize: tuple[str, ...] = Field(default=(), title="Memorize")
+    """Tags the character *is*, such as blonde_hair or cat_ears. The whole family goes (every hair colour), so that it
+    binds to the trigger. Empty: all families of the body that the taxonomy knows."""
+    prune: bool = Field(default=True, title="Prune")
+    """Take out what the character is: 'memorize' and 'outfit'. false: these tags stay in the captions and the trigger
+    learns little, to compare."""
+    outfit: tuple[str, ...] = Field(default=(), title="Outfit")
+    """Clothes that belong to the character, removed like its traits."""
+    drop: tuple[str, ...] = Field(default=(), title="Drop")
+    """Tags that do not belong on any picture."""
+    add: tuple[str, ...] = Field(default=("realistic",), title="Add")
+    """Tags put on every picture to soak up the 3D look. The method's: realistic."""
+    face: tuple[str, ...] = Field(default=("nose", "lips"), title="Add where a face shows")
+    """Tags for pictures with a visible face. The method's: nose, lips."""
 
 
 Composition = Literal["close-up", "portrait", "upper_body", "cowboy_shot"]
@@ -57,125 +41,66 @@ COMPOSITIONS: tuple[Composition, ...] = get_args(Composition)
 class Set(Options):
     """A folder of screenshots."""
 
-    images: str = Field(
-        min_length=1, title="Screenshots", description="A folder; sub-folders are read too. It is never written to."
-    )
+    images: Annotated[str, OnDisk()] = Field(min_length=1, title="Screenshots")
+    """A folder; sub-folders are read too. It is never written to."""
 
 
 class Style(Set):
     """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
 
-    images: str = Field(
-        default="",
-        title="Screenshots",
-        description="A folder; sub-folders are read too. It is never written to. Only a recipe that needs no look "
-        "(method 'captions-only' or 'naive') can leave it empty.",
-    )
-    identifier: str = Field(
-        default="hcstyle",
-        pattern=TRIGGER,
-        title="Identifier",
-        description="The rare word that stands for the style character (DreamBooth's identifier).",
-    )
-    class_word: str = Field(
-        default="1girl",
-        min_length=1,
-        title="Class",
-        description="What the style character is, in the base model's words (DreamBooth's class): 1girl, 1boy, …",
-    )
-    captions: Literal["none", "tags"] = Field(
-        default="none",
-        title="Captions",
-        description="What stage 1 is told beside the picture. none: identifier and class alone, as in the method, so "
-        "that look and style character are learned as one. tags: the tagger's words for all that is seen (hair, eyes, "
-        "clothes, framing) but the 3D look, so that less of the character is learned with it.",
-    )
+    images: Annotated[str, OnDisk()] = Field(default="", title="Screenshots")
+    """A folder; sub-folders are read too. It is never written to. Only a recipe that needs no look (method
+    'captions-only' or 'naive') can leave it empty."""
+    identifier: str = Field(default="hcstyle", pattern=TRIGGER, title="Identifier")
+    """The rare word that stands for the style character (DreamBooth's identifier)."""
+    class_word: str = Field(default="1girl", min_length=1, title="Class")
+    """What the style character is, in the base model's words (DreamBooth's class): 1girl, 1boy, …"""
+    captions: Literal["none", "tags"] = Field(default="none", title="Captions")
+    """What stage 1 is told beside the picture. none: identifier and class alone, as in the method, so that look and
+    style character are learned as one. tags: the tagger's words for all that is seen (hair, eyes, clothes, framing) but
+    the 3D look, so that less of the character is learned with it."""
 
 
 class Preprocess(Options):
     """From screenshots as a 3D creator writes them to square pictures on white."""
 
-    size: int = Field(
-        default=1024,
-        ge=64,
-        le=4096,
-        title="Size (px)",
-        description="Side of the square pictures. The method's is 1024.",
-    )
-    alpha: Literal["detect", "straight", "premultiplied"] = Field(
-        default="detect",
-        title="Transparency",
-        description="How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 "
-        "writes premultiplied, Blender straight. The wrong one gives hair a dark halo.",
-    )
-    background: str = Field(
-        default="#ffffff",
-        pattern=r"^#[0-9a-fA-F]{6}$",
-        title="Background",
-        description="Colour behind transparent pixels and of the padding. The method's is white.",
-    )
-    bad_pictures: Literal["stop", "leave_out"] = Field(
-        default="stop",
-        title="Pictures that cannot be used",
-        description="'stop': end the run and name them, before anything is trained. 'leave_out': go on without "
-        "them; the "
-        "report gives the reason for each.",
-    )
-    min_source_px: int = Field(
-        default=256,
-        ge=16,
-        le=4096,
-        title="Smallest source (px)",
-        description="Pictures whose longer side is shorter than this are left out: enlarging them teaches blur.",
-    )
-    near_duplicates: Literal["flag", "leave_out"] = Field(
-        default="flag",
-        title="Near duplicates",
-        description="'flag': name the pair and keep both. 'leave_out': keep the first of each group only.",
-    )
-    duplicate_bits: int = Field(
-        default=16,
-        ge=0,
-        le=128,
-        title="Near duplicates differ by (bits)",
-        description="Two pictures whose perceptual hashes differ by at most this many of 256 bits are near "
-        "duplicates. One pose turned by 2° differs by 12 to 30 bits, two poses by about 110.",
-    )
-    soft_pictures: Literal["flag", "leave_out"] = Field(
-        default="flag",
-        title="Soft pictures",
-        description="'flag': name them with the figure and keep them. 'leave_out': go on without them.",
-    )
-    soft_above: float = Field(
-        default=0.65,
-        gt=0,
-        le=1,
-        title="Soft above",
-        description="Blur (Crété et al. 2007) from 0, sharp, to 1, blurred: how little a picture loses when it is "
-        "blurred once more. Renders have 0.3 to 0.45, out of focus by 2 px 0.75.",
-    )
+    size: int = Field(default=1024, ge=64, le=4096, title="Size (px)")
+    """Side of the square pictures. The method's is 1024."""
+    alpha: Literal["detect", "straight", "premultiplied"] = Field(default="detect", title="Transparency")
+    """How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 writes
+    premultiplied, Blender straight. The wrong one gives hair a dark halo."""
+    background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$", title="Background")
+    """Colour behind transparent pixels and of the padding. The method's is white."""
+    bad_pictures: Literal["stop", "leave_out"] = Field(default="stop", title="Pictures that cannot be used")
+    """'stop': end the run and name them, before anything is trained. 'leave_out': go on without them; the report gives
+    the reason for each."""
+    min_source_px: int = Field(default=256, ge=16, le=4096, title="Smallest source (px)")
+    """Pictures whose longer side is shorter than this are left out: enlarging them teaches blur."""
+    near_duplicates: Literal["flag", "leave_out"] = Field(default="flag", title="Near duplicates")
+    """'flag': name the pair and keep both. 'leave_out': keep the first of each group only."""
+    duplicate_bits: int = Field(default=16, ge=0, le=128, title="Near duplicates differ by (bits)")
+    """Two pictures whose perceptual hashes differ by at most this many of 256 bits are near duplicates. One pose turned
+    by 2° differs by 12 to 30 bits, two poses by about 110."""
+    soft_pictures: Literal["flag", "leave_out"] = Field(default="flag", title="Soft pictures")
+    """'flag': name them with the figure and keep them. 'leave_out': go on without them."""
+    soft_above: float = Field(default=0.65, gt=0, le=1, title="Soft above")
+    """Blur (Crété et al. 2007) from 0, sharp, to 1, blurred: how little a picture loses when it is blurred once more.
+    Renders have 0.3 to 0.45, out of focus by 2 px 0.75."""
 
 
 class ShotPlan(Options):
     """How many pictures of each composition a set should have. One that is planned and has none stops a run."""
 
     close_up: int = Field(
-        default=1,
-        ge=0,
-        le=1000,
-        validation_alias=AliasChoices("close-up", "close_up"),
-        title="Close-up",
-        description="Face only. The method's is 1.",
+        default=1, ge=0, le=1000, validation_alias=AliasChoices("close-up", "close_up"), title="Close-up"
     )
-    portrait: int = Field(
-        default=11, ge=0, le=1000, title="Portrait", description="Down to the shoulders. The method's is 11."
-    )
-    upper_body: int = Field(
-        default=18, ge=0, le=1000, title="Upper body", description="Down to the bust. The method's is 18."
-    )
-    cowboy_shot: int = Field(
-        default=8, ge=0, le=1000, title="Cowboy shot", description="Down to the thighs. The method's is 8."
-    )
+    """Face only. The method's is 1."""
+    portrait: int = Field(default=11, ge=0, le=1000, title="Portrait")
+    """Down to the shoulders. The method's is 11."""
+    upper_body: int = Field(default=18, ge=0, le=1000, title="Upper body")
+    """Down to the bust. The method's is 18."""
+    cowboy_shot: int = Field(default=8, ge=0, le=1000, title="Cowboy shot")
+    """Down to the thighs. The method's is 8."""
 
     def count(self, composition: Composition) -> int:
         """Pictures planned of one composition; 0: none."""
@@ -185,13 +110,7 @@ class ShotPlan(Options):
 class Downscale(Options):
     """The small copies beside the originals, trained at their own size."""
 
-    size: int = Field(
-        default=384,
-        ge=0,
-        le=2048,
-        multiple_of=8,
-        title="Size of the copies (px)",
-        description="384 in the method, beside 512 for the originals. They are trained at this size, never "
-        "enlarged. 0: no copies.",
-    )
-    repeats: int = Field(default=2, ge=1, le=1000, title="Repeats", description="How often an epoch shows each copy.")
+    size: int = Field(default=384, ge=0, le=2048, multiple_of=8, title="Size of the copies (px)")
+    """384 in the method, beside 512 for the originals. They are trained at this size, never enlarged. 0: no copies."""
+    repeats: int = Field(default=2, ge=1, le=1000, title="Repeats")
+    """How often an epoch shows each copy."""

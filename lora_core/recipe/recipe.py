@@ -1,13 +1,13 @@
 """The recipe: every section under its name, and the methods, which are presets over the sections."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
-from lora_core.recipe.options import TRIGGER, Options
+from lora_core.recipe.options import TRIGGER, OnDisk, Options
 from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
@@ -54,28 +54,15 @@ PRESETS: Mapping[Method, Preset] = {
 class Difference(Options):
     """Instead of stage 2: the style LoRA out of the character's (docs/adr/0004-difference.md)."""
 
-    use: bool = Field(
-        default=False,
-        title="Use",
-        description="Train the character on the plain base with stage 1's pictures beside it, by the words that stage "
-        "1 was trained with and as often as the character's, so that this LoRA learns the look as strongly; then "
-        "subtract stage 1's LoRA, module by module. Not together with [merge] use.",
-    )
-    weight: float = Field(
-        default=1.0,
-        gt=0,
-        le=4,
-        title="Strength",
-        description="How much of the style LoRA is taken out. 1.0: all that it learned.",
-    )
-    rank: int = Field(
-        default=32,
-        ge=0,
-        le=1024,
-        title="Rank",
-        description="What is left is cut back to this rank by its singular values; alpha / rank stays as trained. 32 "
-        "is the method's for a character LoRA. 0: exact, of the rank of both trainings together.",
-    )
+    use: bool = Field(default=False, title="Use")
+    """Train the character on the plain base with stage 1's pictures beside it, by the words that stage 1 was trained
+    with and as often as the character's, so that this LoRA learns the look as strongly; then subtract stage 1's LoRA,
+    module by module. Not together with [merge] use."""
+    weight: float = Field(default=1.0, gt=0, le=4, title="Strength")
+    """How much of the style LoRA is taken out. 1.0: all that it learned."""
+    rank: int = Field(default=32, ge=0, le=1024, title="Rank")
+    """What is left is cut back to this rank by its singular values; alpha / rank stays as trained. 32 is the method's
+    for a character LoRA. 0: exact, of the rank of both trainings together."""
 
 
 def with_preset(data: Any) -> Any:
@@ -96,26 +83,17 @@ def _under(section: Any, defaults: Mapping[str, Any]) -> Any:
 class Speed(Options):
     """What may be done on a CUDA GPU to keep it busy; on the CPU only `compile = "on"` has an effect."""
 
-    compile: Literal["auto", "on", "off"] = Field(
-        default="off",
-        title="Compile the U-Net",
-        description="torch.compile for every size of picture and batch. auto: in a training, for sizes with so much "
-        "left to do that compiling should pay; a line says what was chosen and why. Kernels are kept in the store, so "
-        "the next training begins faster. Off until its gain is measured on a GPU (docs/performance.md).",
-    )
-    cuda_graphs: Literal["auto", "off"] = Field(
-        default="off",
-        title="CUDA graphs",
-        description="Record a step's thousands of kernels once for every size and replay them: at small batches a GPU "
-        "otherwise waits for them to be launched. auto: wherever the recipe allows it; a line says where it does not. "
-        "Off until its gain is measured on a GPU (docs/performance.md).",
-    )
-    deterministic: bool = Field(
-        default=False,
-        title="Deterministic",
-        description="On a GPU, choose the same kernels every time, so that a training that was killed ends in the same "
-        "bytes: without TF32, graphs and compiling, so slower. On the CPU it is always so.",
-    )
+    compile: Literal["auto", "on", "off"] = Field(default="off", title="Compile the U-Net")
+    """torch.compile for every size of picture and batch. auto: in a training, for sizes with so much left to do that
+    compiling should pay; a line says what was chosen and why. Kernels are kept in the store, so the next training
+    begins faster. Off until its gain is measured on a GPU (docs/performance.md)."""
+    cuda_graphs: Literal["auto", "off"] = Field(default="off", title="CUDA graphs")
+    """Record a step's thousands of kernels once for every size and replay them: at small batches a GPU otherwise waits
+    for them to be launched. auto: wherever the recipe allows it; a line says where it does not. Off until its gain is
+    measured on a GPU (docs/performance.md)."""
+    deterministic: bool = Field(default=False, title="Deterministic")
+    """On a GPU, choose the same kernels every time, so that a training that was killed ends in the same bytes: without
+    TF32, graphs and compiling, so slower. On the CPU it is always so."""
 
 
 _NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
@@ -125,24 +103,16 @@ _NAME_BYTES = 160
 class Runtime(Options):
     """Where work happens. Nothing here changes what comes out, so nothing here is part of a cache key."""
 
-    out: str = Field(
-        default="out", title="Output folder", description="The LoRA, its epochs, samples and report go to OUT/NAME."
-    )
-    store: str = Field(
-        default=".headcanon", title="Store", description="Folder of everything that was computed, shared by all runs."
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", title="Device", description="'auto' takes a GPU when there is one."
-    )
-    processes: int = Field(
-        default=1,
-        ge=1,
-        le=16,
-        title="Training processes",
-        description="How many share the pictures of every step of a training: one a GPU, each on its own. The batch "
-        "stays what it is, and so does the result but for last bits. More than 1 on a CPU: each takes some of its "
-        "cores, which helps models so small that two cores are hardly faster than one.",
-    )
+    out: Annotated[str, OnDisk()] = Field(default="out", title="Output folder")
+    """The LoRA, its epochs, samples and report go to OUT/NAME."""
+    store: Annotated[str, OnDisk()] = Field(default=".headcanon", title="Store")
+    """Folder of everything that was computed, shared by all runs."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", title="Device")
+    """'auto' takes a GPU when there is one."""
+    processes: int = Field(default=1, ge=1, le=16, title="Training processes")
+    """How many share the pictures of every step of a training: one a GPU, each on its own. The batch stays what it is,
+    and so does the result but for last bits. More than 1 on a CPU: each takes some of its cores, which helps models so
+    small that two cores are hardly faster than one."""
     speed: Speed = Speed()
 
 
@@ -162,12 +132,8 @@ class Recipe(Options):
         title="Name",
         description="Of the LoRA file. It must not contain / or \\.",
     )
-    trigger: str = Field(
-        default="",
-        pattern=r"^$|" + TRIGGER,
-        title="Trigger",
-        description="The word that calls the character; best one that no model knows. Empty: made from the name.",
-    )
+    trigger: str = Field(default="", pattern=r"^$|" + TRIGGER, title="Trigger")
+    """The word that calls the character; best one that no model knows. Empty: made from the name."""
     method: Method = Field(
         default="note",
         title="Method",
@@ -275,3 +241,37 @@ class Recipe(Options):
     def captions_style(self) -> bool:
         """Whether the style screenshots are trained on with words of their own."""
         return self.needs_style and self.style.captions == "tags"
+
+
+class PathField(NamedTuple):
+    """An option that names files or folders outside of the recipe."""
+
+    section: str
+    name: str
+    or_repository: bool
+
+    def texts(self, recipe: Recipe) -> tuple[str, ...]:
+        """What a recipe has there."""
+        value = getattr(getattr(recipe, self.section), self.name)
+        return (value,) if isinstance(value, str) else value
+
+
+def _path_fields() -> Iterator[PathField]:
+    for section, field in Recipe.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Options):
+            yield from (PathField(section, name, mark.or_repository) for name, mark in field.annotation.on_disk())
+
+
+PATHS = tuple(_path_fields())
+"""Every option that is marked as `OnDisk`: anchoring, the sandbox of a worker and the report go through this."""
+
+
+def with_paths(recipe: Recipe, change: Callable[[PathField, str], str]) -> Recipe:
+    """The recipe with every path in it changed."""
+    sections: dict[str, Options] = {}
+    for field in PATHS:
+        options = sections.get(field.section, getattr(recipe, field.section))
+        texts = tuple(change(field, text) for text in field.texts(recipe))
+        value = texts[0] if isinstance(getattr(options, field.name), str) else texts
+        sections[field.section] = options.model_copy(update={field.name: value})
+    return recipe.model_copy(update=sections)

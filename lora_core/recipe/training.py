@@ -11,197 +11,83 @@ from lora_core.recipe.options import Options
 class Training(Options):
     """A LoRA training, in sd-scripts' terms."""
 
-    resolution: int = Field(
-        default=512,
-        ge=64,
-        le=2048,
-        multiple_of=8,
-        title="Resolution (px)",
-        description="Side at which pictures are trained. The method's is 512.",
-    )
-    repeats: int = Field(
-        default=10,
-        ge=1,
-        le=1000,
-        title="Repeats",
-        description="How often an epoch shows each picture. The method's is 10.",
-    )
-    epochs: int = Field(
-        default=10, ge=1, le=1000, title="Epochs", description="Passes over the set, one file each. The method's is 10."
-    )
-    rank: int = Field(default=32, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim).")
-    alpha: float = Field(
-        default=16, gt=0, le=512, title="Alpha", description="The LoRA's output is scaled by alpha / rank."
-    )
-    unet_lr: float = Field(
-        default=1e-4, ge=0, le=1, title="U-Net learning rate", description="The method's is 1e-4. 0: not trained."
-    )
-    text_encoder_lr: float = Field(
-        default=2e-5,
-        ge=0,
-        le=1,
-        title="Text encoder learning rate",
-        description="The method's is 2e-5. 0: not trained.",
-    )
-    batch: int = Field(
-        default=1,
-        ge=1,
-        le=256,
-        title="Batch",
-        description="Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates "
-        "fit it.",
-    )
-    accumulation: int = Field(
-        default=1,
-        ge=1,
-        le=256,
-        title="Gradient accumulation",
-        description="Batches that make one step: as a batch that many times as large, in the memory of one. The result "
-        "is the same. 1: off.",
-    )
-    optimizer: Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"] = Field(
-        default="adamw",
-        title="Optimizer",
-        description="The method does not name one; AdamW is sd-scripts' default. adamw8bit: less memory, needs "
-        "`pip install headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the "
-        "rate itself; set both learning rates to 1. adafactor: with the learning rates given here, not its own.",
-    )
-    weight_decay: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        title="Weight decay",
-        description="Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is "
-        "sd-scripts' default for AdamW.",
-    )
+    resolution: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Resolution (px)")
+    """Side at which pictures are trained. The method's is 512."""
+    repeats: int = Field(default=10, ge=1, le=1000, title="Repeats")
+    """How often an epoch shows each picture. The method's is 10."""
+    epochs: int = Field(default=10, ge=1, le=1000, title="Epochs")
+    """Passes over the set, one file each. The method's is 10."""
+    rank: int = Field(default=32, ge=1, le=512, title="Rank")
+    """Width of the LoRA (network dim)."""
+    alpha: float = Field(default=16, gt=0, le=512, title="Alpha")
+    """The LoRA's output is scaled by alpha / rank."""
+    unet_lr: float = Field(default=1e-4, ge=0, le=1, title="U-Net learning rate")
+    """The method's is 1e-4. 0: not trained."""
+    text_encoder_lr: float = Field(default=2e-5, ge=0, le=1, title="Text encoder learning rate")
+    """The method's is 2e-5. 0: not trained."""
+    batch: int = Field(default=1, ge=1, le=256, title="Batch")
+    """Pictures a step. The method does not say; 1 was sd-scripts' default, and the learning rates fit it."""
+    accumulation: int = Field(default=1, ge=1, le=256, title="Gradient accumulation")
+    """Batches that make one step: as a batch that many times as large, in the memory of one. The result is the same. 1:
+    off."""
+    optimizer: Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"] = Field(default="adamw", title="Optimizer")
+    """The method does not name one; AdamW is sd-scripts' default. adamw8bit: less memory, needs `pip install
+    headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the rate itself; set both
+    learning rates to 1. adafactor: with the learning rates given here, not its own."""
+    weight_decay: float = Field(default=0.01, ge=0, le=1, title="Weight decay")
+    """Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is sd-scripts' default
+    for AdamW."""
     scheduler: Literal["constant", "linear", "cosine", "cosine_with_restarts"] = Field(
-        default="constant",
-        title="Schedule",
-        description="How the learning rate falls towards 0 behind the warm-up. The method does not say; constant is "
-        "sd-scripts' default.",
+        default="constant", title="Schedule"
     )
-    restarts: int = Field(
-        default=1,
-        ge=1,
-        le=1000,
-        title="Cosines",
-        description="Of cosine_with_restarts: how often the rate falls to 0. sd-scripts' lr_scheduler_num_cycles.",
-    )
-    warmup_steps: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        title="Warm-up (steps)",
-        description="Steps over which the learning rate rises from 0. The method does not say; 0 is sd-scripts' "
-        "default.",
-    )
-    max_grad_norm: float = Field(
-        default=1.0,
-        ge=0,
-        le=100,
-        title="Gradient clipping",
-        description="Largest norm of the gradients. 0: no clipping. 1.0 is sd-scripts' default.",
-    )
-    min_snr_gamma: float = Field(
-        default=0,
-        ge=0,
-        le=20,
-        title="Min-SNR gamma",
-        description="Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's.",
-    )
-    debiased: bool = Field(
-        default=False,
-        title="Debiased estimation",
-        description="Loss weight 1 / √snr, for v-prediction 1 / (snr + 1) (Yu et al. 2023). Off in the method.",
-    )
-    masked_loss: bool = Field(
-        default=False,
-        title="Masked loss",
-        description="Count the loss only where the screenshot was not transparent, so that the background is not "
-        "learned. Pictures without transparency count whole. Off in the method.",
-    )
-    prior_preservation: Literal["plain", "teacher"] = Field(
-        default="plain",
-        title="Prior preservation",
-        description="What regularization pictures teach. plain: they are trained like any others, as in the method "
-        "(DreamBooth). teacher: to draw them as the base model does without the LoRA, so that nothing about them is "
-        "learned or forgotten; takes one more pass through the U-Net for them.",
-    )
-    prior_loss_weight: float = Field(
-        default=1.0,
-        ge=0,
-        le=10,
-        title="Weight of regularization pictures",
-        description="Factor on their loss. The method does not say; 1.0 is sd-scripts' default.",
-    )
-    shuffle_caption: bool = Field(
-        default=False,
-        title="Shuffle captions",
-        description="Put the tags behind the trigger in a new order at every step. The method does not say; off "
-        "is sd-scripts' default.",
-    )
-    keep_tokens: int = Field(
-        default=1,
-        ge=0,
-        le=75,
-        title="Keep tokens",
-        description="Tags at the front that shuffling leaves in place: the trigger.",
-    )
-    caption_dropout: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        title="Caption dropout",
-        description="Share of samples, regularization included, trained with an empty caption: no tags, no trigger. "
-        "What CFG compares every prompt with is then trained too, and the LoRA shows a little without its trigger. The "
-        "method does not say; 0 is sd-scripts' default.",
-    )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto",
-        title="Precision",
-        description="Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU "
-        "has it, fp32 on a CPU.",
-    )
-    gradient_checkpointing: bool = Field(
-        default=False,
-        title="Gradient checkpointing",
-        description="Compute parts of the model twice instead of keeping them: far less memory, about a third slower, "
-        "the same result.",
-    )
-    ema_decay: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        title="EMA decay",
-        description="Save a moving average of the LoRA instead of its last state; this is how much of it stays at "
-        "each step (rising to it: (1 + step) / (10 + step) at first). 0: off, as in the method. 0.999 is usual.",
-    )
-    save_precision: Literal["fp16", "bf16", "fp32"] = Field(
-        default="fp16", title="Precision of the files", description="fp16 is what web UIs expect."
-    )
-    validation_share: float = Field(
-        default=0.0,
-        ge=0,
-        le=0.5,
-        title="Validation share",
-        description="Share of the pictures that is not trained but measured: the loss on them behind every epoch, at "
-        "fixed timesteps and noise, stands beside the training's in the report. At least one picture. 0: off, as in "
-        "the method.",
-    )
-    seed: int = Field(
-        default=42,
-        ge=0,
-        lt=2**32,
-        title="Seed",
-        description="Of order, noise, timesteps and the LoRA's first values. The method does not say.",
-    )
-    checkpoint_minutes: float = Field(
-        default=5,
-        gt=0,
-        le=600,
-        title="Checkpoint every (minutes)",
-        description="How much work a crash can cost. The state is saved after every epoch as well.",
-    )
+    """How the learning rate falls towards 0 behind the warm-up. The method does not say; constant is sd-scripts'
+    default."""
+    restarts: int = Field(default=1, ge=1, le=1000, title="Cosines")
+    """Of cosine_with_restarts: how often the rate falls to 0. sd-scripts' lr_scheduler_num_cycles."""
+    warmup_steps: int = Field(default=0, ge=0, le=100_000, title="Warm-up (steps)")
+    """Steps over which the learning rate rises from 0. The method does not say; 0 is sd-scripts' default."""
+    max_grad_norm: float = Field(default=1.0, ge=0, le=100, title="Gradient clipping")
+    """Largest norm of the gradients. 0: no clipping. 1.0 is sd-scripts' default."""
+    min_snr_gamma: float = Field(default=0, ge=0, le=20, title="Min-SNR gamma")
+    """Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's."""
+    debiased: bool = Field(default=False, title="Debiased estimation")
+    """Loss weight 1 / √snr, for v-prediction 1 / (snr + 1) (Yu et al. 2023). Off in the method."""
+    masked_loss: bool = Field(default=False, title="Masked loss")
+    """Count the loss only where the screenshot was not transparent, so that the background is not learned. Pictures
+    without transparency count whole. Off in the method."""
+    prior_preservation: Literal["plain", "teacher"] = Field(default="plain", title="Prior preservation")
+    """What regularization pictures teach. plain: they are trained like any others, as in the method (DreamBooth).
+    teacher: to draw them as the base model does without the LoRA, so that nothing about them is learned or forgotten;
+    takes one more pass through the U-Net for them."""
+    prior_loss_weight: float = Field(default=1.0, ge=0, le=10, title="Weight of regularization pictures")
+    """Factor on their loss. The method does not say; 1.0 is sd-scripts' default."""
+    shuffle_caption: bool = Field(default=False, title="Shuffle captions")
+    """Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts'
+    default."""
+    keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
+    """Tags at the front that shuffling leaves in place: the trigger."""
+    caption_dropout: float = Field(default=0.0, ge=0, le=1, title="Caption dropout")
+    """Share of samples, regularization included, trained with an empty caption: no tags, no trigger. What CFG compares
+    every prompt with is then trained too, and the LoRA shows a little without its trigger. The method does not say; 0
+    is sd-scripts' default."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(default="auto", title="Precision")
+    """Of the frozen model while training; the LoRA itself stays fp32. 'auto': bf16 where a GPU has it, fp32 on a
+    CPU."""
+    gradient_checkpointing: bool = Field(default=False, title="Gradient checkpointing")
+    """Compute parts of the model twice instead of keeping them: far less memory, about a third slower, the same
+    result."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1, title="EMA decay")
+    """Save a moving average of the LoRA instead of its last state; this is how much of it stays at each step (rising to
+    it: (1 + step) / (10 + step) at first). 0: off, as in the method. 0.999 is usual."""
+    save_precision: Literal["fp16", "bf16", "fp32"] = Field(default="fp16", title="Precision of the files")
+    """fp16 is what web UIs expect."""
+    validation_share: float = Field(default=0.0, ge=0, le=0.5, title="Validation share")
+    """Share of the pictures that is not trained but measured: the loss on them behind every epoch, at fixed timesteps
+    and noise, stands beside the training's in the report. At least one picture. 0: off, as in the method."""
+    seed: int = Field(default=42, ge=0, lt=2**32, title="Seed")
+    """Of order, noise, timesteps and the LoRA's first values. The method does not say."""
+    checkpoint_minutes: float = Field(default=5, gt=0, le=600, title="Checkpoint every (minutes)")
+    """How much work a crash can cost. The state is saved after every epoch as well."""
     network: Network = Network()
     noise: Noise = Noise()
 
@@ -227,56 +113,35 @@ class Training(Options):
 class StyleTraining(Training):
     """Stage 1: the style LoRA. Rank 64, alpha 32."""
 
-    rank: int = Field(
-        default=64, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim). The method's is 64."
-    )
-    alpha: float = Field(
-        default=32,
-        gt=0,
-        le=512,
-        title="Alpha",
-        description="The LoRA's output is scaled by alpha / rank. The method's is 32.",
-    )
+    rank: int = Field(default=64, ge=1, le=512, title="Rank")
+    """Width of the LoRA (network dim). The method's is 64."""
+    alpha: float = Field(default=32, gt=0, le=512, title="Alpha")
+    """The LoRA's output is scaled by alpha / rank. The method's is 32."""
 
 
 class CharacterTraining(Training):
     """Stage 3: the character LoRA. Rank 32, alpha 16."""
 
-    rank: int = Field(
-        default=32, ge=1, le=512, title="Rank", description="Width of the LoRA (network dim). The method's is 32."
-    )
-    alpha: float = Field(
-        default=16,
-        gt=0,
-        le=512,
-        title="Alpha",
-        description="The LoRA's output is scaled by alpha / rank. The method's is 16.",
-    )
+    rank: int = Field(default=32, ge=1, le=512, title="Rank")
+    """Width of the LoRA (network dim). The method's is 32."""
+    alpha: float = Field(default=16, gt=0, le=512, title="Alpha")
+    """The LoRA's output is scaled by alpha / rank. The method's is 16."""
 
 
 class Regularization(Options):
     """Stage 1's pictures beside the character's, so that what they share is not learned as the character."""
 
-    use: bool = Field(default=True, title="Use", description="The method uses stage 1's pictures.")
-    repeats: int = Field(
-        default=1,
-        ge=1,
-        le=1000,
-        title="Repeats",
-        description="1 in the method. The set is repeated until it is as large as the character's, so this "
-        "hardly matters.",
-    )
+    use: bool = Field(default=True, title="Use")
+    """The method uses stage 1's pictures."""
+    repeats: int = Field(default=1, ge=1, le=1000, title="Repeats")
+    """1 in the method. The set is repeated until it is as large as the character's, so this hardly matters."""
 
 
 class Merge(Options):
     """Stage 2: the style LoRA into the base."""
 
-    use: bool = Field(
-        default=True,
-        title="Use",
-        description="Train the character on the merged model, as the method does. false: straight on the base, to "
-        "compare; no style LoRA is trained then.",
-    )
-    weight: float = Field(
-        default=1.0, ge=-4, le=4, title="Strength", description="Factor on the LoRA. The method's is 1.0."
-    )
+    use: bool = Field(default=True, title="Use")
+    """Train the character on the merged model, as the method does. false: straight on the base, to compare; no style
+    LoRA is trained then."""
+    weight: float = Field(default=1.0, ge=-4, le=4, title="Strength")
+    """Factor on the LoRA. The method's is 1.0."""

@@ -34,7 +34,7 @@ from lora_core.report.data import (
     LeftOut,
     LossCurve,
     ReportData,
-    RunArtifacts,
+    ReportInputs,
     Timing,
 )
 from lora_core.report.html import render
@@ -60,7 +60,7 @@ class _Files:
 
 
 def assemble(
-    store: Store, recipe: Recipe, made: RunArtifacts, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
+    store: Store, recipe: Recipe, made: ReportInputs, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
 ) -> ReportRef:
     """Every file of the published folder.
 
@@ -102,7 +102,7 @@ def assemble(
 def report_data(
     store: Store,
     recipe: Recipe,
-    made: RunArtifacts,
+    made: ReportInputs,
     edited: tuple[Edited, ...],
     verdict: Verdict,
     timings: tuple[Timing, ...] = (),
@@ -160,13 +160,13 @@ def report_data(
     )
 
 
-def _sets(store: Store, made: RunArtifacts) -> dict[str, Manifest]:
+def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
 
 
 def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
-    """One for each value of a check; its pictures stand beside the last."""
+    """One for each value of a check; its pictures stand with the last."""
     grid, gates = store.tree(ref.sha256).get(GRID_FILE), read_gates(store, ref)
     for number, gate in enumerate(gates, start=1):
         yield CheckRow(
@@ -225,7 +225,7 @@ def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], tri
     )
 
 
-def _summary(recipe: Recipe, made: RunArtifacts, verdict: Verdict, store: Store) -> dict[str, Any]:
+def _summary(recipe: Recipe, made: ReportInputs, verdict: Verdict, store: Store) -> dict[str, Any]:
     """The report for programs."""
     sets = _sets(store, made)
     return {

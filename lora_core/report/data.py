@@ -11,7 +11,7 @@ from lora_core.judging.verdict import Verdict
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
-class RunArtifacts(BaseModel):
+class ReportInputs(BaseModel):
     """What a run made, step by step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +84,7 @@ class CheckRow(Frozen):
     line: str = Field(description="Value and bound in words.")
     details: tuple[str, ...] = Field(default=(), description="What the value is made of.")
     advice: str = Field(default="", description="Shown when it was not passed.")
-    picture: bytes = Field(default=b"", repr=False, description="A grid of the samples behind it; empty: none.")
+    picture: bytes = Field(default=b"", repr=False, description="A grid of what it was measured on; empty: none.")
 
 
 class LossCurve(Frozen):

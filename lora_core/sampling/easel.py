@@ -7,7 +7,7 @@ from functools import cached_property
 from lora_core.device import memory_format, pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
-from lora_core.lora.attach import attach, detach
+from lora_core.lora.base import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed

@@ -6,7 +6,7 @@ from pathlib import Path
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import load_components
 from lora_core.errors import OutputExistsError
-from lora_core.lora.attach import attach
+from lora_core.lora.base import attach
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling
 from lora_core.sampling.generate import Shot, generate

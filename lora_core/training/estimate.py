@@ -8,7 +8,7 @@ import torch
 
 from lora_core.device import pick_device, pick_dtype, training_memory_bytes
 from lora_core.diffusion.components import load_components
-from lora_core.lora.targets import targets
+from lora_core.lora.base import targets
 from lora_core.recipe import Process, Training
 
 _SAVED_MAPS = {"sd1": 360, "sd2": 360, "sdxl": 650}

@@ -10,13 +10,11 @@ from lora_core.captions.check import (
     examine,
     gathered,
     idle_rules,
-    refuse_failing,
 )
 from lora_core.captions.rules import Rules
 from lora_core.captions.taxonomy import is_known, nearest
 from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
-from lora_core.errors import CaptionError
 
 GOOD = "hc_mina, 1girl, solo, upper body, straight-on, realistic, nose, red dress, star (symbol)"
 
@@ -156,9 +154,6 @@ def test_findings_are_gathered_by_matter_with_those_that_fail_first():
         Finding("b", "odd", fails=False),
     ]
     assert [str(one) for one in gathered(findings)] == ["a, b, c and 2 more: bad", "a, b: odd"]
-    with pytest.raises(CaptionError, match=r"^a, b, c and 2 more: bad$"):
-        refuse_failing(findings)
-    refuse_failing(findings[:1])
 
 
 @pytest.mark.parametrize("tag", ["smile", "large_breasts", "platinum_blonde_hair", "hakurei_reimu_(cosplay)", "nude"])

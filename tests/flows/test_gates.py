@@ -33,6 +33,6 @@ def test_a_forgotten_hair_colour_ends_the_run_before_anything_is_trained(project
     done = project.run("run", "recipe.toml")
     assert done.returncode == 2
     told = "pink hair stands in 4 of 4 captions, so that the trigger does not learn it: put it under memorize"
-    assert f"headcanon: captions: broken rules (caption rules: {told}" in done.stderr
+    assert f"headcanon: captions: 1 rule violation (caption rules: {told}" in done.stderr
     assert "`headcanon caption RECIPE --check` names them all" in done.stderr
     assert "check style" not in done.stderr

@@ -15,11 +15,16 @@ from typing import Any
 import httpx
 import pytest
 from small_project import Project, new_project
+from step_outputs import outputs_of
 
 from demo.project import MODELS
+from lora_core.store import Store
 from lora_core.store.digests import file_digest
+from lora_core.versions import VERSIONS
 
 pytestmark = pytest.mark.slow
+
+GOLDEN_STEPS = Path(__file__).parents[1] / "golden" / "steps.json"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,20 @@ def test_a_second_run_finds_everything_finished(finished: Project) -> None:
     assert again.returncode == 0, again.stderr
     assert steps_done(again.stderr) == ()
     assert again.stderr.count(": cached") == 15
+
+
+def test_a_step_with_another_output_has_another_version(finished: Project) -> None:
+    """The golden table holds each step's version and the digest of what it puts out on the demo world."""
+    table: dict[str, tuple[int, str]] = json.loads(GOLDEN_STEPS.read_text())
+    found = {step: [VERSIONS[step], digest] for step, digest in outputs_of(Store(finished.folder / "store")).items()}
+    for step, (version, digest) in found.items():
+        known_version, known_digest = table.get(step, (0, ""))
+        advice = "" if version != known_version else f"raise the version of {step!r} in lora_core/versions.py, and "
+        assert (version, digest) == (known_version, known_digest), (
+            f"{step} puts out something else: {advice}update tests/golden/steps.json to {step!r}: {[version, digest]}"
+        )
+    # This recipe has no further base and no difference.
+    assert found.keys() == table.keys() == VERSIONS.keys() - {"transfer", "subtract"}
 
 
 def test_the_dry_run_of_a_finished_project_says_that_all_is_cached(finished: Project) -> None:
@@ -149,7 +168,7 @@ def test_a_further_version_that_is_worse_is_held_back_with_its_report(finished: 
     held = project.run("run", "recipe.toml", "--as", "v2")
     assert held.returncode == 2, held.stderr
     told = " ".join(held.stderr.split())
-    assert re.search(r"beside momo: identity [-0-9.]+, at least 0\.94; momo stays the last", told), told
+    assert re.search(r"compared with momo: identity [-0-9.]+, at least 0\.94; momo stays the last", told), told
     assert not (published.parents[1] / "momo-v2").exists()
     page = (published.parents[1] / "momo-v2.held-back.html").read_text()
     assert "Is it at least as good as the last version?" in page

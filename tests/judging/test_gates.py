@@ -78,6 +78,12 @@ def test_a_failed_check_tells_its_value_its_bound_and_what_helps() -> None:
     assert passed.story == passed.line == "merge: error 1.200, at most 0.25"
 
 
+def test_what_must_not_be_there_at_all_is_counted_without_a_bound(store: Store) -> None:
+    counted = RESULT.model_copy(update={"figure": 2.0, "bound": 0.0, "meaning": "rule violations", "counted": True})
+    assert counted.line == "merge: 2 rule violations"
+    assert read_gates(store, with_gates(store, None, [counted])) == (counted,)
+
+
 def test_a_checks_results_are_kept_beside_its_pictures(store: Store, tmp_path: Path) -> None:
     other = RESULT.model_copy(update={"name": "look", "figure": None, "details": ("white in 3 of 20",)})
     check = with_gates(store, None, [RESULT, other])

@@ -25,8 +25,8 @@ def test_what_is_better_in_everything_takes_over() -> None:
     after = _metrics(identity=_score(0.7), leak=_score(0.1), copying=_score(0.0))
     gates = _gates(before, after)
     assert all(gate.passed for gate in gates)
-    assert gates[0].line == "beside momo: identity 0.700, at least 0.45"
-    assert gates[1].line == "beside momo: leak of the look 0.100, at most 0.25"
+    assert gates[0].line == "compared with momo: identity 0.700, at least 0.45"
+    assert gates[1].line == "compared with momo: leak of the look 0.100, at most 0.25"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_one_bad_score_among_good_ones_is_enough_to_stay_with_the_old() -> None:
 def test_what_only_one_of_them_has_is_named_and_bars_nothing() -> None:
     gates = _gates(_metrics(identity=_score(0.5)), _metrics(leak=_score(0.9)))
     assert all(gate.passed and gate.figure is None for gate in gates)
-    assert gates[0].line == "beside momo: not measured (identity: one of the two has no such score)"
+    assert gates[0].line == "compared with momo: not measured (identity: one of the two has no such score)"
 
 
 @given(st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 1))

@@ -11,12 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import CheckpointError, LoraError, OutputExistsError
 from lora_core.hub import find_model_files
-from lora_core.lora.attach import attach
+from lora_core.lora.base import attach, attachable_names
 from lora_core.lora.combine import Term
 from lora_core.lora.merge import merge_file
 from lora_core.lora.module import LoraModule
 from lora_core.lora.naming import TEXT_PARTS
-from lora_core.lora.weights import attachable_names
 from lora_core.progress import silent
 
 _CASES = json.loads((Path(__file__).parents[1] / "golden/merge_small.json").read_text())["cases"]

@@ -98,7 +98,7 @@ def test_it_is_compared_between_variants_and_versions(verdict: Verdict) -> None:
     assert page.count('<th scope="col">Seediness\u00a0↑</th>') == 4  # metrics, differences, rows of each
     before, after = epoch(seediness=score(0.9, 0.01)), epoch(seediness=score(0.5, 0.01))
     gate = list(successor_gates(before, after, "mira", Publish()))[-1]
-    assert (gate.passed, gate.line) == (False, "beside mira: seediness 0.500, at least 0.85")
+    assert (gate.passed, gate.line) == (False, "compared with mira: seediness 0.500, at least 0.85")
 
 
 def test_keys_and_labels_are_unique_and_every_metric_has_one_way_to_be_computed() -> None:

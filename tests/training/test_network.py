@@ -13,9 +13,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from lora_core.diffusion.components import Components
 from lora_core.errors import RecipeError
+from lora_core.lora.base import block_of, targets
 from lora_core.lora.inject import ADAPTER, inject, limit_norms, product_norm
 from lora_core.lora.naming import Build
-from lora_core.lora.targets import block_of, targets
 from lora_core.recipe import Network, Training
 from lora_core.training.dropout import Dropout
 

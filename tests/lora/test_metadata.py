@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from flows.cli import main
 from lora_core.captions.content import Said
 from lora_core.captions.content import check as check_content
-from lora_core.lora.stated import stated_in
+from lora_core.lora.metadata import stated_in
 
 Refused = Callable[..., str]
 

@@ -1,22 +1,115 @@
-"""The difference of two checkpoints as a LoRA: what a fine-tuned model learned, at a rank."""
+"""Checkpoints on disk: the weights that a LoRA can change, unread, and the difference of two of them as a LoRA."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.errors import CheckpointError, LoraError
-from lora_core.hub.formats import Header
-from lora_core.lora import header
+from lora_core.hub.formats import Header, TensorInfo
+from lora_core.hub.layout import Architecture, OriginalLayout, Part, Place, read_layout
 from lora_core.lora.algebra import Size, factored
 from lora_core.lora.combine import PRECISIONS, LoraSummary
 from lora_core.lora.file import add_module
-from lora_core.lora.naming import Module, module_table, same_name
+from lora_core.lora.metadata import MADE, RankCounts, of_difference
+from lora_core.lora.naming import TEXT_PARTS, Build, Module, file_names, module_table, modules_of, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, TensorFile, new_output, note, refuse_existing
-from lora_core.lora.weights import Weight, Weights, find_weights
 from lora_core.progress import Progress
 from lora_core.store.digests import file_digest
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight in one of the base's files."""
+
+    file: str
+    place: Place
+    shape: tuple[int, ...]
+    """Of the model's tensor, not of the file's."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Every weight of a base that a LoRA can change."""
+
+    architecture: Architecture
+    by_name: Mapping[str, Weight]
+
+
+def find_weights(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weights:
+    """Find the weights by the base's headers alone.
+
+    Args:
+        headers: of every safetensors file of the base, by its name.
+        files: all the base's files, name → path, for a folder's configs.
+
+    Raises:
+        CheckpointError: it is no Stable Diffusion 1, 2 or XL base.
+    """
+    if len(headers) == 1 and "/" not in (name := next(iter(headers))):
+        layout = read_layout(headers[name].tensors.keys(), name)
+        return Weights(layout.architecture, dict(_in_single_file(name, headers[name].tensors, layout)))
+    return _in_folder(headers, files)
+
+
+def _in_single_file(
+    name: str, tensors: Mapping[str, TensorInfo], layout: OriginalLayout
+) -> Iterator[tuple[str, Weight]]:
+    """Try every module that the layout may have; the file has those whose tensors are there."""
+    layers = _count(r"\.(?:encoder\.layers|transformer\.resblocks)\.(\d+)\.", tensors)
+    depth = _count(r"\.transformer_blocks\.(\d+)\.", tensors)
+    build = Build(layout.layers, layout.up_attention, depth, (layers,) * len(layout.text_encoders))
+    for module in modules_of(build):
+        place = layout.place(module.part, f"{module.path}.weight")
+        if place.key in tensors:
+            rows, *rest = tensors[place.key].shape
+            weight = Weight(name, place, (rows if place.third is None else rows // 3, *rest))
+            yield from ((lora, weight) for lora in file_names(layout.architecture, module, build))
+
+
+def _count(pattern: str, tensors: Mapping[str, TensorInfo]) -> int:
+    """How many numbers a pattern finds in the tensors' names; counted, since a name may hold any number."""
+    return len({found[1] for key in tensors if (found := re.search(pattern, key))})
+
+
+def _in_folder(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weights:
+    if "unet/config.json" not in files:
+        raise CheckpointError("base model: unet/config.json is missing; it is no whole diffusers folder")
+    try:
+        config = json_of(read_bounded(files["unet/config.json"], TEXT_BYTES, CheckpointError))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"base model: unet/config.json is not readable JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise CheckpointError("base model: unet/config.json is not a JSON object")
+    two = any(name.startswith("text_encoder_2/") for name in headers)
+    architecture: Architecture = "sdxl" if two else "sd2" if config.get("use_linear_projection") else "sd1"
+    build = Build(
+        config.get("layers_per_block", 2), tuple("CrossAttn" in kind for kind in config.get("up_block_types", ()))
+    )
+    parts: tuple[Part, ...] = ("unet", *TEXT_PARTS)
+    by_name: dict[str, Weight] = {}
+    for file, header in headers.items():
+        part = next((part for part in parts if file.startswith(f"{part}/")), None)
+        for key, info in header.tensors.items() if part else ():
+            path = key.removesuffix(".weight")
+            if part and path != key and len(info.shape) >= 2 and "embeddings." not in path:
+                weight = Weight(file, Place(key), info.shape)
+                by_name |= dict.fromkeys(_names(architecture, Module(part, path), build), weight)
+    return Weights(architecture, by_name)
+
+
+def _names(architecture: Architecture, module: Module, build: Build) -> tuple[str, ...]:
+    """The names in use for a module; none where a LoRA never touches it."""
+    try:
+        return file_names(architecture, module, build)
+    except KeyError:
+        return ()
+
+
+# ── the difference of two ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _KERNEL_BLOCKS = ("resnets", "downsamplers", "upsamplers")
 
@@ -101,8 +194,8 @@ def extract(
         conv_rank=extraction.conv_rank,
         energy=extraction.size.energy,
     )
-    refuse_existing(out, header.MADE, made)
-    ranks, kept, total = header.RankCounts(), 0.0, 0.0
+    refuse_existing(out, MADE, made)
+    ranks, kept, total = RankCounts(), 0.0, 0.0
     with new_output(out) as path, SafetensorsWriter(path, str(out)) as writer:
         for done, name in enumerate(names, 1):
             change = tuned.read(tuned.weights.by_name[name]) - base.read(base.weights.by_name[name])
@@ -115,7 +208,7 @@ def extract(
         if not total:
             raise LoraError("the two models have the same weights wherever a LoRA acts; there is nothing to extract")
         named = {"ss_sd_model_name": base.name, "ss_new_sd_model_hash": digests[""]} if "" in digests else {}
-        metadata = header.of_difference(base.weights.architecture, named, out.stem, ranks, made)
+        metadata = of_difference(base.weights.architecture, named, out.stem, ranks, made)
         writer.write(metadata, hashes=True)
     return LoraSummary(ranks.modules, ranks.ranks, kept / total)
 

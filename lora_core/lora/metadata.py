@@ -1,4 +1,4 @@
-"""The header of a LoRA file that a tool has made from others: what is true of the new file, and nothing else.
+"""The metadata of LoRA files: written for a file made from others, and read for the content rule.
 
 Names are sd-scripts' (`ss_*`) and Stability's model spec (`modelspec.*`), all values text. `headcanon.made` says how a
 file was made: the tool, the SHA-256 and weight of every source, rank and energy asked for. No dates and no paths, so
@@ -7,10 +7,15 @@ that equal work gives equal bytes.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lora_core.bounded import json_of
+from lora_core.captions.content import Said, named
+from lora_core.captions.content import check as check_content
+from lora_core.errors import HeadcanonError
+from lora_core.hub.formats import read_header
 from lora_core.lora.module import LoraModule
 
 MADE = "headcanon.made"
@@ -158,3 +163,49 @@ def tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
         return {name: {str(tag).strip(): int(count) for tag, count in tags.items()} for name, tags in sets.items()}
     except (ValueError, AttributeError, TypeError, OverflowError):
         return {}
+
+
+# ── the content rule ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+_FREQUENCY = "ss_tag_frequency"
+_TEXTS = (
+    "modelspec.description",
+    "modelspec.tags",
+    "modelspec.title",
+    "modelspec.trigger_phrase",
+    "modelspec.usage_hint",
+    "ss_dataset_dirs",
+    "ss_datasets",
+    "ss_output_name",
+    "ss_reg_dataset_dirs",
+    "ss_training_comment",
+)
+
+
+def check_models(names: Iterable[str], files: Iterable[Path], words: Iterable[str | Said] = ()) -> None:
+    """Ask the content rule about all models that go into one drawing, merge or LoRA, and the words beside them.
+
+    Args:
+        names: what the user calls the models, and the new file: paths or hub repositories.
+        files: of the models; their metadata is read.
+        words: prompts.
+
+    Raises:
+        ContentRuleError: together they code a minor and are sexual.
+    """
+    called = (named(name) for name in names)
+    check_content((), (*called, *words, *(said for path in files for said in stated_in(path, path.name))))
+
+
+def stated_in(path: Path, name: str) -> Iterator[Said]:
+    """Tags and texts in a safetensors file's metadata; none of a file that cannot be read, which its reader refuses."""
+    try:
+        metadata = read_header(path, name).metadata if name.endswith(".safetensors") else {}
+    except HeadcanonError:
+        return
+    trained_on = tag_frequency(metadata)
+    for folder, tags in trained_on.items():
+        yield from (Said(f"what {name} was trained on", text) for text in (folder, *tags))
+    for key in _TEXTS if trained_on else (_FREQUENCY, *_TEXTS):
+        if key in metadata:
+            yield Said(f"{key} of {name}", metadata[key])

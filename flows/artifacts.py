@@ -1,0 +1,98 @@
+"""What the graph works with and what a run comes to: every ref by name, pending where it is not there."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lora_core.captions.rules import Rules
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
+from lora_core.tagging.select import Thresholds
+
+
+class Inputs(NamedTuple):
+    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none."""
+
+    base: CheckpointRef
+    tagger: CheckpointRef
+    style: DatasetRef | None
+    character: DatasetRef
+    rules: Rules
+    least: Thresholds
+    classifier: CheckpointRef | None = None
+    embedder: CheckpointRef | None = None
+
+    @property
+    def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
+        """All that was read from the user's disk."""
+        return self.base, self.tagger, *((self.style,) if self.style else ()), self.character
+
+
+class TaggedSet(NamedTuple):
+    """Pictures and their tags."""
+
+    pictures: DatasetRef
+    tags: TagsRef
+    tagger: CheckpointRef
+
+
+class PreparedSets(NamedTuple):
+    """Both sets as squares with compositions, and their tags; no style: the recipe names none."""
+
+    style_squares: DatasetRef | None
+    squares: DatasetRef
+    style: TaggedSet | None
+    character: TaggedSet
+
+
+class CaptionedSet(NamedTuple):
+    """The character's pictures with captions, their small copies, and the check of the captions."""
+
+    pictures: DatasetRef
+    copies: DatasetRef | None
+    check: ReportRef
+
+
+class StyledBase(NamedTuple):
+    """Stages 1 and 2: what the character is trained on, the style LoRA, and the checks of both."""
+
+    base: CheckpointRef
+    lora: LoraRef | None = None
+    check: ReportRef | None = None
+    merge_check: ReportRef | None = None
+
+
+@dataclass(frozen=True)
+class RunArtifacts:
+    """Every result of a run.
+
+    Attributes:
+        inputs: what the recipe names.
+        squares: the character's pictures, as they were preprocessed; `style_squares` the style's.
+        sets: both sets, tagged and with compositions.
+        captioned: the captioned pictures.
+        styled: the base with the style in it.
+        whole: the character LoRA as it was trained.
+        lora: the same without the style, where it is subtracted.
+        samples: of every epoch.
+        verdict: the metrics, and the choice.
+        report: the files that are published.
+        folder: where; empty: the run ended before that.
+    """
+
+    inputs: Inputs
+    squares: DatasetRef
+    style_squares: DatasetRef | None
+    sets: PreparedSets
+    captioned: CaptionedSet
+    styled: StyledBase
+    whole: LoraRef
+    lora: LoraRef
+    samples: ReportRef
+    verdict: ReportRef
+    report: ReportRef
+    folder: str
+
+    @property
+    def checks(self) -> tuple[ReportRef, ...]:
+        """The checks between the stages that are there."""
+        found = (self.captioned.check, self.styled.check, self.styled.merge_check)
+        return tuple(check for check in found if check and not check.is_pending)

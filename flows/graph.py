@@ -1,0 +1,286 @@
+"""The whole method as one graph (docs/method.md), written down here and nowhere else.
+
+It is run to its end or to a target (`make_lora`), peeked at (`peek`), or run for its style branch (`make_style`).
+Every step is cached, so a run resumes where the last one ended. After the target nothing runs: all refs are pending.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from prefect import flow
+
+from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, StyledBase, TaggedSet
+from flows.ending import end_as_asked
+from flows.errors import recompute_damaged
+from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
+from lora_core.captions.content import style_words_of, words_of
+from lora_core.captions.rules import style_rules
+from lora_core.recipe import Recipe
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.report.data import ReportInputs
+from lora_core.tagging.select import thresholds
+from tasks.caption import check_content, edit_captions, find_rules, refuse_at_once
+from tasks.check import check_captions, check_merge, check_style, tell_findings
+from tasks.compositions import check_plan, settle_for_captions, settle_style
+from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
+from tasks.judge import judge, transfer
+from tasks.merge import merge
+from tasks.preprocess import downscale, preprocess, without_remarks
+from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
+from tasks.runtime import At
+from tasks.sample import sample_epochs
+from tasks.steps import Until
+from tasks.stopping import stopping_all_when_one_fails
+from tasks.subtract import subtract
+from tasks.tag import tag
+from tasks.train import prepare_to_train, train_character, train_style
+from tasks.walking import Visit, idle_walk, stage, target, walking
+
+# Steps that are done together, so that a run ends after all of them.
+_CAPTIONS = stage("caption", "check captions", "downscale")
+
+
+@flow(name="headcanon", validate_parameters=False, persist_result=False)
+@end_as_asked
+@recompute_damaged
+def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> RunArtifacts:
+    """Screenshots in, character LoRA out; ends after the step `until`."""
+    with stopping_all_when_one_fails(), walking(until):
+        return graph(recipe, at)
+
+
+@recompute_damaged
+def make_style(recipe: Recipe, at: At) -> StyledBase | None:
+    """Stages 1 and 2 on their own. They hold no character: every later one finds them finished."""
+    if not recipe.trains_style:
+        return None
+    with stopping_all_when_one_fails(), walking():
+        return style_branch(recipe, at)
+
+
+class Peeked(NamedTuple):
+    """What is finished of a run, and each of its steps."""
+
+    artifacts: RunArtifacts
+    steps: tuple[Visit, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a run would find all of it cached."""
+        return all(step.ref for step in self.steps)
+
+
+def peek(recipe: Recipe, at: At, until: Until = "judge") -> Peeked:
+    """Everything that is finished, without running anything; after a step that is not, nothing can be known."""
+    with walking(until, peeking=True) as walk:
+        return Peeked(graph(recipe, at), tuple(walk.visits))
+
+
+def graph(recipe: Recipe, at: At) -> RunArtifacts:
+    """The method, from screenshots to the published folder."""
+    inputs = find(recipe, at)
+    refuse_at_once(words_of(recipe, inputs.rules), inputs.base, inputs.tagger, recipe.tagger.model, at)
+    check_name(recipe, inputs.rules, inputs.files)
+    style_squares, squares = prepare(inputs, recipe, at)
+    sets = tag_sets(style_squares, squares, inputs, recipe, at)
+    trained = begin_style(sets.style, inputs, recipe, at) if sets.style and recipe.trains_style else None
+    captioned = write_captions(sets.character, inputs, recipe, at)
+    style_lora = finish_style(trained)
+    styled = style_base(style_lora, sets.style, inputs, recipe, at)
+    whole = learn_character(captioned, sets.style, styled, recipe, at)
+    lora = take_style_out(whole, styled, recipe, at)
+    samples = draw(lora, inputs, recipe, at)
+    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, sets.character, inputs, recipe, at), at)
+    made = ReportInputs(
+        base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, pictures=sets.character.pictures,
+        captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
+        merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,
+        transfer=try_elsewhere(lora, verdict, sets.character, inputs, recipe, at),
+        successor_check=check_successor(recipe, inputs.base, verdict, at),
+    )  # fmt: skip
+    files = write_report(made, sets.character, inputs, recipe, at)
+    folder = hand_over(made, files, inputs, recipe, at)
+    return RunArtifacts(
+        inputs, squares, style_squares, sets, captioned, styled, whole, lora, samples, verdict, files, folder
+    )
+
+
+def style_branch(recipe: Recipe, at: At) -> StyledBase:
+    """The style's part of the graph, without a character."""
+    base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
+    words = style_words_of(recipe)
+    refuse_at_once(words, base, tagger, recipe.tagger.model, at)
+    screenshots = find_screenshots(recipe.style.images, at)
+    squares = preprocess(screenshots, recipe.preprocess, at.on("style"))
+    style = tagged(squares, tagger, at.on("style"))
+    check_content((style.pictures,), (style.tags,), words, base, at)
+    settle_style(squares, style.tags, at)
+    style = with_words(style, squares, recipe, at)
+    lora = train_style(base, style.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
+    found = Inputs(base, tagger, screenshots, screenshots, style_rules(), thresholds(recipe.tagger))
+    return style_base(lora, style, found, recipe, at)
+
+
+def find(recipe: Recipe, at: At) -> Inputs:
+    """Everything the recipe names, before any work."""
+    return Inputs(
+        find_base(recipe.base, at), find_tagger(recipe.tagger, at),
+        find_screenshots(recipe.style.images, at) if recipe.style.images else None,
+        find_screenshots(recipe.character.images, at),
+        find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
+        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
+    )  # fmt: skip
+
+
+@stage("preprocess")
+def prepare(inputs: Inputs, recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
+    """Square pictures on white, of the style and of the character."""
+    style = preprocess(inputs.style, recipe.preprocess, at.on("style")) if inputs.style else None
+    return style, preprocess(inputs.character, recipe.preprocess, at.on("character"))
+
+
+@stage("tag")
+def tag_sets(style: DatasetRef | None, squares: DatasetRef, inputs: Inputs, recipe: Recipe, at: At) -> PreparedSets:
+    """Tag both sets; refuse forbidden content; settle compositions, and say how the sets differ from the plan."""
+    look = tagged(style, inputs.tagger, at.on("style")) if style else None
+    character = tagged(squares, inputs.tagger, at.on("character"))
+    every = [each for each in (look, character) if each]
+    sets = tuple(each.pictures for each in every), tuple(each.tags for each in every)
+    check_content(*sets, words_of(recipe, inputs.rules), inputs.base, at)
+    style_squares = settle_style(style, look.tags, at) if style and look else None
+    if style and look:
+        look = with_words(look, style, recipe, at)
+    settled = settle_for_captions(squares, character.tags, inputs.rules, recipe.preprocess, at)
+    check_plan(style_squares, settled, recipe.plan, at)
+    bare = character._replace(pictures=without_remarks(settled, at))
+    return PreparedSets(style_squares, settled, look, bare)
+
+
+def tagged(squares: DatasetRef, tagger: CheckpointRef, at: At) -> TaggedSet:
+    """A set's pictures and their tags."""
+    pictures = without_remarks(squares, at)
+    return TaggedSet(pictures, tag(pictures, tagger, at), tagger)
+
+
+def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) -> TaggedSet:
+    """The style set with words for all that is seen but the look, where the recipe wants them."""
+    if not recipe.captions_style:
+        return style
+    rules, who, least = style_rules(), recipe.style.identifier, thresholds(recipe.tagger)
+    pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)
+    return style._replace(pictures=edit_captions(pictures, style.tags, rules, who, least, at.on("style")))
+
+
+def begin_style(style: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> Callable[[], LoraRef]:
+    """Stage 1, which trains while the captions are written; not where the run ends after these."""
+    options = recipe.style_training
+    training = (inputs.base, style.pictures, style_tokens(recipe), options, *recipe.base.reading, at)
+    if target() in _CAPTIONS.steps or idle_walk():
+        return partial(train_style, *training)
+    if not train_style.is_finished(*training):
+        prepare_to_train(options)
+    return train_style.begin(*training)
+
+
+@_CAPTIONS
+def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> CaptionedSet:
+    """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
+    rules = (inputs.rules, recipe.trigger, inputs.least)
+    captioned = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
+    check = check_captions(character.pictures, character.tags, *rules, at)
+    tell_findings(check, at)
+    pass_gate(recipe.gates.captions, "captions", check, recipe.gates, at)
+    copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None
+    return CaptionedSet(captioned, copies, check)
+
+
+@stage("train style")
+def finish_style(trained: Callable[[], LoraRef] | None) -> LoraRef | None:
+    """The style LoRA, waited for."""
+    return trained() if trained else None
+
+
+@stage("check style", "merge", "check merge")
+def style_base(lora: LoraRef | None, style: TaggedSet | None, inputs: Inputs, recipe: Recipe, at: At) -> StyledBase:
+    """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
+    base, tokens, reading = inputs.base, style_tokens(recipe), recipe.base.reading
+    if lora is None or style is None:
+        return StyledBase(base)
+    gates, drawing = recipe.gates, recipe.sampling.on_one_base
+    check = check_style(base, lora, tokens, *style, gates.style_share, drawing, *reading, at)
+    pass_gate(gates.style, "style LoRA", check, gates, at)
+    if not recipe.merge.use:
+        return StyledBase(base, lora, check)
+    merged = merge(base, lora, recipe.merge, at)
+    merge_check = check_merge(base, lora, merged, recipe.merge, *style, gates.merge_share, drawing, *reading, at)
+    pass_gate(gates.merge, "merged model", merge_check, gates, at)
+    return StyledBase(merged, lora, check, merge_check)
+
+
+@stage("train character")
+def learn_character(
+    captioned: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: At
+) -> LoraRef:
+    """Stage 3: the character, trained where the look is known already."""
+    return train_character(
+        recipe.name, recipe.trigger, styled.base, captioned.pictures, captioned.copies, recipe.downscale,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization, recipe.character_training,
+        *recipe.base.reading, at,
+    )  # fmt: skip
+
+
+@stage("subtract")
+def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) -> LoraRef:
+    """Method `difference`: the LoRA of look and character without the style LoRA."""
+    return subtract(lora, styled.lora, recipe.difference, at) if styled.lora and recipe.difference.use else lora
+
+
+@stage("sample")
+def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+    """Every epoch, on the original base."""
+    drawing = recipe.sampling.on_one_base
+    return sample_epochs(inputs.base, lora, drawing, recipe.trigger, *recipe.base.reading, at)
+
+
+@stage("judge")
+def judge_samples(samples: ReportRef, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+    """Metrics of every epoch and weight, and the one that the rule chooses."""
+    return judge(
+        samples, character.pictures, character.tags, inputs.rules, recipe.trigger, inputs.least, inputs.tagger,
+        inputs.classifier, inputs.embedder, recipe.judging.without_place, at,
+    )  # fmt: skip
+
+
+def try_elsewhere(
+    lora: LoraRef, verdict: ReportRef, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At
+) -> tuple[tuple[str, ReportRef], ...]:
+    """The chosen epoch on further bases."""
+    return tuple(
+        (name, transfer(
+            other, lora, verdict, character.pictures, character.tags, inputs.rules, recipe.trigger, inputs.least,
+            inputs.tagger, recipe.sampling.on_one_base, recipe.judging.without_place, recipe.base.clip_skip, at,
+        ))
+        for name, other in further_bases(recipe.sampling, at)
+    )  # fmt: skip
+
+
+@stage("transfer", "report")
+def write_report(made: ReportInputs, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+    """Every file that is published."""
+    return report(without_place(recipe), made, character.tags, inputs.rules, at)
+
+
+def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Recipe, at: At) -> str:
+    """Publish, unless the last version is better, and clean up. Returns the folder."""
+    if made.successor_check:
+        pass_successor_gate(recipe, made.successor_check, files, at)
+    folder = publish(recipe, files, inputs.rules, inputs.files, at)
+    tell(recipe, made.verdict, made.samples, folder, push(recipe, files, at), at)
+    tidy(at)
+    return folder
+
+
+def style_tokens(recipe: Recipe) -> str:
+    """DreamBooth's identifier and class."""
+    return f"{recipe.style.identifier} {recipe.style.class_word}"
