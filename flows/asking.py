@@ -28,7 +28,9 @@ _QUALITY = 75
 class Answer(RunInput):
     """What becomes of the run."""
 
-    decision: Literal["go on", "stop"] = Field(default="go on", title="Decision", json_schema_extra={"position": 0})
+    decision: Literal["continue", "abort"] = Field(
+        default="continue", title="Decision", json_schema_extra={"position": 0}
+    )
 
 
 class EpochAnswer(Answer):
@@ -62,9 +64,9 @@ class Question:
     @property
     def markdown(self) -> str:
         """Figures and thumbnails, well below a megabyte."""
-        told = "\n".join(f"- {escape(line)}" for line in self.lines)
+        listed = "\n".join(f"- {escape(line)}" for line in self.lines)
         shown = f'\n\n<img width="{_LONGEST_PX}" src="{_thumbnail(self.picture)}">' if self.picture else ""
-        return f"**{self.name}**: does the run go on?\n\n{told}{shown}"
+        return f"**{self.name}**: Continue?\n\n{listed}{shown}"
 
 
 def ask(question: Question, form: type[Form]) -> Form:
@@ -130,20 +132,20 @@ def _response_key(key: str) -> str:
 
 
 def _in_terminal(question: Question, form: type[Form]) -> Form:
-    console.print(f"\n[bold]{question.name}[/bold]: does the run go on?", highlight=False)
+    console.print(f"\n[bold]{question.name}[/bold]: Continue?", highlight=False)
     for line in question.lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if question.picture:
         console.print(f"  pictures: {question.picture}", highlight=False, markup=False, soft_wrap=True)
     while True:
-        said = {}
+        given = {}
         for name, field in form.model_fields.items():
-            choices = " (go on / stop)" if name == "decision" else f" ({field.description})"
-            said[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
-            if said["decision"] == "stop":
+            choices = " (continue / abort)" if name == "decision" else f" ({field.description})"
+            given[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
+            if given["decision"] == "abort":
                 break
         try:
-            return form.model_validate(said)
+            return form.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             console.print(f"{first['loc'][0]}: {first['msg']}", highlight=False, markup=False)
