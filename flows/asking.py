@@ -7,7 +7,7 @@ from html import escape
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 from PIL import Image
 from prefect.client.schemas.objects import FlowRun
@@ -16,7 +16,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput, delete_flow_run_input, read_flow_run_input
 from prefect.settings import PREFECT_API_URL
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from lora_core.errors import GateError
 from tasks.runtime import console
@@ -25,10 +25,15 @@ _LONGEST_PX = 900
 _QUALITY = 75
 
 
+def _renamed(decision: object) -> object:
+    """Read an answer that an earlier version stored, or that waits in a form it showed."""
+    return {"go on": "continue", "stop": "abort"}.get(decision, decision) if isinstance(decision, str) else decision
+
+
 class Answer(RunInput):
     """What becomes of the run."""
 
-    decision: Literal["continue", "abort"] = Field(
+    decision: Annotated[Literal["continue", "abort"], BeforeValidator(_renamed)] = Field(
         default="continue", title="Decision", json_schema_extra={"position": 0}
     )
 

@@ -103,3 +103,8 @@ def test_with_neither_terminal_nor_server_the_way_out_is_told(monkeypatch: pytes
 
 def test_figures_in_a_question_are_escaped() -> None:
     assert "&lt;b&gt;" in Question("epoch", ("<b>",), None, 5).markdown
+
+
+@pytest.mark.parametrize(("stored", "read"), [("go on", "continue"), ("stop", "abort")])
+def test_an_answer_that_an_earlier_version_remembered_still_counts(stored: str, read: str) -> None:
+    assert EpochAnswer.model_validate({"decision": stored, "epoch": 3}).decision == read
