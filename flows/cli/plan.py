@@ -1,15 +1,17 @@
 """`headcanon run --dry-run`: what would be done, in figures, and what of it is finished. Trains and writes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
+from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked, peek
 from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
 from lora_core.images.composition import refuse_doubtful, settle
 from lora_core.images.coverage import coverage, refuse_empty, unequal_views
+from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Composition, Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
 from lora_core.training.plan import Plan, plan
@@ -17,10 +19,11 @@ from lora_core.training.plan import memory_bytes as training_memory
 from lora_core.training.samples import TrainingSet
 from tasks.compositions import framings
 from tasks.runtime import At
+from tasks.steps import Step
 from tasks.terminal import Terminal
 
 
-def show_plan(recipe: Recipe) -> None:
+def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     """Print images, samples and steps, regularization use, buckets, memory, and what is cached.
 
     Raises:
@@ -47,8 +50,10 @@ def show_plan(recipe: Recipe) -> None:
     for line in (*unknown, *unequal_views(found), *_about_pictures(sets)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     training = _plan_character(recipe, looks, pictures)
+    plans: dict[Step, Plan] = {"train character": training}
     if recipe.trains_style and looks:
-        console.print(_samples("Style LoRA", _plan_style(recipe, looks)))
+        plans["train style"] = _plan_style(recipe, looks)
+        console.print(_samples("Style LoRA", plans["train style"]))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
     console.print(_samples(title, training), _buckets(training))
     if recipe.difference.use:
@@ -56,7 +61,12 @@ def show_plan(recipe: Recipe) -> None:
     console.print(
         f"Memory for training: about {_memory_bytes(recipe, inputs.base, at) / 1e9:.1f} GB\n", highlight=False
     )
-    console.print(_steps(peeked))
+    if with_probe:
+        probe(recipe, inputs.base, peeked.steps, at)
+    to_do = costs(recipe, inputs.base, plans, peeked.steps, at)
+    console.print(_steps(peeked, to_do))
+    for line in (*_hours(to_do), *_room(room(recipe, inputs.base, plans, peeked.steps, at))):
+        console.print(line, highlight=False, soft_wrap=True)
     if found.settled and recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(pictures)
     refuse_empty(found)
@@ -100,11 +110,31 @@ def _buckets(plan: Plan) -> Table:
     return table
 
 
-def _steps(peeked: Peeked) -> Table:
+def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
+    seconds = {cost.step: cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else "to do")
+        known = seconds.get(visit.step)
+        waiting = f"to do, about {duration(known)}" if known else "to do"
+        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
+
+
+def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
+    """How long it all takes, as far as this machine has done the like."""
+    measured = [cost.seconds for cost in to_do if cost.seconds is not None]
+    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    if measured:
+        yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
+    if unknown:
+        yield f"\nNot measured on this machine yet: {', '.join(unknown)}; `--probe` tells, after a few steps"
+
+
+def _room(room: Room) -> Iterator[str]:
+    if room.needed:
+        yield f"Disk: about {room.needed / 1e9:.1f} GB will be written, {room.free / 1e9:.0f} GB are free"
+    if room.needed > room.free:
+        yield "[yellow]![/yellow] not enough: `headcanon store gc` frees some; [runtime] store takes another disk"
 
 
 def _expected(
