@@ -42,10 +42,7 @@ class Pace(Frozen):
 def model_kind(components: Components, device: torch.device) -> tuple[str, str]:
     """The part of a kind that is about model and machine."""
     widths = "-".join(map(str, components.unet.config["block_out_channels"]))
-    if device.type == "cuda":
-        machine = torch.cuda.get_device_name(device)
-    else:
-        machine = f"{platform.node()} {device.type} {torch.get_num_threads()}"
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.node()} {device.type}"
     return f"{components.architecture} {widths}", machine
 
 

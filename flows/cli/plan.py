@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rich import filesize
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
@@ -132,7 +133,7 @@ def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
 
 def _room(room: Room) -> Iterator[str]:
     if room.needed:
-        yield f"Disk: about {room.needed / 1e9:.1f} GB will be written, {room.free / 1e9:.0f} GB are free"
+        yield f"Disk: about {filesize.decimal(room.needed)} will be written, {filesize.decimal(room.free)} are free"
     if room.needed > room.free:
         yield "[yellow]![/yellow] not enough: `headcanon store gc` frees some; [runtime] store takes another disk"
 

@@ -130,7 +130,10 @@ def test_a_base_model_changed_in_place_with_its_size_and_time_kept_is_noticed(co
         file.write(bytes([weights.read_bytes()[-1] ^ 1]))
     os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
     planned = copied.run("run", "recipe.toml", "--dry-run").stdout
-    assert re.search(r"train style +.*to do", planned), planned
+    # How long it will take is known from the run before.
+    assert re.search(r"train style +to do, about \d", planned), planned
+    assert re.search(r"Training and drawing: about \d.* at this machine's own pace", planned), planned
+    assert re.search(r"Disk: about \d.* will be written, \d.* are free", planned), planned
 
 
 def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
