@@ -22,7 +22,7 @@ def test_work_of_a_kind_that_was_never_done_here_has_no_time(store: Store) -> No
 
 def test_work_takes_as_long_for_each_megapixel_as_the_last_of_its_kind_did(store: Store) -> None:
     remember(store, WORK._replace(amount=10.0), 5.0)
-    assert expected_seconds(store, WORK) == 20.0
+    assert expected_seconds(store, WORK) == pytest.approx(20.0)
     assert expected_seconds(store, WORK._replace(kind=("train", "sdxl"))) is None
 
 
