@@ -10,7 +10,7 @@ While a step runs, nobody else who shares the store runs the same one: they wait
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -194,7 +194,7 @@ def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]
 
 
 def _task(name: str, function: Callable[P, R], **hooks: Any) -> Task[P, R]:
-    def named(parameters: Mapping[str, Any]) -> str:
+    def named(parameters: dict[str, Any]) -> str:
         at = next((value for value in parameters.values() if isinstance(value, At)), None)
         return f"{name} {at.branch}" if at and at.branch else name
 
