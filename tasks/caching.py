@@ -21,6 +21,7 @@ from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
@@ -198,7 +199,8 @@ def _task(name: str, function: Callable[P, R], **hooks: Any) -> Task[P, R]:
         at = next((value for value in parameters.values() if isinstance(value, At)), None)
         return f"{name} {at.branch}" if at and at.branch else name
 
-    return prefect_task(name=name, task_run_name=named, persist_result=False, cache_policy=NO_CACHE, **hooks)(
+    of_set = cast(TaskRunNameCallbackWithParameters, named)
+    return prefect_task(name=name, task_run_name=of_set, persist_result=False, cache_policy=NO_CACHE, **hooks)(
         holding(function)
     )
 
