@@ -134,8 +134,8 @@ def _subject(image: Image.Image, name: str) -> Subject:
     but = f" but for {seen} px" if seen else ""
     if image.mode != "RGBA":
         raise ImageError(f"{name}: of one colour{but}, nothing is on it; export it again")
-    hidden = any(low != high for low, high in image.convert("RGB").getextrema())
-    if hidden:
+    colours = np.asarray(image.convert("RGB"))
+    if (colours != colours[0, 0]).any():
         raise ImageError(
             f"{name}: there are colours, but its alpha is 0 over {pixels - seen:,} of {pixels:,} pixels, so that "
             "nothing shows; export it again, or set preprocess.alpha = 'ignore'"

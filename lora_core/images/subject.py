@@ -81,12 +81,13 @@ def _without_specks(visible: NDArray[np.bool_]) -> Subject | None:
         return None
     cell = max(1, -(-max(visible.shape) // _GRID_CELLS))
     counts = _cell_counts(visible, cell)
-    if _in_one_stretch(counts.any(axis=0)) and _in_one_stretch(counts.any(axis=1)):
+    occupied = counts > 0
+    if _in_one_stretch(occupied.max(axis=0)) and _in_one_stretch(occupied.max(axis=1)):
         return Subject(_box_of(visible), pixels, 0)
-    pieces = _pieces(counts > 0)
+    pieces = _pieces(occupied)
     weights = np.bincount(pieces.ravel(), counts.ravel())
     most = min(max(_MOST_SPECK_PX, weights.max() * _MOST_SPECK_SHARE), weights.max() - 1)
-    dropped = (weights[pieces] <= most) & (counts > 0)
+    dropped = (weights[pieces] <= most) & occupied
     specks = int(counts[dropped].sum())
     spread = dropped.repeat(cell, axis=0).repeat(cell, axis=1)[: visible.shape[0], : visible.shape[1]]
     kept = visible & ~spread
