@@ -122,6 +122,7 @@ def report_data(
         preview=choose_preview(drawn, verdict.choice.epoch, verdict.choice.weight),
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
+        template=recipe.sampling.template,
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
         checks=tuple(
