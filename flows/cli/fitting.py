@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from flows.cli.scaffold import FittedBase
-from lora_core.bases.lineage import Lineage, choices, find_lineage
+from lora_core.bases.lineage import Lineage, choices, find_lineage, kind_of
 from lora_core.bases.presets import BasePreset, base_preset
 from lora_core.diffusion.source import Source
 from lora_core.errors import RecipeError
@@ -37,16 +37,11 @@ def fit(base: str, preset: str = "") -> FittedBase:
         chosen, reason = _asked(lineage) if lineage.assumed and sys.stdin.isatty() else _found(lineage)
     meant = not lineage.assumed or given is not None
     predicts = meant and (chosen.prediction, chosen.zero_terminal_snr) != (source.prediction, source.zero_terminal_snr)
-    told = f"{_what(source)}; taken for {chosen.title}: {reason}."
+    told = f"{kind_of(source)}; taken for {chosen.title}: {reason}."
     if lineage.assumed and not given:
-        told += f" Other presets for it: {', '.join(each.name for each in choices(source) if each != chosen)} (--preset NAME)."
+        others = ", ".join(each.name for each in choices(source) if each != chosen)
+        told += f" Other presets for it: {others} (--preset NAME)."
     return FittedBase(str(Path(model).expanduser().absolute()) if is_local else model, commit, chosen, told, predicts)
-
-
-def _what(source: Source) -> str:
-    name = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[source.architecture]
-    zero = " with zero terminal SNR" if source.zero_terminal_snr else ""
-    return f"{name}, {'epsilon' if source.prediction == 'epsilon' else 'v-prediction'}{zero}"
 
 
 def _found(lineage: Lineage) -> tuple[BasePreset, str]:
@@ -69,4 +64,4 @@ def _refuse_another(preset: BasePreset, source: Source, base: str) -> None:
     predictions = (source.prediction, preset.prediction)
     if preset.architecture != source.architecture or predictions == ("v_prediction", "epsilon"):
         known = ", ".join(each.name for each in choices(source))
-        raise RecipeError(f"{base}: this is {_what(source)}, and preset {preset.name!r} is not for it; take {known}")
+        raise RecipeError(f"{base}: this is {kind_of(source)}, and preset {preset.name!r} is not for it; take {known}")

@@ -7,6 +7,8 @@ from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
 from flows.graph import Peeked, peek
+from lora_core.bases.fit import misfits
+from lora_core.bases.lineage import stored_lineage
 from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
 from lora_core.images.composition import refuse_doubtful, settle
 from lora_core.images.coverage import coverage, refuse_empty, unequal_views
@@ -41,6 +43,8 @@ def show_plan(recipe: Recipe) -> None:
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
+    for line in _fit(recipe, inputs.base, at):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     found = coverage(recipe.plan, sets)
     console.print(coverage_table(found))
     unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
@@ -60,6 +64,14 @@ def show_plan(recipe: Recipe) -> None:
     if found.settled and recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(pictures)
     refuse_empty(found)
+
+
+def _fit(recipe: Recipe, base: CheckpointRef, at: At) -> Iterator[str]:
+    """What the base is, and every number of the recipe that does not fit it."""
+    lineage = stored_lineage(at.open_store(), base, recipe.base.model)
+    yield f"Base: {lineage.line}"
+    yield from (f"! {misfit.line}" for misfit in misfits(recipe, lineage))
+    yield ""
 
 
 def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:

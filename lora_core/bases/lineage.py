@@ -15,6 +15,8 @@ from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Source
 from lora_core.errors import CheckpointError
 from lora_core.hub.formats import read_header
+from lora_core.refs import CheckpointRef
+from lora_core.store import Store
 from lora_core.store.digests import file_digest
 
 _PLAIN = {
@@ -25,6 +27,9 @@ _TOLD = ("modelspec.title", "modelspec.merged_from", "sd_merge_recipe", "sd_merg
 _CONFIGS = ("model_index.json", "unet/config.json")
 
 
+_KINDS = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
+
+
 class Lineage(NamedTuple):
     """A base model and the preset whose numbers fit it."""
 
@@ -33,6 +38,12 @@ class Lineage(NamedTuple):
     reason: str
     """How the family is known; where `assumed`, that it is not."""
     assumed: bool = False
+
+    @property
+    def line(self) -> str:
+        """What is known of the base, and how, in one line."""
+        assumed = ", so the plainest is assumed" if self.assumed else ""
+        return f"{kind_of(self.source)}; taken for {self.preset.title}: {self.reason}{assumed}"
 
 
 def find_lineage(
@@ -63,6 +74,11 @@ def find_lineage(
     plain = _PLAIN[source.architecture, source.prediction]
     preset = next(preset for preset in base_presets() if preset.name == plain)
     return Lineage(preset, source, "nothing in its name, its metadata or its hash tells its family", assumed=True)
+
+
+def stored_lineage(store: Store, base: CheckpointRef, name: str) -> Lineage:
+    """As `find_lineage`, of a base in the store, which knows every hash already."""
+    return find_lineage(store.tree(base.sha256), name, store.digest_of_file)
 
 
 def choices(source: Source) -> tuple[BasePreset, ...]:
@@ -102,3 +118,9 @@ def _metadata(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         if config in files:
             value = json_of(read_bounded(files[config], TEXT_BYTES, CheckpointError))
             yield f"{config} (_name_or_path)", str(value.get("_name_or_path", "")) if isinstance(value, dict) else ""
+
+
+def kind_of(source: Source) -> str:
+    """Architecture and prediction, in words."""
+    zero = " with zero terminal SNR" if source.zero_terminal_snr else ""
+    return f"{_KINDS[source.architecture]}, {'epsilon' if source.prediction == 'epsilon' else 'v-prediction'}{zero}"

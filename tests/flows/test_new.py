@@ -48,9 +48,10 @@ def test_a_new_recipe_has_its_bases_numbers_and_their_reasons(
 def test_without_a_base_the_recipe_is_the_methods(tmp_path: Path) -> None:
     said = write_new(tmp_path / "aiko")
     recipe = read_recipe(tmp_path / "aiko/recipe.toml")
-    assert recipe.character_training == Recipe.model_validate(
-        {"name": "any", "base": "any", "style": "any", "character": "any"}
-    ).character_training
+    assert (
+        recipe.character_training
+        == Recipe.model_validate({"name": "any", "base": "any", "style": "any", "character": "any"}).character_training
+    )
     assert "Name your base model" in said
 
 
