@@ -34,7 +34,7 @@ Piece = Literal[
 VERSIONS: Mapping[str, int] = {
     "preprocess": 5,
     "tag": 1,
-    "caption": 2,
+    "caption": 3,
     "check captions": 3,
     "downscale": 3,
     "train style": 3,
