@@ -20,8 +20,6 @@ NODES = {name: value for name, value in vars(graph).items() if isinstance(value,
 def test_a_step_takes_at_most_seven_inputs(node: str) -> None:
     taken = inspect.signature(inspect.unwrap(NODES[node].fn)).parameters
     assert len(taken) <= 7, f"{node} takes {list(taken)}: make those that belong together a group (tasks/groups.py)"
-        f"{node} takes {', '.join(taken)}; make those that belong together a group (tasks/groups.py)"
-    )
 
 
 def test_the_key_of_a_step_is_that_of_its_ungrouped_inputs() -> None:
