@@ -46,7 +46,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 6,
+    "report": 7,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
+from lora_core.bases.fit import misfits
+from lora_core.bases.lineage import stored_lineage
 from lora_core.captions.caption import EditedCaptions, frequency_rows, load_captions, report
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest, load_manifest, named_sets
@@ -122,9 +124,11 @@ def report_data(
         preview=choose_preview(drawn, verdict.choice.epoch, verdict.choice.weight),
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
+        template=recipe.sampling.template,
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
-        checks=tuple(
+        checks=tuple(_misfits(store, recipe, made))
+        + tuple(
             row
             for question, check in (
                 ("Captions: do they hold to their rules?", made.caption_check),
@@ -163,6 +167,14 @@ def report_data(
 def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
+
+
+def _misfits(store: Store, recipe: Recipe, made: ReportInputs) -> Iterator[CheckRow]:
+    """One for each number of the recipe that does not fit its base."""
+    lineage = stored_lineage(store, made.base, recipe.base.model)
+    for misfit in misfits(recipe, lineage):
+        line = f"{misfit.option} = {misfit.value} ({lineage.line})"
+        yield CheckRow(name="Does this number fit the base?", passed=False, line=line, advice=misfit.advice)
 
 
 def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
