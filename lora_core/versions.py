@@ -32,9 +32,9 @@ Piece = Literal[
 """What is kept of a single picture and shared by several steps."""
 
 VERSIONS: Mapping[str, int] = {
-    "preprocess": 5,
+    "preprocess": 6,
     "tag": 1,
-    "caption": 2,
+    "caption": 3,
     "check captions": 4,
     "downscale": 3,
     "train style": 3,
@@ -46,7 +46,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 5,
+    "report": 7,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {
