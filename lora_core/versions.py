@@ -32,7 +32,7 @@ Piece = Literal[
 """What is kept of a single picture and shared by several steps."""
 
 VERSIONS: Mapping[str, int] = {
-    "preprocess": 5,
+    "preprocess": 6,
     "tag": 1,
     "caption": 2,
     "check captions": 4,
