@@ -31,6 +31,9 @@ def run(
         str, typer.Option("--as", metavar="VERSION", help="Publish as NAME-VERSION, such as v2; the earlier one stays.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Print the plan, after a few steps that measure this machine's pace.")
+    ] = False,
 ) -> None:
     """Train a character LoRA without the 3D look from your own screenshots.
 
@@ -40,17 +43,19 @@ def run(
 
       headcanon run recipe.toml --dry-run      what would be done, and what is cached
 
+      headcanon run recipe.toml --probe      the same with hours, measured in a few steps
+
       headcanon run recipe.toml --until caption      captions, but no training
 
       headcanon caption recipe.toml --explain      show the captions
 
       headcanon run recipe.toml --force tag      tag again
     """
-    if dry_run:
+    if dry_run or probe:
         from flows.cli.plan import show_plan
         from lora_core.recipe_file import read_recipe
 
-        show_plan(_with_out(read_recipe(recipe), out, version))
+        show_plan(_with_out(read_recipe(recipe), out, version), with_probe=probe)
         return
     execute(recipe, out, until, tuple(force or ()), version)
 
@@ -154,18 +159,38 @@ def new(
     method: Annotated[
         Method, typer.Option(help="How the character is learned (docs/method.md); can be changed in the recipe.")
     ] = "note",
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Your base model: a file, a diffusers folder, or owner/name@COMMIT."),
+    ] = "",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="The base's family (docs/bases.md), where the file does not tell it.")
+    ] = "",
 ) -> None:
     """Start a project: a commented recipe and folders for screenshots.
 
+    With --base the recipe has numbers that fit this model, each with its reason.
+
     Examples:
 
-      headcanon new my-character
+      headcanon new my-character --base models/illustriousXL_v01.safetensors
+
+      headcanon new my-character --base models/my-merge.safetensors --preset pony
 
       headcanon new my-character --method difference
     """
     from flows.cli.scaffold import write_new
 
-    echo(write_new(folder, method))
+    if base:
+        from flows.cli.fitting import fit
+
+        echo(write_new(folder, method, fit(base, preset)))
+    else:
+        from lora_core.errors import RecipeError
+
+        if preset:
+            raise RecipeError(f"--preset {preset}: it fits a base model; name yours with --base FILE")
+        echo(write_new(folder, method))
 
 
 def demo(

@@ -1,6 +1,6 @@
 """A new user on the studio page, in a real browser: from an empty studio to a LoRA, without leaving it.
 
-What the browser showed is kept in the folder that `--basetemp` or pytest's own choice names, as PNGs of 1300 and 390 px.
+What it showed is kept in the folder that `--basetemp` or pytest's own choice names, as PNGs of 1300 and 390 px.
 """
 
 from collections.abc import Iterator
