@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from lora_core.device import pick_device, pick_dtype, training_memory_bytes
-from lora_core.diffusion.components import load_components
+from lora_core.diffusion.components import Components, load_components
 from lora_core.lora.base import targets
 from lora_core.recipe import Process, Training
 from lora_core.training.samples import (
@@ -183,6 +183,15 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
     """
     dtype = pick_dtype(options.precision, pick_device(device_name))
     components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
+    return memory_of(components, options)
+
+
+def memory_of(components: Components, options: Training) -> int:
+    """The same for models that are there, on the meta device or any other; they are left as they are.
+
+    Raises:
+        CheckpointError: the base cannot be trained as the recipe says.
+    """
     trained = 0
     for target in targets(
         components,
@@ -203,5 +212,5 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
         pixels=options.resolution**2,
         batch=options.batch,
         width=components.unet.config["block_out_channels"][0],
-        saved_maps=saved * (1 if dtype == torch.float32 else _HALF_PRECISION_SHARE),
+        saved_maps=saved * (1 if components.unet.dtype == torch.float32 else _HALF_PRECISION_SHARE),
     )
