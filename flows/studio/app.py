@@ -23,7 +23,8 @@ from flows.studio.options import MAIN, Option, options_of, set_options
 from flows.studio.pages import page, quoted
 from flows.studio.runs import Run, Runs, drawing
 from lora_core.errors import HeadcanonError, UserError
-from lora_core.images.decode import EXTENSIONS, decode
+from lora_core.images.decode import decode
+from lora_core.images.kinds import MEANT_BY
 from lora_core.printable import one_line
 from lora_core.recipe import COMPOSITIONS
 from lora_core.store import open_store
@@ -127,7 +128,7 @@ def _characters(app: FastAPI, runs: Runs, helper: Helper) -> None:
         return page(
             "character", name=name, preset=preset or DEFAULT_PRESET, presets=presets, here="characters",
             pictures=files.screenshots(folder), runs=[run for run in runs.latest() if run.character == name][:5],
-            results=files.results(place, name), endings=",".join(EXTENSIONS),
+            results=files.results(place, name), endings=",".join(MEANT_BY),
         )  # fmt: skip
 
     @app.get(f"{ROOT}/c/{{name}}/sheet", response_class=HTMLResponse)

@@ -11,7 +11,8 @@ from typing import Any
 from flows.place import CHARACTERS, AllowedFolders
 from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
 from lora_core.errors import DatasetError, UserError
-from lora_core.images.decode import EXTENSIONS, LARGEST_BYTES, header_of
+from lora_core.images.decode import LARGEST_BYTES, header_of
+from lora_core.images.kinds import MEANT_BY, may_be_picture
 from lora_core.printable import printable, printable_name
 from lora_core.store import Store
 from lora_core.store.digests import file_digest
@@ -60,8 +61,8 @@ def upload_target(folder: Path, path: str) -> Path:
     shown, parts = printable_name(path), path.split("/")
     if any(not part or part.startswith(".") or len(part) > _LONGEST_PART or "\\" in part for part in parts):
         raise DatasetError(f"{shown}: not a name that a screenshot can have here; rename it")
-    if printable(path) != path or Path(path).suffix.lower() not in EXTENSIONS:
-        raise DatasetError(f"{shown}: not a picture by its name; allowed: {', '.join(EXTENSIONS)}")
+    if printable(path) != path or Path(path).suffix.lower() not in MEANT_BY:
+        raise DatasetError(f"{shown}: not a picture by its name; allowed: {', '.join(MEANT_BY)}")
     target = folder.joinpath(*parts)
     if not target.parent.resolve().is_relative_to(folder.resolve()) or target.is_symlink():
         raise DatasetError(f"{shown}: leads out of {folder.name}")
@@ -113,11 +114,7 @@ def remove_picture(folder: Path, path: str) -> None:
 
 def screenshots(folder: Path) -> list[str]:
     """Paths of a character's screenshots below its folder, as far as their names say."""
-    found = (
-        path.relative_to(folder)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in EXTENSIONS and path.is_file()
-    )
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if may_be_picture(path) and path.is_file())
     return [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
 
 
