@@ -41,6 +41,14 @@ class Drawing(NamedTuple):
     process: Process
 
 
+class Shown(NamedTuple):
+    """What every epoch is shown with while it trains: on this base, by this trigger."""
+
+    base: CheckpointRef
+    trigger: str
+    drawing: Drawing
+
+
 class Judge(NamedTuple):
     """Who reads samples, and the bounds."""
 
