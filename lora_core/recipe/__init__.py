@@ -21,6 +21,7 @@ from lora_core.recipe.pictures import (
     Style,
 )
 from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
 
 __all__ = (
@@ -47,6 +48,7 @@ __all__ = (
     "Process",
     "Publish",
     "Recipe",
+    "Redraw",
     "Regularization",
     "Runtime",
     "Sampling",

@@ -103,6 +103,9 @@ class Gates(Options):
     """Do the captions hold to their rules (`headcanon caption --check`)?"""
     epoch: Mode = Field(default="auto", title="After stage 3")
     """Is at least one epoch within the bounds of leak and copying?"""
+    redraw: Mode = Field(default="auto", title="After redrawing")
+    """Do enough of the redrawn pictures show every trait, and nothing of the 3D look? 'ask' shows them, and a person
+    takes pictures out."""
     successor: Mode = Field(default="auto", title="Before a further version")
     """Is it not worse than the version published last? The bounds are in [publish]."""
     wait_minutes: int = Field(default=1440, ge=1, le=100_000, title="Wait for an answer (minutes)")
