@@ -40,7 +40,7 @@ def suggest_rules(asked: Asked) -> None:
 
 
 def check_folder(asked: Asked) -> None:
-    """Check the .txt files of a folder as they lie there.
+    """Check the .txt files of a folder in place.
 
     Raises:
         CaptionError: something fails, or there is no rule file with a trigger.

@@ -32,9 +32,9 @@ def run(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
 ) -> None:
-    """The whole method on your own screenshots: a character LoRA without the 3D look.
+    """Train a character LoRA without the 3D look from your own screenshots.
 
-    It can be stopped and killed at any time: the same command goes on where it was.
+    It can be stopped and killed at any time: run the same command to resume.
 
     Examples:
 
@@ -42,7 +42,7 @@ def run(
 
       headcanon run recipe.toml --until caption      captions, but no training
 
-      headcanon caption recipe.toml --explain      look at the captions
+      headcanon caption recipe.toml --explain      show the captions
 
       headcanon run recipe.toml --force tag      tag again
     """
@@ -84,7 +84,9 @@ def execute(
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     else:
-        console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
+        console.print(
+            f"\nStopped after {until}, as asked. Run the same command without --until to continue.", highlight=False
+        )
 
 
 def _weight(folder: Path, name: str) -> str:
@@ -150,10 +152,10 @@ def _check_at_once(recipe: "Recipe") -> None:
 def new(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
     method: Annotated[
-        Method, typer.Option(help="Which way the character is learned (docs/method.md); can be changed in the recipe.")
+        Method, typer.Option(help="How the character is learned (docs/method.md); can be changed in the recipe.")
     ] = "note",
 ) -> None:
-    """Start your own: a commented recipe and folders to put screenshots into.
+    """Start a project: a commented recipe and folders for screenshots.
 
     Examples:
 
@@ -169,10 +171,10 @@ def new(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's screenshots, recipe and results go.")] = Path("out"),
 ) -> None:
-    """The whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
+    """Run the whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
 
     Draws 3D screenshots of two characters, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
-    everything is cached. Edit the recipe, or add a screenshot, and only what hangs on it is done again.
+    everything is cached. Edit the recipe or add a screenshot, and only the steps that depend on it run again.
 
     Example: headcanon demo --out out
     """

@@ -16,8 +16,8 @@ from lora_core.store.files import write_atomically
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:
 #
-#   headcanon run {recipe} --dry-run     look at the plan
-#   headcanon run {recipe}               do it; kill it whenever you like, the same command goes on
+#   headcanon run {recipe} --dry-run     show the plan
+#   headcanon run {recipe}               do it; kill it whenever you like, run the same command to resume
 #
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:

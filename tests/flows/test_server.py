@@ -93,7 +93,7 @@ def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answ
     assert "leak 0.30, at most 0.25" in description
     assert "data:image/jpeg;base64," in description
     resumed = httpx.post(
-        f"{own_api}/flow_runs/{run['id']}/resume", json={"run_input": {"decision": "go on", "epoch": 7}}, timeout=60
+        f"{own_api}/flow_runs/{run['id']}/resume", json={"run_input": {"decision": "continue", "epoch": 7}}, timeout=60
     )
     assert resumed.raise_for_status().json()["status"] == "ACCEPT"
     out, told = asking.communicate(timeout=300)
