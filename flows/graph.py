@@ -14,6 +14,7 @@ from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, St
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
+from flows.redrawing import better, judge_last, redraw_rounds
 from lora_core.captions.content import style_words_of, words_of
 from lora_core.captions.rules import style_rules
 from lora_core.recipe import Recipe
@@ -24,12 +25,11 @@ from tasks.caption import check_content, edit_captions, find_rules, refuse_at_on
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
-from tasks.judge import judge, transfer
+from tasks.judge import transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import At
-from tasks.sample import sample_epochs
 from tasks.steps import Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
@@ -89,20 +89,23 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     whole = learn_character(captioned, sets.style, styled, recipe, at)
-    lora = take_style_out(whole, styled, recipe, at)
-    samples = draw(lora, inputs, recipe, at)
-    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, sets.character, inputs, recipe, at), at)
+    first = take_style_out(whole, styled, recipe, at)
+    rounds = redraw_rounds(first, sets.character, captioned, inputs, recipe, at)
+    last = judge_last(rounds[-1].lora if rounds else first, sets.character, inputs, recipe, at)
+    lora, samples, judged = better(rounds, last, at)
+    verdict = pass_epoch_gate(recipe, samples, judged, at)
     made = ReportInputs(
         base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, pictures=sets.character.pictures,
         captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
         merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,
         transfer=try_elsewhere(lora, verdict, sets.character, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
+        redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
     )  # fmt: skip
     files = write_report(made, sets.character, inputs, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
     return RunArtifacts(
-        inputs, squares, style_squares, sets, captioned, styled, whole, lora, samples, verdict, files, folder
+        inputs, squares, style_squares, sets, captioned, styled, whole, rounds, lora, samples, verdict, files, folder
     )
 
 
@@ -234,22 +237,6 @@ def learn_character(
 def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) -> LoraRef:
     """Method `difference`: the LoRA of look and character without the style LoRA."""
     return subtract(lora, styled.lora, recipe.difference, at) if styled.lora and recipe.difference.use else lora
-
-
-@stage("sample")
-def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Every epoch, on the original base."""
-    drawing = recipe.sampling.on_one_base
-    return sample_epochs(inputs.base, lora, drawing, recipe.trigger, *recipe.base.reading, at)
-
-
-@stage("judge")
-def judge_samples(samples: ReportRef, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Metrics of every epoch and weight, and the one that the rule chooses."""
-    return judge(
-        samples, character.pictures, character.tags, inputs.rules, recipe.trigger, inputs.least, inputs.tagger,
-        inputs.classifier, inputs.embedder, recipe.judging.without_place, at,
-    )  # fmt: skip
 
 
 def try_elsewhere(

@@ -150,6 +150,11 @@ class Judging(Options):
         """Without where classifier and embedder lie: what they are decides what comes out."""
         return self.model_copy(update={name: "" for name, _ in self.on_disk()})
 
+    @property
+    def copying(self) -> Self:
+        """What says which picture is a copy, alone."""
+        return type(self)(copy_bits=self.copy_bits)
+
 
 class Publish(Options):
     """Where the finished LoRA goes."""

@@ -84,6 +84,19 @@ class Redraw(Options):
     seed: int = Field(default=1000, ge=0, lt=2**32, title="First seed")
     """The first picture's; every further one has the next. Decides also which clothes, pose and scene come together."""
 
+    @property
+    def drawing(self) -> Self:
+        """What decides which pictures are drawn; bounds, shares and epochs change none."""
+        own = ("candidates", "prompt", "traits", "clothes", "poses", "scenes", "seed")
+        return self.model_copy(
+            update={name: field.default for name, field in type(self).model_fields.items() if name not in own}
+        )
+
+    @property
+    def selecting(self) -> Self:
+        """What decides which pictures are chosen."""
+        return self.model_copy(update={"screenshots": 0.0, "epochs": 0, "rounds": 1})
+
     @model_validator(mode="after")
     def _prompt_has_known_slots(self) -> Self:
         try:

@@ -8,7 +8,7 @@ from lora_core.captions import content
 from lora_core.captions.edit import Edited
 from lora_core.captions.rules import Rules, matches
 from lora_core.dataset import Entry, Manifest, TagTable
-from lora_core.errors import ContentRuleError
+from lora_core.errors import ContentRuleError, RecipeError
 from lora_core.judging.evidence import traits_of
 from lora_core.judging.gates import with_gates
 from lora_core.judging.similarity import compare_images
@@ -44,8 +44,17 @@ class Held(NamedTuple):
 
 
 def figure_of(edited: Sequence[Edited], rules: Rules, trigger: str, options: Redraw) -> Figure:
-    """Who is to be drawn: the traits that the recipe names, or what the captions leave out."""
+    """Who is to be drawn: the traits that the recipe names, or what the captions leave out.
+
+    Raises:
+        RecipeError: there is none.
+    """
     traits = tuple(tag.replace(" ", "_") for tag in options.traits) or traits_of(edited)
+    if not traits:
+        raise RecipeError(
+            "redraw: there is no trait to name, since the captions leave nothing out; name the character's in [redraw] "
+            "traits, such as traits = ['blonde_hair', 'blue_eyes']"
+        )
     has_outfit = any(matches(trait, pattern) for trait in traits for pattern in rules.outfit)
     return Figure(rules.trigger or trigger, people_of(edited), traits, has_outfit)
 

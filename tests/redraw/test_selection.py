@@ -74,7 +74,9 @@ def test_one_more_use_of_a_scene_weighs_as_much_as_a_twentieth_of_a_traits_score
         return _candidate(number, _GOOD | {"green_eyes": eyes}, scene=scene)
 
     plan = _ONE.model_copy(update={"upper_body": 2})
-    near = select_pictures([placed(1, "forest", 0.8), placed(2, "forest", 0.7), placed(3, "beach", 0.66)], _bounds(plan))
+    near = select_pictures(
+        [placed(1, "forest", 0.8), placed(2, "forest", 0.7), placed(3, "beach", 0.66)], _bounds(plan)
+    )
     far = select_pictures([placed(1, "forest", 0.8), placed(2, "forest", 0.7), placed(3, "beach", 0.64)], _bounds(plan))
     assert [one.name for one in near.chosen] == ["redrawn-001", "redrawn-003"]
     assert [one.name for one in far.chosen] == ["redrawn-001", "redrawn-002"]
@@ -104,7 +106,7 @@ def test_too_few_pictures_fail_the_gate_and_its_line_names_the_trait_that_fails_
     bounds = _bounds(_ONE.model_copy(update={"upper_body": 4}))
     gate = selection_gate(select_pictures(pictures, bounds), bounds.options)
     assert not gate.passed
-    assert gate.figure == 0.25
+    assert gate.figure == pytest.approx(0.25)
     assert "most fail on green eyes: too low in 3 of 5 pictures, on average at 0.38" in gate.story
 
 
