@@ -9,7 +9,7 @@ import typer
 from flows.cli import echo
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
-from lora_core.captions.caption import caption, frequency_rows, lines, rare, report
+from lora_core.captions.caption import caption, caption_each, frequency_rows, lines, rare, report
 from lora_core.captions.check import MOST_TOKENS, Finding, check_captions, check_lengths, examine, gathered
 from lora_core.captions.edit import Edited
 from lora_core.captions.exchange import Edits, hand_edits, read_texts, texts_of, with_overrides, write_folder
@@ -87,14 +87,21 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
     """Show the captions that the rules make, and what is to be said of them.
 
     Raises:
-        CaptionError: `check`, and something fails.
+        CaptionError: `check`, and something fails; or a picture can have no caption, once all others are shown.
     """
     situation, count_tokens = subject.situation, token_counter()
-    _, edited = _captioned(subject)
-    if explain:
+    edited, doubtful = caption_each(
+        subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select
+    )
+    if explain and edited:
         _show_captions(edited, situation.trigger, count_tokens)
     found = examine(edited, situation.rules, situation.trigger, count_tokens)
     _show_findings(found)
+    for why in doubtful.values():
+        typer.secho(f"✗ {why}", fg="red")
+    if doubtful:
+        pictures = len(edited) + len(doubtful)
+        raise CaptionError(f"{len(doubtful)} of {pictures} pictures have no caption; the lines above say why")
     if check:
         _conclude(found, len(edited))
 

@@ -6,16 +6,13 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
-from flows.graph import Peeked, peek
-from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
-from lora_core.images.composition import refuse_doubtful, settle
-from lora_core.images.coverage import coverage, refuse_empty, unequal_views
-from lora_core.recipe import PRESETS, Composition, Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
-from lora_core.training.plan import Plan, plan
-from lora_core.training.plan import memory_bytes as training_memory
-from lora_core.training.samples import TrainingSet
-from tasks.compositions import framings
+from flows.graph import Peeked
+from flows.plan import dry_run
+from lora_core.dataset import Manifest
+from lora_core.images.composition import refuse_doubtful
+from lora_core.images.coverage import refuse_empty, unequal_views
+from lora_core.recipe import PRESETS, Recipe
+from lora_core.training.plan import Plan
 from tasks.runtime import At
 from tasks.terminal import Terminal
 
@@ -27,39 +24,25 @@ def show_plan(recipe: Recipe) -> None:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
     """
     console = Terminal()
-    at = At.of(recipe)
-    peeked = peek(recipe, at)
-    made, inputs = peeked.artifacts, peeked.artifacts.inputs
-    looks = None
-    if inputs.style and made.style_squares:
-        tags = made.sets.style.tags if made.sets.style else None
-        looks = _expected(inputs.style, made.style_squares, tags, {}, recipe, at)
-    said = framings(inputs.rules)
-    pictures = _expected(inputs.character, made.squares, made.sets.character.tags, said, recipe, at)
-    sets = named_sets(looks, pictures)
+    found = dry_run(recipe, At.of(recipe))
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
-    found = coverage(recipe.plan, sets)
-    console.print(coverage_table(found))
-    unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
-    for line in (*unknown, *unequal_views(found), *_about_pictures(sets)):
+    console.print(coverage_table(found.coverage))
+    for line in (*unequal_views(found.coverage), *_about_pictures(found.sets)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    training = _plan_character(recipe, looks, pictures)
-    if recipe.trains_style and looks:
-        console.print(_samples("Style LoRA", _plan_style(recipe, looks)))
+    if found.style:
+        console.print(_samples("Style LoRA", found.style))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
-    console.print(_samples(title, training), _buckets(training))
+    console.print(_samples(title, found.character), _buckets(found.character))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
-    console.print(
-        f"Memory for training: about {_memory_bytes(recipe, inputs.base, at) / 1e9:.1f} GB\n", highlight=False
-    )
-    console.print(_steps(peeked))
-    if found.settled and recipe.preprocess.bad_pictures == "stop":
-        refuse_doubtful(pictures)
-    refuse_empty(found)
+    console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
+    console.print(_steps(found.peeked))
+    if recipe.preprocess.bad_pictures == "stop":
+        refuse_doubtful(found.pictures)
+    refuse_empty(found.coverage)
 
 
 def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:
@@ -105,61 +88,3 @@ def _steps(peeked: Peeked) -> Table:
     for visit in peeked.steps:
         table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else "to do")
     return table
-
-
-def _expected(
-    screenshots: DatasetRef,
-    squares: DatasetRef,
-    tags: TagsRef | None,
-    said: Mapping[str, Composition],
-    recipe: Recipe,
-    at: At,
-) -> Manifest:
-    """The square pictures: as they are if they were made before, else one for every file that was found.
-
-    With compositions and views from their tags, if there are some.
-    """
-    store = at.open_store()
-    if squares.is_pending:
-        found = load_manifest(store, screenshots)
-        square = {"width": recipe.preprocess.size, "height": recipe.preprocess.size}
-        return found.model_copy(update={"entries": tuple(entry.model_copy(update=square) for entry in found.entries)})
-    manifest = load_manifest(store, squares)
-    return settle(manifest, load_tags(store, tags), said) if tags and not tags.is_pending else manifest
-
-
-def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
-    """Stage 1 in figures."""
-    options = recipe.style_training
-    return plan([_set(style, options.repeats, options.resolution)], options)
-
-
-def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
-    """Stage 3 in figures."""
-    options = recipe.character_training
-    sets = [_set(character, options.repeats, options.resolution)]
-    if size := recipe.downscale.size:
-        small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
-        sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
-    if recipe.regularization.use and style:
-        sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
-    return plan(sets, options)
-
-
-def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
-    """Of the larger of the trainings."""
-    files = at.open_store().tree(base.sha256)
-    trainings = (
-        (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
-    )
-    return max(training_memory(files, options, at.device, recipe.base.process) for options in trainings)
-
-
-def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:
-    return TrainingSet(
-        manifest=manifest,
-        repeats=repeats,
-        regularization=regularization,
-        class_tokens="1girl",  # stands for the captions, which are not written yet and change nothing here
-        resolution_px=resolution_px,
-    )

@@ -36,6 +36,28 @@ def caption(
     return captioned, edited
 
 
+def caption_each(
+    manifest: Manifest, tags: TagTable, rules: Rules, trigger: str, select: Select
+) -> tuple[tuple[Edited, ...], dict[str, str]]:
+    """Caption every picture on its own, so that one in doubt hides no other: captions, and name → why there is none.
+
+    Raises:
+        ContentRuleError: the set is sexual and codes a minor.
+        CaptionError: an override for a picture that is not there.
+        DatasetError: the scores were made for other pictures.
+    """
+    content.check([(manifest, tags)], (trigger, *rules.words()))
+    check_names(rules, tuple(entry.name for entry in manifest.entries))
+    edited: list[Edited] = []
+    doubtful: dict[str, str] = {}
+    for entry in manifest.entries:
+        try:
+            edited.append(edit(entry, tags.of(entry), rules, trigger, select))
+        except CaptionError as error:
+            doubtful[entry.name] = str(error)
+    return tuple(edited), doubtful
+
+
 _RARE = 3
 
 
