@@ -96,6 +96,7 @@ class RunArtifacts:
         styled: the base with the style in it.
         whole: the character LoRA as it was trained.
         rounds: of redrawing; empty: the recipe wants none.
+        last: the LoRA at the end of them; without any, the first.
         lora: what is published: the same, without the style where it is subtracted, or the redrawn one.
         samples: of every epoch.
         verdict: the metrics, and the choice.
@@ -111,6 +112,7 @@ class RunArtifacts:
     styled: StyledBase
     whole: LoraRef
     rounds: tuple[RedrawRound, ...]
+    last: JudgedLora
     lora: LoraRef
     samples: ReportRef
     verdict: ReportRef

@@ -105,7 +105,20 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     files = write_report(made, sets.character, inputs, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
     return RunArtifacts(
-        inputs, squares, style_squares, sets, captioned, styled, whole, rounds, lora, samples, verdict, files, folder
+        inputs,
+        squares,
+        style_squares,
+        sets,
+        captioned,
+        styled,
+        whole,
+        rounds,
+        last,
+        lora,
+        samples,
+        verdict,
+        files,
+        folder,
     )
 
 
