@@ -124,7 +124,9 @@ def words_of(recipe: Recipe, rules: Rules) -> tuple[str | Said, ...]:
         recipe.publish.repository, *recipe.sampling.transfer,
     )  # fmt: skip
     said = recipe.name, recipe.trigger, _style_words(recipe), *recipe.sampling.prompts, *recipe.sampling.style_prompts
-    return *said, *rules.words(), *(named(name) for name in names if name)
+    redrawn = recipe.redraw
+    drawn = (redrawn.prompt, *redrawn.traits, *redrawn.clothes, *redrawn.poses, *redrawn.scenes) if redrawn.use else ()
+    return *said, *drawn, *rules.words(), *(named(name) for name in names if name)
 
 
 def style_words_of(recipe: Recipe) -> tuple[str | Said, ...]:
