@@ -47,17 +47,17 @@ def with_free_version(recipe: Recipe, at: At) -> Recipe:
     """
     if recipe.publish.version:
         return recipe
-    rules = find_rules.fn(recipe.captions, recipe.trigger)
+    rules = find_rules(recipe.captions, recipe.trigger)
     found = (
-        find_base.fn(recipe.base, at),
-        find_tagger.fn(recipe.tagger, at),
+        find_base(recipe.base, at),
+        find_tagger(recipe.tagger, at),
         *(shots for shots in find_sets(recipe, at) if shots),
     )
     for number in count(1):
         version = f"v{number}" if number > 1 else ""
         named = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"version": version})})
         try:
-            check_name.fn(named, rules, found)
+            check_name(named, rules, found)
         except OutputExistsError:
             continue
         return named

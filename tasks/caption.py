@@ -11,18 +11,18 @@ from lora_core.dataset import load_manifest, load_tags, save_manifest
 from lora_core.recipe import Captions
 from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
-from tasks.caching import look, step
+from tasks.caching import step
 from tasks.runtime import At, progress
-from tasks.walking import idle_walk
+from tasks.walking import helper, idle_walk
 
 
-@look("find rules", peek="run")
+@helper(peek="run")
 def find_rules(options: Captions, trigger: str) -> Rules:
     """The recipe's caption rules, under those of its rule file."""
     return rules_for(options, trigger)
 
 
-@look("content rule")
+@helper()
 def check_content(
     pictures: tuple[DatasetRef, ...],
     tags: tuple[TagsRef, ...],

@@ -10,8 +10,9 @@ from lora_core.judging.gates import GateResult, read_gates, with_gates
 from lora_core.recipe import Merge, Process, Sampling
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
-from tasks.caching import look, step
+from tasks.caching import step
 from tasks.runtime import At, progress, say
+from tasks.walking import helper
 
 _STYLE_ADVICE = (
     "train the style longer, at a higher rank or learning rate, or with more screenshots on plain white; "
@@ -110,7 +111,7 @@ def check_captions(
     return with_gates(store, None, [gate])
 
 
-@look("caption findings")
+@helper()
 def tell_findings(told: ReportRef, at: At) -> None:
     """What is to be said of the captions, every time: a result that was found cached has it too."""
     for gate in read_gates(at.open_store(), told):

@@ -10,8 +10,9 @@ from lora_core.recipe import Judging, Sampling
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.store import Store
 from lora_core.tagging.select import Thresholds, select
-from tasks.caching import look, step
+from tasks.caching import step
 from tasks.runtime import At, progress, say
+from tasks.walking import helper
 
 
 @step("judge")
@@ -75,7 +76,7 @@ def transfer(
     return ReportRef(sha256=store.put_tree({**store.tree(samples.sha256), **store.tree(judged.sha256)}))
 
 
-@look("overrule")
+@helper()
 def overrule(verdict: ReportRef, options: Judging, at: At) -> ReportRef:
     """The same scores with the choice that a person makes."""
     from lora_core.judging import verdict as verdicts

@@ -164,7 +164,7 @@ def test_a_folder_of_texts_is_checked_as_it_lies_there(place):
         "✗ portrait_1: 2 framings (portrait, full body): one is needed",
         "✗ portrait_1: twice the same tag: pink hair and pink_hair",
         "✗ portrait_1: pink hair is of the memorized family hair_color",
-        "✗ portrait_2: no caption: there is no .txt beside the picture",
+        "✗ portrait_2: no caption: there is no .txt or .caption beside the picture",
         "! portrait_1: unknown tag smlie: did you mean smile?",
     ):
         assert line in told

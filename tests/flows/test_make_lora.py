@@ -249,7 +249,7 @@ def test_the_server_shows_a_step_that_was_found_finished_as_cached(finished: Pro
     while (states := _task_states(finished.api) - before)["Cached"] < 15 and time.monotonic() < deadline:
         time.sleep(1)  # Prefect sends its events some time after
     assert states["Cached"] == 15
-    assert set(states) == {"Cached", "Completed"}
+    assert states["Completed"] == 1  # publish: small helpers are no task runs
 
 
 def _task_states(api: str) -> Counter[str]:

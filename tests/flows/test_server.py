@@ -42,10 +42,13 @@ def test_a_run_against_a_server_is_seen_there_with_its_steps_and_log_lines(own_a
     while time.monotonic() < deadline:
         steps = {step["name"]: step["state_type"] for step in _all(own_api, "task_runs")}
         lines = [line["message"] for line in _all(own_api, "logs")]
-        if "caption" in steps and any(line.startswith("caption: 4 images") for line in lines):
+        ended = "downscale" in steps and set(steps.values()) == {"COMPLETED"}
+        if ended and any(line.startswith("caption: 4 images") for line in lines):
             break
         time.sleep(1)
-    assert {steps[name] for name in ("find base", "preprocess", "tag", "content rule", "caption")} == {"COMPLETED"}
+    sets = {f"{step} {branch}" for step in ("preprocess", "tag") for branch in ("style", "character")}
+    assert steps.keys() == {*sets, "caption character", "check captions", "downscale"}, "the nodes, and no helper"
+    assert set(steps.values()) == {"COMPLETED"}
     assert any(line.startswith("tag: 4 images") for line in lines)
 
 

@@ -197,7 +197,7 @@ def test_the_hubs_token_comes_from_a_secret_block_and_is_nowhere_else(
     with running_hub("hf_in_a_block") as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
         monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", hub.address)
-        push.fn(recipe.model_copy(update={"publish": to_hub}), files, at)
+        push(recipe.model_copy(update={"publish": to_hub}), files, at)
     assert hub.files == {"me/momo": {"momo.safetensors": b"weights"}}
     assert set(hub.tokens) == {"Bearer hf_in_a_block"}
     assert "hf_in_a_block" not in "".join(capsys.readouterr())

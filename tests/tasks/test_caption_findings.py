@@ -35,11 +35,11 @@ def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(
     told = _checked(at, Rules(drop=("smole",)))
     assert capsys.readouterr().err == ""  # the step itself is silent, or it would say it only when it is not cached
     for _ in range(2):
-        tell_findings.fn(told, at)
+        tell_findings(told, at)
         said = capsys.readouterr().err
         assert "! caption rules: drop: smole is on no picture; did you mean smile, on 1?" in " ".join(said.split())
 
 
 def test_captions_without_a_fault_are_passed_in_silence(at: At, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_findings.fn(_checked(at, Rules()), at)
+    tell_findings(_checked(at, Rules()), at)
     assert capsys.readouterr().err == ""
