@@ -50,7 +50,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 5,
+    "report": 6,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -12,9 +12,9 @@ from lora_core.recipe import Judging, Process, Redraw, Sampling, ShotPlan
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
 from lora_core.store import Store
 from lora_core.tagging.select import Thresholds, select
-from tasks.caching import look, step
+from tasks.caching import step
 from tasks.runtime import At, progress, say
-from tasks.walking import idle_walk
+from tasks.walking import helper, idle_walk
 
 
 class Known(NamedTuple):
@@ -86,7 +86,7 @@ def select_redrawn(
         return with_sheet(store, choose(store, drawn, screenshots, files, held, listen))
 
 
-@look("chosen pictures", peek="run")
+@helper(peek="run")
 def take_chosen(selected: ReportRef, at: At) -> DatasetRef:
     """What was chosen, as a set that gets captions."""
     from lora_core.redraw.choose import chosen_set, read_selection
@@ -95,7 +95,7 @@ def take_chosen(selected: ReportRef, at: At) -> DatasetRef:
     return save_manifest(store, chosen_set(read_selection(store, selected)))
 
 
-@look("mix in screenshots", peek="run")
+@helper(peek="run")
 def mix_in(redrawn: DatasetRef, screenshots: DatasetRef, share: float, word: str, at: At) -> DatasetRef:
     """The final training set: some screenshots beside the redrawn pictures, under the look's own word."""
     from lora_core.redraw.choose import with_screenshots
