@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from flows.graph import Peeked, peek
+from lora_core.bases.fit import Misfit, misfits
+from lora_core.bases.lineage import Lineage, stored_lineage
 from lora_core.captions.rule_file import rules_for
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.images.composition import settle
@@ -30,6 +32,8 @@ class DryRun(NamedTuple):
         style: stage 1 in figures; None: no style LoRA is trained.
         character: stage 3 in figures.
         memory_bytes: that the larger training takes.
+        lineage: which family the base is of, and how that is known.
+        misfits: the recipe's numbers that do not fit the base.
     """
 
     recipe: Recipe
@@ -40,6 +44,8 @@ class DryRun(NamedTuple):
     style: Plan | None
     character: Plan
     memory_bytes: int
+    lineage: Lineage
+    misfits: tuple[Misfit, ...]
 
 
 def dry_run(recipe: Recipe, at: At) -> DryRun:
@@ -57,7 +63,11 @@ def dry_run(recipe: Recipe, at: At) -> DryRun:
     style = _plan_style(recipe, looks) if recipe.trains_style and looks else None
     character = _plan_character(recipe, looks, pictures)
     found = coverage(recipe.plan, sets)
-    return DryRun(recipe, peeked, pictures, sets, found, style, character, _memory_bytes(recipe, inputs.base, at))
+    lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
+    return DryRun(
+        recipe, peeked, pictures, sets, found, style, character, _memory_bytes(recipe, inputs.base, at), lineage,
+        misfits(recipe, lineage),
+    )  # fmt: skip
 
 
 def _looked_at(

@@ -34,7 +34,7 @@ Piece = Literal[
 """What is kept of a single picture and shared by several steps."""
 
 VERSIONS: Mapping[str, int] = {
-    "preprocess": 5,
+    "preprocess": 6,
     "tag": 1,
     "caption": 2,
     "check captions": 4,
@@ -50,7 +50,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 6,
+    "report": 7,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -16,7 +16,9 @@ def preprocess(
     dst: Annotated[Path, typer.Argument(help="Folder for the square pictures, report.json and contact sheets.")],
     recipe: Annotated[Path | None, typer.Option(help="Take [preprocess] and [plan] from this recipe.toml.")] = None,
     size: Annotated[int | None, typer.Option(help="Side in pixels. [default: 1024]")] = None,
-    alpha: Annotated[str | None, typer.Option(help="detect, straight or premultiplied. [default: detect]")] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="detect, straight, premultiplied or ignore. [default: detect]")
+    ] = None,
     background: Annotated[str | None, typer.Option(help="Colour behind transparent pixels. [default: #ffffff]")] = None,
     tagger: Annotated[
         str, typer.Option(help="Tagger (as --model of tag) that reads views, and compositions that are not named.")

@@ -29,6 +29,8 @@ def show_plan(recipe: Recipe) -> None:
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
+    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), ""):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(found.coverage))
     for line in (*unequal_views(found.coverage), *_about_pictures(found.sets)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -154,18 +154,38 @@ def new(
     method: Annotated[
         Method, typer.Option(help="How the character is learned (docs/method.md); can be changed in the recipe.")
     ] = "note",
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Your base model: a file, a diffusers folder, or owner/name@COMMIT."),
+    ] = "",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="The base's family (docs/bases.md), where the file does not tell it.")
+    ] = "",
 ) -> None:
     """Start a project: a commented recipe and folders for screenshots.
 
+    With --base the recipe has numbers that fit this model, each with its reason.
+
     Examples:
 
-      headcanon new my-character
+      headcanon new my-character --base models/illustriousXL_v01.safetensors
+
+      headcanon new my-character --base models/my-merge.safetensors --preset pony
 
       headcanon new my-character --method difference
     """
     from flows.cli.scaffold import write_new
 
-    echo(write_new(folder, method))
+    if base:
+        from flows.cli.fitting import fit
+
+        echo(write_new(folder, method, fit(base, preset)))
+    else:
+        from lora_core.errors import RecipeError
+
+        if preset:
+            raise RecipeError(f"--preset {preset}: it fits a base model; name yours with --base FILE")
+        echo(write_new(folder, method))
 
 
 def demo(

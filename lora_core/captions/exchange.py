@@ -16,7 +16,7 @@ from lora_core.captions.rules import Override, Rules
 from lora_core.captions.tags import canonical, caption_text, escaped
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Manifest, Scores, TagTable
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
-from lora_core.images.decode import EXTENSIONS
+from lora_core.images.kinds import MEANT_BY
 from lora_core.recipe import COMPOSITIONS, Composition
 from lora_core.store import Store
 from lora_core.store.digests import canonical_json, digest_of
@@ -86,7 +86,7 @@ def read_texts(folder: Path) -> dict[str, str]:
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
         stem = PurePath(path.stem)
-        name = unicodedata.normalize("NFC", stem.stem if stem.suffix.lower() in EXTENSIONS else str(stem))
+        name = unicodedata.normalize("NFC", stem.stem if stem.suffix.lower() in MEANT_BY else str(stem))
         text = _text(path)
         if texts.setdefault(name, text) != text:
             other = files[name].relative_to(folder)

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
+from lora_core.bases.fit import misfits
+from lora_core.bases.lineage import stored_lineage
 from lora_core.captions.caption import frequency_rows, report
 from lora_core.captions.edit import Edited
 from lora_core.captions.tags import caption_text
@@ -27,6 +29,7 @@ from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet
 from lora_core.report.data import (
     CaptionChange,
     CaptionRow,
+    CheckRow,
     DataSheet,
     Drawn,
     Elsewhere,
@@ -122,9 +125,10 @@ def report_data(
         preview=choose_preview(drawn, verdict.choice.epoch, verdict.choice.weight),
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
+        template=recipe.sampling.template,
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
-        checks=tuple(all_checks(store, made)),
+        checks=(*_misfits(store, recipe, made), *all_checks(store, made)),
         curves=tuple(
             _curve(store, label, lora)
             for label, lora in (
@@ -158,6 +162,14 @@ def report_data(
 def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
+
+
+def _misfits(store: Store, recipe: Recipe, made: ReportInputs) -> Iterator[CheckRow]:
+    """One for each number of the recipe that does not fit its base."""
+    lineage = stored_lineage(store, made.base, recipe.base.model)
+    for misfit in misfits(recipe, lineage):
+        line = f"{misfit.option} = {misfit.value} ({lineage.line})"
+        yield CheckRow(name="Does this number fit the base?", passed=False, line=line, advice=misfit.advice)
 
 
 def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:

@@ -136,6 +136,7 @@ class ReportData(Frozen):
     preview: bytes = Field(repr=False)
     elsewhere: tuple[Elsewhere, ...] = ()
     samples: tuple[Drawn, ...]
+    template: str = Field(default="{prompt}", description="What stood around every prompt when it was drawn.")
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
     checks: tuple[CheckRow, ...] = ()

@@ -178,7 +178,7 @@ def sample_to_folder(
     if lora is not None:
         attach(components, lora, weight)
     named = {
-        folder / f"{number}-{seed}.png": Shot(prompt, options.negative, seed)
+        folder / f"{number}-{seed}.png": Shot(options.whole(prompt), options.negative, seed)
         for number, prompt in enumerate(options.prompts, start=1)
         for seed in options.seeds
     }

@@ -94,7 +94,7 @@ class Sampler:
             CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
             LoraError: a LoRA cannot be read or does not fit the base.
         """
-        shots = [Shot(place.prompt, self.options.negative, place.seed) for place in places]
+        shots = [Shot(self.options.whole(place.prompt), self.options.negative, place.seed) for place in places]
         each = len(shots) * steps_of_a_picture(self.options)
         samples: list[Sample] = []
         for number, planned in enumerate(columns):
