@@ -1,50 +1,19 @@
 """The character drawn anew on the base, and which pictures of it the final LoRA is trained on."""
 
-from functools import partial
-from typing import NamedTuple
-
-from lora_core.captions.caption import caption
-from lora_core.captions.edit import Edited
-from lora_core.captions.rules import Rules
-from lora_core.dataset import load_manifest, load_tags, save_manifest
+from lora_core.captions.caption import load_captions
+from lora_core.dataset import load_manifest, save_manifest
 from lora_core.errors import GateError
-from lora_core.recipe import Judging, Process, Redraw, Sampling, ShotPlan
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
-from lora_core.store import Store
-from lora_core.tagging.select import Thresholds, select
+from lora_core.recipe import Judging
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 from tasks.caching import step
+from tasks.groups import Drawing, Scenes
 from tasks.runtime import At, progress, say
 from tasks.walking import helper, idle_walk
 
 
-class Known(NamedTuple):
-    """What says who the character is: its screenshots with their tags, and the caption rules."""
-
-    pictures: DatasetRef
-    tags: TagsRef
-    rules: Rules
-    trigger: str
-    least: Thresholds
-
-    def edited(self, store: Store) -> tuple[Edited, ...]:
-        """The captions, before and after."""
-        chosen = partial(select, least=self.least)
-        manifest, tags = load_manifest(store, self.pictures), load_tags(store, self.tags)
-        return caption(manifest, tags, self.rules, self.trigger, chosen)[1]
-
-
 @step("redraw")
 def redraw(
-    base: CheckpointRef,
-    lora: LoraRef,
-    verdict: ReportRef,
-    known: Known,
-    plan: ShotPlan,
-    options: Redraw,
-    sampling: Sampling,
-    clip_skip: int,
-    process: Process,
-    at: At,
+    base: CheckpointRef, lora: LoraRef, verdict: ReportRef, wanted: Scenes, drawing: Drawing, at: At
 ) -> ReportRef:
     """Every scene once, with the epoch and weight that the verdict chose."""
     from lora_core.judging.verdict import read_verdict
@@ -55,35 +24,29 @@ def redraw(
     from lora_core.sampling.samples import Column
 
     store = at.open_store("redraw")
-    figure = figure_of(known.edited(store), known.rules, known.trigger, options)
+    figure = figure_of(load_captions(store, wanted.captions), wanted.rules, wanted.options)
     choice = read_verdict(store, verdict).choice
-    say(f"redraw: epoch {choice.epoch} at weight {choice.weight:g} draws {', '.join(figure.traits) or 'no trait'}")
-    column, config = Column(choice.epoch, choice.weight), SamplerConfig(clip_skip, process, at.device, at.speed)
+    say(f"redraw: epoch {choice.epoch} at weight {choice.weight:g} draws {', '.join(figure.traits)}")
+    config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
+    column, planned = Column(choice.epoch, choice.weight), scenes(figure, wanted.plan, wanted.options)
     with progress("redraw", "step") as listen:
-        return draw_scenes(store, base, lora, column, scenes(figure, plan, options), sampling, config, listen)
+        return draw_scenes(store, base, lora, column, planned, drawing.options, config, listen)
 
 
 @step("select")
 def select_redrawn(
-    drawn: ReportRef,
-    known: Known,
-    tagger: CheckpointRef,
-    plan: ShotPlan,
-    options: Redraw,
-    judging: Judging,
-    left_out: tuple[str, ...],
-    at: At,
+    drawn: ReportRef, wanted: Scenes, tagger: CheckpointRef, judging: Judging, left_out: tuple[str, ...], at: At
 ) -> ReportRef:
     """The pictures that show every trait and nothing of the look; the others with their reasons."""
     from lora_core.redraw.choose import Held, choose, figure_of
     from lora_core.report.redrawn import with_sheet
 
     store = at.open_store("select")
-    figure = figure_of(known.edited(store), known.rules, known.trigger, options)
-    held = Held(figure, plan, options, judging, left_out)
+    known = load_captions(store, wanted.captions)
+    held = Held(figure_of(known, wanted.rules, wanted.options), wanted.plan, wanted.options, judging, left_out)
     with progress("read redrawn", "picture") as listen:
-        screenshots, files = load_manifest(store, known.pictures), store.tree(tagger.sha256)
-        return with_sheet(store, choose(store, drawn, screenshots, files, held, listen))
+        selected = choose(store, drawn, known.manifest, store.tree(tagger.sha256), held, listen)
+    return with_sheet(store, selected)
 
 
 @helper(peek="run")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lora_core.captions import content
-from lora_core.captions.edit import Edited
+from lora_core.captions.caption import EditedCaptions
 from lora_core.captions.rules import Rules, matches
 from lora_core.dataset import Entry, Manifest, TagTable
 from lora_core.errors import ContentRuleError, RecipeError
@@ -43,20 +43,20 @@ class Held(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-def figure_of(edited: Sequence[Edited], rules: Rules, trigger: str, options: Redraw) -> Figure:
+def figure_of(captions: EditedCaptions, rules: Rules, options: Redraw) -> Figure:
     """Who is to be drawn: the traits that the recipe names, or what the captions leave out.
 
     Raises:
         RecipeError: there is none.
     """
-    traits = tuple(tag.replace(" ", "_") for tag in options.traits) or traits_of(edited)
+    traits = tuple(tag.replace(" ", "_") for tag in options.traits) or traits_of(captions.edited)
     if not traits:
         raise RecipeError(
             "redraw: there is no trait to name, since the captions leave nothing out; name the character's in [redraw] "
             "traits, such as traits = ['blonde_hair', 'blue_eyes']"
         )
     has_outfit = any(matches(trait, pattern) for trait in traits for pattern in rules.outfit)
-    return Figure(rules.trigger or trigger, people_of(edited), traits, has_outfit)
+    return Figure(rules.trigger or captions.trigger, people_of(captions.edited), traits, has_outfit)
 
 
 def choose(

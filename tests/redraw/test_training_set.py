@@ -2,6 +2,7 @@
 
 import pytest
 
+from lora_core.captions.caption import EditedCaptions
 from lora_core.captions.edit import Change, Edited
 from lora_core.captions.rules import Override, Rules
 from lora_core.dataset import Entry, Manifest
@@ -16,27 +17,28 @@ def _entry(name: str, *caption: str) -> Entry:
     return Entry(name=name, source=name, image="0" * 64, width=8, height=8, caption=caption)
 
 
-def _edited(*traits: str) -> Edited:
+def _captions(*traits: str) -> EditedCaptions:
     changes = tuple(Change(trait, "removed", "traits", "") for trait in traits)
-    return Edited("a", (), ("momo", "1girl", "solo"), changes)
+    edited = Edited("a", (), ("momo", "1girl", "solo"), changes)
+    return EditedCaptions(trigger="momo", manifest=Manifest(entries=()), edited=(edited,))
 
 
 def test_the_traits_are_what_the_captions_leave_out_unless_the_recipe_names_others() -> None:
     rules = Rules(memorize=("pink_hair",))
-    assert figure_of([_edited("pink_hair", "cat_ears")], rules, "momo", Redraw()).traits == ("cat_ears", "pink_hair")
-    named = figure_of([_edited("pink_hair")], rules, "momo", Redraw(traits=("red hair",)))
+    assert figure_of(_captions("pink_hair", "cat_ears"), rules, Redraw()).traits == ("cat_ears", "pink_hair")
+    named = figure_of(_captions("pink_hair"), rules, Redraw(traits=("red hair",)))
     assert (named.traits, named.people, named.trigger) == (("red_hair",), ("1girl", "solo"), "momo")
 
 
 def test_an_outfit_among_the_traits_is_known_as_one() -> None:
     rules = Rules(memorize=("pink_hair",), outfit=("blue_*",))
-    assert figure_of([_edited("pink_hair", "blue_dress")], rules, "momo", Redraw()).has_outfit
-    assert not figure_of([_edited("pink_hair")], rules, "momo", Redraw()).has_outfit
+    assert figure_of(_captions("pink_hair", "blue_dress"), rules, Redraw()).has_outfit
+    assert not figure_of(_captions("pink_hair"), rules, Redraw()).has_outfit
 
 
 def test_a_character_without_any_trait_is_refused_in_one_line_that_says_what_to_do() -> None:
     with pytest.raises(RecipeError, match=r"no trait to name.*\[redraw\] traits"):
-        figure_of([_edited()], Rules(), "momo", Redraw())
+        figure_of(_captions(), Rules(), Redraw())
 
 
 def test_redrawn_pictures_are_captioned_without_what_soaks_up_the_look_and_without_overrides() -> None:
