@@ -48,7 +48,7 @@ class Scenes(NamedTuple):
     captions: CaptionsRef
     rules: Rules
     plan: ShotPlan
-    options: Redraw
+    redraw: Redraw
 
 
 class Judge(NamedTuple):

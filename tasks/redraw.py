@@ -24,11 +24,11 @@ def redraw(
     from lora_core.sampling.samples import Column
 
     store = at.open_store("redraw")
-    figure = figure_of(load_captions(store, wanted.captions), wanted.rules, wanted.options)
+    figure = figure_of(load_captions(store, wanted.captions), wanted.rules, wanted.redraw)
     choice = read_verdict(store, verdict).choice
     say(f"redraw: epoch {choice.epoch} at weight {choice.weight:g} draws {', '.join(figure.traits)}")
     config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
-    column, planned = Column(choice.epoch, choice.weight), scenes(figure, wanted.plan, wanted.options)
+    column, planned = Column(choice.epoch, choice.weight), scenes(figure, wanted.plan, wanted.redraw)
     with progress("redraw", "step") as listen:
         return draw_scenes(store, base, lora, column, planned, drawing.options, config, listen)
 
@@ -43,7 +43,7 @@ def select_redrawn(
 
     store = at.open_store("select")
     known = load_captions(store, wanted.captions)
-    held = Held(figure_of(known, wanted.rules, wanted.options), wanted.plan, wanted.options, judging, left_out)
+    held = Held(figure_of(known, wanted.rules, wanted.redraw), wanted.plan, wanted.redraw, judging, left_out)
     with progress("read redrawn", "picture") as listen:
         selected = choose(store, drawn, known.manifest, store.tree(tagger.sha256), held, listen)
     return with_sheet(store, selected)
