@@ -12,6 +12,7 @@ from lora_core.images.composition import settle
 from lora_core.images.coverage import Coverage, coverage
 from lora_core.images.pipeline import preprocess
 from lora_core.recipe import Composition, Recipe
+from lora_core.redraw.cost import Cost, cost_of
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.training.plan import Plan, plan
 from lora_core.training.plan import memory_bytes as training_memory
@@ -31,6 +32,7 @@ class DryRun(NamedTuple):
         coverage: what they have of each composition.
         style: stage 1 in figures; None: no style LoRA is trained.
         character: stage 3 in figures.
+        redraw: what redrawing takes; None: the recipe wants none.
         memory_bytes: that the larger training takes.
         lineage: which family the base is of, and how that is known.
         misfits: the recipe's numbers that do not fit the base.
@@ -43,6 +45,7 @@ class DryRun(NamedTuple):
     coverage: Coverage
     style: Plan | None
     character: Plan
+    redraw: Cost | None
     memory_bytes: int
     lineage: Lineage
     misfits: tuple[Misfit, ...]
@@ -64,8 +67,9 @@ def dry_run(recipe: Recipe, at: At) -> DryRun:
     character = _plan_character(recipe, looks, pictures)
     found = coverage(recipe.plan, sets)
     lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
+    redraw = cost_of(recipe, character.sets) if recipe.redraw.use else None
     return DryRun(
-        recipe, peeked, pictures, sets, found, style, character, _memory_bytes(recipe, inputs.base, at), lineage,
+        recipe, peeked, pictures, sets, found, style, character, redraw, _memory_bytes(recipe, inputs.base, at), lineage,
         misfits(recipe, lineage),
     )  # fmt: skip
 
