@@ -9,7 +9,7 @@ from rich.table import Table
 from flows.cli.picture_set import coverage_table, remarks
 from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
-from flows.plan import DryRun, dry_run
+from flows.plan import dry_run
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
@@ -44,8 +44,9 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     console.print(_samples(title, found.character), _buckets(found.character))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
-    if found.redraw:
-        console.print(_redraw(recipe, found, At.of(recipe)), highlight=False, soft_wrap=True)
+    if found.redraw and found.redrawn:
+        console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
+        console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
     console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
     if with_probe:
         probe(found, at)
@@ -66,19 +67,6 @@ def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:
 def _subtraction(recipe: Recipe) -> str:
     kept = f"rank {recipe.difference.rank} is kept" if recipe.difference.rank else "every rank is kept"
     return f"Then the style LoRA is subtracted from it at strength {recipe.difference.weight:g}; {kept}."
-
-
-def _redraw(recipe: Recipe, found: DryRun, at: At) -> str:
-    """What redrawing takes, and how long on this machine: one pass is timed."""
-    from lora_core.redraw.cost import seconds_of_a_pass
-
-    assert found.redraw is not None
-    files = at.open_store().tree(found.peeked.artifacts.inputs.base.sha256)
-    px, base = recipe.character_training.resolution, recipe.base
-    seconds = seconds_of_a_pass(files, base.process, at.device, px, base.clip_skip)
-    hours = found.redraw.hours(seconds)
-    shown = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
-    return f"{found.redraw.line}. About {shown} here: one pass took {seconds:.2g} s just now."
 
 
 def _samples(title: str, plan: Plan) -> Table:
@@ -111,9 +99,9 @@ def _buckets(plan: Plan) -> Table:
 
 def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    seconds = {cost.step: cost.seconds for cost in to_do}
+    seconds = {(cost.step, cost.branch): cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        known = seconds.get(visit.step)
+        known = seconds.get((visit.step, visit.branch))
         waiting = f"to do, about {duration(known)}" if known else "to do"
         table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
@@ -122,7 +110,7 @@ def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
 def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
     """How long it all takes, as far as this machine has done the like."""
     measured = [cost.seconds for cost in to_do if cost.seconds is not None]
-    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    unknown = [f"{cost.branch} {cost.step}".strip() for cost in to_do if cost.seconds is None]
     if measured:
         yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
     if unknown:
