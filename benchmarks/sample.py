@@ -158,7 +158,8 @@ def _grid(
         for piece, (module, name) in PIECES.items():
             timed = _told(device, piece, getattr(module, name), inside)
             patches.enter_context(patch.object(module, name, timed))
-        patches.enter_context(patch.object(sampler, "load_components", lambda *_, **__: components))
+        patches.enter_context(patch.object(sampler, "load_for_drawing", lambda *_, **__: components))
+        patches.enter_context(patch.object(sampler, "read_source", lambda *_: components))
         begun = _now()
         sample_epochs(store, base, lora, sampling, config, trigger=TRIGGER)
         return begun.since(), inside

@@ -38,14 +38,14 @@ VERSIONS: Mapping[str, int] = {
     "check captions": 3,
     "downscale": 3,
     "train style": 3,
-    "check style": 4,
+    "check style": 5,
     "merge": 2,
-    "check merge": 4,
+    "check merge": 5,
     "train character": 3,
     "subtract": 1,
-    "sample": 3,
+    "sample": 4,
     "judge": 5,
-    "transfer": 4,
+    "transfer": 5,
     "report": 5,
 }
 

@@ -94,6 +94,10 @@ class Condition:
         """The same in another number format."""
         return Condition(self.states.to(dtype), None if self.pooled is None else self.pooled.to(dtype))
 
+    def zeros(self) -> "Condition":
+        """Nothing, in its shape."""
+        return Condition(torch.zeros_like(self.states), None if self.pooled is None else torch.zeros_like(self.pooled))
+
     @staticmethod
     def joined(parts: Sequence["Condition"]) -> "Condition":
         """Several as one batch."""

@@ -11,22 +11,31 @@ from lora_core.sampling.schedulers import SAMPLER_NAMES
 
 
 def infotext(
-    shot: Shot, options: Sampling, lora: str = "", weight: float = 1.0, *, clip_skip: int = 1, model: str = ""
+    shot: Shot,
+    options: Sampling,
+    lora: str = "",
+    weight: float = 1.0,
+    *,
+    clip_skip: int = 1,
+    zero_terminal_snr: bool = False,
+    model: str = "",
 ) -> str:
     """A1111's "generation parameters": prompt, negative prompt, settings, one line each.
 
     Args:
         shot: Prompt, negative prompt and seed.
-        options: Steps, sampler, CFG scale and size.
+        options: Steps, sampler (not "auto"), CFG scale and size.
         lora: Name of the LoRA without extension; empty when there was none.
         weight: Its strength.
         clip_skip: Layer of the text encoder, counted from the end.
+        zero_terminal_snr: Whether the base's noise schedule is rescaled.
         model: Name of the base model; empty: not stated.
     """
     prompt = escaped(shot.prompt) + (f" {lora_call(lora, weight)}" if lora else "")
     settings = {
         "Steps": str(options.steps),
         "Sampler": SAMPLER_NAMES[options.scheduler],
+        "Schedule type": "Uniform" if options.scheduler == "dpmpp_2m" else "",  # else A1111 1.9 takes Karras
         "CFG scale": f"{options.cfg:g}",
         "Seed": str(shot.seed),
         "Size": f"{options.width}x{options.height}",
@@ -35,6 +44,8 @@ def infotext(
         "Hires upscaler": "Lanczos" if options.hires > 1 else "",
         "Model": model.replace(",", " ").replace(":", " "),
         "Clip skip": str(clip_skip) if clip_skip > 1 else "",
+        "Rescale CFG": f"{options.cfg_rescale:g}" if options.cfg_rescale else "",
+        "Noise Schedule": "Zero Terminal SNR" if zero_terminal_snr else "",
         "RNG": "CPU",
     }
     lines = [prompt]
