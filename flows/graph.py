@@ -186,7 +186,8 @@ def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At)
     """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
     rules = (inputs.rules, recipe.trigger, inputs.least)
     captioned = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
-    check = check_captions(character.pictures, character.tags, *rules, at)
+    most_tokens = recipe.character_training.max_token_length
+    check = check_captions(character.pictures, character.tags, *rules, most_tokens, at)
     tell_findings(check, at)
     pass_gate(recipe.gates.captions, "captions", check, recipe.gates, at)
     copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None

@@ -86,7 +86,7 @@ def check_merge(
 
 @step("check captions")
 def check_captions(
-    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
+    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, most_tokens: int, at: At
 ) -> ReportRef:
     """Captions that break their rules: a forgotten hair colour, two framings, no trigger (`caption --check`)."""
     from lora_core.diffusion.tokenizer import token_counter
@@ -94,7 +94,7 @@ def check_captions(
     store = at.open_store("check captions")
     chosen = partial(select, least=least)
     _, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
-    findings = gathered(examine(edited, rules, trigger, token_counter()))
+    findings = gathered(examine(edited, rules, trigger, token_counter(), most_tokens))
     failing = [str(finding) for finding in findings if finding.fails]
     gate = GateResult(
         name="captions",

@@ -64,6 +64,9 @@ class Training(Options):
     shuffle_caption: bool = Field(default=False, title="Shuffle captions")
     """Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts'
     default."""
+    max_token_length: Literal[75, 150, 225] = Field(default=225, title="Longest caption (tokens)")
+    """What comes behind is not trained. Captions of more than 75 tokens, about 20 tags, are read in chunks of 75 as web
+    UIs read prompts; shorter ones train as they always did. 225 is usual with sd-scripts (max_token_length)."""
     keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
     """Tags at the front that shuffling leaves in place: the trigger."""
     caption_dropout: float = Field(default=0.0, ge=0, le=1, title="Caption dropout")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lora_core.captions.tags import escaped
 from lora_core.diffusion.components import load_for_drawing
 from lora_core.errors import LoraError, OutputExistsError
 from lora_core.lora.base import attach
@@ -103,7 +104,7 @@ def sample_style(
         LoraError: the LoRA cannot be read or does not fit the base.
     """
     columns = [Planned(Column(NO_LORA), None), Planned(Column("style", 1.0), epoch_files(store, lora)[-1])]
-    places = [Place(0, words, seed) for seed in range(1, STYLE_PICTURES + 1)]
+    places = [Place(0, escaped(words), seed) for seed in range(1, STYLE_PICTURES + 1)]
     return _check(store, base, columns, places, options, config, progress)
 
 

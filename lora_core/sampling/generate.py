@@ -1,7 +1,6 @@
 """The denoising loop: shots in, pictures out. A picture depends on nothing but its shot."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
+from lora_core.captions.emphasis import read_prompt
 from lora_core.device import pick_dtype
+from lora_core.diffusion.chunks import chunked
 from lora_core.diffusion.components import Components
-from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts, token_ids
+from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
 from lora_core.diffusion.engine import Engine
 from lora_core.errors import CheckpointError
 from lora_core.progress import Progress, silent
@@ -41,7 +42,6 @@ def to_latent(components: Components, picture: Image.Image) -> torch.Tensor:
 
 _log = logging.getLogger(__name__)
 
-_ESCAPED_BRACKET = re.compile(r"\\([()])")
 _LATENT_CHANNELS = 4
 _LANCZOS = Image.Resampling.LANCZOS
 
@@ -243,8 +243,8 @@ def _guided(
     """
     repeats = len(sizes) // len(latents)
     inputs = torch.cat([latents] * repeats).to(brush.components.unet.dtype)
-    pooled = () if condition.pooled is None else (condition.pooled,)
-    tensors = (inputs, timestep, sizes, condition.states, *pooled)
+    more = (each for each in (condition.pooled, condition.mask) if each is not None)
+    tensors = (inputs, timestep, sizes, condition.states, *more)
     unet, engine = brush.components.unet, brush.engine
     predicted = (_predict(unet, tensors) if engine is None else engine(_predict, tensors, 0)).float()
     if repeats == 1:
@@ -270,19 +270,22 @@ def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.
 
 
 def _predict(unet: UNet2DConditionModel, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    inputs, timestep, sizes, *texts = tensors
-    return predict(unet, inputs, timestep, Condition(*texts), sizes)
+    inputs, timestep, sizes, states, *more = tensors
+    mask = more.pop() if more and more[-1].dtype == torch.bool else None
+    return predict(unet, inputs, timestep, Condition(states, more[0] if more else None, mask), sizes)
 
 
 @torch.no_grad()
 def _encode_all(components: Components, texts: Sequence[str], clip_skip: int) -> dict[str, Condition]:
     """Every different text as the U-Net reads it, encoded one by one so that none depends on the others."""
-    device = components.text_encoders[0].device
-    encoded = {}
-    for text in dict.fromkeys(texts):
-        read = _ESCAPED_BRACKET.sub(r"\1", text)
-        ids, cut = zip(*(token_ids(tokenizer, [read]) for tokenizer in components.tokenizers), strict=True)
-        if any(cut):
-            _log.warning("prompt is longer than 75 tokens, the rest is not read: %s", text)
-        encoded[text] = read_texts(components, [its_ids.to(device) for its_ids in ids], clip_skip)
-    return encoded
+    return {text: _encode(components, text, clip_skip) for text in dict.fromkeys(texts)}
+
+
+def _encode(components: Components, text: str, clip_skip: int) -> Condition:
+    """A prompt with emphasis, in as many chunks as it needs."""
+    device, tokenizers = components.text_encoders[0].device, components.tokenizers
+    read = [chunked(tokenizer, read_prompt(text)) for tokenizer in tokenizers]
+    most = max(each.count for each in read)
+    read = [each.padded(most, tokenizer) for each, tokenizer in zip(read, tokenizers, strict=True)]
+    weights = [each.weights.to(device) for each in read] if any(each.emphasized for each in read) else []
+    return read_texts(components, [each.ids.to(device) for each in read], clip_skip, weights)

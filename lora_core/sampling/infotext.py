@@ -1,7 +1,5 @@
 """How a picture was made, in the words web UIs read back: A1111's `parameters` text inside the PNG."""
 
-import re
-
 from PIL import Image
 
 from lora_core.images import png
@@ -31,7 +29,7 @@ def infotext(
         zero_terminal_snr: Whether the base's noise schedule is rescaled.
         model: Name of the base model; empty: not stated.
     """
-    prompt = escaped(shot.prompt) + (f" {lora_call(lora, weight)}" if lora else "")
+    prompt = shot.prompt + (f" {lora_call(lora, weight)}" if lora else "")
     settings = {
         "Steps": str(options.steps),
         "Sampler": SAMPLER_NAMES[options.scheduler],
@@ -50,7 +48,7 @@ def infotext(
     }
     lines = [prompt]
     if shot.negative:
-        lines.append(f"Negative prompt: {escaped(shot.negative)}")
+        lines.append(f"Negative prompt: {shot.negative}")
     lines.append(", ".join(f"{name}: {value}" for name, value in settings.items() if value))
     return "\n".join(lines)
 
@@ -58,11 +56,6 @@ def infotext(
 def lora_call(name: str, weight: float) -> str:
     """What calls a LoRA in a web UI's prompt."""
     return f"<lora:{name}:{weight:g}>"
-
-
-def escaped(text: str) -> str:
-    """Brackets as web UIs want them when they are meant as brackets: `\\(`."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", text)
 
 
 def png_bytes(picture: Image.Image, parameters: str) -> bytes:

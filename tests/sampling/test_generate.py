@@ -117,8 +117,10 @@ def test_a_single_step_works_with_every_scheduler(components: Components) -> Non
 
 
 def test_escaped_brackets_are_read_as_brackets(components: Components) -> None:
-    one, other = draw(components, [Shot(r"a \(b\)", "", 1), Shot("a (b)", "", 1)], OPTIONS)
-    assert distance(one, other) <= 1
+    shots = [Shot(text, "", 1) for text in (r"a \(b\)", "a (b)", "a b")]
+    brackets, emphasis, plain = draw(components, shots, OPTIONS)
+    assert distance(brackets, emphasis) > 1
+    assert distance(emphasis, plain) > 0
 
 
 def test_progress_counts_steps_of_pictures(components: Components) -> None:

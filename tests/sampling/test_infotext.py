@@ -28,8 +28,8 @@ def test_what_changes_a_picture_stands_in_the_text() -> None:
     assert "Sampler: DPM++ 2M, Schedule type: Uniform, " in infotext(Shot("a", "", 1), uniform)
 
 
-def test_brackets_are_escaped_once() -> None:
-    assert infotext(Shot(r"a (b) \(c\)", "", 1), OPTIONS).splitlines()[0] == r"a \(b\) \(c\)"
+def test_a_prompt_stands_in_the_text_as_it_was_written() -> None:
+    assert infotext(Shot(r"a (b:1.2) \(c\)", "", 1), OPTIONS).splitlines()[0] == r"a (b:1.2) \(c\)"
 
 
 def test_a_picture_keeps_its_text_in_any_script() -> None:

@@ -26,7 +26,7 @@ def _checked(at: At, rules: Rules) -> ReportRef:
     tags = save_tags(store, TagTable(model="1" * 64, floor=0.05, images={image: scores}))
     least = Thresholds(general=0.5, character=0.5)
     pictures, work = save_manifest(store, Manifest(entries=(entry,))), inspect.unwrap(check_captions.fn)
-    return work(pictures, tags, rules, "hcmomo", least, at)
+    return work(pictures, tags, rules, "hcmomo", least, 225, at)
 
 
 def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(
