@@ -7,7 +7,7 @@ from html import escape
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Annotated, Literal, TypeVar, cast
 
 from PIL import Image
 from prefect.client.schemas.objects import FlowRun
@@ -16,7 +16,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput, delete_flow_run_input, read_flow_run_input
 from prefect.settings import PREFECT_API_URL
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from lora_core.errors import GateError
 from tasks.runtime import console
@@ -25,10 +25,17 @@ _LONGEST_PX = 900
 _QUALITY = 75
 
 
+def _renamed(decision: object) -> object:
+    """Read an answer that an earlier version stored, or that waits in a form it showed."""
+    return {"go on": "continue", "stop": "abort"}.get(decision, decision) if isinstance(decision, str) else decision
+
+
 class Answer(RunInput):
     """What becomes of the run."""
 
-    decision: Literal["go on", "stop"] = Field(default="go on", title="Decision", json_schema_extra={"position": 0})
+    decision: Annotated[Literal["continue", "abort"], BeforeValidator(_renamed)] = Field(
+        default="continue", title="Decision", json_schema_extra={"position": 0}
+    )
 
 
 class EpochAnswer(Answer):
@@ -62,9 +69,9 @@ class Question:
     @property
     def markdown(self) -> str:
         """Figures and thumbnails, well below a megabyte."""
-        told = "\n".join(f"- {escape(line)}" for line in self.lines)
+        listed = "\n".join(f"- {escape(line)}" for line in self.lines)
         shown = f'\n\n<img width="{_LONGEST_PX}" src="{_thumbnail(self.picture)}">' if self.picture else ""
-        return f"**{self.name}**: does the run go on?\n\n{told}{shown}"
+        return f"**{self.name}**: Continue?\n\n{listed}{shown}"
 
 
 def ask(question: Question, form: type[Form]) -> Form:
@@ -130,20 +137,20 @@ def _response_key(key: str) -> str:
 
 
 def _in_terminal(question: Question, form: type[Form]) -> Form:
-    console.print(f"\n[bold]{question.name}[/bold]: does the run go on?", highlight=False)
+    console.print(f"\n[bold]{question.name}[/bold]: Continue?", highlight=False)
     for line in question.lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if question.picture:
         console.print(f"  pictures: {question.picture}", highlight=False, markup=False, soft_wrap=True)
     while True:
-        said = {}
+        given = {}
         for name, field in form.model_fields.items():
-            choices = " (go on / stop)" if name == "decision" else f" ({field.description})"
-            said[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
-            if said["decision"] == "stop":
+            choices = " (continue / abort)" if name == "decision" else f" ({field.description})"
+            given[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
+            if given["decision"] == "abort":
                 break
         try:
-            return form.model_validate(said)
+            return form.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             console.print(f"{first['loc'][0]}: {first['msg']}", highlight=False, markup=False)

@@ -29,7 +29,7 @@ from tasks.runtime import say
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LOOK_EVERY_SECONDS = 3.0
+_POLL_SECONDS = 3.0
 # Everything is saved when a run reports its end. If the server is gone with the worker, nobody is there to be told.
 _REPORTS_SECONDS = 30.0
 
@@ -38,7 +38,7 @@ def end_as_asked(function: Callable[P, R]) -> Callable[P, R]:
     """Let a flow end in the state that a person or a machine asked for while it ran.
 
     Paused stays Suspended until Resume. Cancelling becomes Cancelled. A run whose worker is told to end becomes
-    Crashed, and Retry goes on. A run that was started anew elsewhere, or deleted, ends without a word.
+    Crashed, and Retry resumes. A run that was started anew elsewhere, or deleted, ends without a word.
     """
 
     @wraps(function)
@@ -64,7 +64,7 @@ def end_as_asked(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextlib.contextmanager
 def run_by_command() -> Iterator[None]:
-    """A flow that is called in the block has a server, and tells its end as a command does.
+    """Give the flow that is called in the block a server, and raise its end as a command reports it.
 
     Raises:
         Stopped: the run was paused, cancelled or deleted at a server that others reach.
@@ -72,7 +72,7 @@ def run_by_command() -> Iterator[None]:
         ServerError: the server failed.
     """
     start_private_server()
-    logging.raiseExceptions = False  # that Prefect's server keeps no log lines is told once, in a line of ours
+    logging.raiseExceptions = False  # that Prefect's server keeps no log lines is reported once, in one line
     try:
         yield
     except (Abort, CancelledRun, Pause) as end:
@@ -93,7 +93,7 @@ def _once(run: FlowRun) -> Iterator[None]:
         _heeding.discard(run.id)
 
 
-def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[Any]:
+def _concluded(run: FlowRun, watch: "_RunWatch | None", stopped: Stopped) -> State[Any]:
     """The state to end in, as the server has it now, when everything is saved.
 
     Raises:
@@ -115,14 +115,14 @@ def _concluded(run: FlowRun, watch: "_Watch | None", stopped: Stopped) -> State[
         raise Abort("This process is no longer the run's.")
     state = now.state
     if state is not None and state.type == StateType.CANCELLING:
-        return Cancelled(message=f"Cancelled.{stopping.kept()} Retry goes on.")
+        return Cancelled(message=f"Cancelled.{stopping.kept()} Retry resumes.")
     if state is not None and _is_suspended(state):
         raise Pause(state=state)
     if by_command:
         raise stopped
     if state is None or state.type != StateType.RUNNING:
         raise Abort(f"The server calls the run {state.name if state else 'nothing'}.")
-    return Crashed(message=f"The worker ended: {stopping.asked()}.{stopping.kept()} Retry goes on.")
+    return Crashed(message=f"The worker ended: {stopping.asked()}.{stopping.kept()} Retry resumes.")
 
 
 def _end_without_a_server() -> None:
@@ -132,7 +132,7 @@ def _end_without_a_server() -> None:
 
 
 @contextlib.contextmanager
-def _watching(run: FlowRun) -> Iterator["_Watch | None"]:
+def _watching(run: FlowRun) -> Iterator["_RunWatch | None"]:
     """Ask this process' work to end when the server no longer calls the run Running.
 
     A server of the command's own is reached by nobody else, and needs no watching.
@@ -140,19 +140,19 @@ def _watching(run: FlowRun) -> Iterator["_Watch | None"]:
     if not PREFECT_API_URL.value():
         yield None
         return
-    watch = _Watch(run.id)
-    threading.Thread(target=watch.look, daemon=True).start()
+    watch = _RunWatch(run.id)
+    threading.Thread(target=watch.poll, daemon=True).start()
     try:
         yield watch
     finally:
         watch.over.set()
 
 
-class _Watch:
-    """Looks at a run at the server until it is over.
+class _RunWatch:
+    """Polls the server for a run's state until the run is over.
 
     Attributes:
-        over: nobody needs to look any more.
+        over: the run has ended, so that polling stops.
         lost: the run is no longer this process' run.
     """
 
@@ -161,10 +161,10 @@ class _Watch:
         self._run_id, self._count = run_id, 0
         self._api, self._password = str(PREFECT_API_URL.value()), PREFECT_API_AUTH_STRING.value()
 
-    def look(self) -> None:
-        """Look every few seconds; ask for the end when it is time."""
-        while not self.over.wait(_LOOK_EVERY_SECONDS) and not stopping.asked():
-            with contextlib.suppress(Exception):  # the server is away for a while: the run goes on without it
+    def poll(self) -> None:
+        """Ask the server every few seconds; ask the run to end when it is time."""
+        while not self.over.wait(_POLL_SECONDS) and not stopping.asked():
+            with contextlib.suppress(Exception):  # the server is away for a while: the run continues
                 if why := self.happened(self.now()):
                     stopping.ask(why)
 

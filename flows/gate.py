@@ -25,7 +25,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> 
     """Let the run go on past a check, as its mode says.
 
     Raises:
-        GateError: a bound is missed, or a person said stop.
+        GateError: a bound is missed, or a person chose abort.
     """
     if idle_walk():
         return
@@ -38,7 +38,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> 
     if mode == "ask" and not _answered(name, check, at, Answer):
         picture = store.tree(check.sha256).get(GRID_FILE)
         answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
-        _go_on_or_stop(answer, name)
+        _abort_if_asked(answer, name)
         _remember(name, check, answer, at)
 
 
@@ -46,7 +46,7 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
     """The verdict that the run goes on with: as the rule has it, or as a person says.
 
     Raises:
-        GateError: no epoch is within bounds, or a person said stop.
+        GateError: no epoch is within bounds, or a person chose abort.
     """
     from lora_core.judging.verdict import read_verdict
 
@@ -73,7 +73,7 @@ def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: 
     """Let a further version be published, or leave its report beside the last one.
 
     Raises:
-        GateError: it is worse than the last one, or a person said stop.
+        GateError: it is worse than the last one, or a person chose abort.
     """
     try:
         pass_gate(recipe.gates.successor, "further version", check, recipe.gates, at)
@@ -86,13 +86,13 @@ def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: At)
     """What a person says of the choice.
 
     Raises:
-        GateError: stop.
+        GateError: a person chose abort.
     """
     table = map(_line, found.rows)
     picture = at.open_store().tree(samples.sha256)[GRID_FILE]
     question = Question("epoch", (found.choice.reason, *table), picture, recipe.gates.wait_minutes)
     given = ask(question, EpochAnswer)
-    _go_on_or_stop(given, "epoch")
+    _abort_if_asked(given, "epoch")
     return given
 
 
@@ -126,8 +126,8 @@ def _story(results: Sequence[GateResult]) -> tuple[str, ...]:
     return tuple(line for result in results for line in (result.story, *result.details))
 
 
-def _go_on_or_stop(answer: Answer, name: str) -> None:
-    if answer.decision == "stop":
+def _abort_if_asked(answer: Answer, name: str) -> None:
+    if answer.decision == "abort":
         raise GateError(f"{name}: stopped by hand; what is finished stays cached, the same command asks again")
 
 

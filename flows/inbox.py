@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flows.place import character_folders, odd_folders
 from lora_core.errors import UserError
-from lora_core.images.decode import EXTENSIONS
+from lora_core.images.kinds import MEANT_BY, may_be_picture
 from lora_core.printable import printable_name
 from lora_core.store import Store
 from lora_core.store.digests import canonical_json, digest_of
@@ -20,7 +20,7 @@ from lora_core.store.files import write_atomically
 MEMORY = "inbox.json"
 # Besides pictures: what says how they are to be read and captioned.
 _SAYS_HOW = (".toml", ".csv")
-_COUNTS = (*EXTENSIONS, *_SAYS_HOW)
+_COUNTS = (*MEANT_BY, *_SAYS_HOW)
 
 
 class File(NamedTuple):
@@ -119,7 +119,7 @@ class Inbox:
         if now - known.since < quiet_seconds or known.since == _SETTLED:
             return None
         content = self._content(folder, found)
-        pictures = sum(Path(file.path).suffix.lower() in EXTENSIONS for file in found)
+        pictures = sum(may_be_picture(Path(file.path)) for file in found)
         if content == known.content or not pictures:
             self._remember(folder.name, since=_SETTLED, refused="")
             return None
@@ -183,6 +183,10 @@ def _why(folder: Path, error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _counts(name: str) -> bool:
+    return "." not in name or name.lower().endswith(_COUNTS)
+
+
 def _walk(folder: str) -> Iterator[File]:
     """Pictures and what says how to read them; hidden files, links, pipes, devices and the rest do not count.
 
@@ -197,6 +201,6 @@ def _walk(folder: str) -> Iterator[File]:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((f"{within}{entry.name}/", entry.path))
-                elif entry.name.lower().endswith(_COUNTS) and entry.is_file(follow_symlinks=False):
+                elif _counts(entry.name) and entry.is_file(follow_symlinks=False):
                     stat = entry.stat(follow_symlinks=False)
                     yield File(within + entry.name, stat.st_size, stat.st_mtime_ns)

@@ -63,7 +63,7 @@ def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0
 
     Args:
         silent_seconds: A run that gave no sign of life for so long is lost. At least three times 30 seconds.
-        retries: Start such a run again, at most so many times. 0: only mark it; Retry in the UI goes on with it.
+        retries: Start such a run again, at most so many times. 0: only mark it; Retry in the UI resumes it.
         keep_days: Runs of watch-inbox and janitor are deleted when they ended so many days ago.
     """
     with get_client(sync_client=True) as client:
@@ -73,7 +73,7 @@ def janitor(silent_seconds: Patience = 3 * HEARTBEAT_SECONDS, retries: Tries = 0
             lost = {run: lost[run] for run in _lost(client, silent_seconds).keys() & lost.keys()}
         for run in lost.values():
             say(f"{run.name}: silent for more than {silent_seconds} s; its worker is gone", mark="!")
-            set_crashed(client, run, f"No sign of life for {silent_seconds} s: its worker is gone. Retry goes on.")
+            set_crashed(client, run, f"No sign of life for {silent_seconds} s: its worker is gone. Retry resumes.")
             if may_retry(run, retries):
                 client.set_flow_run_state(run.id, AwaitingRetry(message="Started again by the janitor"), force=True)
                 say(f"{run.name}: started again")

@@ -39,7 +39,7 @@ class OddFolder(NamedTuple):
     reason: str
 
 
-class Place(BaseSettings):
+class AllowedFolders(BaseSettings):
     """The settings `HEADCANON_…` of a worker; `headcanon up` sets them for its own."""
 
     model_config = SettingsConfigDict(env_prefix="HEADCANON_", frozen=True, extra="ignore")

@@ -5,7 +5,7 @@ from prefect import flow
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.graph import make_style
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import at_of, shared_recipe
 from tasks.runtime import Step
 
@@ -20,6 +20,6 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
         preset: A recipe in recipes/ that names the base model and the style screenshots.
         force: Steps to do again although they are finished.
     """
-    recipe = shared_recipe(Place(), preset)
+    recipe = shared_recipe(AllowedFolders(), preset)
     at = at_of(recipe, force)
     make_style(recipe, at)

@@ -42,7 +42,7 @@ def trouble(what: str) -> HeadcanonError:
             "another folder, and run the same command again"
         )
     where = f" at {address}" if address else ""
-    return ServerError(f"Prefect's server{where} failed: {what}; the same command resumes")
+    return ServerError(f"Prefect's server{where} failed: {what}; run the same command to resume")
 
 
 class PrivateServer:

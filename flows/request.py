@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, Place
+from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import PATHS, Options, Recipe
@@ -28,7 +28,7 @@ _WHERE = tuple(each.name for each in PATHS if each.section == "runtime")
 _OWNERS_ONLY = (("publish", "repository"), ("publish", "private"), ("publish", "token_block"))
 
 
-def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
+def recipe_of(place: AllowedFolders, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
     """A character's recipe: the preset's keys, under those of a recipe.toml beside the screenshots, under the form's.
 
     Args:
@@ -62,7 +62,7 @@ def recipe_of(place: Place, character: str, folder: str = "", preset: str = "", 
     return settled
 
 
-def shared_recipe(place: Place, preset: str) -> Recipe:
+def shared_recipe(place: AllowedFolders, preset: str) -> Recipe:
     """A preset as a recipe of its own, for what its characters share; its name and character stand for nobody's.
 
     Raises:
@@ -75,7 +75,7 @@ def shared_recipe(place: Place, preset: str) -> Recipe:
     return anchored(parse_recipe({**data, **stand_in}, str(file)), file.parent)
 
 
-def checked(place: Place, recipe: Recipe) -> Recipe:
+def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     """A whole recipe that a form gave, with its paths in the worker's folders and its results in the worker's store.
 
     Raises:
@@ -92,14 +92,14 @@ def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
     return At.of(recipe, force)
 
 
-def _runtime(place: Place, *said: Mapping[str, Any]) -> dict[str, Any]:
+def _runtime(place: AllowedFolders, *said: Mapping[str, Any]) -> dict[str, Any]:
     """Where things lie is the worker's business; all else (what computes them, and how) is the recipe's."""
     sections = [one["runtime"] for one in said if isinstance(one.get("runtime"), Mapping)]
     computing = {key: value for section in sections for key, value in section.items() if key not in _WHERE}
     return {**computing, "out": place.out, "store": place.store}
 
 
-def _preset_file(place: Place, preset: str, *, needed: bool) -> Path | None:
+def _preset_file(place: AllowedFolders, preset: str, *, needed: bool) -> Path | None:
     if preset:
         return place.preset(preset)
     try:
@@ -156,7 +156,7 @@ def _choose(own_paths: Recipe, shared_paths: Recipe, own: Mapping[str, Any]) -> 
     return own_paths.model_copy(update={**changed, "runtime": own_paths.runtime})
 
 
-def _refuse_outside(place: Place, recipe: Recipe, fields: set[tuple[str, str]]) -> None:
+def _refuse_outside(place: AllowedFolders, recipe: Recipe, fields: set[tuple[str, str]]) -> None:
     for section, field in sorted(fields):
         for text in _paths(getattr(getattr(recipe, section), field)):
             place.inside(text, f"{section}.{field}")

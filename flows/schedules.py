@@ -185,7 +185,7 @@ _AWAY = timedelta(minutes=15)
 _INBOX = "watch-inbox"
 
 
-class Watch:
+class ScheduleWatch:
     """A look at the schedules now and then, in the background, until `ended` is set."""
 
     def __init__(

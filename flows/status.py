@@ -26,7 +26,7 @@ from flows.deploy import POOL
 from flows.graph import peek
 from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import at_of, recipe_of
 from flows.schedules import silences, watched
 from lora_core.errors import UserError
@@ -122,7 +122,7 @@ def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
     ]
 
 
-def characters(place: Place) -> Iterator[Progress | str]:
+def characters(place: AllowedFolders) -> Iterator[Progress | str]:
     """How far each character of a home is; a line of text for what cannot be used, or started by itself."""
     yield from (f"{odd.name}: {odd.reason}" for odd in place.odd_folders)
     refused = refusals(place.folder / ".headcanon" / MEMORY)
@@ -135,7 +135,7 @@ def characters(place: Place) -> Iterator[Progress | str]:
             yield f"{folder.name}: starts no run by itself: {refused[folder.name]}"
 
 
-def _progress(place: Place, folder: Path) -> Progress:
+def _progress(place: AllowedFolders, folder: Path) -> Progress:
     recipe = recipe_of(place, folder.name)
     steps = peek(recipe, at_of(recipe)).steps
     missing = [each.step for each in steps if each.ref is None]

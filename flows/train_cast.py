@@ -9,7 +9,7 @@ from flows.deploy import start_character
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.graph import make_style
-from flows.place import CHARACTERS, Place
+from flows.place import CHARACTERS, AllowedFolders
 from flows.request import at_of, recipe_of, shared_recipe
 from lora_core.captions import content
 from lora_core.captions.content import words_of
@@ -30,7 +30,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
         characters: Names of folders in characters/. Empty: all of them.
         force: Steps to do again although they are finished, in every run.
     """
-    place = Place()
+    place = AllowedFolders()
     names = characters or cast(place)
     for name in names:
         _check(recipe_of(place, name, preset=preset))  # all mistakes at once, before any work
@@ -47,7 +47,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
 _OF_STYLE: frozenset[Step] = frozenset(("train style", "check style", "merge", "check merge"))
 
 
-def cast(place: Place) -> tuple[str, ...]:
+def cast(place: AllowedFolders) -> tuple[str, ...]:
     """Every folder of characters/ that can be a character's, by name.
 
     Raises:
@@ -65,7 +65,7 @@ def cast(place: Place) -> tuple[str, ...]:
 
 def _check(recipe: Recipe) -> None:
     """Refuse a character whose words the content rule refuses, before the style is trained for all."""
-    content.check((), words_of(recipe, find_rules.fn(recipe.captions, recipe.trigger)))
+    content.check((), words_of(recipe, find_rules(recipe.captions, recipe.trigger)))
 
 
 def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:

@@ -8,7 +8,7 @@ from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.graph import make_lora
 from flows.notify import published
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import Name, at_of, recipe_of
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
@@ -24,7 +24,7 @@ from tasks.runtime import At, Step
 def train_character(
     character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()
 ) -> str:
-    """Screenshots in, character LoRA out. What is finished is found in the store, so a retry goes on where it was.
+    """Screenshots in, character LoRA out. Finished steps are cached, so that a retry resumes.
 
     Args:
         character: Name of the LoRA, and of the folder in characters/ that holds its screenshots.
@@ -33,7 +33,7 @@ def train_character(
         base: Another base model than the recipe's. Empty: the recipe's.
         force: Steps to do again although they are finished.
     """
-    recipe = recipe_of(Place(), character, folder, preset, base)
+    recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
     at = at_of(recipe, force)
     out = make_lora.fn(with_free_version(recipe, at), at).folder
     published(recipe.name, out)
@@ -47,17 +47,17 @@ def with_free_version(recipe: Recipe, at: At) -> Recipe:
     """
     if recipe.publish.version:
         return recipe
-    rules = find_rules.fn(recipe.captions, recipe.trigger)
+    rules = find_rules(recipe.captions, recipe.trigger)
     found = (
-        find_base.fn(recipe.base, at),
-        find_tagger.fn(recipe.tagger, at),
+        find_base(recipe.base, at),
+        find_tagger(recipe.tagger, at),
         *(shots for shots in find_sets(recipe, at) if shots),
     )
     for number in count(1):
         version = f"v{number}" if number > 1 else ""
         named = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"version": version})})
         try:
-            check_name.fn(named, rules, found)
+            check_name(named, rules, found)
         except OutputExistsError:
             continue
         return named

@@ -9,7 +9,7 @@ from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.graph import make_lora
 from flows.notify import published
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import Name, at_of, checked
 from flows.train_character import with_free_version
 from lora_core.recipe import (
@@ -97,7 +97,7 @@ def train_character_full(
     """
     given = {key: value for key, value in locals().items() if key in Recipe.model_fields}
     given["runtime"] = {"processes": processes, "speed": speed}
-    recipe = checked(Place(), parse_recipe(given, "form"))
+    recipe = checked(AllowedFolders(), parse_recipe(given, "form"))
     at = at_of(recipe, force)
     out = make_lora.fn(with_free_version(recipe, at), at, until).folder
     if out:

@@ -29,7 +29,7 @@ from flows.deploy import POOL, put_in_place
 from flows.janitor import HEARTBEAT_SECONDS, alive, forget_planned_runs, retention_settings, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
-from flows.schedules import Watch
+from flows.schedules import ScheduleWatch
 from flows.worker import ASIDE
 from lora_core.errors import UserError
 from tasks.runtime import gpu_limit
@@ -38,7 +38,7 @@ from tasks.stopping import SAVES_SECONDS
 _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
 _RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
-_LOOK_EVERY_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _SERVER_UMASK = 0o077  # nobody else may read what the server writes
 # Our own commands silence Prefect at the terminal (flows/cli); a child speaks into its log file.
 _HEARD = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
@@ -159,7 +159,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
                 put_webhook_in_place(client, wanted.notify)
         worker.start()
         tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}")
-        Watch(wanted.as_client, wanted.home, ended, tell).start()
+        ScheduleWatch(wanted.as_client, wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], ended, tell)
     finally:
         tell("Ending: runs save what they have first; they can be retried.")
@@ -200,17 +200,17 @@ def _wait_for(wanted: Wanted, server: Child | None, ended: threading.Event) -> N
     deadline = time.monotonic() + _SERVER_STARTS_SECONDS
     while not ended.is_set() and not healthy.server(wanted.address):
         if server is not None and not server.running:
-            raise ServiceError(f"the server ended while starting; what it said is in {server.log}")
+            raise ServiceError(f"the server ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:
             raise ServiceError(f"{wanted.address}: no Prefect server answered in {_SERVER_STARTS_SECONDS:.0f} s")
-        ended.wait(_LOOK_EVERY_SECONDS)
+        ended.wait(_POLL_SECONDS)
 
 
 def _keep(children: Sequence[Child], ended: threading.Event, tell: Callable[[str], None]) -> None:
-    while not ended.wait(_LOOK_EVERY_SECONDS):
+    while not ended.wait(_POLL_SECONDS):
         for child in children:
             if child.keep():
-                tell(f"the {child.name} had ended and was started again; what it said is in {child.log}")
+                tell(f"the {child.name} had ended and was started again; its log is {child.log}")
             if error := child.take_error():
                 tell(f"the {child.name} reports an error: {error}; all of them are in {child.log}")
 
@@ -223,7 +223,7 @@ def _end(wanted: Wanted, server: Child | None, worker: Child) -> None:
         with wanted.as_client(), get_client(sync_client=True) as client:
             for run in alive(client):
                 if run.infrastructure_pid in processes:
-                    set_crashed(client, run, "`headcanon up` was ended. Retry goes on where this run was.")
+                    set_crashed(client, run, "`headcanon up` was ended. Retry resumes it.")
     if server is not None:
         server.end(_END_SECONDS)
 

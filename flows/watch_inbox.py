@@ -14,7 +14,7 @@ from flows.deploy import start_character
 from flows.errors import report_user_errors
 from flows.inbox import MEMORY, Change, Inbox
 from flows.notify import REFUSED
-from flows.place import CHARACTERS, Place
+from flows.place import CHARACTERS, AllowedFolders
 from lora_core.store import open_store
 from tasks.runtime import say
 
@@ -30,7 +30,7 @@ def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
         quiet_minutes: How long nothing in a folder may have changed, so that no half-copied set is trained on.
         preset: The recipe in recipes/ for characters that have none of their own. Empty: "default".
     """
-    place = Place()
+    place = AllowedFolders()
     # The memory lies beside the folders it is about, where every worker sees it.
     memory = place.folder / ".headcanon" / MEMORY
     inbox = Inbox(place.folder / CHARACTERS, open_store(place.store), memory, _refuse)

@@ -5,7 +5,7 @@ says about the run, its deployment or the pool (`flows.admission`, `flows.attemp
 
 With a limit, Prefect's worker crashes when a run is retried at once: it keeps a run's place until the process is
 cleaned up. A retry in that moment asks for a second place for the same run, which the limiter refuses with an error
-that ends the worker and all its runs. Here such a run waits for the next look, a few seconds later.
+that ends the worker and all its runs. Here such a run waits for the next poll, a few seconds later.
 
 Told to end, it kills its runs and leaves them Running; here they get the time to save (`flows.attempt`).
 

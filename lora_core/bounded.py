@@ -3,8 +3,10 @@
 A bound is many times what such a file ever needs; what is larger is something else.
 """
 
+import codecs
 import errno
 import json
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -56,9 +58,31 @@ def read_bounded(path: Path, most_bytes: int, error: type[UserError]) -> bytes:
 
 
 def read_text(path: Path, most_bytes: int, error: type[UserError]) -> str:
-    """A file's text, UTF-8 with or without a mark in front; raises as `check_size`, or UnicodeDecodeError."""
-    text = read_bounded(path, most_bytes, error).decode("utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """A file's text with plain line ends, see `decoded`; raises as `check_size`, or UnicodeError."""
+    return decoded(read_bounded(path, most_bytes, error)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(data: bytes) -> str:
+    """Text of UTF-8 or UTF-16 (as PowerShell and Notepad write it), with or without a mark.
+
+    Raises:
+        UnicodeError: it is neither.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16")
+    elif b"\0" in data:  # no text holds this character; in UTF-16 it is half of every letter of English
+        text = max((data.decode(each, "replace") for each in ("utf-16-le", "utf-16-be")), key=_usual_letters)
+        text = text.replace("\ufffd", "\0")
+    else:
+        text = data.decode("utf-8-sig")
+    if "\0" in text:
+        raise UnicodeError("not text")
+    return text
+
+
+def _usual_letters(text: str) -> int:
+    """How many letters are ASCII's, kana, or wide forms: with the bytes of each turned round hardly one is."""
+    return len(re.findall("[\t\n\r -~\u3000-\u30ff\uff00-\uffef]", text))
 
 
 def read_toml(path: Path, error: type[UserError]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Frozen(BaseModel):
 
 
 FlagCode = Literal[
-    "own_background", "enlarged", "soft", "near_duplicate", "other_alpha", "composition_in_doubt",
-    "composition_contradicted",
+    "own_background", "enlarged", "soft", "near_duplicate", "other_alpha", "no_cut_out", "other_colours",
+    "composition_in_doubt", "composition_contradicted",
 ]  # fmt: skip
 _FLAG_TEXTS: Mapping[FlagCode, str] = {
     "own_background": "no transparency: its own background stays; export with a transparent one",
@@ -31,6 +31,8 @@ _FLAG_TEXTS: Mapping[FlagCode, str] = {
     "soft": "soft: blur {}, above {}",
     "near_duplicate": "nearly the same as {}",
     "other_alpha": "transparency read as {}, as {} in {} others: look at its edges, or set preprocess.alpha",
+    "no_cut_out": "its alpha is no cut-out ({}): export it again, or set preprocess.alpha = 'ignore'",
+    "other_colours": "its colours are {}, and are read as sRGB: export it as an sRGB picture",
     "composition_in_doubt": "composition in doubt ({})",
     "composition_contradicted": "said to be {}, but the tagger sees {}",
 }

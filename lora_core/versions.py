@@ -32,21 +32,21 @@ Piece = Literal[
 """What is kept of a single picture and shared by several steps."""
 
 VERSIONS: Mapping[str, int] = {
-    "preprocess": 5,
+    "preprocess": 6,
     "tag": 1,
-    "caption": 2,
-    "check captions": 3,
+    "caption": 3,
+    "check captions": 4,
     "downscale": 3,
     "train style": 3,
     "check style": 5,
     "merge": 2,
     "check merge": 5,
-    "train character": 3,
+    "train character": 4,
     "subtract": 1,
     "sample": 4,
     "judge": 5,
     "transfer": 5,
-    "report": 5,
+    "report": 7,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

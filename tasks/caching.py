@@ -21,15 +21,15 @@ from prefect import task as prefect_task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.transactions import TransactionState, get_transaction
 from pydantic import BaseModel, ConfigDict
 
-from lora_core.errors import DatasetError
 from lora_core.refs import Ref, pending
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
 from lora_core.store.records import earlier_records, recorded_earlier
-from tasks.runtime import At, Step, accelerator, say, say_when_cached, stop_if_asked
+from tasks.runtime import At, Step, accelerator, holding, say, say_when_cached, stop_if_asked
 from tasks.walking import Walk, idle_walk, is_waiting, walking
 
 P = ParamSpec("P")
@@ -90,9 +90,7 @@ class _Definition(Generic[P, R]):
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> tuple[At, str]:
         """Where it runs, and the key of its result."""
-        bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
-        at = next(value for value in bound.values() if isinstance(value, At))
-        inputs = {name: value for name, value in bound.items() if value is not at}
+        at, inputs = inputs_of(self.function, *args, **kwargs)
         return at, memo_key(self.name, inputs)
 
     def found(self, store: Store, key: str, at: At) -> R | None:
@@ -124,6 +122,18 @@ class _Definition(Generic[P, R]):
                 result = _under_key(key, self.function, *args, **kwargs)
             _record(store, self.name, key, result, time.monotonic() - started)
             return result
+
+
+def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[At, dict[str, object]]:
+    """Where a step runs, and what its key is made of: a group (`tasks/groups.py`) is its fields."""
+    bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    at = next(value for value in bound.values() if isinstance(value, At))
+    inputs: dict[str, object] = {}
+    for name, value in bound.items():
+        if value is not at:
+            fields: Callable[[], dict[str, object]] | None = getattr(value, "_asdict", None)
+            inputs |= fields() if fields else {name: value}
+    return at, inputs
 
 
 class Node(Generic[P, R]):
@@ -180,52 +190,29 @@ def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
     return make
 
 
-def look(name: str, *, peek: Literal["run", "try", "skip"] = "skip") -> Callable[[Callable[P, R]], Node[P, R]]:
-    """Make a function a step that is never cached, because it looks at something outside the store.
-
-    Args:
-        name: in the UI.
-        peek: what it does while somebody peeks at the graph: what it always does; the same, but what it refuses is
-            pending; nothing.
-    """
+def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]:
+    """Make a function a node that is done in every run, because its result lies outside the store."""
 
     def make(function: Callable[P, R]) -> Node[P, R]:
-        task, returns = _task(name, function), inspect.signature(function).return_annotation
+        returns = inspect.signature(function).return_annotation
 
         def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            inputs = (*args, *kwargs.values())
-            if walk.arrived or peek == "skip" or is_waiting(inputs):
-                return cast(R, walk.waiting(returns, inputs))
-            try:
-                result = task.fn(*args, **kwargs)
-            except DatasetError:
-                if peek == "run":
-                    raise
-                return cast(R, walk.waiting(returns, inputs))
-            walk.derived(result, inputs)
-            return result
+            return cast(R, walk.waiting(returns, (*args, *kwargs.values())))
 
-        return Node(task, idle)
+        return Node(_task(name, function), idle)
 
     return make
 
 
 def _task(name: str, function: Callable[P, R], **hooks: Any) -> Task[P, R]:
-    return prefect_task(name=name, task_run_name=name, persist_result=False, cache_policy=NO_CACHE, **hooks)(
-        _holding(function)
+    def named(parameters: dict[str, Any]) -> str:
+        at = next((value for value in parameters.values() if isinstance(value, At)), None)
+        return f"{name} {at.branch}" if at and at.branch else name
+
+    of_set = cast(TaskRunNameCallbackWithParameters, named)
+    return prefect_task(name=name, task_run_name=of_set, persist_result=False, cache_policy=NO_CACHE, **hooks)(
+        holding(function)
     )
-
-
-def _holding(function: Callable[P, R]) -> Callable[P, R]:
-    """Let `store gc` know, before anything is put into the store, that this process works on it."""
-
-    @wraps(function)
-    def holding(*args: P.args, **kwargs: P.kwargs) -> R:
-        if at := next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None):
-            at.open_store().hold()
-        return function(*args, **kwargs)
-
-    return holding
 
 
 _key: ContextVar[str] = ContextVar("key")

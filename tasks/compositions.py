@@ -8,18 +8,18 @@ from lora_core.images import coverage
 from lora_core.images.composition import refuse_doubtful, settle, without_doubtful
 from lora_core.recipe import Composition, Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
-from tasks.caching import look
 from tasks.runtime import At, say
+from tasks.walking import helper
 
 
-@look("style compositions", peek="run")
+@helper(peek="run")
 def settle_style(squares: DatasetRef, tags: TagsRef, at: At) -> DatasetRef:
     """Compositions and views of the style set; what stays in doubt is flagged, since no caption depends on it."""
     store = at.open_store()
     return save_manifest(store, settle(load_manifest(store, squares), load_tags(store, tags), {}))
 
 
-@look("compositions for captions", peek="try")
+@helper(peek="try")
 def settle_for_captions(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
     """Compositions and views of a set that gets captions; what stays in doubt stops the run or is left out."""
     store = at.open_store()
@@ -34,7 +34,7 @@ def framings(rules: Rules) -> dict[str, Composition]:
     return {name: one.framing for name, one in rules.images.items() if one.framing is not None}
 
 
-@look("plan")
+@helper()
 def check_plan(style: DatasetRef | None, character: DatasetRef, plan: ShotPlan, at: At) -> None:
     """Say what the sets lack and how much of them is for a person to look at; refuse an empty composition."""
     store = at.open_store()

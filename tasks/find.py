@@ -10,12 +10,11 @@ from lora_core.judging.onnx_models import find_classifier_files, find_embedder_f
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
-from tasks.caching import look
 from tasks.runtime import At
-from tasks.walking import idle_walk
+from tasks.walking import helper, idle_walk
 
 
-@look("find screenshots", peek="run")
+@helper(peek="run")
 def find_screenshots(folder: str, at: At) -> DatasetRef:
     """Take a folder's pictures into the store, as they are."""
     store = at.open_store()
@@ -24,11 +23,11 @@ def find_screenshots(folder: str, at: At) -> DatasetRef:
 
 def find_sets(recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
     """Style and character screenshots, outside of a flow; no style: the recipe names none."""
-    style = find_screenshots.fn(recipe.style.images, at) if recipe.style.images else None
-    return style, find_screenshots.fn(recipe.character.images, at)
+    style = find_screenshots(recipe.style.images, at) if recipe.style.images else None
+    return style, find_screenshots(recipe.character.images, at)
 
 
-@look("find base", peek="run")
+@helper(peek="run")
 def find_base(options: Base, at: At) -> CheckpointRef:
     """Find the base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision)
@@ -36,14 +35,14 @@ def find_base(options: Base, at: At) -> CheckpointRef:
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
-@look("find tagger", peek="run")
+@helper(peek="run")
 def find_tagger(options: Tagger, at: At) -> CheckpointRef:
     """Find the tagger's model and label table; they stay where they are."""
     files = find_tagger_files(options.model, options.revision)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
-@look("find classifier", peek="run")
+@helper(peek="run")
 def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
     """Find the auxiliary classifier's files, if there is one; they stay where they are."""
     if not options.classifier:
@@ -51,7 +50,7 @@ def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
     return CheckpointRef(sha256=at.open_store().put_tree(find_classifier_files(Path(options.classifier)), how="refer"))
 
 
-@look("find embedder", peek="run")
+@helper(peek="run")
 def find_embedder(options: Judging, at: At) -> CheckpointRef | None:
     """Find the image encoder's files, if there is one; they stay where they are."""
     if not options.embedder:

@@ -5,8 +5,9 @@ from lora_core.images import pipeline
 from lora_core.images.collect import refuse_bad_pictures
 from lora_core.recipe import Preprocess
 from lora_core.refs import DatasetRef
-from tasks.caching import look, step
+from tasks.caching import step
 from tasks.runtime import At, progress
+from tasks.walking import helper
 
 
 @step("preprocess")
@@ -20,7 +21,7 @@ def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetR
     return save_manifest(store, manifest)
 
 
-@look("pictures", peek="run")
+@helper(peek="run")
 def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
     """The pictures alone: what was left out, and why, is for the report and must not make a training run again."""
     store = at.open_store()

@@ -1,27 +1,24 @@
 """The report, and the folder that people look into."""
 
 import re
-from functools import partial
 from pathlib import Path
 
 from prefect.context import FlowRunContext
 
-from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
-from lora_core.dataset import load_manifest, load_tags
 from lora_core.recipe import Gates, PathField, Publish, Recipe, Runtime, with_paths
 from lora_core.recipe_file import looks_like_path
-from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
+from lora_core.refs import CheckpointRef, Ref, ReportRef
 from lora_core.report import publish as folder
 from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
-from lora_core.tagging.select import select, thresholds
-from tasks.caching import look, recorded, step, steps_of_run
+from tasks.caching import recorded, step, steps_of_run, uncached
 from tasks.runtime import At, progress, say
+from tasks.walking import helper
 
 
-@look("check name")
+@helper()
 def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     """Refuse an output name that is taken, or a place among the screenshots, before the work and not after it."""
     screenshots = (recipe.style.images, recipe.character.images)
@@ -30,19 +27,16 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report")
-def report(recipe: Recipe, made: ReportInputs, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 
     store = at.open_store("report")
-    pictures = load_manifest(store, made.pictures)
-    chosen = partial(select, least=thresholds(recipe.tagger))
-    _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, chosen)
     with progress("report", "page"):
-        return assemble(store, recipe, made, edited, _timings(store))
+        return assemble(store, recipe, made, _timings(store))
 
 
-@look("publish")
+@uncached("publish")
 def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ...], at: At) -> str:
     """Write OUT/NAME; returns the folder."""
     target = _target(recipe)
@@ -52,7 +46,7 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
     return str(target)
 
 
-@look("compare with the last version")
+@helper()
 def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: At) -> ReportRef | None:
     """What would be published beside the version before it, metric by metric; None: there is nothing to compare."""
     from lora_core.judging.gates import successor_gates, with_gates
@@ -69,7 +63,7 @@ def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at:
     return with_gates(store, None, list(successor_gates(before.metrics, after, before.name, recipe.publish)))
 
 
-@look("hold back")
+@helper()
 def hold_back(recipe: Recipe, files: ReportRef, at: At) -> None:
     """Leave a report of what is not published beside what is."""
     page = _target(recipe).with_name(f"{folder.published_name(recipe)}.held-back.html")
@@ -77,7 +71,7 @@ def hold_back(recipe: Recipe, files: ReportRef, at: At) -> None:
     say(f"not published: {page} says why", mark="!")
 
 
-@look("push")
+@helper()
 def push(recipe: Recipe, files: ReportRef, at: At) -> str:
     """Put what others may see into the hub repository that the recipe names; returns the commit's address, or ""."""
     options = recipe.publish
@@ -103,7 +97,7 @@ def push(recipe: Recipe, files: ReportRef, at: At) -> str:
     return address
 
 
-@look("tell")
+@helper()
 def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str, pushed: str, at: At) -> None:
     """The choice with thumbnails, and the metrics, as artifacts in Prefect's UI."""
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -119,7 +113,7 @@ def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str,
     create_table_artifact(table(found), key=f"{key}-metrics", description="Every epoch × weight, and why")
 
 
-@look("tidy")
+@helper()
 def tidy(at: At) -> None:
     """Steps that are finished, and whose result is recorded, need their unfinished work no more."""
     store = at.open_store()

@@ -5,8 +5,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import get_run_logger
 from prefect.concurrency.sync import concurrency
@@ -25,6 +26,9 @@ from tasks.stopping import working
 from tasks.terminal import Terminal
 
 __all__ = ("ON_ACCELERATOR", "Step")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LOG_EVERY_SECONDS = 30.0
 GPU_LEASE_SECONDS = 60.0
@@ -68,6 +72,18 @@ class At(BaseModel):
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""
         return open_store(self.store, forgetful=step in self.force)
+
+
+def holding(function: Callable[P, R]) -> Callable[P, R]:
+    """Let `store gc` know, before anything is put into the store, that this process works on it."""
+
+    @wraps(function)
+    def held(*args: P.args, **kwargs: P.kwargs) -> R:
+        if at := next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None):
+            at.open_store().hold()
+        return function(*args, **kwargs)
+
+    return held
 
 
 @contextlib.contextmanager
@@ -177,7 +193,7 @@ def say(text: str, *, mark: str = "·") -> None:
 def say_when_cached(task: Any, task_run: Any, state: Any) -> None:
     """Prefect hook: tell which steps were found finished."""
     if state.name == "Cached":
-        console.print(f"[blue]=[/blue] {task.name}: cached", highlight=False)
+        console.print(f"[blue]=[/blue] {task_run.name}: cached", highlight=False)
 
 
 def _log(text: str) -> None:

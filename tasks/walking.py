@@ -5,16 +5,19 @@ a pending ref of its kind. A pending ref names the nodes that it waits for, so t
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
 from types import UnionType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, get_args
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, cast, get_args
 
 from pydantic import BaseModel
 
+from lora_core.errors import DatasetError
 from lora_core.refs import Ref, pending
+from tasks.runtime import holding
 from tasks.steps import Branch, Step, Until
 
 P = ParamSpec("P")
@@ -130,6 +133,38 @@ class Stage:
 def stage(*steps: Until) -> Stage:
     """A paragraph of the graph, by its steps."""
     return Stage(frozenset(steps))
+
+
+def helper(*, peek: Literal["run", "try", "skip"] = "skip") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a part of the graph that is no node: never cached, and not in the UI.
+
+    Args:
+        peek: what it does while somebody peeks at the graph: what it always does; the same, but what it refuses is
+            pending; nothing.
+    """
+
+    def make(function: Callable[P, R]) -> Callable[P, R]:
+        returns, held = inspect.signature(function).return_annotation, holding(function)
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if (walk := idle_walk()) is None:
+                return held(*args, **kwargs)
+            inputs = (*args, *kwargs.values())
+            if walk.arrived or peek == "skip" or is_waiting(inputs):
+                return cast(R, walk.waiting(returns, inputs))
+            try:
+                result = held(*args, **kwargs)
+            except DatasetError:
+                if peek == "run":
+                    raise
+                return cast(R, walk.waiting(returns, inputs))
+            walk.derived(result, inputs)
+            return result
+
+        return call
+
+    return make
 
 
 def refs_in(value: object) -> Iterator[Ref]:

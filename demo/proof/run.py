@@ -130,7 +130,7 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
     if not cached:
         with _quiet(), run_by_command():
             made = make_lora(run.recipe, at, _UNTIL)
-        tidy.fn(at)
+        tidy(at)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
     store = at.open_store()

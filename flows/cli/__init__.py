@@ -44,7 +44,7 @@ def main() -> None:
     except (Exception, Stopped) as error:
         # Compiled code that calls back into Python makes an error of its own of a signal that comes meanwhile.
         if isinstance(error, Stopped) or stopping.signal_heard():
-            _say(f"headcanon: {stopping.asked()}.{stopping.kept()} The same command resumes.")
+            _say(f"headcanon: {stopping.asked()}.{stopping.kept()} Run the same command to resume.")
             sys.exit(128 + (stopping.signal_heard() or signal.SIGINT))
         if isinstance(error, OSError) and (mistake := name_fault(error)):
             _say(f"headcanon: {one_line(mistake)}")

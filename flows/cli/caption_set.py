@@ -108,19 +108,28 @@ def _of_folder(asked: Asked) -> CaptionSet:
 
 
 def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
+    if asked.rules is not None:
+        named = recipe.captions.model_copy(update={"rules": str(asked.rules)})
+        recipe = recipe.model_copy(update={"captions": named})
+    least = thresholds(recipe.tagger)
+    if asked.threshold is not None:
+        least = least.model_copy(update={"general": asked.threshold, "character": asked.threshold})
+    rules = rules_for(recipe.captions, recipe.trigger) if asked.rules_needed else Rules()
+    return set_of_recipe(recipe, rules, least)
+
+
+def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet:
+    """A recipe's character, preprocessed and tagged if it is not yet.
+
+    Raises:
+        UserError: something is missing or cannot be read.
+    """
     from lora_core.captions.content import check_tagger
     from lora_core.hub import find_tagger_files
     from lora_core.images.pipeline import preprocess
     from lora_core.tagging.tag import tag
     from tasks.runtime import progress
 
-    if asked.rules is not None:
-        named = recipe.captions.model_copy(update={"rules": str(asked.rules)})
-        recipe = recipe.model_copy(update={"captions": named})
-    rules = rules_for(recipe.captions, recipe.trigger) if asked.rules_needed else Rules()
-    least = thresholds(recipe.tagger)
-    if asked.threshold is not None:
-        least = least.model_copy(update={"general": asked.threshold, "character": asked.threshold})
     tagger = find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
     check_tagger(tagger, {}, recipe.tagger.model)
     store = Store(Path(recipe.runtime.store))

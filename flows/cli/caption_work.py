@@ -9,10 +9,18 @@ import typer
 from flows.cli import echo
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
-from lora_core.captions.caption import caption, frequency_rows, lines, rare, report
+from lora_core.captions.caption import caption, caption_each, frequency_rows, lines, rare, report
 from lora_core.captions.check import Finding, check_captions, check_lengths, examine, gathered
 from lora_core.captions.edit import Edited
-from lora_core.captions.exchange import Edits, hand_edits, read_texts, texts_of, with_overrides, write_folder
+from lora_core.captions.exchange import (
+    Edits,
+    hand_edits,
+    no_tags,
+    read_texts,
+    texts_of,
+    with_overrides,
+    write_folder,
+)
 from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import Suggestion, rule_file, suggest
 from lora_core.captions.tags import caption_text, spaced
@@ -20,6 +28,7 @@ from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect, refuse_inside
+from lora_core.printable import clipped, one_line
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
 
@@ -40,7 +49,7 @@ def suggest_rules(asked: Asked) -> None:
 
 
 def check_folder(asked: Asked) -> None:
-    """Check the .txt files of a folder as they lie there.
+    """Check the .txt files of a folder in place.
 
     Raises:
         CaptionError: something fails, or there is no rule file with a trigger.
@@ -71,7 +80,8 @@ def take_hand_edits(subject: CaptionSet, folder: Path) -> CaptionSet:
             'the recipe names no rule file to take edits into; --suggest writes one: [captions] rules = "…"'
         )
     texts = read_texts(folder)
-    edits = hand_edits(texts_of(subject.manifest, texts), subject.manifest, subject.tags, subject.situation)
+    ours = texts_of(subject.manifest, texts)
+    edits = hand_edits(ours, subject.manifest, subject.tags, subject.situation)
     changed = replace(
         subject, situation=replace(subject.situation, rules=with_overrides(subject.situation.rules, edits))
     )
@@ -79,6 +89,9 @@ def take_hand_edits(subject: CaptionSet, folder: Path) -> CaptionSet:
     if edits:
         write_overrides(subject.rule_file, {name: one.override for name, one in edits.items()})
     names = {entry.name for entry in subject.manifest.entries}
+    for name, found in no_tags(ours).items():
+        for one in found:
+            echo(f"! {name}: {clipped(one_line(one), 60)} is of a prompt and no tag; not taken over")
     _show_hand_edits(edits, len(names), sorted(set(texts) - names), subject.rule_file)
     return changed
 
@@ -87,16 +100,23 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
     """Show the captions that the rules make, and what is to be said of them.
 
     Raises:
-        CaptionError: `check`, and something fails.
+        CaptionError: `check`, and something fails; or a picture can have no caption, once all others are shown.
     """
     situation, count_tokens = subject.situation, token_counter()
-    _, edited = _captioned(subject)
-    if explain:
+    edited, doubtful = caption_each(
+        subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select
+    )
+    if explain and edited:
         _show_captions(edited, situation.trigger, count_tokens)
         tokens = [count_tokens(caption_text(one.tags, situation.trigger)) for one in edited]
         echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({subject.most_tokens} are read)")
     found = examine(edited, situation.rules, situation.trigger, count_tokens, subject.most_tokens)
     _show_findings(found)
+    for why in doubtful.values():
+        typer.secho(f"✗ {why}", fg="red")
+    if doubtful:
+        pictures = len(edited) + len(doubtful)
+        raise CaptionError(f"{len(doubtful)} of {pictures} pictures have no caption; the lines above say why")
     if check:
         _conclude(found, len(edited))
 

@@ -18,11 +18,11 @@ def merge(
     loras: Annotated[list[Path], typer.Argument(help="The LoRAs' .safetensors files.")],
     out: Annotated[Path, typer.Argument(help="Where the merged model goes; it must not exist yet.")],
     weight: Annotated[
-        list[float] | None, typer.Option(help="Strength: one for all, or one for each LoRA in order. 1 if left out.")
+        list[float] | None, typer.Option(help="Weight: one for all, or one for each LoRA in order. 1 if left out.")
     ] = None,
     revision: Revision = "",
 ) -> None:
-    """LoRAs into a base model. The result has the base's layout (file or folder) and precision.
+    """Merge LoRAs into a base model. The result has the base's layout (file or folder) and precision.
 
     Examples:
 
@@ -48,7 +48,7 @@ def sample(
     prompt: Annotated[list[str], typer.Option(help="What to draw. May be repeated.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
     lora: Annotated[Path | None, typer.Option(help="A LoRA's .safetensors file.")] = None,
-    weight: Annotated[float, typer.Option(help="Strength of the LoRA.")] = 1.0,
+    weight: Annotated[float, typer.Option(help="Weight of the LoRA.")] = 1.0,
     seed: Annotated[
         list[int] | None, typer.Option(help="May be repeated; the same seed gives the same picture.")
     ] = None,
@@ -63,10 +63,11 @@ def sample(
     ] = "auto",
     clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
     prediction: Annotated[
-        Literal["auto", "epsilon", "v_prediction"], typer.Option(help="What the base predicts, if it does not say.")
+        Literal["auto", "epsilon", "v_prediction"],
+        typer.Option(help="What the base predicts, if not stated."),
     ] = "auto",
     zero_terminal_snr: Annotated[
-        bool, typer.Option("--zero-terminal-snr", help="The base was trained so, and does not say it.")
+        bool, typer.Option("--zero-terminal-snr", help="The base was trained with it, but does not state it.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     revision: Revision = "",
@@ -112,7 +113,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="A .safetensors file, LoRA or checkpoint, or a diffusers folder.")],
     json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """What a LoRA or a checkpoint is: architecture, rank and alpha or models and their sizes, metadata, tags.
+    """Describe a LoRA or a checkpoint: architecture, rank and alpha or models and their sizes, metadata, tags.
 
     Example: headcanon inspect out/momo/momo.safetensors
     """

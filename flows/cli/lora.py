@@ -32,13 +32,13 @@ def add(
     loras: Annotated[list[Path], typer.Argument(help="LoRAs of one architecture; two or more.")],
     out: Out,
     weight: Annotated[
-        list[float] | None, typer.Option(help="Strength: one for all, or one for each LoRA in order. 1 if left out.")
+        list[float] | None, typer.Option(help="Weight: one for all, or one for each LoRA in order. 1 if left out.")
     ] = None,
     rank: Rank = 0,
     energy: Energy = 0.0,
     precision: Precision = "auto",
 ) -> None:
-    """Several LoRAs as one. Without --rank or --energy the sum is exact and its rank the sum of the ranks.
+    """Add several LoRAs into one. Without --rank or --energy the sum is exact and its rank the sum of the ranks.
 
     Examples:
 
@@ -69,7 +69,7 @@ def subtract(
     energy: Energy = 0.0,
     precision: Precision = "auto",
 ) -> None:
-    """One LoRA minus another: what the first has learned and the second has not.
+    """Subtract one LoRA from another: what the first has learned and the second has not.
 
     Without --rank or --energy the difference is exact and its rank the sum of the ranks.
 
@@ -99,10 +99,10 @@ def resize(
     energy: Energy = 0.0,
     precision: Precision = "auto",
 ) -> None:
-    """A LoRA at a smaller rank, as near to the larger one as can be. Give --rank, --energy or both.
+    """Reduce the rank of a LoRA, as near to the original as possible. Give --rank, --energy or both.
 
-    alpha / rank stays as it is, so the strength stays too. Modules that are small enough are not touched. A LoHa or a
-    LoKr becomes a plain LoRA.
+    alpha / rank stays as it is, so the weight to use stays too. Modules that are small enough are not touched. A LoHa
+    or a LoKr becomes a plain LoRA.
 
     Examples:
 
@@ -135,7 +135,7 @@ def extract(
     precision: Precision = "auto",
     revision: Annotated[str, typer.Option(help="For a hub repository: the commit.")] = "",
 ) -> None:
-    """The difference of two models as a LoRA: on BASE it draws what TUNED draws, as near as the rank allows.
+    """Extract the difference of two models as a LoRA: on BASE it draws what TUNED draws, as near as the rank allows.
 
     Examples:
 
@@ -166,7 +166,7 @@ def convert(
         typer.Option(help="kohya: as sd-scripts writes it, for web UIs. diffusers: for diffusers (0.35 on) and peft."),
     ],
 ) -> None:
-    """The same LoRA in the other naming; its numbers stay the same to the bit.
+    """Convert a LoRA to the other naming; its numbers stay the same to the bit.
 
     Examples:
 

@@ -8,9 +8,7 @@ import typer
 from flows.cli import echo
 
 Source = Annotated[Path, typer.Argument(help="A folder of pictures. It is never written to.")]
-StoreFolder = Annotated[
-    Path, typer.Option("--store", help="Folder of what was computed before, so that it is not done twice.")
-]
+StoreFolder = Annotated[Path, typer.Option("--store", help="Folder of cached results.")]
 
 
 def preprocess(
@@ -18,15 +16,17 @@ def preprocess(
     dst: Annotated[Path, typer.Argument(help="Folder for the square pictures, report.json and contact sheets.")],
     recipe: Annotated[Path | None, typer.Option(help="Take [preprocess] and [plan] from this recipe.toml.")] = None,
     size: Annotated[int | None, typer.Option(help="Side in pixels. [default: 1024]")] = None,
-    alpha: Annotated[str | None, typer.Option(help="detect, straight or premultiplied. [default: detect]")] = None,
+    alpha: Annotated[
+        str | None, typer.Option(help="detect, straight, premultiplied or ignore. [default: detect]")
+    ] = None,
     background: Annotated[str | None, typer.Option(help="Colour behind transparent pixels. [default: #ffffff]")] = None,
     tagger: Annotated[
-        str, typer.Option(help="Let this tagger read views, and compositions that nobody says: as --model of tag.")
+        str, typer.Option(help="Tagger (as --model of tag) that reads views, and compositions that are not named.")
     ] = "",
     revision: Annotated[str, typer.Option(help="For a tagger in a hub repository: the commit.")] = "",
     store: StoreFolder = Path(".headcanon"),
 ) -> None:
-    """Screenshots to square pictures on white, with a reason for each one left out.
+    """Make square pictures on white from screenshots, with a reason for each one left out.
 
     Run it again after adding screenshots: only the new ones are worked on, and DST is brought up to date.
 
@@ -55,7 +55,7 @@ def tag(
     revision: Annotated[str, typer.Option(help="For a hub repository: the commit.")] = "",
     store: StoreFolder = Path(".headcanon"),
 ) -> None:
-    """What a WD14 tagger sees in every picture, as raw scores.
+    """Tag every picture with a WD14 tagger; writes raw scores.
 
     Example: headcanon tag pictures/ --model wd-v1-4-swinv2-tagger-v2/ --out tags.json
     """
@@ -81,19 +81,17 @@ def caption(
     src: Annotated[
         Path, typer.Argument(help="A folder of pictures, or a recipe.toml: its character. It is never written to.")
     ],
-    tags: Annotated[Path | None, typer.Option(help="What `headcanon tag` wrote. A recipe needs none.")] = None,
-    rules: Annotated[Path | None, typer.Option(help="A captions.toml. A recipe knows its own.")] = None,
+    tags: Annotated[Path | None, typer.Option(help="What `headcanon tag` wrote. Not needed with a recipe.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="A captions.toml. Read from the recipe if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and .txt files.")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0.01, max=0.99, help="Least probability of a tag: 0.5, or the recipe's.")
     ] = None,
     suggest: Annotated[bool, typer.Option("--suggest", help="Write a rule file to start from.")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show every caption before and after, and the rule behind every change.")
+        bool, typer.Option("--explain", help="Show every caption before and after, and the rule that made each change.")
     ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Look for what is wrong; exit status 2 if something is.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check the captions; exit status 2 if one fails.")] = False,
     import_: Annotated[
         Path | None,
         typer.Option("--import", metavar="FOLDER", help="Take .txt files edited by hand into the rule file."),
@@ -103,7 +101,7 @@ def caption(
     ] = False,
     store: StoreFolder = Path(".headcanon"),
 ) -> None:
-    """The six caption edits: captions that leave out what the character is.
+    """Make captions with the six caption edits, which leave out the character's own features.
 
     Examples:
 
@@ -113,9 +111,9 @@ def caption(
 
       headcanon caption pictures/ --tags tags.json --rules captions.toml --import dataset/
 
-      headcanon caption dataset/ --rules captions.toml --check      the .txt files, as they lie there
+      headcanon caption dataset/ --rules captions.toml --check      the .txt files in place
 
-      headcanon caption recipe.toml --explain --check      a recipe knows the rest
+      headcanon caption recipe.toml --explain --check      read from the recipe
     """
     from flows.cli import caption_work
     from flows.cli.caption_set import Asked, open_set

@@ -1,26 +1,26 @@
 """`headcanon run --dry-run`: what would be done, in figures, and what of it is finished. Trains and writes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rich import filesize
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
-from flows.graph import Peeked, peek
-from lora_core.dataset import Manifest, load_manifest, load_tags, named_sets
-from lora_core.images.composition import refuse_doubtful, settle
-from lora_core.images.coverage import coverage, refuse_empty, unequal_views
-from lora_core.recipe import PRESETS, Composition, Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
-from lora_core.training.plan import Plan, plan
-from lora_core.training.plan import memory_bytes as training_memory
-from lora_core.training.samples import TrainingSet
-from tasks.compositions import framings
+from flows.cost import Cost, Room, costs, probe, room
+from flows.graph import Peeked
+from flows.plan import dry_run
+from lora_core.dataset import Manifest
+from lora_core.images.composition import refuse_doubtful
+from lora_core.images.coverage import refuse_empty, unequal_views
+from lora_core.printable import duration
+from lora_core.recipe import PRESETS, Recipe
+from lora_core.training.plan import Plan
 from tasks.runtime import At
 from tasks.terminal import Terminal
 
 
-def show_plan(recipe: Recipe) -> None:
+def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     """Print images, samples and steps, regularization use, buckets, memory, and what is cached.
 
     Raises:
@@ -28,38 +28,32 @@ def show_plan(recipe: Recipe) -> None:
     """
     console = Terminal()
     at = At.of(recipe)
-    peeked = peek(recipe, at)
-    made, inputs = peeked.artifacts, peeked.artifacts.inputs
-    looks = None
-    if inputs.style and made.style_squares:
-        tags = made.sets.style.tags if made.sets.style else None
-        looks = _expected(inputs.style, made.style_squares, tags, {}, recipe, at)
-    said = framings(inputs.rules)
-    pictures = _expected(inputs.character, made.squares, made.sets.character.tags, said, recipe, at)
-    sets = named_sets(looks, pictures)
+    found = dry_run(recipe, at)
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
-    found = coverage(recipe.plan, sets)
-    console.print(coverage_table(found))
-    unknown = () if found.settled else ("unknown ones are read by the tagger; composition.csv or folders can say them",)
-    for line in (*unknown, *unequal_views(found), *_about_pictures(sets)):
+    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), ""):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    training = _plan_character(recipe, looks, pictures)
-    if recipe.trains_style and looks:
-        console.print(_samples("Style LoRA", _plan_style(recipe, looks)))
+    console.print(coverage_table(found.coverage))
+    for line in (*unequal_views(found.coverage), *_about_pictures(found.sets)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if found.style:
+        console.print(_samples("Style LoRA", found.style))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
-    console.print(_samples(title, training), _buckets(training))
+    console.print(_samples(title, found.character), _buckets(found.character))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
-    console.print(
-        f"Memory for training: about {_memory_bytes(recipe, inputs.base, at) / 1e9:.1f} GB\n", highlight=False
-    )
-    console.print(_steps(peeked))
-    if found.settled and recipe.preprocess.bad_pictures == "stop":
-        refuse_doubtful(pictures)
-    refuse_empty(found)
+    console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
+    if with_probe:
+        probe(found, at)
+    to_do = costs(found, at)
+    console.print(_steps(found.peeked, to_do))
+    for line in (*_hours(to_do), *_room(room(found, at))):
+        console.print(line, highlight=False, soft_wrap=True)
+    if recipe.preprocess.bad_pictures == "stop":
+        refuse_doubtful(found.pictures)
+    refuse_empty(found.coverage)
 
 
 def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:
@@ -100,66 +94,28 @@ def _buckets(plan: Plan) -> Table:
     return table
 
 
-def _steps(peeked: Peeked) -> Table:
+def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
+    seconds = {cost.step: cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else "to do")
+        known = seconds.get(visit.step)
+        waiting = f"to do, about {duration(known)}" if known else "to do"
+        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
 
 
-def _expected(
-    screenshots: DatasetRef,
-    squares: DatasetRef,
-    tags: TagsRef | None,
-    said: Mapping[str, Composition],
-    recipe: Recipe,
-    at: At,
-) -> Manifest:
-    """The square pictures: as they are if they were made before, else one for every file that was found.
-
-    With compositions and views from their tags, if there are some.
-    """
-    store = at.open_store()
-    if squares.is_pending:
-        found = load_manifest(store, screenshots)
-        square = {"width": recipe.preprocess.size, "height": recipe.preprocess.size}
-        return found.model_copy(update={"entries": tuple(entry.model_copy(update=square) for entry in found.entries)})
-    manifest = load_manifest(store, squares)
-    return settle(manifest, load_tags(store, tags), said) if tags and not tags.is_pending else manifest
+def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
+    """How long it all takes, as far as this machine has done the like."""
+    measured = [cost.seconds for cost in to_do if cost.seconds is not None]
+    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    if measured:
+        yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
+    if unknown:
+        yield f"\nNot measured on this machine yet: {', '.join(unknown)}; `--probe` tells, after a few steps"
 
 
-def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
-    """Stage 1 in figures."""
-    options = recipe.style_training
-    return plan([_set(style, options.repeats, options.resolution)], options)
-
-
-def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
-    """Stage 3 in figures."""
-    options = recipe.character_training
-    sets = [_set(character, options.repeats, options.resolution)]
-    if size := recipe.downscale.size:
-        small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
-        sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
-    if recipe.regularization.use and style:
-        sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
-    return plan(sets, options)
-
-
-def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
-    """Of the larger of the trainings."""
-    files = at.open_store().tree(base.sha256)
-    trainings = (
-        (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
-    )
-    return max(training_memory(files, options, at.device, recipe.base.process) for options in trainings)
-
-
-def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:
-    return TrainingSet(
-        manifest=manifest,
-        repeats=repeats,
-        regularization=regularization,
-        class_tokens="1girl",  # stands for the captions, which are not written yet and change nothing here
-        resolution_px=resolution_px,
-    )
+def _room(room: Room) -> Iterator[str]:
+    if room.needed:
+        yield f"Disk: about {filesize.decimal(room.needed)} will be written, {filesize.decimal(room.free)} are free"
+    if room.needed > room.free:
+        yield "[yellow]![/yellow] not enough: `headcanon store gc` frees some; [runtime] store takes another disk"

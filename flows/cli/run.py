@@ -31,26 +31,31 @@ def run(
         str, typer.Option("--as", metavar="VERSION", help="Publish as NAME-VERSION, such as v2; the earlier one stays.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Print the plan, after a few steps that measure this machine's pace.")
+    ] = False,
 ) -> None:
-    """The whole method on your own screenshots: a character LoRA without the 3D look.
+    """Train a character LoRA without the 3D look from your own screenshots.
 
-    It can be stopped and killed at any time: the same command goes on where it was.
+    It can be stopped and killed at any time: run the same command to resume.
 
     Examples:
 
       headcanon run recipe.toml --dry-run      what would be done, and what is cached
 
+      headcanon run recipe.toml --probe      the same with hours, measured in a few steps
+
       headcanon run recipe.toml --until caption      captions, but no training
 
-      headcanon caption recipe.toml --explain      look at the captions
+      headcanon caption recipe.toml --explain      show the captions
 
       headcanon run recipe.toml --force tag      tag again
     """
-    if dry_run:
+    if dry_run or probe:
         from flows.cli.plan import show_plan
         from lora_core.recipe_file import read_recipe
 
-        show_plan(_with_out(read_recipe(recipe), out, version))
+        show_plan(_with_out(read_recipe(recipe), out, version), with_probe=probe)
         return
     execute(recipe, out, until, tuple(force or ()), version)
 
@@ -84,7 +89,9 @@ def execute(
             highlight=False, soft_wrap=True,
         )  # fmt: skip
     else:
-        console.print(f"\nStopped after {until}, as asked. The same command without --until goes on.", highlight=False)
+        console.print(
+            f"\nStopped after {until}, as asked. Run the same command without --until to continue.", highlight=False
+        )
 
 
 def _weight(folder: Path, name: str) -> str:
@@ -150,29 +157,49 @@ def _check_at_once(recipe: "Recipe") -> None:
 def new(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
     method: Annotated[
-        Method, typer.Option(help="Which way the character is learned (docs/method.md); can be changed in the recipe.")
+        Method, typer.Option(help="How the character is learned (docs/method.md); can be changed in the recipe.")
     ] = "note",
+    base: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Your base model: a file, a diffusers folder, or owner/name@COMMIT."),
+    ] = "",
+    preset: Annotated[
+        str, typer.Option(metavar="NAME", help="The base's family (docs/bases.md), where the file does not tell it.")
+    ] = "",
 ) -> None:
-    """Start your own: a commented recipe and folders to put screenshots into.
+    """Start a project: a commented recipe and folders for screenshots.
+
+    With --base the recipe has numbers that fit this model, each with its reason.
 
     Examples:
 
-      headcanon new my-character
+      headcanon new my-character --base models/illustriousXL_v01.safetensors
+
+      headcanon new my-character --base models/my-merge.safetensors --preset pony
 
       headcanon new my-character --method difference
     """
     from flows.cli.scaffold import write_new
 
-    echo(write_new(folder, method))
+    if base:
+        from flows.cli.fitting import fit
+
+        echo(write_new(folder, method, fit(base, preset)))
+    else:
+        from lora_core.errors import RecipeError
+
+        if preset:
+            raise RecipeError(f"--preset {preset}: it fits a base model; name yours with --base FILE")
+        echo(write_new(folder, method))
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's screenshots, recipe and results go.")] = Path("out"),
 ) -> None:
-    """The whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
+    """Run the whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
 
     Draws 3D screenshots of two characters, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
-    everything is cached. Edit the recipe, or add a screenshot, and only what hangs on it is done again.
+    everything is cached. Edit the recipe or add a screenshot, and only the steps that depend on it run again.
 
     Example: headcanon demo --out out
     """

@@ -4,11 +4,12 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from lora_core.bases.presets import BasePreset
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
 from lora_core.store.files import write_atomically
@@ -16,8 +17,8 @@ from lora_core.store.files import write_atomically
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:
 #
-#   headcanon run {recipe} --dry-run     look at the plan
-#   headcanon run {recipe}               do it; kill it whenever you like, the same command goes on
+#   headcanon run {recipe} --dry-run     show the plan
+#   headcanon run {recipe}               do it; kill it whenever you like, run the same command to resume
 #
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
@@ -25,12 +26,10 @@ _HEAD = """\
 
 name = "{name}"
 method = "{method}"{space}# {what}
-base = "path/to/model.safetensors"   # an SD1.5 model: a file in the original layout, or a diffusers folder
 {style}character = "character"              # yours
-
+{base}
 [tagger]
-model = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"   # or a folder with model.onnx and selected_tags.csv
-revision = ""                                    # for a hub repository: the commit to use
+model = {tagger}   # a folder with model.onnx and selected_tags.csv: the note's tagger
 
 [captions]
 # What your character *is*: these tags leave the captions, so that the trigger learns them.
@@ -38,15 +37,39 @@ revision = ""                                    # for a hub repository: the com
 #   headcanon caption {recipe} --suggest     writes one to start from, from what the tagger sees
 #rules = "captions.toml"
 memorize = []   # such as ["blonde_hair", "long_hair", "pointy_ears", "blue_eyes"]
-
-# Everything below is this method's default. Take away a '#' to change a line.
+{captions}
+# {below}
 """
+_NO_BASE = """
+[base]
+model = "path/to/model.safetensors"   # SD1.5, SD2 or SDXL: a file in the original layout, or a diffusers folder.
+#                                       `headcanon new DIR --base FILE` writes numbers that fit the file.
+"""
+_DEFAULTS = "Everything below is this method's default. Take away a '#' to change a line."
+_FITTED = """\
+Below: numbers that fit {title}, with the reason above each; docs/bases.md has the [sources].
+# A line that begins with '#' is the default: take away the '#' to change it."""
 _STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
+_WIDTH = 110
+_MODELS, _TAGGER = Path("models"), "wd-swinv2"
+"""Where `headcanon models get` puts models, and the tagger's name there."""
 
 
-def write_new(folder: Path, method: Method = "note") -> str:
-    """Write the folder, with a recipe for a method; returns what to do next.
+class FittedBase(NamedTuple):
+    """A base model and the numbers that fit it, to be written into a new recipe."""
+
+    model: str
+    revision: str
+    preset: BasePreset
+    told: str
+    """What is known of the base, and how: a comment."""
+    predicts: bool
+    """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
+
+
+def write_new(folder: Path, method: Method = "note", base: FittedBase | None = None) -> str:
+    """Write the folder, with a recipe for a method and for a base; returns what to do next.
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
@@ -57,21 +80,25 @@ def write_new(folder: Path, method: Method = "note") -> str:
     for side in sides:
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
-    recipe = folder / "recipe.toml"
+    recipe, tagger = folder / "recipe.toml", _MODELS / _TAGGER
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
         recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space,
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
-        style=_STYLE if "style" in sides else "",
+        tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),
+        style=_STYLE if "style" in sides else "", base="\n".join(_base(base)) if base else _NO_BASE,
+        captions=_captions(method, base.preset) if base else "",
+        below=_FITTED.format(title=base.preset.title) if base else _DEFAULTS,
     )  # fmt: skip
-    write_atomically(recipe, (head + _defaults(method)).encode())
-    return (
-        f"Wrote {recipe} and folders for screenshots.\n"
-        f"1. Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition).\n"
-        f"2. Name your base model in {recipe}.\n"
-        f"3. headcanon run {recipe} --dry-run"
-    )
+    write_atomically(recipe, (head + _defaults(method, base.preset if base else None)).encode())
+    steps = [f"Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition)."]
+    steps += [] if tagger.is_dir() else [f"headcanon models get {_TAGGER} --into {folder / _MODELS}"]
+    steps += [] if base else [f"Name your base model in {recipe}."]
+    steps += [f"headcanon run {recipe} --dry-run"]
+    lines = [f"Wrote {recipe} and folders for screenshots."]
+    lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
+    return "\n".join(([base.told] if base else []) + lines)
 
 
 def _needs_style(method: Method) -> bool:
@@ -79,24 +106,66 @@ def _needs_style(method: Method) -> bool:
     return Recipe.model_validate({**any_, "method": method}).needs_style
 
 
-def _defaults(method: Method) -> str:
+def _base(base: FittedBase) -> Iterator[str]:
+    """The section of the base, without an empty line after it."""
+    yield from ("", "[base]")
+    yield from _comment(base.told)
+    yield f"model = {_toml(base.model)}"
+    if base.revision:
+        yield f"revision = {_toml(base.revision)}"
+    if base.predicts:
+        yield "# the preset's; the model does not say it itself"
+        yield f"prediction = {_toml(base.preset.prediction)}"
+        if base.preset.zero_terminal_snr:
+            yield "zero_terminal_snr = true"
+    for name, value in base.preset.sections.get("base", {}).items():
+        yield from _comment(base.preset.reasons[f"base.{name}"])
+        yield f"{name} = {_toml(value)}"
+    yield ""
+
+
+def _captions(method: Method, preset: BasePreset) -> str:
+    """The words for the look, where the method does not leave them out on purpose."""
+    taken = PRESETS[method].changes.get("captions", {})
+    lines = [
+        line
+        for name, value in preset.sections.get("captions", {}).items()
+        if name not in taken
+        for line in (*_comment(preset.reasons[f"captions.{name}"]), f"{name} = {_toml(value)}")
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _defaults(method: Method, fitting: BasePreset | None) -> str:
     lines: list[str] = []
     for section, field in Recipe.model_fields.items():
         if section not in _SHOWN and (model := _options(field.annotation)):
-            lines += _section(section, model, PRESETS[method].changes.get(section, {}))
+            lines += _section(section, model, PRESETS[method].changes.get(section, {}), fitting)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _section(title: str, model: type[BaseModel], preset: Mapping[str, Any]) -> Iterator[str]:
-    """A table with its options as comments; the tables inside it follow, as TOML wants them."""
+def _section(
+    title: str, model: type[BaseModel], preset: Mapping[str, Any], fitting: BasePreset | None
+) -> Iterator[str]:
+    """A table with its options as comments, those that the base's preset sets as themselves; then the tables inside."""
+    set_here = fitting.sections.get(title, {}) if fitting else {}
     yield from ("", f"[{title}]")
     for name, option in model.model_fields.items():
-        if option.default is not PydanticUndefined and not _options(option.annotation):
-            yield from textwrap.wrap(f"{option.description}", 110, initial_indent="# ", subsequent_indent="# ")
+        if option.default is PydanticUndefined or _options(option.annotation):
+            continue
+        if fitting and name in set_here and name not in preset:
+            yield from _comment(fitting.reasons[f"{title}.{name}"])
+            yield f"{name} = {_toml(set_here[name])}"
+        else:
+            yield from _comment(f"{option.description}")
             yield f"#{name} = {_toml(preset.get(name, option.default))}"
     for name, option in model.model_fields.items():
         if inner := _options(option.annotation):
-            yield from _section(f"{title}.{name}", inner, preset.get(name, {}))
+            yield from _section(f"{title}.{name}", inner, preset.get(name, {}), fitting)
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def _options(annotation: Any) -> type[BaseModel] | None:

@@ -19,7 +19,7 @@ def status(
         str, typer.Option(envvar="PREFECT_API_URL", help="The Prefect server; empty: the one of this machine.")
     ] = "",
 ) -> None:
-    """What runs, what waits, what has ended, and how many steps of each character are finished.
+    """Show running, waiting and ended runs, and how many steps of each character are finished.
 
     Example: headcanon status studio
     """
@@ -27,7 +27,7 @@ def status(
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import status as look
-    from flows.place import Place
+    from flows.place import AllowedFolders
     from tasks.terminal import Terminal
 
     console, address = Terminal(), api or _USUAL
@@ -46,7 +46,7 @@ def status(
             ):
                 console.print(_table(title, runs))
     console.print()
-    for one in look.characters(Place(home=str(folder.absolute()))):
+    for one in look.characters(AllowedFolders(home=str(folder.absolute()))):
         if isinstance(one, str):
             console.print(f"! {one}", highlight=False, markup=False, soft_wrap=True)
         else:

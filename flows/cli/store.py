@@ -9,14 +9,14 @@ import typer
 
 from flows.cli import echo
 
-app = typer.Typer(help="What is stored, whether it is sound, what can be deleted.", no_args_is_help=True)
+app = typer.Typer(help="List, verify and clean the store of cached results.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Option("--store", help="The store's folder (`runtime.store` in the recipe).")]
 
 
 @app.command("ls")
 def ls(store: Where = Path(".headcanon")) -> None:
-    """What is stored, and how much room it takes.
+    """List what is stored, and its size.
 
     Example: headcanon store ls
     """
@@ -29,9 +29,9 @@ def ls(store: Where = Path(".headcanon")) -> None:
     for folder, what in (
         ("objects", "pictures, models, LoRAs, manifests"),
         ("elsewhere", "base models that stay where you keep them"),
-        ("records", "what steps and single pieces of work came to"),
+        ("records", "results of steps and of single items"),
         ("work", "state of steps that are not finished"),
-        ("curves", "figures of trainings, step by step"),
+        ("curves", "training metrics, step by step"),
     ):
         paths = [path for path in (root / folder).rglob("*") if path.is_file()]
         size_bytes = sum(path.stat().st_size for path in paths)
@@ -74,7 +74,7 @@ def gc(
     ] = Path("out"),
     yes: Annotated[bool, typer.Option("--yes", help="Really delete; without it the list is only printed.")] = False,
 ) -> None:
-    """What can be deleted: work that was not used for long, what only it needs, and the leftovers of killed runs.
+    """List what can be deleted: work that was not used for long, what only it needs, leftovers of killed runs.
 
     Work is used when a run does it or finds it finished. Nothing is deleted while a run uses the store: then a line
     says which, and the exit status is 2. Your published LoRAs are not in the store and are never touched.

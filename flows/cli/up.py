@@ -44,10 +44,10 @@ def up(
         ),
     ] = "",
 ) -> None:
-    """Prefect's UI, a worker, schedules: all of it on this machine, until Ctrl-C.
+    """Run Prefect's UI, a worker and schedules on this machine, until Ctrl-C.
 
     Put screenshots into DIR/characters/NAME and your base model into DIR/recipes/default.toml; a run starts by itself
-    when a folder has been at rest for ten minutes, or from the form train-character in the UI.
+    when a folder has not changed for ten minutes, or from the form train-character in the UI.
 
     Examples:
 

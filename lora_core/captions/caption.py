@@ -8,8 +8,28 @@ from lora_core.captions import content
 from lora_core.captions.edit import Edited, Select, edit
 from lora_core.captions.rules import Rules, check_names
 from lora_core.captions.tags import caption_text, spaced
-from lora_core.dataset import Manifest, TagTable
+from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.errors import CaptionError
+from lora_core.refs import CaptionsRef
+from lora_core.store import Store
+
+
+class EditedCaptions(Frozen):
+    """What the caption step puts out; of every picture the caption before, and the reason of each change."""
+
+    trigger: str
+    manifest: Manifest
+    edited: tuple[Edited, ...]
+
+
+def save_captions(store: Store, captions: EditedCaptions) -> CaptionsRef:
+    """Store edited captions and return their ref."""
+    return CaptionsRef(sha256=store.put_json(captions.model_dump(mode="json")))
+
+
+def load_captions(store: Store, ref: CaptionsRef) -> EditedCaptions:
+    """The edited captions behind a ref."""
+    return EditedCaptions.model_validate(store.get_json(ref.sha256))
 
 
 def caption(
@@ -34,6 +54,28 @@ def caption(
     captioned = manifest.model_copy(update={"entries": entries})
     content.check([(captioned, tags)], (called,))
     return captioned, edited
+
+
+def caption_each(
+    manifest: Manifest, tags: TagTable, rules: Rules, trigger: str, select: Select
+) -> tuple[tuple[Edited, ...], dict[str, str]]:
+    """Caption every picture on its own, so that one in doubt hides no other: captions, and name → why there is none.
+
+    Raises:
+        ContentRuleError: the set is sexual and codes a minor.
+        CaptionError: an override for a picture that is not there.
+        DatasetError: the scores were made for other pictures.
+    """
+    content.check([(manifest, tags)], (trigger, *rules.words()))
+    check_names(rules, tuple(entry.name for entry in manifest.entries))
+    edited: list[Edited] = []
+    doubtful: dict[str, str] = {}
+    for entry in manifest.entries:
+        try:
+            edited.append(edit(entry, tags.of(entry), rules, trigger, select))
+        except CaptionError as error:
+            doubtful[entry.name] = str(error)
+    return tuple(edited), doubtful
 
 
 _RARE = 3

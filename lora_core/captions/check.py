@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from lora_core.captions import taxonomy
 from lora_core.captions.caption import texts
 from lora_core.captions.edit import Edited
+from lora_core.captions.reading import caption_tags, read_caption
 from lora_core.captions.rules import Override, Rules, matches
-from lora_core.captions.tags import canonical, caption_tags, escaped, spaced, unescaped, unweighted
+from lora_core.captions.tags import canonical, escaped, half_width, spaced, unescaped
 from lora_core.dataset import HEIGHTS, SIDES
-from lora_core.printable import some
+from lora_core.printable import clipped, one_line, some
 from lora_core.recipe import COMPOSITIONS
 
 _ALWAYS_THE_CHARACTER = ("hair_color", "eye_color")
@@ -95,7 +96,7 @@ def check_lengths(
 
 def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Collection[str]) -> Iterator[Finding]:
     if text is None:
-        yield Finding(name, "no caption: there is no .txt beside the picture", fails=True)
+        yield Finding(name, "no caption: there is no .txt or .caption beside the picture", fails=True)
         return
     tags = caption_tags(text, trigger)
     if not tags:
@@ -111,7 +112,7 @@ def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Co
 
 
 def _trigger(tags: Sequence[str], text: str, trigger: str) -> Iterator[str]:
-    there = sum(part == trigger for part in _parts(text))
+    there = sum(trigger in (part.text, part.tag) for part in read_caption(text).parts)
     if there == 0:
         yield f"the trigger {trigger} is missing"
     elif there > 1:
@@ -135,13 +136,18 @@ def _framing(tags: Sequence[str]) -> Iterator[str]:
 
 
 def _spelling(text: str, trigger: str) -> Iterator[str]:
-    """The same tag twice, and a prompt's weights."""
+    """The same tag twice, a prompt's weights, and what is no tag at all."""
     forms: dict[str, list[str]] = {}
-    for part in _parts(text):
-        if part != trigger:
-            forms.setdefault(canonical(unweighted(part)), []).append(part)
-        if unweighted(part) != part:
-            yield f"{part}: a prompt's weight, which training reads as letters"
+    reading = read_caption(text)
+    for part in reading.parts:
+        if trigger not in (part.text, part.tag):
+            forms.setdefault(canonical(part.tag), []).append(part.text)
+        if part.tag != part.text:
+            yield f"{part.text}: a prompt's weight, which training reads as letters"
+    for found in reading.left_out:
+        yield f"{clipped(one_line(found), 60)}: of a prompt and no tag, which training reads as letters"
+    if half_width(text) != text:
+        yield "wide letters or commas of an East Asian keyboard: training reads them as other letters"
     for parts in forms.values():
         if len(parts) > 1:
             yield f"twice the same tag: {' and '.join(parts)}"
@@ -168,10 +174,6 @@ def _unusual(tags: Iterable[str], text: str, trigger: str, seen: Collection[str]
         yield "more than one line: kohya's trainer reads the first alone"
     if text != unescaped(text) and escaped(unescaped(text)) == text:
         yield "brackets are escaped, as web UIs want them: a trainer reads the backslashes"
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
 
 
 def _listed(tags: Iterable[str]) -> str:

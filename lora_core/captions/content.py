@@ -123,14 +123,15 @@ def words_of(recipe: Recipe, rules: Rules) -> tuple[str | Said, ...]:
         recipe.base.model, recipe.style.images, recipe.character.images, recipe.publish.version,
         recipe.publish.repository, *recipe.sampling.transfer,
     )  # fmt: skip
-    said = recipe.name, recipe.trigger, _style_words(recipe), *recipe.sampling.prompts, *recipe.sampling.style_prompts
+    drawn = recipe.sampling
+    said = recipe.name, recipe.trigger, _style_words(recipe), drawn.template, *drawn.prompts, *drawn.style_prompts
     return *said, *rules.words(), *(named(name) for name in names if name)
 
 
 def style_words_of(recipe: Recipe) -> tuple[str | Said, ...]:
     """What goes into the style LoRA and the merged model, which many characters may share."""
     names = (named(name) for name in (recipe.base.model, recipe.style.images))
-    return _style_words(recipe), *recipe.sampling.style_prompts, *names
+    return _style_words(recipe), recipe.sampling.template, *recipe.sampling.style_prompts, *names
 
 
 def _style_words(recipe: Recipe) -> str:

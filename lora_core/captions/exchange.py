@@ -3,18 +3,20 @@
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
 
-from lora_core.bounded import MIB, TABLE_BYTES, json_of, read_bounded, read_text
+from lora_core.bounded import MIB, TABLE_BYTES, decoded, json_of, read_bounded, read_text
 from lora_core.captions import taxonomy
 from lora_core.captions.edit import Select, edit
+from lora_core.captions.reading import caption_tags, read_caption
 from lora_core.captions.rules import Override, Rules
-from lora_core.captions.tags import canonical, caption_tags, caption_text, escaped
+from lora_core.captions.tags import canonical, caption_text, escaped
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Manifest, Scores, TagTable
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
+from lora_core.images.kinds import MEANT_BY
 from lora_core.recipe import COMPOSITIONS, Composition
 from lora_core.store import Store
 from lora_core.store.digests import canonical_json, digest_of
@@ -22,6 +24,7 @@ from lora_core.store.files import write_atomically
 
 REPORT_NAME = "report.json"
 _WRITTEN = "written_texts"
+_CAPTIONS = (".txt", ".caption")
 
 
 def write_folder(
@@ -69,28 +72,42 @@ def write_folder(
 
 
 def read_texts(folder: Path) -> dict[str, str]:
-    """The caption files of a folder and its sub-folders, by the stem of their names; with or without BOM.
+    """The caption files of a folder and its sub-folders, by the picture's name: NAME.txt, NAME.caption, NAME.png.txt.
 
     Raises:
         DatasetError: no such folder, or no caption file in it.
-        CaptionError: a file is not UTF-8, or two have the same name.
+        CaptionError: a file is no text, or two of one name say different things.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: there is no such folder; name one with .txt captions")
+        raise DatasetError(f"{folder}: there is no such folder; name one with .txt or .caption files")
     texts: dict[str, str] = {}
-    for path in sorted(folder.rglob("*.txt")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in _CAPTIONS):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
-        name = unicodedata.normalize("NFC", path.stem)
-        if name in texts:
-            raise CaptionError(f"{path}: there is another {path.name} in {folder}; name the folder with the right one")
-        try:
-            texts[name] = read_text(path, MIB, CaptionError)
-        except UnicodeDecodeError as error:
-            raise CaptionError(f"{path}: not UTF-8; save it as UTF-8 text") from error
+        stem = PurePath(path.stem)
+        name = unicodedata.normalize("NFC", stem.stem if stem.suffix.lower() in MEANT_BY else str(stem))
+        text = _text(path)
+        if texts.setdefault(name, text) != text:
+            other = files[name].relative_to(folder)
+            raise CaptionError(f"{path}: there is another {other} in {folder}, which says something else; keep one")
+        files.setdefault(name, path)
     if not texts:
-        raise DatasetError(f"{folder}: no .txt captions in it")
+        raise DatasetError(f"{folder}: no .txt or .caption files in it")
     return texts
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path, MIB, CaptionError)
+    except UnicodeError as error:
+        raise CaptionError(f"{path}: not UTF-8 or UTF-16; save it as UTF-8 text") from error
+
+
+def no_tags(texts: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
+    """What of each caption's text is of a prompt and no tag, by picture."""
+    found = {name: read_caption(text).left_out for name, text in texts.items() if text}
+    return {name: left_out for name, left_out in found.items() if left_out}
 
 
 def texts_of(manifest: Manifest, texts: Mapping[str, str]) -> dict[str, str | None]:
@@ -116,9 +133,9 @@ def _refuse_edited_text(path: Path, caption: tuple[str, ...], trigger: str, writ
     if not path.exists() or digest_of(data := path.read_bytes()) == written:
         return
     try:
-        said = set(caption_tags(data.decode("utf-8-sig"), trigger))
+        said = set(caption_tags(decoded(data), trigger))
         same = said | {trigger} == {*caption, trigger}
-    except UnicodeDecodeError:
+    except UnicodeError:
         same = False
     if not same:
         raise OutputExistsError(

@@ -9,7 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from tomlkit.items import Table
 
-from lora_core.bounded import TEXT_BYTES, read_bounded, read_toml
+from lora_core.bounded import TEXT_BYTES, decoded, read_bounded, read_toml
 from lora_core.captions.rules import Override, Rules
 from lora_core.errors import CaptionError
 from lora_core.recipe import Captions
@@ -55,7 +55,7 @@ def write_overrides(path: Path, overrides: Mapping[str, Override | None]) -> Non
     """
     _table(path)  # tomlkit has no bounds of its own
     text = _text(path)
-    document = tomlkit.parse(text.removeprefix("\ufeff"))
+    document = tomlkit.parse(text)
     images = document.setdefault("images", tomlkit.table(is_super_table=True))
     for name, override in overrides.items():
         images.pop(name, None)
@@ -77,8 +77,8 @@ def _override_table(override: Override) -> Table:
 
 def _text(path: Path) -> str:
     try:
-        return read_bounded(path, TEXT_BYTES, CaptionError).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return decoded(read_bounded(path, TEXT_BYTES, CaptionError))
+    except (OSError, UnicodeError) as error:
         raise CaptionError(f"{path}: not a readable TOML file: {error}") from error
 
 

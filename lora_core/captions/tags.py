@@ -10,21 +10,51 @@ KAOMOJI = frozenset(("0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>"
 )
 _ESCAPED = re.compile(r"\\+([()])")
 _DOUBLED = re.compile(r"\\{2,}")
-_WEIGHT = re.compile(r":[0-9]*\.?[0-9]+$")
+# What is written with its underscores to the text encoder: Pony's words for quality, source and rating.
+_UNDERSCORED = re.compile(
+    r"score_\d{1,2}(?:_up)?|source_(?:anime|cartoon|furry|pony)|rating_(?:safe|questionable|explicit)"
+)
+# More faces, of taggers' tables and of keyboards: by them a prompt's weights and brackets are told from a face's own.
+_SIGNS = r"""
+:d :o :3 ;d ^^^ :< :p :q ;) :t :> >:) >:( ;o d: 3: :| :/ ;p :>= ;q ;3 :x :i :0 :) :( :] :[ :} :{ :c :s :v :w :z
+>:d >:o >:3 >:| >:/ >:< >:> ;( ;] ;> =) =( =3 =d =p =o :-) :-( :-d :-p :-o ;-) :') :'( :'d c: d;
+>o< ^o^ \o/ \m/ \n/ \||/ o3o \(^o^)/ <3 ? ! !? ...
+"""
+_FACES = frozenset(_SIGNS.split())
+_DOUBLE_FACE = re.compile(r"([^\s_])_+\1")
+_FULL_WIDTH = str.maketrans(
+    {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {"\u3000": " "} | dict.fromkeys("、､،﹐﹑", ",")
+)
 
 
 @functools.lru_cache(maxsize=65536)
 def canonical(text: str) -> str:
     r"""A tag as taggers name it, whatever a person or another program wrote.
 
-    Backslashes before brackets go, however many have piled up; blanks become single underscores; letters become small.
+    Backslashes before brackets go, however many have piled up; blanks become single underscores; letters become small;
+    the wide forms of East Asian keyboards become the usual ones.
     """
-    return re.sub(r"\s+", "_", unescaped(text).strip()).lower()
+    return re.sub(r"\s+", "_", unescaped(half_width(text)).strip()).lower()
+
+
+def half_width(text: str) -> str:
+    """Letters, signs, blanks and commas of East Asian keyboards as the usual ones: `（ｓｍｉｌｅ）、` → `(smile),`."""
+    return text if text.isascii() else text.translate(_FULL_WIDTH)
+
+
+def is_face(tag: str) -> bool:
+    """Whether a tag, in small letters, is a face made of signs: `:3`, `^_^`, `;_;`."""
+    return tag in KAOMOJI or tag in _FACES or _DOUBLE_FACE.fullmatch(tag) is not None
 
 
 def spaced(tag: str) -> str:
-    """A tag with spaces for underscores, faces excepted."""
-    return tag if tag in KAOMOJI else tag.replace("_", " ")
+    """A tag with spaces for underscores; faces and Pony's `score_9` or `source_anime` keep theirs."""
+    return tag if tag in KAOMOJI or keeps_underscores(tag) else tag.replace("_", " ")
+
+
+def keeps_underscores(tag: str) -> bool:
+    """Whether models know a tag by its underscores alone."""
+    return _UNDERSCORED.fullmatch(tag) is not None or _DOUBLE_FACE.fullmatch(tag) is not None
 
 
 def escaped(text: str) -> str:
@@ -37,38 +67,6 @@ def unescaped(text: str) -> str:
     return _DOUBLED.sub(r"\\", _ESCAPED.sub(r"\1", text))
 
 
-def unweighted(text: str) -> str:
-    """A tag without a prompt's weights: `((smile))`, `(smile:1.2)` and `[smile]` are `smile`.
-
-    Caption editors read and write such weights; a text encoder reads them as letters. Escaped brackets are no weights,
-    and neither are the brackets of `star (symbol)` or of a face.
-    """
-    tag = text.strip()
-    while tag not in KAOMOJI and _is_wrapped(tag):
-        tag = _WEIGHT.sub("", tag[1:-1]).strip()
-    return tag
-
-
-def _is_wrapped(tag: str) -> bool:
-    """Whether the first bracket is closed by the last letter, and there is something between."""
-    closing = {"(": ")", "[": "]"}.get(tag[:1])
-    if closing is None or len(tag) < 3 or tag[-1] != closing or tag[-2] == "\\":
-        return False
-    depth = 0
-    for index, letter in enumerate(tag):
-        depth += (letter == tag[0]) - (letter == closing)
-        if depth == 0:
-            return index == len(tag) - 1
-    return False
-
-
 def caption_text(tags: Iterable[str], trigger: str) -> str:
     """A caption as the text encoder reads it: spaces, no escapes, joined by ", "; the trigger stays as it is."""
     return ", ".join(tag if tag == trigger else spaced(tag) for tag in tags)
-
-
-def caption_tags(text: str, trigger: str) -> tuple[str, ...]:
-    """The canonical tags of a caption's text, each once, in its order, without weights; `caption_text` reversed."""
-    parts = (part.strip() for part in text.replace("\n", ",").split(","))
-    tags = (part if part == trigger else canonical(unweighted(part)) for part in parts)
-    return tuple(dict.fromkeys(tag for tag in tags if tag))

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from lora_core.dataset import Entry, Manifest, Rejected
 from lora_core.errors import DatasetError, ImageError
 from lora_core.images.composition import LIST_NAME, composition_of, read_list
-from lora_core.images.decode import EXTENSIONS, MEANT_BY, Header, check_bytes, header_of
+from lora_core.images.decode import Header, check_bytes, header_of
+from lora_core.images.kinds import HEAD_BYTES, MEANT_BY, NotUsed, extensions, not_its_name, why_not_used
 from lora_core.images.parallel import in_parallel
 from lora_core.printable import printable_name
 from lora_core.recipe import Composition
@@ -24,14 +25,10 @@ _OURS = (LIST_NAME, REPORT_NAME, SHEET_NAME, LEFT_OUT_SHEET_NAME)
 # Unicode's categories of control characters, line and paragraph ends.
 _LOCKED = "a folder that may not be read; allow reading it, or move it away"
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "icon\r")
-# Renders and photographs, so that leaving one out is a loss; what editors save beside them is not.
-_NOT_READ = (
-    ".tga", ".dds", ".exr", ".hdr", ".heic", ".heif", ".jxl", ".jp2", ".pcx", ".ppm", ".pgm", ".qoi",
-)  # fmt: skip
 
 
 def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
-    """Paths below a folder that may be pictures, by their names alone, and the other files with a reason.
+    """Paths below a folder that may be pictures, by their first bytes and names, and the other files with a reason.
 
     Raises:
         DatasetError: no such folder, or no file in it that may be a picture.
@@ -41,12 +38,12 @@ def list_pictures(folder: Path) -> tuple[list[PurePosixPath], list[Rejected]]:
     found: list[PurePosixPath] = []
     rejected: list[Rejected] = []
     every = sorted(_walk(folder), key=str)
-    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in EXTENSIONS}
+    stems = {str(path.with_suffix("")) for path in every if path.suffix.lower() in MEANT_BY}
     for path in every:
-        if reason := _why_not_meant(path, stems, is_folder=(folder / path).is_dir()):
+        if reason := _why_not_meant(path, stems):
             rejected.append(Rejected(source=printable_name(path), reason=reason, harmless=True))
-        elif reason := _why_not(folder, path):
-            rejected.append(Rejected(source=printable_name(path), reason=reason))
+        elif not_used := _why_not(folder, path):
+            rejected.append(Rejected(source=printable_name(path), reason=not_used.reason, harmless=not_used.harmless))
         else:
             found.append(path)
     if not found:
@@ -76,7 +73,7 @@ def nothing_in(folder: Path, rejected: list[Rejected]) -> str:
     """One line that says why a folder gives no set."""
     if rejected:
         return nothing_left(str(folder), rejected)
-    return f"{folder}: an empty folder; put screenshots into it ({', '.join(EXTENSIONS)})"
+    return f"{folder}: an empty folder; put screenshots into it ({', '.join(extensions())})"
 
 
 def _walk(folder: Path) -> Iterator[PurePosixPath]:
@@ -91,42 +88,51 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
         yield PurePosixPath(Path(error.filename).relative_to(folder).as_posix())
 
 
-def _why_not_meant(path: PurePosixPath, stems: set[str], *, is_folder: bool) -> str:
-    """Why a file is not meant to be a picture, going by its name; empty if it may be.
+def _why_not_meant(path: PurePosixPath, stems: set[str]) -> str:
+    """Why a file is not meant to be a picture, whatever it holds; empty if it may be.
 
     Args:
         path: below the folder.
         stems: paths of the pictures in the folder, without their endings.
-        is_folder: whether it is one, or a link to one.
     """
     if str(path) in _OURS:
         return "written or read by headcanon itself, not a screenshot"
     if path.name.lower() in _SYSTEM_FILES or any(part.startswith(".") for part in path.parts):
         return "a hidden or system file, not a picture"
-    suffix = path.suffix.lower()
-    if suffix == ".txt" and str(path.with_suffix("")) in stems:
+    if path.suffix.lower() == ".txt" and str(path.with_suffix("")) in stems:
         return "the caption of the picture beside it"
-    if suffix not in (*EXTENSIONS, *_NOT_READ) and not is_folder:
-        return f"not a picture by its name; pictures end in {', '.join(EXTENSIONS)}"
     return ""
 
 
-def _why_not(folder: Path, path: PurePosixPath) -> str:
-    """Why a file that is called a picture is no candidate; empty if it is one."""
-    if printable_name(path) != str(path):
-        return "its name has letters that cannot be shown; rename it"
+def _why_not(folder: Path, path: PurePosixPath) -> NotUsed | None:
+    """Why a file is no candidate; None if it is one."""
     whole = folder / path
     if whole.is_dir():
-        return "a link to a folder; copy its pictures here instead" if whole.is_symlink() else _LOCKED
-    if path.suffix.lower() in _NOT_READ:
-        return f"{path.suffix.lower()} is not read; save it as PNG"
+        reason = "a link to a folder; copy its pictures here instead" if whole.is_symlink() else _LOCKED
+        return NotUsed(reason, harmless=False)
+    not_used = why_not_used(path, _head(whole))
+    if not_used and not_used.harmless:
+        return not_used
+    if printable_name(path) != str(path):
+        return NotUsed("its name has letters that cannot be shown; rename it", harmless=False)
     if whole.is_symlink() and not whole.resolve().is_relative_to(folder.resolve()):
-        return "a link to a place outside the folder; copy the file here instead"
+        return NotUsed("a link to a place outside the folder; copy the file here instead", harmless=False)
     if not whole.exists():
-        return "a link to a file that does not exist"
+        return NotUsed("a link to a file that does not exist", harmless=False)
     if not whole.is_file():
-        return "not a regular file"
-    return ""
+        return NotUsed("not a regular file", harmless=False)
+    return not_used
+
+
+def _head(path: Path) -> bytes:
+    """A file's first bytes; none if it is no file, or cannot be read."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def collect(store: Store, folder: Path) -> Manifest:
@@ -212,10 +218,9 @@ def _entry(store: Store, folder: Path, source: str, name: str, listed: dict[str,
     if isinstance(header, str):
         return Rejected(source=source, reason=header)
     composition, note = composition_of(source, listed)
-    suffix = path.suffix.lower()
     notes = [note] if composition else []
-    if MEANT_BY[suffix] != header.kind:
-        notes.append(f"a {header.kind} file, although its name ends in {suffix}")
+    if odd := not_its_name(header.kind, path):
+        notes.append(odd)
     return Entry(
         name=name,
         source=source,

@@ -6,28 +6,28 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from lora_core.dataset import Flag
 from lora_core.errors import ImageError
+from lora_core.images.kinds import HEAD_BYTES, how_to_read, kind_of, named, not_its_name, read_kinds
+from lora_core.images.png_chunks import LARGEST_PROFILE_BYTES, colours_of_boxes, lean
 
-# What 3D creators, browsers and editors write. The rest (PSD, EPS, ICO …) stays closed: fewer decoders to attack.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 LARGEST_PIXELS = 80_000_000
 LARGEST_BYTES = 4 * LARGEST_PIXELS
 """What the largest picture takes with no compression at all."""
-# What a file's ending says it is.
-MEANT_BY = {
-    ".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
-    ".gif": "GIF", ".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF",
-}  # fmt: skip
-EXTENSIONS = tuple(MEANT_BY)
 _COLOUR_SPACES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _EMPTY = "{name}: an empty file (0 bytes); export it again"
+# Where an AVIF or HEIF file says what its colours are.
+_BOXES_BYTES = 64 << 10
+_PIXELS_OF_16_BITS = ("PNG", "TIFF")
 _lock = threading.Lock()
+# Texts never reach Pillow (see `lean`); what else it unpacks of a PNG is the colour profile, whose size was looked at.
+PngImagePlugin.MAX_TEXT_CHUNK = LARGEST_PROFILE_BYTES
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ class Decoded:
     Attributes:
         image: RGBA where anything is transparent, else RGB; 8 bits a channel, upright, sRGB.
         notes: what was noticed or decided on the way.
+        flags: what a person should look at.
     """
 
     image: Image.Image
     notes: tuple[str, ...]
+    flags: tuple[Flag, ...] = ()
 
 
 class Header(NamedTuple):
-    """What a file says of itself: width and height in pixels, one of FORMATS."""
+    """What a file says of itself: width and height in pixels, one of `read_kinds`."""
 
     width: int
     height: int
@@ -59,7 +61,7 @@ def header_of(file: Path, name: str) -> Header:
         OSError: the file cannot be read.
     """
     check_bytes(file, name)
-    with file.open("rb") as data, _opened(data, name) as image:
+    with file.open("rb") as data, _opened(_Source.of(data, header_only=True), name) as image:
         # MPO: JPEGs in a row, as some cameras and consoles write them.
         return Header(*image.size, "JPEG" if image.format == "MPO" else str(image.format))
 
@@ -78,11 +80,12 @@ def decode(data: bytes, name: str) -> Decoded:
     """
     if not data:
         raise ImageError(_EMPTY.format(name=name))
-    with _opened(io.BytesIO(data), name) as image:
+    source = _Source.of(io.BytesIO(data))
+    with _opened(source, name) as image:
         if image.mode == "F":
             raise ImageError(f"{name}: floating-point pixels (mode F); save it as an 8- or 16-bit PNG")
-        notes: list[str] = []
-        deep = "16" in str(image.tile[0].args) if isinstance(image, ImageFile.ImageFile) and image.tile else False
+        notes = list(source.notes)
+        deep = _is_deep(image)
         try:
             with _warnings_as("ignore"):
                 several = getattr(image, "is_animated", False)
@@ -95,7 +98,8 @@ def decode(data: bytes, name: str) -> Decoded:
             shallow = _eight_bits(upright)
             if deep or shallow is not upright:
                 notes.append("16 bits a channel reduced to 8")
-            return Decoded(image=_plain(_in_srgb(shallow, notes)), notes=tuple(notes))
+            flags = (Flag(code="other_colours", values=(source.colours,)),) if source.colours else ()
+            return Decoded(image=_plain(_in_srgb(shallow, notes)), notes=tuple(notes), flags=flags)
         except Exception as error:  # decoders raise whatever a damaged file leads them to
             raise ImageError(f"{name}: damaged or incomplete ({_short(error)}); export it again") from error
 
@@ -117,15 +121,38 @@ def check_bytes(file: Path, name: str) -> None:
         )
 
 
-def _opened(data: BinaryIO, name: str) -> Image.Image:
+class _Source(NamedTuple):
+    """A file for the decoder: its kind by its first bytes, how its colours are meant if not as sRGB, notes."""
+
+    data: BinaryIO
+    kind: str
+    colours: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data: BinaryIO, *, header_only: bool = False) -> "_Source":
+        """Read from the file's beginning."""
+        kind = kind_of(data.read(HEAD_BYTES))
+        data.seek(0)
+        if kind == "PNG":
+            read = lean(data, header_only=header_only)
+            return cls(read.data, kind, read.colours, read.notes)
+        if kind not in ("AVIF", "HEIF"):
+            return cls(data, kind)
+        colours = colours_of_boxes(data.read(_BOXES_BYTES))
+        data.seek(0)
+        return cls(data, kind, colours)
+
+
+def _opened(source: _Source, name: str) -> Image.Image:
     try:
         # Pillow's own bomb check warns between its limit and twice that; ours below is stricter and says more.
         with _warnings_as("ignore"):
-            image = Image.open(data, formats=FORMATS)
+            image = Image.open(source.data, formats=read_kinds())
     except Image.DecompressionBombError:
         raise ImageError(f"{name}: more than {LARGEST_PIXELS // 10**6} million pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture, whatever its name says; allowed: {', '.join(FORMATS)}") from None
+        raise ImageError(f"{name}: {_no_picture(source.kind, name)}") from None
     except Exception as error:  # headers of damaged files lead decoders anywhere
         raise ImageError(f"{name}: not a readable picture ({_short(error)}); export it again") from error
     width, height = image.size
@@ -135,6 +162,23 @@ def _opened(data: BinaryIO, name: str) -> Image.Image:
             f"{name}: {width}×{height} pixels, more than {LARGEST_PIXELS // 10**6} million; make it smaller"
         )
     return image
+
+
+def _no_picture(kind: str, name: str) -> str:
+    """Why no decoder takes a file of a kind, by its first bytes, and what to do."""
+    if kind in read_kinds():
+        return f"not a readable picture: a {named(kind)} file that is damaged; export it again"
+    if kind:
+        return f"{not_its_name(kind, PurePath(name)) or f'{named(kind)} is not read here'}; {how_to_read(kind)}"
+    return f"not a picture, whatever its name says; allowed: {', '.join(map(named, read_kinds()))}"
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a file's colours have 16 bits a channel; a BMP of 16 bits a pixel has five or six."""
+    if image.format not in _PIXELS_OF_16_BITS or not isinstance(image, ImageFile.ImageFile) or not image.tile:
+        return False
+    arguments = image.tile[0].args
+    return ";16" in str(arguments if isinstance(arguments, str) else arguments[0] if arguments else "")
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ from PIL import Image
 
 from lora_core.dataset import Entry, Flag, Manifest, Rejected
 from lora_core.errors import DatasetError, ImageError
+from lora_core.images.alpha import flatten, read_alpha
 from lora_core.images.collect import nothing_left
 from lora_core.images.decode import decode
 from lora_core.images.parallel import in_parallel
 from lora_core.images.png import png_bytes
 from lora_core.images.review import Facts, blur, perceptual_hash, review
-from lora_core.images.square import flatten, read_alpha, resized, square_picture
+from lora_core.images.square import resized, square_picture
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Preprocess
 from lora_core.refs import Digest

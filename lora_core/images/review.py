@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lora_core.dataset import Entry, Flag, Rejected
-from lora_core.images.square import AlphaKind
+from lora_core.images.alpha import AlphaKind
 from lora_core.printable import some
 from lora_core.recipe import Preprocess
 

@@ -1,79 +1,20 @@
 """One screenshot to a square picture: find the subject, cut the square, flatten, resize."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image
 
 from lora_core.dataset import Flag
 from lora_core.errors import ImageError
+from lora_core.images.alpha import AlphaKind, AlphaReading, colour_of, cut_out_fault, flatten, read_alpha
 from lora_core.images.decode import decode
+from lora_core.images.subject import Box, Subject, plain_background, subject_of
 from lora_core.recipe import Preprocess
 
-# Fainter pixels are specks that renderers leave behind, not the subject.
-_FAINTEST_ALPHA = 4
-_BACKGROUND_TOLERANCE_LEVELS = 8
 _AIR = 0.04
 _FRAMED_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Box:
-    """Pixels from (left, top) up to, not including, (right, bottom); a frame's may lie outside the picture."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        """Pixels."""
-        return self.bottom - self.top
-
-
-def subject_of(image: Image.Image) -> Box | None:
-    """Where the subject is: what is not transparent, or what differs from a plain background.
-
-    A picture without transparency whose four corners differ has no plain background: all of it is the subject.
-
-    Args:
-        image: mode RGB, or RGBA with something transparent in it.
-
-    Returns:
-        None if every pixel is transparent, or all are of one colour.
-    """
-    if image.mode == "RGBA":
-        visible = image.getchannel("A").point(_above(_FAINTEST_ALPHA)).getbbox()
-        return Box(*visible) if visible else None
-    colour = plain_background(image)
-    if colour is not None:
-        apart = ImageChops.difference(image, Image.new("RGB", image.size, colour))
-        found = apart.point(_above(_BACKGROUND_TOLERANCE_LEVELS) * 3).getbbox()
-        return Box(*found) if found else None
-    return Box(0, 0, image.width, image.height)
-
-
-def plain_background(image: Image.Image) -> tuple[int, int, int] | None:
-    """The colour of an RGB picture's corners, if all four are the same to the eye."""
-    right, below = image.width - 1, image.height - 1
-    corners = np.array([image.getpixel(at) for at in ((0, 0), (right, 0), (0, below), (right, below))])
-    if np.ptp(corners, axis=0).max() > _BACKGROUND_TOLERANCE_LEVELS:
-        return None
-    red, green, blue = (int(level) for level in corners[0])
-    return red, green, blue
-
-
-def _above(level: int) -> list[int]:
-    """A table for `Image.point`: 255 for what is above the level, 0 for the rest."""
-    return [0] * (level + 1) + [255] * (255 - level)
 
 
 def square_around(subject: Box, width: int, height: int) -> Box:
@@ -117,88 +58,7 @@ def resized(image: Image.Image, size_px: int) -> Image.Image:
     return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
 
 
-AlphaKind = Literal["opaque", "straight", "premultiplied"]
-
-# Measured on drawn hair: straight blonde .996, straight dark .074, premultiplied 0.
-_MOST_BRIGHT = 0.005
-# Room for rounding in the creator's own shader.
-_TOLERANCE_LEVELS = 2
-
-
-@dataclass(frozen=True)
-class AlphaReading:
-    """How a picture stores transparency.
-
-    Attributes:
-        kind: what it is taken for.
-        edge_pixels: pixels that are neither opaque nor transparent.
-        bright_share: the share of those whose brightest channel exceeds their alpha; premultiplied files have none.
-    """
-
-    kind: AlphaKind
-    edge_pixels: int
-    bright_share: float
-
-
-def read_alpha(rgba: NDArray[np.uint8]) -> AlphaReading:
-    """Tell straight from premultiplied by the half-transparent pixels.
-
-    A premultiplied colour can't be brighter than its alpha; a straight one can. Where no pixel is half-transparent both
-    are the same picture, and it is called straight.
-
-    Args:
-        rgba: shape (H, W, 4).
-    """
-    alpha = np.ascontiguousarray(rgba[..., 3])
-    if bool((alpha == 255).all()):
-        return AlphaReading("opaque", 0, 0.0)
-    pixels = rgba.reshape(-1, 4)[_edge(alpha)].astype(np.int16)
-    if len(pixels) == 0:
-        return AlphaReading("straight", 0, 0.0)
-    share = float((pixels[:, :3].max(axis=1) > pixels[:, 3] + _TOLERANCE_LEVELS).mean())
-    return AlphaReading("premultiplied" if share <= _MOST_BRIGHT else "straight", len(pixels), share)
-
-
-def flatten(rgba: NDArray[np.uint8], kind: AlphaKind, background: tuple[int, int, int]) -> Image.Image:
-    """The picture on a background; half-transparent pixels are computed in floating point and rounded once.
-
-    Straight: c·a + b·(1 − a). Premultiplied: c + b·(1 − a) (Porter & Duff 1984, "over"). What is wholly transparent
-    becomes the background, whatever colour a program left there.
-
-    Args:
-        rgba: shape (H, W, 4).
-        kind: how `rgba` stores transparency.
-        background: red, green, blue, 0 to 255.
-
-    Returns:
-        Mode RGB.
-    """
-    # A pixel's four bytes as one number: choosing between two pictures is then one pass, not four.
-    packed = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]
-    alpha = np.ascontiguousarray(rgba[..., 3])
-    behind = np.array([*background, 255], dtype=np.uint8)
-    flat = packed.copy() if kind == "opaque" else np.where(alpha == 255, packed, behind.view(np.uint32)[0])
-    if kind != "opaque":
-        edge = _edge(alpha)
-        pixels = rgba.reshape(-1, 4)[edge].astype(np.float32)
-        colour, share = pixels[:, :3], pixels[:, 3:] / 255
-        shown = (colour if kind == "premultiplied" else colour * share) + behind[:3] * (1 - share)
-        flat.view(np.uint8).reshape(-1, 4)[edge, :3] = np.clip(np.rint(shown), 0, 255)
-    height, width = alpha.shape
-    return Image.frombytes("RGB", (width, height), flat.view(np.uint8).reshape(-1), "raw", "RGBX")
-
-
-def _edge(alpha: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Places of half-transparent pixels in the flattened picture: 1 to 254, which is 0 to 253 once 1 is taken off."""
-    return np.flatnonzero((alpha - np.uint8(1)) < 254)
-
-
-def colour_of(text: str) -> tuple[int, int, int]:
-    """`#rrggbb` as red, green, blue, 0 to 255."""
-    red, green, blue = bytes.fromhex(text.removeprefix("#"))
-    return red, green, blue
-
-
+_ASKED: Mapping[str, AlphaKind] = {"straight": "straight", "premultiplied": "premultiplied"}
 # What JPEG makes of a white background.
 _SAME_COLOUR_LEVELS = 8
 
@@ -229,25 +89,58 @@ def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
         ImageError: it cannot be used.
     """
     decoded = decode(data, name)
-    image = decoded.image
+    image, notes, flags = decoded.image, list(decoded.notes), list(decoded.flags)
     if max(image.size) < options.min_source_px:
         raise ImageError(
             f"{name}: {image.width}×{image.height} pixels, smaller than {options.min_source_px}; "
             "take a larger screenshot or lower preprocess.min_source_px"
         )
-    subject = subject_of(image)
-    if subject is None:
-        empty = "wholly transparent" if image.mode == "RGBA" else "of one colour"
-        raise ImageError(f"{name}: {empty}, nothing is on it; export it again")
+    if image.mode == "RGBA" and options.alpha == "ignore":
+        image = image.convert("RGB")
+        notes.append("its alpha is ignored, as the recipe says")
+    subject = _subject(image, name)
+    if subject.specks:
+        notes.append(f"apart from the subject lie specks ({subject.specks} px), which do not count for the square")
     background = colour_of(options.background)
-    flags = [Flag(code="own_background")] if image.mode == "RGB" and not _on(image, background) else []
-    box = square_around(subject, image.width, image.height)
+    if image.mode == "RGBA":
+        if fault := cut_out_fault(np.asarray(image.getchannel("A"))):
+            flags.append(Flag(code="no_cut_out", values=(fault,)))
+    elif not _on(image, background):
+        flags.append(Flag(code="own_background"))
+    box = square_around(subject.box, image.width, image.height)
     cut = _cut(image, box, background)
     flat, alpha, note = _flat(cut, options)
     if box.width < options.size:
         flags.append(Flag(code="enlarged", values=(str(box.width), str(options.size))))
     mask = resized(cut.getchannel("A"), options.size) if cut.mode == "RGBA" else None
-    return Square(resized(flat, options.size), mask, alpha, (*decoded.notes, note), tuple(flags))
+    return Square(resized(flat, options.size), mask, alpha, (*notes, note), tuple(flags))
+
+
+# A face needs thousands of pixels; less than this is dirt.
+_LEAST_SUBJECT_PX, _LEAST_SUBJECT_SHARE = 16, 0.0001
+
+
+def _subject(image: Image.Image, name: str) -> Subject:
+    """The subject of a picture.
+
+    Raises:
+        ImageError: there is none to speak of.
+    """
+    subject = subject_of(image)
+    pixels = image.width * image.height
+    if subject and subject.pixels > max(_LEAST_SUBJECT_PX, _LEAST_SUBJECT_SHARE * pixels):
+        return subject
+    seen = subject.pixels + subject.specks if subject else 0
+    but = f" but for {seen} px" if seen else ""
+    if image.mode != "RGBA":
+        raise ImageError(f"{name}: of one colour{but}, nothing is on it; export it again")
+    colours = np.asarray(image.convert("RGB"))
+    if (colours != colours[0, 0]).any():
+        raise ImageError(
+            f"{name}: there are colours, but its alpha is 0 over {pixels - seen:,} of {pixels:,} pixels, so that "
+            "nothing shows; export it again, or set preprocess.alpha = 'ignore'"
+        )
+    raise ImageError(f"{name}: wholly transparent{but}, nothing is on it; export it again")
 
 
 def _on(image: Image.Image, background: tuple[int, int, int]) -> bool:
@@ -272,7 +165,9 @@ def _flat(image: Image.Image, options: Preprocess) -> tuple[Image.Image, AlphaKi
         return image, "opaque", "no transparency"
     rgba = np.asarray(image)
     reading = read_alpha(rgba)
-    kind = reading.kind if options.alpha == "detect" or reading.kind == "opaque" else options.alpha
+    kind = (
+        options.alpha if options.alpha in ("straight", "premultiplied") and reading.kind != "opaque" else reading.kind
+    )
     stored = reading.kind if reading.edge_pixels else "opaque"
     return flatten(rgba, kind, colour_of(options.background)), stored, _alpha_note(reading, options)
 

@@ -63,6 +63,9 @@ class Sampling(Options):
     )
     """Prompts without a trigger, each drawn once: the merged model is meant to draw the style character on white all
     the same. The more they differ, the more the check is worth."""
+    template: str = Field(default="{prompt}", pattern=r"\{prompt\}", title="Template")
+    """What stands around every prompt that is drawn, {prompt} in its place as in A1111's styles: the base's own quality
+    words, such as "masterpiece, best quality, {prompt}" (docs/bases.md). Captions and metrics know nothing of it."""
     negative: str = Field(default="lowres, bad anatomy, worst quality, low quality", title="Negative prompt")
     """What not to draw."""
     seeds: tuple[int, ...] = Field(default=(1, 2), min_length=1, title="Seeds")
@@ -95,7 +98,7 @@ class Sampling(Options):
     """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
     files, diffusers folders, or hub repositories as owner/name@COMMIT."""
 
-    @field_validator("prompts", "style_prompts", "negative")
+    @field_validator("prompts", "style_prompts", "negative", "template")
     @classmethod
     def _is_read_here(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for prompt in (value,) if isinstance(value, str) else value:
@@ -103,6 +106,10 @@ class Sampling(Options):
                 if found := re.search(pattern, prompt):
                     raise ValueError(f"{found[0]!r} is {meant} of web UIs, which is not read here; {hint}")
         return value
+
+    def whole(self, prompt: str) -> str:
+        """The prompt as it is drawn, with what stands around every prompt."""
+        return self.template.replace("{prompt}", prompt)
 
     @property
     def on_one_base(self) -> Self:

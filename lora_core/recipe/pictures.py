@@ -66,9 +66,10 @@ class Preprocess(Options):
 
     size: int = Field(default=1024, ge=64, le=4096, title="Size (px)")
     """Side of the square pictures. The method's is 1024."""
-    alpha: Literal["detect", "straight", "premultiplied"] = Field(default="detect", title="Transparency")
+    alpha: Literal["detect", "straight", "premultiplied", "ignore"] = Field(default="detect", title="Transparency")
     """How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 writes
-    premultiplied, Blender straight. The wrong one gives hair a dark halo."""
+    premultiplied, Blender straight. The wrong one gives hair a dark halo. 'ignore': take the colours as if there were
+    no alpha, for files whose alpha is no cut-out."""
     background: str = Field(default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$", title="Background")
     """Colour behind transparent pixels and of the padding. The method's is white."""
     bad_pictures: Literal["stop", "leave_out"] = Field(default="stop", title="Pictures that cannot be used")

@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
 from pathlib import PurePath
@@ -69,8 +69,13 @@ def choose_preview(samples: Sequence[Drawn], epoch: str, weight: float) -> bytes
 def sample_prompts(data: ReportData) -> str:
     """The prompts of the samples with the LoRA called, one a line, to be pasted into a web UI's "from file" script."""
     choice = data.verdict.choice
-    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch == choice.epoch)
+    prompts = _whole(data, (drawn.prompt for drawn in data.samples if drawn.epoch == choice.epoch))
     return "".join(f"{prompt}, {lora_call(data.file, choice.weight)}\n" for prompt in prompts)
+
+
+def _whole(data: ReportData, prompts: Iterable[str]) -> tuple[str, ...]:
+    """Prompts as they were drawn, with the base's quality words around them, each once."""
+    return tuple(data.template.replace("{prompt}", prompt) for prompt in dict.fromkeys(prompts))
 
 
 def model_card(data: ReportData, *, base: str, licence: str) -> str:
@@ -83,7 +88,7 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
     """
     choice, columns = data.verdict.choice, data.verdict.columns
     call = f"{lora_call(data.file, choice.weight)} {data.trigger}"
-    prompts = dict.fromkeys(drawn.prompt for drawn in data.samples if drawn.epoch != _NO_LORA)
+    prompts = _whole(data, (drawn.prompt for drawn in data.samples if drawn.epoch != _NO_LORA))
     lines = [
         *_front_matter(data, base, licence),
         f"# {_plain(data.name)}",

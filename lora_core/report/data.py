@@ -8,7 +8,7 @@ from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
 from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.verdict import Verdict
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
 class ReportInputs(BaseModel):
@@ -19,8 +19,7 @@ class ReportInputs(BaseModel):
     base: CheckpointRef
     style_squares: DatasetRef | None
     squares: DatasetRef
-    pictures: DatasetRef
-    captioned: DatasetRef
+    captions: CaptionsRef
     style_lora: LoraRef | None = None
     style_check: ReportRef | None = None
     merge_check: ReportRef | None = None
@@ -124,6 +123,7 @@ class ReportData(Frozen):
     preview: bytes = Field(repr=False)
     elsewhere: tuple[Elsewhere, ...] = ()
     samples: tuple[Drawn, ...]
+    template: str = Field(default="{prompt}", description="What stood around every prompt when it was drawn.")
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
     checks: tuple[CheckRow, ...] = ()

@@ -20,6 +20,7 @@ from lora_core.store import Store, Tree
 from lora_core.store.files import write_atomically
 
 STYLE_PICTURES = 6
+_PROBE_STEPS = 5
 """Of the style LoRA on the base: its words alone, with seeds 1, 2, …"""
 
 
@@ -125,6 +126,26 @@ def sample_merged(
     return _check(store, merged, [Planned(Column("merged"), None)], places, options, config, progress)
 
 
+def probe_drawing(
+    store: Store, base: CheckpointRef, options: Sampling, config: SamplerConfig, progress: Progress = silent
+) -> None:
+    """Draw two batches with few steps; the pace is kept (`lora_core.pace`).
+
+    Args:
+        store: one that remembers no pictures.
+        base: The model to draw with.
+        options: Size, batch and the rest.
+        config: How the base is read, and where it runs.
+        progress: Told after every step.
+
+    Raises:
+        CheckpointError: the base cannot be loaded.
+    """
+    few = options.model_copy(update={"steps": min(options.steps, _PROBE_STEPS), "hires": 1.0})
+    places = [Place(0, "1girl, solo", seed) for seed in range(2 * options.batch)]
+    Sampler(store, base, few, config).draw([Planned(Column(NO_LORA), None)], places, progress)
+
+
 def _check(
     store: Store,
     base: CheckpointRef,
@@ -179,7 +200,7 @@ def sample_to_folder(
     if lora is not None:
         attach(components, lora, weight)
     named = {
-        folder / f"{number}-{seed}.png": Shot(prompt, options.negative, seed)
+        folder / f"{number}-{seed}.png": Shot(options.whole(prompt), options.negative, seed)
         for number, prompt in enumerate(options.prompts, start=1)
         for seed in options.seeds
     }

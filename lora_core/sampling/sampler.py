@@ -1,19 +1,21 @@
 """A base model and how to draw with it: loaded once, when the first picture is missing; LoRAs are swapped in place."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lora_core.device import memory_format
+from lora_core.device import memory_format, pick_device
 from lora_core.diffusion.components import Components, load_for_drawing
 from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.read import read_source
 from lora_core.lora.base import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
+from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawn_size, generate
+from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.sampling.schedulers import settled, step_count
@@ -74,6 +76,7 @@ class Sampler:
         self.options = settled(options, zero_terminal_snr=source.zero_terminal_snr)
         self._attached: tuple[EpochFile | None, float] = (None, 0.0)
         self._read: tuple[EpochFile, LoraFile] | None = None
+        self._batches, self._drawn, self._seconds = 0, 0, 0.0
 
     @cached_property
     def components(self) -> Components:
@@ -98,7 +101,7 @@ class Sampler:
             CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
             LoraError: a LoRA cannot be read or does not fit the base.
         """
-        shots = [Shot(place.prompt, self.options.negative, place.seed) for place in places]
+        shots = [Shot(self.options.whole(place.prompt), self.options.negative, place.seed) for place in places]
         each = len(shots) * step_count(self.options)
         samples: list[Sample] = []
         for number, planned in enumerate(columns):
@@ -128,12 +131,24 @@ class Sampler:
 
     def _batch(self, planned: Planned, batch: Sequence[Shot], progress: Progress) -> list[str]:
         self._attach(planned)
+        started = time.monotonic()
         digests = []
         pictures = generate(self.components, batch, self.options, self.config.clip_skip, progress, self.engine)
         for shot, picture in zip(batch, pictures, strict=True):
             digests.append(self.store.put_bytes(png_bytes(picture, self._infotext(planned, shot))))
             self.store.set_record(self._key(planned, shot), digests[-1])
+        self._remember_pace(len(batch), time.monotonic() - started)
         return digests
+
+    def _remember_pace(self, pictures: int, seconds: float) -> None:
+        """Now and then: over all batches but the first, in which kernels are chosen and compiled."""
+        self._batches += 1
+        if self._batches == 1:
+            return
+        self._drawn, self._seconds = self._drawn + pictures, self._seconds + seconds
+        if self._batches.bit_count() == 1:
+            device = pick_device(self.config.device)
+            remember(self.store, drawing_work(self.components, self.options, device, self._drawn), self._seconds)
 
     def _attach(self, planned: Planned) -> None:
         """The column's LoRA at its weight; the file is read once for all its weights."""

@@ -25,7 +25,7 @@ class Sample(Frozen):
     epoch: str = Field(description="'none' without a LoRA, else the epoch's number; a check names its model here.")
     weight: float = Field(default=0, ge=0, description="The LoRA's strength; 0 where there is none.")
     prompt_index: int = Field(ge=0, description="Position of the prompt among the recipe's.")
-    prompt: str = Field(description="As drawn, the trigger filled in.")
+    prompt: str = Field(description="The recipe's, the trigger filled in.")
     seed: int
     file: str = Field(description="The picture's name in the tree.")
     image: Digest

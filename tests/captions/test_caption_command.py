@@ -53,6 +53,15 @@ def run(*words_: str) -> str:
 MADE = ("pictures", "--tags", "tags.json", "--rules", "captions.toml")
 
 
+def test_a_doubtful_picture_hides_no_other_and_is_an_error_at_the_end(place):
+    (place / "pictures" / "upper_body_1.png").rename(place / "pictures" / "late.png")
+    with pytest.raises(CaptionError, match="1 of 3 pictures have no caption") as raised:
+        run(*MADE, "--explain")
+    told = "\n".join(raised.value.__notes__)
+    assert told.count("  after ") == 2
+    assert "✗ late.png: its composition is unknown" in told
+
+
 def test_a_suggested_file_is_written_once_and_works_when_it_has_a_trigger(place):
     (place / "captions.toml").unlink()
     told = run("pictures", "--tags", "tags.json", "--suggest")
@@ -155,7 +164,7 @@ def test_a_folder_of_texts_is_checked_as_it_lies_there(place):
         "✗ portrait_1: 2 framings (portrait, full body): one is needed",
         "✗ portrait_1: twice the same tag: pink hair and pink_hair",
         "✗ portrait_1: pink hair is of the memorized family hair_color",
-        "✗ portrait_2: no caption: there is no .txt beside the picture",
+        "✗ portrait_2: no caption: there is no .txt or .caption beside the picture",
         "! portrait_1: unknown tag smlie: did you mean smile?",
     ):
         assert line in told

@@ -30,7 +30,7 @@ def test_a_good_caption_is_let_pass():
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (None, "no caption: there is no .txt beside the picture"),
+        (None, "no caption: there is no .txt or .caption beside the picture"),
         (" \n", "an empty caption"),
         (GOOD.replace("hc_mina, ", ""), "the trigger hc_mina is missing"),
         (GOOD + ", hc_mina", "the trigger hc_mina is there 2 times"),

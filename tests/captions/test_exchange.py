@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lora_core.captions.exchange import read_texts, texts_of, write_folder
-from lora_core.captions.tags import caption_tags
+from lora_core.captions.reading import caption_tags
 from lora_core.errors import CaptionError, DatasetError, OutputExistsError
 
 
@@ -88,7 +88,7 @@ def test_a_picture_without_a_caption_is_not_written(store, captioned, tmp_path):
 def test_folders_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="no such folder"):
         read_texts(tmp_path / "no")
-    with pytest.raises(DatasetError, match=r"no \.txt captions"):
+    with pytest.raises(DatasetError, match=r"no \.txt or \.caption files"):
         read_texts(tmp_path)
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CaptionError, match=r"a\.txt: not UTF-8"):
@@ -96,5 +96,5 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "a.txt").write_text("y")
-    with pytest.raises(CaptionError, match=r"another a\.txt"):
+    with pytest.raises(CaptionError, match=r"another a\.txt in .*, which says something else"):
         read_texts(tmp_path)

@@ -70,28 +70,28 @@ def test_a_question_that_nobody_answers_ends_the_run_with_one_clear_line(monkeyp
 
 
 def test_an_answer_is_remembered_for_the_very_same_figures(at: At, terminal: list[str]) -> None:
-    terminal += ["go on"]
+    terminal += ["continue"]
     pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
     pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
-    terminal += ["go on"]
+    terminal += ["continue"]
     pass_gate("ask", "merged", check(at, passed=True), Gates(), at)
 
 
 def test_stop_ends_the_run_and_is_asked_again(at: At, terminal: list[str]) -> None:
-    terminal += ["stop", "stop"]
+    terminal += ["abort", "abort"]
     for _ in range(2):
         with pytest.raises(GateError, match="stopped by hand"):
             pass_gate("ask", "merged", check(at, passed=True), Gates(), at)
 
 
 def test_a_terminal_is_asked_for_every_field_and_again_after_nonsense(terminal: list[str]) -> None:
-    terminal += ["go on", "seven", "", "", "7", "0.8"]
-    assert ask(QUESTION, EpochAnswer).model_dump() == {"decision": "go on", "epoch": 7, "weight": 0.8}
+    terminal += ["continue", "seven", "", "", "7", "0.8"]
+    assert ask(QUESTION, EpochAnswer).model_dump() == {"decision": "continue", "epoch": 7, "weight": 0.8}
 
 
 def test_a_stop_at_the_terminal_asks_for_nothing_more(terminal: list[str]) -> None:
-    terminal += ["stop"]
-    assert ask(QUESTION, EpochAnswer).decision == "stop"
+    terminal += ["abort"]
+    assert ask(QUESTION, EpochAnswer).decision == "abort"
 
 
 def test_with_neither_terminal_nor_server_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +103,8 @@ def test_with_neither_terminal_nor_server_the_way_out_is_told(monkeypatch: pytes
 
 def test_figures_in_a_question_are_escaped() -> None:
     assert "&lt;b&gt;" in Question("epoch", ("<b>",), None, 5).markdown
+
+
+@pytest.mark.parametrize(("stored", "read"), [("go on", "continue"), ("stop", "abort")])
+def test_an_answer_that_an_earlier_version_remembered_still_counts(stored: str, read: str) -> None:
+    assert EpochAnswer.model_validate({"decision": stored, "epoch": 3}).decision == read

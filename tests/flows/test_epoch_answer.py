@@ -15,7 +15,6 @@ from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
-from tasks.judge import overrule
 from tasks.runtime import At
 
 
@@ -53,7 +52,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Question], list[EpochAn
         return answers.pop(0)
 
     monkeypatch.setattr(gate, "ask", ask)
-    monkeypatch.setattr(gate, "overrule", overrule.fn)  # without a run around it
     return questions, answers
 
 

@@ -112,6 +112,27 @@ def test_a_step_that_is_left_out_of_the_graph_is_left_out_of_every_use(
     assert node.name not in {step.step for step in graph.peek(recipe, At.of(recipe), node.name).steps}
 
 
+def test_the_dry_run_tags_first_so_that_a_picture_named_by_its_date_has_a_composition(
+    tmp_path: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = read_recipe(new_project(tmp_path / "dated", drawn, Path()).recipe)
+    show_plan(recipe)
+    before = _table(capsys.readouterr().out)
+    folder = Path(recipe.character.images)
+    for number, path in enumerate(sorted(path for path in folder.rglob("*") if path.is_file())):
+        path.rename(folder / f"2026-01-0{number + 1}{path.suffix}")
+    show_plan(recipe)
+    named_by_date = _table(capsys.readouterr().out)
+    assert before.keys() == named_by_date.keys()
+    assert "unknown" not in named_by_date
+
+
+def _table(shown: str) -> dict[str, str]:
+    """The dry run's compositions: name → the rest of the line."""
+    lines = shown.partition("Compositions")[2].partition("\n\n")[0].splitlines()
+    return {name: rest for name, _, rest in (line.strip().partition(" ") for line in lines) if name}
+
+
 def test_the_style_branch_is_the_graph_s(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def steps() -> list[str]:
         with walking(peeking=True) as walk:

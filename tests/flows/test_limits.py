@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows.cli import main
 from flows.cli.run import _at
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import recipe_of
 from lora_core.captions.exchange import read_texts
 from lora_core.captions.rule_file import read_rules
@@ -103,7 +103,7 @@ def test_so_is_a_rule_file_and_a_recipe_beside_screenshots(tmp_path: Path, kind:
     ODD_TOML[kind](own)
     if kind != "a FIFO":  # which is no recipe at all
         with pytest.raises(RecipeError) as recipe:
-            recipe_of(Place(home=str(tmp_path)), "momo")
+            recipe_of(AllowedFolders(home=str(tmp_path)), "momo")
         assert len(str(recipe.value)) < 1000
     assert len(str(rules.value)) < 1000
 

@@ -99,7 +99,7 @@ def test_a_signal_saves_the_step_says_so_and_the_same_command_ends_with_the_same
     said, _ = run.communicate()
     assert run.returncode == 128 + number, said
     (line,) = (line for line in said.splitlines() if line.startswith("headcanon: "))
-    assert line.endswith("The same command resumes.")
+    assert line.endswith("Run the same command to resume.")
     saved = re.search(r"stopped by (SIG\w+)\. The training's state is saved \(step (\d+) of \d+\)", line)
     assert saved, line
     assert saved[1] == number.name

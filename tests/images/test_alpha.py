@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lora_core.images.square import colour_of, flatten, read_alpha, square_picture
+from lora_core.images.alpha import colour_of, flatten, read_alpha
+from lora_core.images.square import square_picture
 from lora_core.recipe import Preprocess
 
 WHITE = (255, 255, 255)

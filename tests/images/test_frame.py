@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lora_core.images.square import Box, plain_background, square_around, subject_of
+from lora_core.images.square import square_around
+from lora_core.images.subject import Box, plain_background, subject_of
 
 
 @given(st.data())
@@ -48,7 +49,7 @@ def test_a_whole_opaque_picture_is_padded_to_a_square():
 
 
 def test_the_subject_is_what_is_visible(straight):
-    box = subject_of(straight)
+    box = subject_of(straight).box
     assert box is not None
     assert (box.left, box.right, box.bottom) == (150, 331, 270)
     assert box.top == 40
@@ -70,9 +71,9 @@ def test_the_background_of_a_plain_picture_is_the_colour_of_its_corners():
 def test_on_a_plain_opaque_background_the_subject_is_what_differs():
     picture = np.full((100, 200, 3), 250, dtype=np.uint8)
     picture[20:100, 50:90] = 0
-    assert subject_of(Image.fromarray(picture)) == Box(50, 20, 90, 100)
+    assert subject_of(Image.fromarray(picture)).box == Box(50, 20, 90, 100)
 
 
 def test_a_busy_opaque_picture_is_all_subject():
     picture = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
-    assert subject_of(Image.fromarray(picture)) == Box(0, 0, 20, 10)
+    assert subject_of(Image.fromarray(picture)).box == Box(0, 0, 20, 10)

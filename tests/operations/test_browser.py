@@ -69,7 +69,7 @@ def test_a_person_answers_a_question_between_two_stages(up: Up, page: Page) -> N
     page.get_by_role("button", name="Open menu").last.click()
     page.get_by_role("menuitem", name="Resume").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text("does the run go on?")).to_be_visible()
+    expect(dialog.get_by_text("Continue?")).to_be_visible()
     picture = dialog.locator("img[src^='data:image']").first
     expect(picture).to_be_visible(timeout=60_000)
     assert picture.evaluate("image => image.naturalWidth") > 100

@@ -13,7 +13,7 @@ import pytest
 from watched import QUIET, Watched
 
 from flows.inbox import MEMORY, refusals
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.status import Progress, characters
 from flows.train_cast import cast
 from lora_core.errors import StoreError
@@ -235,7 +235,7 @@ def test_status_has_a_line_for_every_folder_that_nothing_starts_for(watched: Wat
     watched.picture("momo/a.png")
     (home / ".headcanon").mkdir()
     (home / ".headcanon" / MEMORY).write_text(json.dumps({"momo": {"refused": "409"}}))
-    lines = [one for one in characters(Place(home=str(home))) if not isinstance(one, Progress)]
+    lines = [one for one in characters(AllowedFolders(home=str(home))) if not isinstance(one, Progress)]
     assert "a\\xff: its name is not UTF-8; rename it" in lines
     assert any("81 letters" in line for line in lines)
     assert "momo: starts no run by itself: 409" in lines
@@ -245,5 +245,5 @@ def test_a_cast_leaves_odd_folders_out_and_says_so(watched: Watched, capsys: pyt
     _not_utf8(watched.folder)
     _long_name(watched.folder)
     watched.picture("momo/a.png")
-    assert cast(Place(home=str(watched.folder.parent))) == ("momo",)
+    assert cast(AllowedFolders(home=str(watched.folder.parent))) == ("momo",)
     assert capsys.readouterr().err.count("left out") == 2

@@ -106,7 +106,7 @@ def test_a_worker_that_is_told_to_end_lets_its_runs_save_and_they_are_crashed_an
     crashed = up.state(run, "Crashed")
     _gone(process)
     _saved_step(up, crashed["state"]["message"])
-    assert "Retry goes on" in crashed["state"]["message"]
+    assert "Retry resumes" in crashed["state"]["message"]
     wait_for(lambda: "the worker had ended and was started again" in up.said.read_text(), "a new worker")
     _retried(up, run, "Crashed")
     assert file_digest(_lora(up)) == before

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import _OWNERS_ONLY, _PATHS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
@@ -36,14 +36,14 @@ deterministic = true
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> AllowedFolders:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "default.toml").write_text(_PRESET)
     (tmp_path / "characters" / "momo").mkdir(parents=True)
-    return Place(home=str(tmp_path))
+    return AllowedFolders(home=str(tmp_path))
 
 
-def test_a_character_without_a_recipe_takes_everything_but_itself_from_the_preset(place: Place) -> None:
+def test_a_character_without_a_recipe_takes_everything_but_itself_from_the_preset(place: AllowedFolders) -> None:
     recipe = recipe_of(place, "momo")
     assert (recipe.name, recipe.trigger) == ("momo", "hcmomo")
     assert recipe.character.images == str(place.folder / "characters/momo")
@@ -52,25 +52,25 @@ def test_a_character_without_a_recipe_takes_everything_but_itself_from_the_prese
     assert recipe.character_training.rank == 8
 
 
-def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: Place) -> None:
+def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: AllowedFolders) -> None:
     recipe = recipe_of(place, "momo")
     assert recipe.runtime.out == str(place.folder / "out")
     assert recipe.runtime.store == str(place.folder / ".headcanon")
 
 
-def test_how_fast_it_may_be_is_the_recipes(place: Place) -> None:
+def test_how_fast_it_may_be_is_the_recipes(place: AllowedFolders) -> None:
     assert recipe_of(place, "momo").runtime.speed.deterministic
     assert shared_recipe(place, "default").runtime.speed.deterministic
 
 
-def test_how_many_processes_train_is_the_recipes(place: Place) -> None:
+def test_how_many_processes_train_is_the_recipes(place: AllowedFolders) -> None:
     assert (recipe_of(place, "momo").runtime.device, recipe_of(place, "momo").runtime.processes) == ("cpu", 2)
     assert shared_recipe(place, "default").runtime.processes == 2
     (place.folder / "characters/momo/recipe.toml").write_text("[runtime]\nprocesses = 4\n")
     assert recipe_of(place, "momo").runtime.processes == 4
 
 
-def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: Place) -> None:
+def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: AllowedFolders) -> None:
     own = place.folder / "characters/momo/recipe.toml"
     own.write_text('trigger = "momo"\nmethod = "note-low-rank"\n[captions]\nmemorize = ["pink_hair"]\nadd = []\n')
     recipe = recipe_of(place, "momo")
@@ -80,7 +80,7 @@ def test_a_recipe_beside_the_screenshots_goes_over_the_preset_key_by_key(place: 
     assert recipe.character_training.alpha == pytest.approx(4.0)
 
 
-def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(place: Place) -> None:
+def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(place: AllowedFolders) -> None:
     own = place.folder / "characters/momo/recipe.toml"
     own.write_text('style = "style"\ncharacter = "shots"\n')
     recipe = recipe_of(place, "momo")
@@ -93,14 +93,14 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file_that_names_them(pl
 @pytest.mark.parametrize(
     "line", ['style = "/etc"', 'base = "../../../x.safetensors"', '[captions]\nrules = "/etc/passwd"']
 )
-def test_a_recipe_beside_screenshots_may_not_name_what_lies_outside(place: Place, line: str) -> None:
+def test_a_recipe_beside_screenshots_may_not_name_what_lies_outside(place: AllowedFolders, line: str) -> None:
     (place.folder / "characters/momo/recipe.toml").write_text(line + "\n")
     with pytest.raises(RecipeError, match="outside of the folders"):
         recipe_of(place, "momo")
 
 
 @pytest.mark.parametrize("line", ['repository = "thief/momo"', "private = false", 'token_block = "somebodys"'])
-def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(place: Place, line: str) -> None:
+def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(place: AllowedFolders, line: str) -> None:
     own = place.folder / "characters/momo/recipe.toml"
     own.write_text(f"[publish]\n{line}\n")
     field = line.split(" = ")[0]
@@ -112,7 +112,7 @@ def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(plac
         recipe_of(place, "momo")
 
 
-def test_what_is_published_where_is_the_preset_s_to_say(place: Place) -> None:
+def test_what_is_published_where_is_the_preset_s_to_say(place: AllowedFolders) -> None:
     preset = place.folder / "recipes/default.toml"
     preset.write_text(_PRESET + '[publish]\nrepository = "me/loras"\ntoken_block = "mine"\n')
     (place.folder / "characters/momo/recipe.toml").write_text('[publish]\nlicence = "mit"\n')
@@ -149,7 +149,9 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
 
 @pytest.mark.parametrize(("section", "field"), _PATHS)
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../outside", "~root/x"])
-def test_no_path_of_a_recipe_beside_screenshots_leads_out(place: Place, section: str, field: str, path: str) -> None:
+def test_no_path_of_a_recipe_beside_screenshots_leads_out(
+    place: AllowedFolders, section: str, field: str, path: str
+) -> None:
     value = f'["{path}"]' if field == "transfer" else f'"{path}"'
     (place.folder / "characters/momo/recipe.toml").write_text(f"[{section}]\n{field} = {value}\n")
     with pytest.raises(RecipeError, match="outside of the folders"):
@@ -157,7 +159,7 @@ def test_no_path_of_a_recipe_beside_screenshots_leads_out(place: Place, section:
 
 
 def test_a_recipe_that_is_a_link_out_of_the_home_is_refused(
-    place: Place, tmp_path_factory: pytest.TempPathFactory
+    place: AllowedFolders, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "recipe.toml"
     elsewhere.write_text("")
@@ -167,24 +169,24 @@ def test_a_recipe_that_is_a_link_out_of_the_home_is_refused(
 
 
 @pytest.mark.parametrize("form", [{"folder": "../other"}, {"base": "/elsewhere/base.safetensors"}, {"preset": "../x"}])
-def test_a_form_may_not_name_what_lies_outside(place: Place, form: dict[str, str]) -> None:
+def test_a_form_may_not_name_what_lies_outside(place: AllowedFolders, form: dict[str, str]) -> None:
     with pytest.raises(RecipeError):
         recipe_of(place, "momo", **form)
 
 
 @pytest.mark.parametrize("name", ["../momo", "a/b", "..", ""])
-def test_a_character_is_a_name_and_no_path(place: Place, name: str) -> None:
+def test_a_character_is_a_name_and_no_path(place: AllowedFolders, name: str) -> None:
     with pytest.raises(RecipeError):
         recipe_of(place, name)
 
 
-def test_the_form_s_base_goes_over_the_recipe_s(place: Place) -> None:
+def test_the_form_s_base_goes_over_the_recipe_s(place: AllowedFolders) -> None:
     assert recipe_of(place, "momo", base="models/other.safetensors").base.model == str(
         place.folder / "models/other.safetensors"
     )
 
 
-def test_a_recipe_with_a_base_and_a_style_of_its_own_needs_no_preset(place: Place) -> None:
+def test_a_recipe_with_a_base_and_a_style_of_its_own_needs_no_preset(place: AllowedFolders) -> None:
     (place.folder / "recipes/default.toml").unlink()
     with pytest.raises(RecipeError, match="preset 'default'"):
         recipe_of(place, "momo")
@@ -192,13 +194,13 @@ def test_a_recipe_with_a_base_and_a_style_of_its_own_needs_no_preset(place: Plac
     assert recipe_of(place, "momo").base.model == str(place.folder / "characters/momo/b.safetensors")
 
 
-def test_a_preset_stands_for_no_character(place: Place) -> None:
+def test_a_preset_stands_for_no_character(place: AllowedFolders) -> None:
     recipe = shared_recipe(place, "default")
     assert recipe.name == "style"
     assert recipe.character.images == recipe.style.images == "/mnt/style"
 
 
-def test_the_full_form_s_paths_lie_in_the_home_too(place: Place) -> None:
+def test_the_full_form_s_paths_lie_in_the_home_too(place: AllowedFolders) -> None:
     inside = Recipe.model_validate({"name": "momo", "base": "./models/b.safetensors", "style": "s", "character": "c"})
     shared = inside.model_copy(update={"runtime": Runtime(processes=2, out="/elsewhere")})
     assert checked(place, shared).runtime == checked(place, inside).runtime.model_copy(update={"processes": 2})
@@ -209,14 +211,14 @@ def test_the_full_form_s_paths_lie_in_the_home_too(place: Place) -> None:
         checked(place, outside)
 
 
-def test_a_preset_that_learns_no_look_names_no_style_screenshots(place: Place) -> None:
+def test_a_preset_that_learns_no_look_names_no_style_screenshots(place: AllowedFolders) -> None:
     (place.folder / "recipes" / "plain.toml").write_text('method = "captions-only"\nbase = "b.safetensors"\n')
     recipe = recipe_of(place, "momo", preset="plain")
     assert (recipe.style.images, recipe.character.images) == ("", str(place.folder / "characters" / "momo"))
     assert not shared_recipe(place, "plain").needs_style
 
 
-def test_a_recipe_of_ones_own_with_a_base_and_no_look_needs_no_preset(place: Place) -> None:
+def test_a_recipe_of_ones_own_with_a_base_and_no_look_needs_no_preset(place: AllowedFolders) -> None:
     (place.folder / "recipes" / "default.toml").unlink()
     own = place.folder / "characters" / "momo" / "recipe.toml"
     own.write_text('method = "captions-only"\nbase = "../../models/b.safetensors"\n')
@@ -226,7 +228,9 @@ def test_a_recipe_of_ones_own_with_a_base_and_no_look_needs_no_preset(place: Pla
         recipe_of(place, "momo")
 
 
-def test_a_full_form_that_contradicts_itself_ends_with_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_form_that_contradicts_itself_ends_with_one_line(
+    place: AllowedFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(place.folder))
     state = train_character_full.fn("momo", Base(model="b"), Style(), Set(images="characters/momo"))
     assert str(state.message).startswith("form: 'style' is missing: method 'note' learns the look")

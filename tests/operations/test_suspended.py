@@ -60,7 +60,7 @@ def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> N
     _preset(up, "ask", 1)
     run, form, told = _asked(up, "ask")
     assert list(form["properties"]) == ["decision", "epoch", "weight"]
-    assert form["properties"]["decision"]["enum"] == ["go on", "stop"]
+    assert form["properties"]["decision"]["enum"] == ["continue", "abort"]
     proposed = re.search(r"Epoch (\d) at weight 1", told)
     assert proposed, told
     score = r"−?\d\.\d\d \(−?\d\.\d\d to −?\d\.\d\d\)"
@@ -74,7 +74,7 @@ def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> N
     assert len(told) < 1_000_000
 
     other = 3 - int(proposed[1])
-    _answer(up, run, {"decision": "go on", "epoch": other, "weight": 0})
+    _answer(up, run, {"decision": "continue", "epoch": other, "weight": 0})
     up.state(run, "Completed")
     choice = json.loads(_published(up))["verdict"]["choice"]
     assert (choice["epoch"], choice["by_hand"]) == (str(other), True)
@@ -86,7 +86,7 @@ def test_stop_ends_the_run_as_failed_and_what_is_finished_stays(up: Up) -> None:
     _preset(up, "stop", 2)
     run, _, _ = _asked(up, "stop")
     published = _published(up)
-    _answer(up, run, {"decision": "stop"})
+    _answer(up, run, {"decision": "abort"})
     ended = up.state(run, "Failed")
     assert "epoch: stopped by hand" in ended["state"]["message"]
     assert _published(up) == published
@@ -98,7 +98,7 @@ def test_stop_ends_the_run_as_failed_and_what_is_finished_stays(up: Up) -> None:
 def test_an_epoch_that_was_not_drawn_is_told_with_those_that_were(up: Up) -> None:
     _preset(up, "unknown", 3)
     run, _, _ = _asked(up, "unknown")
-    _answer(up, run, {"decision": "go on", "epoch": 7})
+    _answer(up, run, {"decision": "continue", "epoch": 7})
     ended = up.state(run, "Failed")
     assert "epoch 7 at weight 1 was not sampled; epochs: 1, 2" in ended["state"]["message"]
 
@@ -115,11 +115,11 @@ def test_a_question_that_nobody_answers_fails_the_run_and_retry_asks_again(up: U
     assert ended["state"]["message"] == "The flow was paused and never resumed."
     _retry(up, run)
     _question(up, run)
-    _answer(up, run, {"decision": "stop"})
+    _answer(up, run, {"decision": "abort"})
     up.state(run, "Failed")
     _retry(up, run)  # who stopped it may think again
     _question(up, run)
-    _answer(up, run, {"decision": "go on"})
+    _answer(up, run, {"decision": "continue"})
     up.state(run, "Completed")
     assert up.steps(run, "report")["train character"][-1] == "Cached"
 
@@ -130,6 +130,6 @@ def test_a_run_that_waits_goes_on_when_all_was_switched_off_meanwhile(up: Up) ->
     up.stop()
     up.start()
     assert up.run(run)["state_name"] == "Suspended"
-    _answer(up, run, {"decision": "go on"})
+    _answer(up, run, {"decision": "continue"})
     up.state(run, "Completed")
     assert up.steps(run, "report")["train character"][-1] == "Cached"

@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from running import Up, wait_for
 
 from flows.janitor import janitor
-from flows.place import Place
+from flows.place import AllowedFolders
 from flows.request import recipe_of
 from flows.watch_inbox import watch_inbox
 from lora_core.refs import ReportRef
@@ -159,7 +159,7 @@ def test_a_run_that_waits_for_a_person_is_left_alone_and_goes_on_when_answered(u
     pid = _process(up, run)
     wait_for(lambda: not psutil.pid_exists(pid), "the suspended run's process to end")
     assert inspect.unwrap(janitor.fn)(silent_seconds=0) == 0
-    up.post(f"flow_runs/{run}/resume", run_input={"decision": "go on"})
+    up.post(f"flow_runs/{run}/resume", run_input={"decision": "continue"})
     wait_for(lambda: up.run(run)["state_name"] == "Completed", "the resumed run to end")
     assert up.steps(run, "tag", "publish")["tag"][-1] == "Cached"
 
@@ -191,13 +191,13 @@ def test_the_hubs_token_comes_from_a_secret_block_and_is_nowhere_else(
     lora = tmp_path / "momo.safetensors"
     lora.write_bytes(b"weights")
     files = ReportRef(sha256=at.open_store().put_tree({lora.name: lora}))
-    recipe = recipe_of(Place(home=str(up.project.folder)), "momo")
+    recipe = recipe_of(AllowedFolders(home=str(up.project.folder)), "momo")
     to_hub = recipe.publish.model_copy(update={"repository": "me/momo", "token_block": "hub-token"})
     Secret(value="hf_in_a_block").save("hub-token", overwrite=True)
     with running_hub("hf_in_a_block") as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
         monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", hub.address)
-        push.fn(recipe.model_copy(update={"publish": to_hub}), files, at)
+        push(recipe.model_copy(update={"publish": to_hub}), files, at)
     assert hub.files == {"me/momo": {"momo.safetensors": b"weights"}}
     assert set(hub.tokens) == {"Bearer hf_in_a_block"}
     assert "hf_in_a_block" not in "".join(capsys.readouterr())

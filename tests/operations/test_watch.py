@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Cancelling, Crashed, Paused, Pending, Running, Suspended
 
-from flows.ending import _Watch
+from flows.ending import _RunWatch
 
 
 def _run(state: State, count: int = 1) -> FlowRun:
@@ -15,16 +15,16 @@ def _run(state: State, count: int = 1) -> FlowRun:
 
 
 @pytest.fixture
-def watch() -> _Watch:
+def watch() -> _RunWatch:
     """One that has seen its run Running once."""
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4790/api"}):
-        watch = _Watch(uuid4())
+        watch = _RunWatch(uuid4())
     assert watch.happened(_run(Running())) == ""
     return watch
 
 
 @pytest.mark.parametrize("state", [Running(), Running(name="Retrying"), Paused()], ids=lambda state: state.name)
-def test_a_run_that_runs_or_waits_with_its_process_for_an_answer_goes_on(watch: _Watch, state: State) -> None:
+def test_a_run_that_runs_or_waits_with_its_process_for_an_answer_goes_on(watch: _RunWatch, state: State) -> None:
     assert watch.happened(_run(state)) == ""
     assert not watch.lost
 
@@ -41,11 +41,11 @@ def test_a_run_that_runs_or_waits_with_its_process_for_an_answer_goes_on(watch: 
     ],
     ids=lambda value: value.name if isinstance(value, State) else "",
 )
-def test_a_run_that_the_server_no_longer_calls_running_is_to_end(watch: _Watch, state: State, told: str) -> None:
+def test_a_run_that_the_server_no_longer_calls_running_is_to_end(watch: _RunWatch, state: State, told: str) -> None:
     assert watch.happened(_run(state)) == told
 
 
-def test_a_run_that_was_started_anew_or_deleted_is_no_longer_this_process(watch: _Watch) -> None:
+def test_a_run_that_was_started_anew_or_deleted_is_no_longer_this_process(watch: _RunWatch) -> None:
     assert watch.happened(_run(Running(), count=2)) == "the run was started anew elsewhere"
     assert watch.lost
     assert watch.happened(None) == "the run was deleted"

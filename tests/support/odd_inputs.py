@@ -135,6 +135,173 @@ def _without_checksum() -> bytes:
 
 _PNG = encoded(figure())
 
+
+def _case(name: str) -> bytes:
+    return (Path(__file__).parents[1] / "golden/cases" / name).read_bytes()
+
+
+def _alpha(change: Callable[[np.ndarray], object], seed: int) -> bytes:
+    """The figure with another alpha: `change` writes into the array of it, shape (H, W)."""
+    rgba = np.asarray(figure(seed)).copy()
+    change(rgba[..., 3])
+    return encoded(Image.fromarray(rgba))
+
+
+def _set(alpha: np.ndarray, value: object) -> None:
+    alpha[...] = value
+
+
+def _with_chunks(seed: int, *chunks: bytes) -> bytes:
+    """A PNG with chunks before its pixels."""
+    data = encoded(figure(seed))
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def bmp_of_32_bits(image: Image.Image, alpha: int) -> bytes:
+    """A BMP as Windows keeps it, with the masks of its four channels, from the lowest row up (BITMAPV4HEADER)."""
+    rgba = np.asarray(image.convert("RGBA")).copy()
+    rgba[..., 3] = alpha
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, *image.size, 1, 32, 3, len(pixels), 0, 0, 0, 0) + masks + bytes(52)
+    return struct.pack("<2sIHHI", b"BM", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+_NO_CUT_OUT = "its alpha is no cut-out"
+_ALPHAS = (
+    _odd(
+        "alpha 0 everywhere, over colours",
+        "left out",
+        "its alpha is 0 over 126,000 of 126,000 pixels, so that nothing shows; export it again, or set",
+        "zero.png",
+        _case("upper_body_alpha_zero_but_colours.png"),
+    ),
+    _odd(
+        "alpha 0 everywhere over colours, but for one pixel",
+        "left out",
+        "its alpha is 0 over 125,999 of 126,000 pixels",
+        "nearly_zero.png",
+        _alpha(lambda alpha: _set(alpha.reshape(-1)[1:], 0) or _set(alpha[:1, :1], 255), 62),
+    ),
+    _odd(
+        "a 32-bit BMP whose alpha is 0",
+        "left out",
+        "its alpha is 0 over",
+        "win.bmp",
+        bmp_of_32_bits(on("white", 70), 0),
+    ),
+    _odd(
+        "half-transparent everywhere",
+        "flagged",
+        "100% of what shows is half-transparent, alpha 128 at most",
+        "half.png",
+        _case("upper_body_alpha_half_everywhere.png"),
+    ),
+    _odd(
+        "alpha of the subject at half",
+        "flagged",
+        _NO_CUT_OUT,
+        "ghost.png",
+        _alpha(lambda alpha: _set(alpha, alpha // 2), 64),
+    ),
+    _odd(
+        "alpha inverted",
+        "flagged",
+        "inverted: 92% of the picture's edge is opaque",
+        "inv.png",
+        _case("upper_body_alpha_inverted.png"),
+    ),
+    _odd(
+        "nearly opaque everywhere",
+        "flagged",
+        "none of it is transparent: 252 at least",
+        "near.png",
+        _alpha(lambda alpha: _set(alpha, np.maximum(alpha, 252)), 66),
+    ),
+    _odd("alpha torn into specks", "flagged", "it is torn", "torn.png", _alpha(lambda alpha: _set(alpha[::2], 0), 68)),
+    _odd(
+        "a stray opaque pixel in a corner",
+        "used",
+        "specks (1 px), which do not count for the square",
+        "stray.png",
+        _alpha(lambda alpha: _set(alpha[:1, :1], 255), 72),
+    ),
+)
+_KINDS = (
+    _odd(
+        "a HEIC file called .jpg",
+        "left out",
+        "a HEIC file",
+        "phone.jpg",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99),
+    ),
+    _odd(
+        "a JPEG XL file called .png",
+        "left out",
+        "a JPEG XL file",
+        "xl.png",
+        b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99),
+    ),
+    _odd(
+        "a Photoshop file called .png",
+        "left out",
+        "a Photoshop file, although its name ends in .png; save it as PNG",
+        "shop.png",
+        b"8BPS\0\1" + bytes(99),
+    ),
+    _odd(
+        "JPEG XR (.jxr), as Windows saves HDR screenshots",
+        "left out",
+        ".jxr is not read; save it as PNG",
+        "hdr.jxr",
+        b"II\xbc\1" + bytes(99),
+    ),
+    _odd("a PNG without an ending", "used", "a PNG file, although its name has no ending", "shot", encoded(figure(74))),
+    _odd("a JPEG called .jpe", "used", "no transparency", "shot.jpe", encoded(on("white", 76), "JPEG")),
+    _odd(
+        "a PNG with an ending of its own",
+        "used",
+        "a PNG file, although its name ends in .png_large",
+        "a.png_large",
+        encoded(figure(78)),
+    ),
+    _odd("a 32-bit BMP", "used", "no transparency", "b.bmp", bmp_of_32_bits(on("white", 80), 255)),
+)
+_COLOURS = (
+    _odd(
+        "3 MB of compressed text in a PNG", "used", "transparency", "text3.png", _case("upper_body_text_3MB_zTXt.png")
+    ),
+    _odd("a colour profile of 2 MB", "used", "transparency", "icc2.png", _case("upper_body_icc_2MB.png")),
+    _odd(
+        "HDR (cICP)",
+        "flagged",
+        "its colours are HDR (PQ, BT.2020), and are read as sRGB",
+        "hdr.png",
+        _case("upper_body_cICP_hdr.png"),
+    ),
+    _odd(
+        "Display P3 (cICP)",
+        "flagged",
+        "its colours are Display P3",
+        "p3.png",
+        _with_chunks(82, chunk(b"cICP", b"\x0c\x0d\0\1")),
+    ),
+    _odd(
+        "linear gamma",
+        "flagged",
+        "its colours are linear (gamma 1.0)",
+        "linear.png",
+        _with_chunks(84, chunk(b"gAMA", struct.pack(">I", 100_000))),
+    ),
+    _odd(
+        "sRGB's own gamma",
+        "used",
+        "transparency",
+        "srgb.png",
+        _with_chunks(86, chunk(b"gAMA", struct.pack(">I", 45_455))),
+    ),
+)
+
 _CONTENTS = (
     _odd("a PNG that ends in the middle", "left out", "damaged or incomplete", "cut.png", _PNG[: len(_PNG) // 2]),
     _odd("a PNG with a wrong checksum", "left out", "damaged or incomplete", "wrong.png", _without_checksum()),
@@ -274,6 +441,9 @@ _CONTENTS = (
         "j.png",
         encoded(on("white"), "JPEG"),
     ),
+    *_ALPHAS,
+    *_KINDS,
+    *_COLOURS,
     _odd("rubbish behind the picture", "used", "transparency", "tail.png", encoded(figure(22)) + b"rubbish" * 99),
 )
 
@@ -366,7 +536,9 @@ _FOLDERS = (
     _odd("desktop.ini", "ignored", "a hidden or system file", "desktop.ini", b"x"),
     _odd("macOS's ._ files", "ignored", "a hidden or system file", "._good.png", b"x"),
     _odd("what is in a hidden folder", "ignored", "a hidden or system file", ".trash/old.png", _PNG),
-    _odd("an editor's file (.psd, .clip …)", "ignored", "not a picture by its name", "work.psd", b"x"),
+    _odd("an editor's file (.psd, .clip …)", "ignored", "an editor's own file", "work.psd", b"8BPS\0\1" + bytes(99)),
+    _odd("a backup by its name (.bak, .part …)", "ignored", "rename it to have it used", "a.png.bak", _PNG),
+    _odd("any other file", "ignored", "not a picture by its name or content", "notes.doc", b"x"),
     _odd("a caption beside its picture", "ignored", "the caption of the picture beside it", "good.txt", b"1girl"),
     Odd(
         "a picture that composition.csv names and is not there",

@@ -37,25 +37,25 @@ def _entry(at: At, ref: DatasetRef) -> Entry:
 
 def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no_remarks(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.9, "from_side": 0.8})
-    settled = settle_for_captions.fn(squares, tags, Rules(), Preprocess(), at)
+    settled = settle_for_captions(squares, tags, Rules(), Preprocess(), at)
     assert _entry(at, settled).view == ("from_side",)
-    bare = _entry(at, without_remarks.fn(settled, at))
+    bare = _entry(at, without_remarks(settled, at))
     assert (bare.composition, bare.view, bare.notes, bare.flags) == ("portrait", None, (), ())
 
 
 def test_a_character_picture_in_doubt_stops_the_run_unless_the_rules_or_the_recipe_say_what_to_do(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
     with pytest.raises(DatasetError, match=r"a\.png: composition in doubt \(portrait 0\.40, upper_body 0\.40\)"):
-        settle_for_captions.fn(squares, tags, Rules(), Preprocess(), at)
+        settle_for_captions(squares, tags, Rules(), Preprocess(), at)
     rules = Rules.model_validate({"images": {"a": {"framing": "close-up"}}})
-    assert _entry(at, settle_for_captions.fn(squares, tags, rules, Preprocess(), at)).composition == "close-up"
-    left_out = settle_for_captions.fn(squares, tags, Rules(), Preprocess(bad_pictures="leave_out"), at)
+    assert _entry(at, settle_for_captions(squares, tags, rules, Preprocess(), at)).composition == "close-up"
+    left_out = settle_for_captions(squares, tags, Rules(), Preprocess(bad_pictures="leave_out"), at)
     assert "composition in doubt" in load_manifest(at.open_store(), left_out).rejected[0].reason
 
 
 def test_a_style_picture_in_doubt_stays_flagged(at: At) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
-    entry = _entry(at, settle_style.fn(squares, tags, at))
+    entry = _entry(at, settle_style(squares, tags, at))
     assert entry.composition is None
     assert entry.flags[0].code == "composition_in_doubt"
 
@@ -64,16 +64,16 @@ def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(at: At, mon
     said: list[str] = []
     monkeypatch.setattr("tasks.compositions.say", lambda text, mark: said.append(text))
     seen, tags = _saved(at, {"portrait": 0.9, "from_side": 0.8})
-    style = settle_style.fn(seen, tags, at)
+    style = settle_style(seen, tags, at)
     plain, tags = _saved(at, {"portrait": 0.9})
-    check_plan.fn(style, settle_style.fn(plain, tags, at), PLAN, at)
+    check_plan(style, settle_style(plain, tags, at), PLAN, at)
     assert said == [
         "style: lacks portrait straight-on (character has 1)",
         "character: lacks portrait from_side (style has 1)",
     ]
     other, tags = _saved(at, {"upper_body": 0.9})
     with pytest.raises(DatasetError, match="character: no portrait picture, 1 planned"):
-        check_plan.fn(style, settle_style.fn(other, tags, at), PLAN, at)
+        check_plan(style, settle_style(other, tags, at), PLAN, at)
 
 
 def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(at: At, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(at: At, capsys:
     flagged = tuple(entry.model_copy(update={"flags": (Flag(code="own_background"),)}) for entry in manifest.entries)
     rejected = (Rejected(source="b.png", reason="empty"), Rejected(source="c.txt", reason="a text", harmless=True))
     character = save_manifest(store, Manifest(entries=flagged, rejected=rejected))
-    check_plan.fn(squares, character, PLAN, at)
+    check_plan(squares, character, PLAN, at)
     said = " ".join(capsys.readouterr().err.split())
     assert "! character pictures: 1 left out, 1 to look at; --dry-run says why" in said
     assert "style pictures" not in said

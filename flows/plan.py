@@ -1,0 +1,119 @@
+"""What a run would do, in figures: for `--dry-run` and the studio page. Looks at the pictures; trains nothing."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flows.graph import Peeked, peek
+from lora_core.bases.fit import Misfit, misfits
+from lora_core.bases.lineage import Lineage, stored_lineage
+from lora_core.captions.rule_file import rules_for
+from lora_core.dataset import Manifest, load_manifest, named_sets
+from lora_core.images.composition import settle
+from lora_core.images.coverage import Coverage, coverage
+from lora_core.images.pipeline import preprocess
+from lora_core.recipe import Composition, Recipe
+from lora_core.refs import CheckpointRef, DatasetRef
+from lora_core.training.plan import Plan, plan
+from lora_core.training.plan import memory_bytes as training_memory
+from lora_core.training.samples import TrainingSet
+from tasks.compositions import framings
+from tasks.runtime import At, progress
+
+
+class DryRun(NamedTuple):
+    """What a run would do.
+
+    Attributes:
+        recipe: of the run.
+        peeked: every step, and what of it is finished.
+        pictures: the character's, with compositions.
+        sets: both sets by what messages call them.
+        coverage: what they have of each composition.
+        style: stage 1 in figures; None: no style LoRA is trained.
+        character: stage 3 in figures.
+        memory_bytes: that the larger training takes.
+        lineage: which family the base is of, and how that is known.
+        misfits: the recipe's numbers that do not fit the base.
+    """
+
+    recipe: Recipe
+    peeked: Peeked
+    pictures: Manifest
+    sets: Mapping[str, Manifest]
+    coverage: Coverage
+    style: Plan | None
+    character: Plan
+    memory_bytes: int
+    lineage: Lineage
+    misfits: tuple[Misfit, ...]
+
+
+def dry_run(recipe: Recipe, at: At) -> DryRun:
+    """Find everything, prepare and tag the pictures (seconds, and kept), and plan the trainings.
+
+    Raises:
+        UserError: what the run itself would stop at before any work.
+    """
+    peeked = peek(recipe, at)
+    inputs = peeked.artifacts.inputs
+    said = framings(rules_for(recipe.captions, recipe.trigger))
+    looks = _looked_at(inputs.style, inputs.tagger, {}, recipe, at) if inputs.style else None
+    pictures = _looked_at(inputs.character, inputs.tagger, said, recipe, at)
+    sets = named_sets(looks, pictures)
+    style = _plan_style(recipe, looks) if recipe.trains_style and looks else None
+    character = _plan_character(recipe, looks, pictures)
+    found = coverage(recipe.plan, sets)
+    lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
+    return DryRun(
+        recipe, peeked, pictures, sets, found, style, character, _memory_bytes(recipe, inputs.base, at), lineage,
+        misfits(recipe, lineage),
+    )  # fmt: skip
+
+
+def _looked_at(
+    screenshots: DatasetRef, tagger: CheckpointRef, said: Mapping[str, Composition], recipe: Recipe, at: At
+) -> Manifest:
+    """The square pictures with compositions and views; each is prepared and tagged once for this and for every run."""
+    from lora_core.tagging.tag import tag
+
+    store = at.open_store()
+    store.hold()
+    with progress("preprocess", "image") as listen:
+        squares = preprocess(store, load_manifest(store, screenshots), recipe.preprocess, listen)
+    with progress("tag", "image") as listen:
+        return settle(squares, tag(store, squares, store.tree(tagger.sha256), listen), said)
+
+
+def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
+    options = recipe.style_training
+    return plan([_set(style, options.repeats, options.resolution)], options)
+
+
+def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
+    options = recipe.character_training
+    sets = [_set(character, options.repeats, options.resolution)]
+    if size := recipe.downscale.size:
+        small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
+        sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
+    if recipe.regularization.use and style:
+        sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
+    return plan(sets, options)
+
+
+def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
+    """Of the larger of the trainings."""
+    files = at.open_store().tree(base.sha256)
+    trainings = (
+        (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
+    )
+    return max(training_memory(files, options, at.device, recipe.base.process) for options in trainings)
+
+
+def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:
+    return TrainingSet(
+        manifest=manifest,
+        repeats=repeats,
+        regularization=regularization,
+        class_tokens="1girl",  # stands for the captions, which are not written yet and change nothing here
+        resolution_px=resolution_px,
+    )

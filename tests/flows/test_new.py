@@ -1,0 +1,101 @@
+"""`headcanon new`: what it writes is a recipe, with the numbers of its base's preset and what the person must know."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.cli.fitting import fit
+from flows.cli.scaffold import write_new
+from lora_core.bases.presets import base_preset
+from lora_core.errors import RecipeError, TaggerError
+from lora_core.hub import find_tagger_files
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import read_recipe
+
+
+@pytest.fixture(scope="module")
+def bases(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bases")
+    workshop.single_file(folder / "anything-v5.safetensors", "sd1")
+    workshop.single_file(folder / "illustriousXL_v01.safetensors", "sdxl")
+    workshop.single_file(folder / "mine.safetensors", "sdxl")
+    return folder
+
+
+def new(folder: Path, base: Path, preset: str = "", method: Any = "note") -> tuple[str, Recipe]:
+    said = write_new(folder, method, fit(str(base), preset))
+    return said, read_recipe(folder / "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    ("file", "preset"), [("anything-v5.safetensors", "sd15-nai"), ("illustriousXL_v01.safetensors", "illustrious")]
+)
+def test_a_new_recipe_has_its_bases_numbers_and_their_reasons(
+    bases: Path, tmp_path: Path, file: str, preset: str
+) -> None:
+    said, recipe = new(tmp_path / "aiko", bases / file)
+    text = (tmp_path / "aiko/recipe.toml").read_text()
+    written, fitting = tomllib.loads(text), base_preset(preset)
+    for section, options in fitting.sections.items():
+        assert {name: written[section][name] for name in options} == dict(options)
+    flat = " ".join(text.replace("\n# ", " ").split())
+    assert all(reason in flat for key, reason in fitting.reasons.items() if not key.startswith("preset."))
+    assert recipe.base.model == str(bases / file)
+    assert said.startswith(f"{'SD1' if preset == 'sd15-nai' else 'SDXL'}, epsilon; taken for {fitting.title}: its name")
+
+
+def test_without_a_base_the_recipe_is_the_methods(tmp_path: Path) -> None:
+    said = write_new(tmp_path / "aiko")
+    recipe = read_recipe(tmp_path / "aiko/recipe.toml")
+    assert (
+        recipe.character_training
+        == Recipe.model_validate({"name": "any", "base": "any", "style": "any", "character": "any"}).character_training
+    )
+    assert "Name your base model" in said
+
+
+def test_what_was_assumed_is_said_with_the_other_choices(bases: Path, tmp_path: Path) -> None:
+    said, _ = new(tmp_path / "aiko", bases / "mine.safetensors")
+    assert "nothing in its name, its metadata or its hash tells its family, so the plainest is assumed" in said
+    assert "Other presets for it: animagine, illustrious, noobai-v, noobai, pony (--preset NAME)." in said
+
+
+def test_a_preset_that_is_named_goes_before_the_files_name(bases: Path, tmp_path: Path) -> None:
+    _, recipe = new(tmp_path / "aiko", bases / "illustriousXL_v01.safetensors", "pony")
+    assert recipe.sampling.template.startswith("score_9, ")
+
+
+def test_a_v_prediction_preset_is_written_where_the_file_does_not_say_it(bases: Path, tmp_path: Path) -> None:
+    _, recipe = new(tmp_path / "aiko", bases / "mine.safetensors", "noobai-v")
+    assert (recipe.base.prediction, recipe.base.zero_terminal_snr) == ("v_prediction", True)
+
+
+def test_a_preset_of_another_architecture_is_refused_before_anything_is_written(bases: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"this is SDXL, epsilon, and preset 'sd15' is not for it; take animagine"):
+        new(tmp_path / "aiko", bases / "mine.safetensors", "sd15")
+    assert not (tmp_path / "aiko").exists()
+
+
+def test_a_methods_own_numbers_go_before_the_bases(bases: Path, tmp_path: Path) -> None:
+    base = bases / "illustriousXL_v01.safetensors"
+    _, low = new(tmp_path / "low", base, method="note-low-rank")
+    assert (low.character_training.rank, low.character_training.resolution) == (8, 1024)
+    _, naive = new(tmp_path / "naive", base, method="naive")
+    assert naive.captions.add == ()
+
+
+def test_the_recipe_names_the_tagger_where_models_get_puts_it(
+    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said, recipe = new(Path("aiko"), bases / "mine.safetensors")
+    assert "2. headcanon models get wd-swinv2 --into aiko/models" in said
+    assert recipe.tagger.model == str(tmp_path / "aiko/models/wd-swinv2")
+    with pytest.raises(TaggerError, match=r"`headcanon models get wd-swinv2 --into .*aiko/models` gets it"):
+        find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
+    (tmp_path / "models/wd-swinv2").mkdir(parents=True)
+    said, recipe = new(Path("momo"), bases / "mine.safetensors")
+    assert "models get" not in said
+    assert recipe.tagger.model == str(tmp_path / "models/wd-swinv2")
