@@ -19,6 +19,8 @@ Step = Literal[
     "check merge",
     "train character",
     "subtract",
+    "redraw",
+    "select",
     "sample",
     "judge",
     "transfer",
@@ -43,10 +45,12 @@ VERSIONS: Mapping[str, int] = {
     "check merge": 5,
     "train character": 4,
     "subtract": 1,
+    "redraw": 1,
+    "select": 1,
     "sample": 4,
     "judge": 5,
     "transfer": 5,
-    "report": 7,
+    "report": 8,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {
