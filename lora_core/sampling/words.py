@@ -25,7 +25,8 @@ def draw_words(
         CheckpointError: the base cannot be loaded.
     """
     sampler = Sampler(store, base, options, config)
-    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), f", {escaped(word)}") for number, word in enumerate(words, 1))]
+    added = (f", {escaped(word)}" for word in words)
+    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), more) for number, more in enumerate(added, 1))]
     each = len(options.prompts) * len(options.seeds)
     drawn = []
     for number, (column, more) in enumerate(columns):
