@@ -10,9 +10,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lora_core.bases.presets import BasePreset
-from lora_core.errors import OutputExistsError
+from lora_core.errors import OutputExistsError, RecipeError
+from lora_core.printable import clipped
 from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
+from lora_core.recipe.names import checked_name
 from lora_core.store.files import write_atomically
+from lora_core.store.outputs import check_out_folder
 
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:
@@ -72,7 +75,10 @@ def write_new(folder: Path, method: Method = "note", base: FittedBase | None = N
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
+        RecipeError: a LoRA cannot be called as the folder is.
     """
+    name = _lora_name(folder)
+    check_out_folder(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(f"{folder}: exists and is not empty; nothing was written; name a new folder")
     sides = ("style", "character") if _needs_style(method) else ("character",)
@@ -83,7 +89,7 @@ def write_new(folder: Path, method: Method = "note", base: FittedBase | None = N
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
-        recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space,
+        recipe=recipe, plan=plan, name=name, method=method, what=what, space=space,
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
         style=_STYLE if "style" in sides else "", base="\n".join(_base(base)) if base else _NO_BASE,
         captions=_captions(method, base.preset) if base else "",
@@ -96,6 +102,14 @@ def write_new(folder: Path, method: Method = "note", base: FittedBase | None = N
     lines = [f"Wrote {recipe} and folders for screenshots."]
     lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
     return "\n".join(([base.told] if base else []) + lines)
+
+
+def _lora_name(folder: Path) -> str:
+    name = folder.absolute().name
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        raise RecipeError(f"{clipped(folder)}: the LoRA is called as the folder, and its name {error}") from None
 
 
 def _needs_style(method: Method) -> bool:
