@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lora_core.captions.rules import Rules
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.tagging.select import Thresholds
+from tasks.groups import TaggedSet
 
 
 class Inputs(NamedTuple):
@@ -26,14 +27,6 @@ class Inputs(NamedTuple):
         return self.base, self.tagger, *((self.style,) if self.style else ()), self.character
 
 
-class TaggedSet(NamedTuple):
-    """Pictures and their tags."""
-
-    pictures: DatasetRef
-    tags: TagsRef
-    tagger: CheckpointRef
-
-
 class PreparedSets(NamedTuple):
     """Both sets as squares with compositions, and their tags; no style: the recipe names none."""
 
@@ -44,8 +37,9 @@ class PreparedSets(NamedTuple):
 
 
 class CaptionedSet(NamedTuple):
-    """The character's pictures with captions, their small copies, and the check of the captions."""
+    """The character's captions, its pictures with them, small copies of these, and the check of the captions."""
 
+    captions: CaptionsRef
     pictures: DatasetRef
     copies: DatasetRef | None
     check: ReportRef

@@ -10,20 +10,21 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, StyledBase, TaggedSet
+from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, StyledBase
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from lora_core.captions.content import style_words_of, words_of
 from lora_core.captions.rules import style_rules
-from lora_core.recipe import Recipe
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.recipe import Process, Recipe
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import ReportInputs
 from lora_core.tagging.select import thresholds
-from tasks.caption import check_content, edit_captions, find_rules, refuse_at_once
+from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
+from tasks.groups import CharacterSets, Drawing, Judge, Merging, TaggedSet
 from tasks.judge import judge, transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
@@ -85,24 +86,24 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     style_squares, squares = prepare(inputs, recipe, at)
     sets = tag_sets(style_squares, squares, inputs, recipe, at)
     trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
-    captioned = write_captions(sets.character, inputs, recipe, at)
+    captions = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
-    whole = learn_character(captioned, sets.style, styled, recipe, at)
+    whole = learn_character(captions, sets.style, styled, recipe, at)
     lora = take_style_out(whole, styled, recipe, at)
     samples = draw(lora, inputs, recipe, at)
-    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, sets.character, inputs, recipe, at), at)
+    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, captions.captions, inputs, recipe, at), at)
     made = ReportInputs(
-        base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, pictures=sets.character.pictures,
-        captioned=captioned.pictures, style_lora=styled.lora, style_check=styled.check,
-        merge_check=styled.merge_check, caption_check=captioned.check, lora=lora, samples=samples, verdict=verdict,
-        transfer=try_elsewhere(lora, verdict, sets.character, inputs, recipe, at),
+        base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, captions=captions.captions,
+        style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check,
+        caption_check=captions.check, lora=lora, samples=samples, verdict=verdict,
+        transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
     )  # fmt: skip
-    files = write_report(made, sets.character, inputs, recipe, at)
+    files = write_report(made, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
     return RunArtifacts(
-        inputs, squares, style_squares, sets, captioned, styled, whole, lora, samples, verdict, files, folder
+        inputs, squares, style_squares, sets, captions, styled, whole, lora, samples, verdict, files, folder
     )
 
 
@@ -116,7 +117,7 @@ def style_branch(recipe: Recipe, at: At) -> StyledBase:
     check_content((style.pictures,), (style.tags,), words, base, at)
     settle_style(squares, style.tags, at)
     style = with_words(style, squares, recipe, at)
-    lora = train_style(base, style.pictures, style_tokens(recipe), recipe.style_training, *recipe.base.reading, at)
+    lora = train_style(base, style.pictures, style_tokens(recipe), recipe.style_training, recipe.base.reading, at)
     return style_base(base, lora, style, recipe, at)
 
 
@@ -167,13 +168,14 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) ->
         return style
     rules, who, least = style_rules(), recipe.style.identifier, thresholds(recipe.tagger)
     pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)
-    return style._replace(pictures=edit_captions(pictures, style.tags, rules, who, least, at.on("style")))
+    captions = edit_captions(pictures, style.tags, rules, who, least, at.on("style"))
+    return style._replace(pictures=captioned(captions, at))
 
 
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: At) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
-    training = (base, style.pictures, style_tokens(recipe), options, *recipe.base.reading, at)
+    training = (base, style.pictures, style_tokens(recipe), options, recipe.base.reading, at)
     if target() in _CAPTIONS.steps or idle_walk():
         return partial(train_style, *training)
     if not train_style.is_finished(*training):
@@ -185,12 +187,13 @@ def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: At) -
 def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> CaptionedSet:
     """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
     rules = (inputs.rules, recipe.trigger, inputs.least)
-    captioned = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
-    check = check_captions(character.pictures, character.tags, *rules, at)
+    captions = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
+    check = check_captions(captions, inputs.rules, at)
     tell_findings(check, at)
     pass_gate(recipe.gates.captions, "captions", check, recipe.gates, at)
-    copies = downscale(captioned, recipe.downscale.size, at) if recipe.downscale.size else None
-    return CaptionedSet(captioned, copies, check)
+    pictures = captioned(captions, at)
+    copies = downscale(pictures, recipe.downscale.size, at) if recipe.downscale.size else None
+    return CaptionedSet(captions, pictures, copies, check)
 
 
 @stage("train style")
@@ -206,28 +209,29 @@ def style_base(
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
     if lora is None or style is None:
         return StyledBase(base)
-    tokens, reading = style_tokens(recipe), recipe.base.reading
-    gates, drawing = recipe.gates, recipe.sampling.on_one_base
-    check = check_style(base, lora, tokens, *style, gates.style_share, drawing, *reading, at)
+    gates, drawing = recipe.gates, drawing_of(recipe)
+    check = check_style(base, lora, style_tokens(recipe), style, gates.style_share, drawing, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)
     if not recipe.merge.use:
         return StyledBase(base, lora, check)
     merged = merge(base, lora, recipe.merge, at)
-    merge_check = check_merge(base, lora, merged, recipe.merge, *style, gates.merge_share, drawing, *reading, at)
+    made_of = Merging(base, lora, recipe.merge)
+    merge_check = check_merge(merged, made_of, style, gates.merge_share, drawing, at)
     pass_gate(gates.merge, "merged model", merge_check, gates, at)
     return StyledBase(merged, lora, check, merge_check)
 
 
 @stage("train character")
 def learn_character(
-    captioned: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: At
+    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: At
 ) -> LoraRef:
     """Stage 3: the character, trained where the look is known already."""
-    return train_character(
-        recipe.name, recipe.trigger, styled.base, captioned.pictures, captioned.copies, recipe.downscale,
-        style.pictures if style else None, style_tokens(recipe), recipe.regularization, recipe.character_training,
-        *recipe.base.reading, at,
+    sets = CharacterSets(
+        captions.pictures, captions.copies, recipe.downscale,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization,
     )  # fmt: skip
+    options, reading = recipe.character_training, recipe.base.reading
+    return train_character(recipe.name, recipe.trigger, styled.base, sets, options, reading, at)
 
 
 @stage("subtract")
@@ -239,36 +243,30 @@ def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) ->
 @stage("sample")
 def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
     """Every epoch, on the original base."""
-    drawing = recipe.sampling.on_one_base
-    return sample_epochs(inputs.base, lora, drawing, recipe.trigger, *recipe.base.reading, at)
+    return sample_epochs(inputs.base, lora, recipe.trigger, drawing_of(recipe), at)
 
 
 @stage("judge")
-def judge_samples(samples: ReportRef, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+def judge_samples(samples: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
     """Metrics of every epoch and weight, and the one that the rule chooses."""
-    return judge(
-        samples, character.pictures, character.tags, inputs.rules, recipe.trigger, inputs.least, inputs.tagger,
-        inputs.classifier, inputs.embedder, recipe.judging.without_place, at,
-    )  # fmt: skip
+    by = Judge(inputs.tagger, inputs.classifier, inputs.embedder, recipe.judging.without_place)
+    return judge(samples, captions, by, at)
 
 
 def try_elsewhere(
-    lora: LoraRef, verdict: ReportRef, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At
+    lora: LoraRef, verdict: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At
 ) -> tuple[tuple[str, ReportRef], ...]:
     """The chosen epoch on further bases."""
-    return tuple(
-        (name, transfer(
-            other, lora, verdict, character.pictures, character.tags, inputs.rules, recipe.trigger, inputs.least,
-            inputs.tagger, recipe.sampling.on_one_base, recipe.judging.without_place, recipe.base.clip_skip, at,
-        ))
-        for name, other in further_bases(recipe.sampling, at)
-    )  # fmt: skip
+    by = Judge(inputs.tagger, None, None, recipe.judging.without_place)
+    drawing = drawing_of(recipe)._replace(process=Process())  # the recipe knows its own base's
+    others = further_bases(recipe.sampling, at)
+    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in others)
 
 
 @stage("transfer", "report")
-def write_report(made: ReportInputs, character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+def write_report(made: ReportInputs, recipe: Recipe, at: At) -> ReportRef:
     """Every file that is published."""
-    return report(without_place(recipe), made, character.tags, inputs.rules, at)
+    return report(without_place(recipe), made, at)
 
 
 def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Recipe, at: At) -> str:
@@ -279,6 +277,11 @@ def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Reci
     tell(recipe, made.verdict, made.samples, folder, push(recipe, files, at), at)
     tidy(at)
     return folder
+
+
+def drawing_of(recipe: Recipe) -> Drawing:
+    """What every epoch and check draws, on the recipe's base."""
+    return Drawing(recipe.sampling.on_one_base, *recipe.base.reading)
 
 
 def style_tokens(recipe: Recipe) -> str:

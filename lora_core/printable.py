@@ -16,6 +16,11 @@ def printable(text: object) -> str:
     return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
+def whole_letters(text: str) -> str:
+    """The text with a mark in place of every half of a letter, which JSON can name and no file can hold."""
+    return text.encode("utf-8", "replace").decode() if max(text, default="") >= "\ud800" else text
+
+
 def one_line(text: object) -> str:
     """The same without line ends, and with single spaces."""
     return printable(" ".join(str(text).split()))
@@ -40,3 +45,11 @@ def printable_name(path: PurePath | str) -> str:
         letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _NO_LETTERS else letter
         for letter in text
     )
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 5 s, 2 h 7 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -40,6 +40,12 @@ class TagsRef(Ref):
     kind: Literal["tags"] = "tags"
 
 
+class CaptionsRef(Ref):
+    """A `captions.caption.EditedCaptions`: pictures with captions, and why each caption is as it is."""
+
+    kind: Literal["captions"] = "captions"
+
+
 class CheckpointRef(Ref):
     """A `store.Tree`: a base model, one single file or a diffusers folder."""
 

@@ -34,7 +34,7 @@ Piece = Literal[
 VERSIONS: Mapping[str, int] = {
     "preprocess": 6,
     "tag": 1,
-    "caption": 2,
+    "caption": 3,
     "check captions": 4,
     "downscale": 3,
     "train style": 3,
@@ -46,7 +46,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 6,
+    "report": 7,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -90,9 +90,7 @@ class _Definition(Generic[P, R]):
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> tuple[At, str]:
         """Where it runs, and the key of its result."""
-        bound = inspect.signature(self.function).bind(*args, **kwargs).arguments
-        at = next(value for value in bound.values() if isinstance(value, At))
-        inputs = {name: value for name, value in bound.items() if value is not at}
+        at, inputs = inputs_of(self.function, *args, **kwargs)
         return at, memo_key(self.name, inputs)
 
     def found(self, store: Store, key: str, at: At) -> R | None:
@@ -124,6 +122,18 @@ class _Definition(Generic[P, R]):
                 result = _under_key(key, self.function, *args, **kwargs)
             _record(store, self.name, key, result, time.monotonic() - started)
             return result
+
+
+def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[At, dict[str, object]]:
+    """Where a step runs, and what its key is made of: a group (`tasks/groups.py`) is its fields."""
+    bound = inspect.signature(function).bind(*args, **kwargs).arguments
+    at = next(value for value in bound.values() if isinstance(value, At))
+    inputs: dict[str, object] = {}
+    for name, value in bound.items():
+        if value is not at:
+            fields: Callable[[], dict[str, object]] | None = getattr(value, "_asdict", None)
+            inputs |= fields() if fields else {name: value}
+    return at, inputs
 
 
 class Node(Generic[P, R]):

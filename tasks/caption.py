@@ -3,13 +3,13 @@
 from functools import partial
 
 from lora_core.captions import content
-from lora_core.captions.caption import caption
+from lora_core.captions.caption import EditedCaptions, caption, load_captions, save_captions
 from lora_core.captions.content import Said
 from lora_core.captions.rule_file import rules_for
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags, save_manifest
 from lora_core.recipe import Captions
-from lora_core.refs import CheckpointRef, DatasetRef, TagsRef
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import step
 from tasks.runtime import At, progress
@@ -59,11 +59,18 @@ def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
 @step("caption")
 def edit_captions(
     pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
-) -> DatasetRef:
+) -> CaptionsRef:
     """A caption for every picture that leaves out what the character is."""
     store = at.open_store("caption")
     chosen = partial(select, least=least)
     with progress("caption", "image") as listen:
         captioned, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
         listen(len(edited), len(edited))
-    return save_manifest(store, captioned)
+    return save_captions(store, EditedCaptions(trigger=trigger, manifest=captioned, edited=edited))
+
+
+@helper(peek="run")
+def captioned(captions: CaptionsRef, at: At) -> DatasetRef:
+    """The pictures with their captions alone: a reason that reads differently must not make a training run again."""
+    store = at.open_store()
+    return save_manifest(store, load_captions(store, captions).manifest)

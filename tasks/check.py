@@ -1,16 +1,13 @@
 """The checks between the stages: their pictures and figures. What becomes of a figure is decided in `flows/gate.py`."""
 
-from functools import partial
-
-from lora_core.captions.caption import caption
+from lora_core.captions.caption import load_captions
 from lora_core.captions.check import examine, gathered
 from lora_core.captions.rules import Rules
 from lora_core.dataset import load_manifest, load_tags
 from lora_core.judging.gates import GateResult, read_gates, with_gates
-from lora_core.recipe import Merge, Process, Sampling
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef, TagsRef
-from lora_core.tagging.select import Thresholds, select
+from lora_core.refs import CaptionsRef, CheckpointRef, LoraRef, ReportRef
 from tasks.caching import step
+from tasks.groups import Drawing, Merging, TaggedSet
 from tasks.runtime import At, progress, say
 from tasks.walking import helper
 
@@ -29,13 +26,9 @@ def check_style(
     base: CheckpointRef,
     lora: LoraRef,
     tokens: str,
-    pictures: DatasetRef,
-    tags: TagsRef,
-    tagger: CheckpointRef,
+    style: TaggedSet,
     least: float,
-    options: Sampling,
-    clip_skip: int,
-    process: Process,
+    drawing: Drawing,
     at: At,
 ) -> ReportRef:
     """The style LoRA on the base is meant to draw the style character on white."""
@@ -44,29 +37,18 @@ def check_style(
     from lora_core.sampling.sampler import SamplerConfig
 
     store = at.open_store("check style")
-    look = look_of(load_manifest(store, pictures), load_tags(store, tags))
+    look = look_of(load_manifest(store, style.pictures), load_tags(store, style.tags))
     with progress("check style", "step") as listen:
-        config = SamplerConfig(clip_skip, process, at.device, at.speed)
-        drawn = sample_style(store, base, lora, tokens, options, config, listen)
+        config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
+        drawn = sample_style(store, base, lora, tokens, drawing.options, config, listen)
     with progress("read style check", "sample") as listen:
-        gate = look_gate(store, drawn, "style", look, store.tree(tagger.sha256), least, _STYLE_ADVICE, listen)
+        gate = look_gate(store, drawn, "style", look, store.tree(style.tagger.sha256), least, _STYLE_ADVICE, listen)
     return with_gates(store, drawn, [gate])
 
 
 @step("check merge")
 def check_merge(
-    base: CheckpointRef,
-    lora: LoraRef,
-    merged: CheckpointRef,
-    merge: Merge,
-    pictures: DatasetRef,
-    tags: TagsRef,
-    tagger: CheckpointRef,
-    least: float,
-    options: Sampling,
-    clip_skip: int,
-    process: Process,
-    at: At,
+    merged: CheckpointRef, made_of: Merging, style: TaggedSet, least: float, drawing: Drawing, at: At
 ) -> ReportRef:
     """The merged model must equal base + LoRA, and is meant to draw the style character whatever the prompt."""
     from lora_core.judging.merged import merge_gate
@@ -75,27 +57,25 @@ def check_merge(
     from lora_core.sampling.sampler import SamplerConfig
 
     store = at.open_store("check merge")
-    look = look_of(load_manifest(store, pictures), load_tags(store, tags))
+    look = look_of(load_manifest(store, style.pictures), load_tags(store, style.tags))
+    (base, lora, merge), clip_skip = made_of, drawing.clip_skip
     equal = merge_gate(store, base, lora, merged, weight=merge.weight, clip_skip=clip_skip, device=at.device)
     with progress("check merge", "step") as listen:
-        config = SamplerConfig(clip_skip, process, at.device, at.speed)
-        drawn = sample_merged(store, merged, options.style_prompts, options, config, listen)
+        config = SamplerConfig(clip_skip, drawing.process, at.device, at.speed)
+        drawn = sample_merged(store, merged, drawing.options.style_prompts, drawing.options, config, listen)
     with progress("read merge check", "sample") as listen:
-        gate = look_gate(store, drawn, "merged", look, store.tree(tagger.sha256), least, _MERGE_ADVICE, listen)
+        gate = look_gate(store, drawn, "merged", look, store.tree(style.tagger.sha256), least, _MERGE_ADVICE, listen)
     return with_gates(store, drawn, [equal, gate])
 
 
 @step("check captions")
-def check_captions(
-    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
-) -> ReportRef:
+def check_captions(captions: CaptionsRef, rules: Rules, at: At) -> ReportRef:
     """Captions that break their rules: a forgotten hair colour, two framings, no trigger (`caption --check`)."""
     from lora_core.diffusion.tokenizer import token_counter
 
     store = at.open_store("check captions")
-    chosen = partial(select, least=least)
-    _, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
-    findings = gathered(examine(edited, rules, trigger, token_counter()))
+    known = load_captions(store, captions)
+    findings = gathered(examine(known.edited, rules, known.trigger, token_counter()))
     failing = [str(finding) for finding in findings if finding.fails]
     gate = GateResult(
         name="captions",

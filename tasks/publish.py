@@ -1,22 +1,18 @@
 """The report, and the folder that people look into."""
 
 import re
-from functools import partial
 from pathlib import Path
 
 from prefect.context import FlowRunContext
 
-from lora_core.captions.caption import caption
 from lora_core.captions.rules import Rules
-from lora_core.dataset import load_manifest, load_tags
 from lora_core.recipe import Gates, PathField, Publish, Recipe, Runtime, with_paths
 from lora_core.recipe_file import looks_like_path
-from lora_core.refs import CheckpointRef, Ref, ReportRef, TagsRef
+from lora_core.refs import CheckpointRef, Ref, ReportRef
 from lora_core.report import publish as folder
 from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
-from lora_core.tagging.select import select, thresholds
 from tasks.caching import recorded, step, steps_of_run, uncached
 from tasks.runtime import At, progress, say
 from tasks.walking import helper
@@ -31,16 +27,13 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report")
-def report(recipe: Recipe, made: ReportInputs, tags: TagsRef, rules: Rules, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, at: At) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 
     store = at.open_store("report")
-    pictures = load_manifest(store, made.pictures)
-    chosen = partial(select, least=thresholds(recipe.tagger))
-    _, edited = caption(pictures, load_tags(store, tags), rules, recipe.trigger, chosen)
     with progress("report", "page"):
-        return assemble(store, recipe, made, edited, _timings(store))
+        return assemble(store, recipe, made, _timings(store))
 
 
 @uncached("publish")

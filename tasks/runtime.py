@@ -19,6 +19,7 @@ from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
+from tasks.shown_progress import shown_progress
 from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
@@ -143,12 +144,13 @@ _bars = Progress(
 
 
 @contextlib.contextmanager
-def progress(step: str, unit: str) -> Iterator[Listener]:
+def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     """A listener that shows a bar while the block runs, and what it came to when it ends.
 
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
+        curves: name of the folder with a training's curves.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -161,6 +163,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
         stop_if_asked(step)
         note = one_line(note)
         seen = (done, total, note)
+        show(done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
         if now - logged >= LOG_EVERY_SECONDS:
@@ -169,7 +172,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
             _log(f"{step}: {unit} {done}/{total} {note} ({left:.0f} s left)")
 
     try:
-        with working():
+        with shown_progress(step, unit, curves) as show, working():
             yield listen
     finally:
         _bars.remove_task(bar)

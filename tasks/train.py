@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lora_core.dataset import load_manifest
-from lora_core.recipe import CharacterTraining, Downscale, Process, Regularization, StyleTraining, Training
+from lora_core.recipe import CharacterTraining, Reading, StyleTraining, Training
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.caching import current_key, step
+from tasks.groups import CharacterSets
 from tasks.runtime import At, progress, say
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ def train_style(
     pictures: DatasetRef,
     class_tokens: str,
     options: StyleTraining,
-    clip_skip: int,
-    process: Process,
+    reading: Reading,
     at: At,
 ) -> LoraRef:
     """Stage 1: teach the base the 3D look; pictures without captions get DreamBooth's identifier and class."""
     sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
-    return _train("style", "", base, sets, options, clip_skip, process, at)
+    return _train("style", "", base, sets, options, reading, at)
 
 
 @step("train character")
@@ -40,24 +40,19 @@ def train_character(
     name: str,
     trigger: str,
     base: CheckpointRef,
-    pictures: DatasetRef,
-    copies: DatasetRef | None,
-    downscale: Downscale,
-    style_pictures: DatasetRef | None,
-    style_tokens: str,
-    regularization: Regularization,
+    sets: CharacterSets,
     options: CharacterTraining,
-    clip_skip: int,
-    process: Process,
+    reading: Reading,
     at: At,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
-    sets = [_set(at, pictures, options.repeats, options.resolution, trigger=trigger)]
-    if copies is not None:
-        sets.append(_set(at, copies, downscale.repeats, downscale.size, trigger=trigger))
-    if regularization.use and style_pictures is not None:
-        sets.append(_style_set(at, style_pictures, regularization.repeats, options.resolution, style_tokens, True))
-    return _train(name, trigger, base, sets, options, clip_skip, process, at)
+    small, prior, px = sets.downscale, sets.regularization, options.resolution
+    trained = [_set(at, sets.pictures, options.repeats, px, trigger=trigger)]
+    if sets.copies is not None:
+        trained.append(_set(at, sets.copies, small.repeats, small.size, trigger=trigger))
+    if prior.use and sets.style_pictures is not None:
+        trained.append(_style_set(at, sets.style_pictures, prior.repeats, px, sets.style_tokens, True))
+    return _train(name, trigger, base, trained, options, reading, at)
 
 
 def _style_set(
@@ -94,8 +89,7 @@ def _train(
     base: CheckpointRef,
     sets: "list[TrainingSet]",
     options: Training,
-    clip_skip: int,
-    process: Process,
+    reading: Reading,
     at: At,
 ) -> LoraRef:
     from lora_core.training.run import train
@@ -104,19 +98,19 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {'character' if trigger else 'style'}", "step") as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step", curves.name) as listen:
         return train(
             store,
             base,
             sets,
             options,
             name=name,
-            clip_skip=clip_skip,
+            clip_skip=reading.clip_skip,
             device=at.device,
             key=key,
             trigger=trigger,
             progress=listen,
-            process=process,
+            process=reading.process,
             curves=curves,
             processes=at.processes,
             speed=at.speed,

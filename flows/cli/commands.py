@@ -1,11 +1,13 @@
 """Commands whose help is shown as it is written: `[preprocess]` and `[default: 1024]` are no markup."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class PlainHelp(TyperCommand):
@@ -22,6 +24,8 @@ class PlainHelp(TyperCommand):
 class Commands(typer.Typer):
     """A group of such commands."""
 
-    def command(self, *args: Any, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **more: Any
+    ) -> Callable[[Decorated], Decorated]:
         """As Typer's."""
-        return super().command(*args, cls=PlainHelp, **more)
+        return super().command(name, cls=cls or PlainHelp, **more)

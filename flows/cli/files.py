@@ -38,7 +38,7 @@ def merge(
 
     terms = weighted(loras, weight or [1.0])
     if Path(base).is_file():
-        check_out_file(out, (".safetensors",))
+        check_out_file(out, ".safetensors")
     else:
         check_out_folder(out)
     files = find_model_files(base, revision)

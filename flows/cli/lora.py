@@ -55,7 +55,7 @@ def add(
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
-    check_out_file(out, (".safetensors",))
+    check_out_file(out, ".safetensors")
     check_models(map(str, (*loras, out)), loras)
     with progress("lora add", "module") as listen:
         made = add_loras(terms, out, Size(rank, energy), precision, listen)
@@ -89,7 +89,7 @@ def subtract(
     from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
-    check_out_file(out, (".safetensors",))
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, part, out)), (lora, part))
     with progress("lora subtract", "module") as listen:
         made = subtract_lora(Term(lora), Term(part, weight), out, Size(rank, energy), precision, listen)
@@ -122,7 +122,7 @@ def resize(
     from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
-    check_out_file(out, (".safetensors",))
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, out)), (lora,))
     with progress("lora resize", "module") as listen:
         made = resize_lora(Term(lora), out, Size(rank, energy), precision, listen)
@@ -158,7 +158,7 @@ def extract(
     from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
-    check_out_file(out, (".safetensors",))
+    check_out_file(out, ".safetensors")
     files = find_model_files(base, revision), find_model_files(tuned, revision)
     check_models((base, tuned, str(out)), (path for each in files for path in each.values()))
     with progress("lora extract", "weight") as listen:
@@ -188,7 +188,7 @@ def convert(
     from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
-    check_out_file(out, (".safetensors",))
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, out)), (lora,))
     with progress("lora convert", "module") as listen:
         count = convert_lora(lora, out, to, listen)

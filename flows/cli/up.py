@@ -3,11 +3,13 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from flows.cli import echo
 
 
 def up(
@@ -57,18 +59,15 @@ def up(
 
       headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
     """
-    from flows.door import LOOPBACK, Origin
+    echo(f"Starting the studio in {folder}; the address comes when it is ready, in about 20 seconds.")
+    from flows.door import LOOPBACK
     from flows.up import Wanted, run_until
     from lora_core.errors import UserError
     from tasks.runtime import console
 
     if host not in LOOPBACK and not api:
         _require_password(host)
-    for url in origin or ():
-        try:
-            Origin.of(url)
-        except ValueError as error:
-            raise UserError(f"--origin: {error}") from None
+    _check_origins(origin or ())
     missing = next((path for path in allow or () if not path.is_dir()), None)
     if missing is not None:
         raise UserError(f"--allow {missing}: there is no such folder")
@@ -98,6 +97,17 @@ def _until_told_to_end() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_origins(urls: Iterable[str]) -> None:
+    from flows.door import Origin
+    from lora_core.errors import UserError
+
+    for url in urls:
+        try:
+            Origin.of(url)
+        except ValueError as error:
+            raise UserError(f"--origin: {error}") from None
 
 
 def _require_password(host: str) -> None:

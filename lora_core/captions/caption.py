@@ -8,8 +8,28 @@ from lora_core.captions import content
 from lora_core.captions.edit import Edited, Select, edit
 from lora_core.captions.rules import Rules, check_names
 from lora_core.captions.tags import caption_text, spaced
-from lora_core.dataset import Manifest, TagTable
+from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.errors import CaptionError
+from lora_core.refs import CaptionsRef
+from lora_core.store import Store
+
+
+class EditedCaptions(Frozen):
+    """What the caption step puts out; of every picture the caption before, and the reason of each change."""
+
+    trigger: str
+    manifest: Manifest
+    edited: tuple[Edited, ...]
+
+
+def save_captions(store: Store, captions: EditedCaptions) -> CaptionsRef:
+    """Store edited captions and return their ref."""
+    return CaptionsRef(sha256=store.put_json(captions.model_dump(mode="json")))
+
+
+def load_captions(store: Store, ref: CaptionsRef) -> EditedCaptions:
+    """The edited captions behind a ref."""
+    return EditedCaptions.model_validate(store.get_json(ref.sha256))
 
 
 def caption(
@@ -55,6 +75,11 @@ def caption_each(
             edited.append(edit(entry, tags.of(entry), rules, trigger, select))
         except CaptionError as error:
             doubtful[entry.name] = str(error)
+    made = {one.name: one.tags for one in edited}
+    entries = tuple(
+        entry.model_copy(update={"caption": made[entry.name]}) for entry in manifest.entries if entry.name in made
+    )
+    content.check([(manifest.model_copy(update={"entries": entries}), tags)], (trigger,))
     return tuple(edited), doubtful
 
 

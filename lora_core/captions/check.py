@@ -184,8 +184,8 @@ def known_trigger(trigger: str) -> str:
 def idle_rules(rules: Rules, trigger: str, edited: Sequence[Edited]) -> Iterator[str]:
     """Rules that do nothing on these captions, most often because a tag is misspelt, with what was probably meant."""
     seen = Counter(tag for one in edited for tag in one.before)
-    if known := known_trigger(trigger):
-        yield known
+    if warning := known_trigger(trigger):
+        yield warning
     here = {taxonomy.family_of(tag) for tag in seen}
     for tag in rules.memorize:
         known = tag in taxonomy.families() or tag in taxonomy.groups()

@@ -6,7 +6,7 @@ models make a readable form in Prefect's UI: an empty text or a zero means "not 
 """
 
 from lora_core.recipe.evaluation import Gates, Judging, Mode, Publish, Sampling
-from lora_core.recipe.models import Base, Process, Tagger
+from lora_core.recipe.models import Base, Process, Reading, Tagger
 from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
 from lora_core.recipe.pictures import (
@@ -46,6 +46,7 @@ __all__ = (
     "Preprocess",
     "Process",
     "Publish",
+    "Reading",
     "Recipe",
     "Regularization",
     "Runtime",

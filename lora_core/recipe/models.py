@@ -1,6 +1,6 @@
 """Whose weights are used: the base model and the tagger."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,13 @@ class Process(Options):
     zero_terminal_snr: _ZeroTerminalSnr = False
 
 
+class Reading(NamedTuple):
+    """How a base model is read: clip skip, and what is told of the diffusion process."""
+
+    clip_skip: int
+    process: Process
+
+
 class Base(Options):
     """The base model that the finished LoRA is for: SD1.x, SD2.x or SDXL, from a file, a folder or a hub repository."""
 
@@ -66,9 +73,9 @@ class Base(Options):
         return Process(prediction=self.prediction, zero_terminal_snr=self.zero_terminal_snr)
 
     @property
-    def reading(self) -> tuple[int, Process]:
-        """How the model is read: clip skip, and what is told of the diffusion process."""
-        return self.clip_skip, self.process
+    def reading(self) -> Reading:
+        """How the model is read."""
+        return Reading(self.clip_skip, self.process)
 
 
 class Tagger(Options):

@@ -10,8 +10,7 @@ from typing import Any
 
 from lora_core.bases.fit import misfits
 from lora_core.bases.lineage import stored_lineage
-from lora_core.captions.caption import frequency_rows, report
-from lora_core.captions.edit import Edited
+from lora_core.captions.caption import EditedCaptions, frequency_rows, load_captions, report
 from lora_core.captions.tags import caption_text
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.diffusion.tokenizer import token_counter
@@ -61,9 +60,7 @@ class _Files:
         self.digests[name] = self.store.digest_of_file(self.store.tree(ref.sha256)[file])
 
 
-def assemble(
-    store: Store, recipe: Recipe, made: ReportInputs, edited: tuple[Edited, ...], timings: tuple[Timing, ...] = ()
-) -> ReportRef:
+def assemble(store: Store, recipe: Recipe, made: ReportInputs, timings: tuple[Timing, ...] = ()) -> ReportRef:
     """Every file of the published folder.
 
     Returns:
@@ -71,7 +68,8 @@ def assemble(
         `report.html`, `report.json`, `prompts.txt`, `epochs/`, `samples/`, `checks/`.
     """
     verdict = read_verdict(store, made.verdict)
-    data = report_data(store, recipe, made, edited, verdict, timings)
+    captions = load_captions(store, made.captions)
+    data = report_data(store, recipe, made, captions, verdict, timings)
     files = _Files(store, {})
     name = published_name(recipe)
     files.take(f"{name}.safetensors", made.lora, verdict.choice.file)
@@ -85,7 +83,9 @@ def assemble(
     files.put("prompts.txt", sample_prompts(data).encode())
     files.put("report.html", render(data).encode())
     summary = _summary(recipe, made, verdict, store)
-    files.put("report.json", _readable({**summary, "captions": report(edited, recipe.trigger, token_counter())}))
+    files.put(
+        "report.json", _readable({**summary, "captions": report(captions.edited, recipe.trigger, token_counter())})
+    )
     for file in store.tree(made.lora.sha256):
         files.take(f"epochs/{file}", made.lora, file)
     for folder, ref in (
@@ -105,7 +105,7 @@ def report_data(
     store: Store,
     recipe: Recipe,
     made: ReportInputs,
-    edited: tuple[Edited, ...],
+    captions: EditedCaptions,
     verdict: Verdict,
     timings: tuple[Timing, ...] = (),
 ) -> ReportData:
@@ -153,8 +153,8 @@ def report_data(
             for one in _sheets(store, f"{side.capitalize()} screenshots", manifest, recipe.plan)
         ),
         coverage=coverage(recipe.plan, sets),
-        captions=_captions(store, load_manifest(store, made.captioned), edited, recipe.trigger),
-        frequencies=tuple(frequency_rows(edited)),
+        captions=_captions(store, captions),
+        frequencies=tuple(frequency_rows(captions.edited)),
         left_out=tuple(
             LeftOut(source=one.source, reason=one.reason) for manifest in sets.values() for one in manifest.rejected
         ),
@@ -219,21 +219,21 @@ def _sheets(store: Store, title: str, manifest: Manifest, plan: ShotPlan) -> Ite
         yield DataSheet(title=f"{title}, left out", text="Each with its reason.", picture=png_bytes(left_out))
 
 
-def _captions(store: Store, captioned: Manifest, edited: tuple[Edited, ...], trigger: str) -> tuple[CaptionRow, ...]:
+def _captions(store: Store, captions: EditedCaptions) -> tuple[CaptionRow, ...]:
     count_tokens = token_counter()
-    images = {entry.name: entry.image for entry in captioned.entries}
+    images = {entry.name: entry.image for entry in captions.manifest.entries}
     return tuple(
         CaptionRow(
             name=one.name,
             picture=store.get_bytes(images[one.name]),
             before=one.before,
             after=one.tags,
-            tokens=count_tokens(caption_text(one.tags, trigger)),
+            tokens=count_tokens(caption_text(one.tags, captions.trigger)),
             changes=tuple(
                 CaptionChange(tag=change.tag, what=change.action, reason=change.rule) for change in one.changes
             ),
         )
-        for one in edited
+        for one in captions.edited
     )
 
 

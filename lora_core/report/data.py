@@ -8,7 +8,7 @@ from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
 from lora_core.judging.measure import EpochMetrics
 from lora_core.judging.verdict import Verdict
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
 class ReportInputs(BaseModel):
@@ -19,8 +19,7 @@ class ReportInputs(BaseModel):
     base: CheckpointRef
     style_squares: DatasetRef | None
     squares: DatasetRef
-    pictures: DatasetRef
-    captioned: DatasetRef
+    captions: CaptionsRef
     style_lora: LoraRef | None = None
     style_check: ReportRef | None = None
     merge_check: ReportRef | None = None

@@ -1,12 +1,13 @@
 """Can what a command is to write be written there? Asked before any work is done."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from lora_core.errors import OutputExistsError, StoreError
 from lora_core.printable import clipped
 from lora_core.store.files import NAME_BYTES
+
+_MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".gguf", ".sft")
 
 
 def check_out_folder(folder: Path) -> None:
@@ -26,23 +27,24 @@ def check_out_folder(folder: Path) -> None:
         raise StoreError(f"{there}: cannot be written (no permission, or a read-only disk); choose another folder")
 
 
-def check_out_file(file: Path, endings: Sequence[str] = ()) -> None:
+def check_out_file(file: Path, kind: str = "") -> None:
     """Look whether a file can be written.
 
     Args:
         file: its path.
-        endings: what its name may end in, lower case; none: anything.
+        kind: what kind of model file it will be, such as .safetensors; empty: it is none.
 
     Raises:
         OutputExistsError: a folder has its name, or a file that of a folder above it.
-        StoreError: its folder may not be written, or its name is too long or ends otherwise.
+        StoreError: its folder may not be written, or its name is too long or that of another kind.
     """
     check_length(file)
     if file.is_dir():
         raise OutputExistsError(f"{file}: a folder, and a file is to be written; give it a name, {file / 'NAME'}")
-    if endings and file.suffix.lower() not in endings:
-        ends = f"its name ends in {file.suffix}" if file.suffix else "its name has no ending"
-        raise StoreError(f"{file}: {ends}, and a {endings[0]} file is to be written; end it in {endings[0]}")
+    if kind and (ending := file.suffix.lower()) in _MODEL_FILES and ending != kind:
+        raise StoreError(
+            f"{file}: its name ends in {file.suffix}, and a {kind} file is to be written; end it in {kind}"
+        )
     check_out_folder(file.parent)
 
 

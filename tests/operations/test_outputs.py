@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(place, words, 
 
 
 @pytest.mark.parametrize("words", FILES[2:], ids=lambda words: " ".join(words[:2]))
-@pytest.mark.parametrize("out", ["out.ckpt", "out.pt", "out", "out.bin", "v1.5"])
+@pytest.mark.parametrize("out", ["out.ckpt", "out.pt", "out.PTH", "out.bin"])
 def test_safetensors_are_never_written_under_another_ending(place, words, out):
     assert "and a .safetensors file is to be written" in str(_refusal(place, words, out))
 

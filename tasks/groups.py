@@ -1,0 +1,50 @@
+"""Inputs that belong together, so that a step takes few. In a step's key a group counts by its fields."""
+
+from typing import NamedTuple
+
+from lora_core.recipe import Downscale, Judging, Merge, Process, Regularization, Sampling
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, TagsRef
+
+
+class TaggedSet(NamedTuple):
+    """Pictures and their tags."""
+
+    pictures: DatasetRef
+    tags: TagsRef
+    tagger: CheckpointRef
+
+
+class CharacterSets(NamedTuple):
+    """What the character is trained on: its pictures, small copies of them, and the style's as regularization."""
+
+    pictures: DatasetRef
+    copies: DatasetRef | None
+    downscale: Downscale
+    style_pictures: DatasetRef | None
+    style_tokens: str
+    regularization: Regularization
+
+
+class Merging(NamedTuple):
+    """What a merged model is made of."""
+
+    base: CheckpointRef
+    lora: LoraRef
+    merge: Merge
+
+
+class Drawing(NamedTuple):
+    """What is drawn, and how the base is read."""
+
+    options: Sampling
+    clip_skip: int
+    process: Process
+
+
+class Judge(NamedTuple):
+    """Who reads samples, and the bounds."""
+
+    tagger: CheckpointRef
+    classifier: CheckpointRef | None
+    embedder: CheckpointRef | None
+    judging: Judging
