@@ -1,6 +1,6 @@
 """The commands, put together. Everything heavy is imported inside a command, so that `--help` answers at once."""
 
-from flows.cli import compare, files, lora, models, pictures, run, status, store, up
+from flows.cli import compare, files, look, lora, models, pictures, run, status, store, up
 from flows.cli.commands import Commands
 
 app = Commands(
@@ -16,6 +16,7 @@ app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("new")(run.new)
 app.command("compare")(compare.compare)
+app.command("look")(look.look)
 app.command("preprocess", rich_help_panel="Single steps")(pictures.preprocess)
 app.command("tag", rich_help_panel="Single steps")(pictures.tag)
 app.command("caption", rich_help_panel="Single steps")(pictures.caption)

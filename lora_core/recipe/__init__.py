@@ -21,6 +21,7 @@ from lora_core.recipe.pictures import (
     Style,
 )
 from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
 
 __all__ = (
@@ -48,6 +49,7 @@ __all__ = (
     "Publish",
     "Reading",
     "Recipe",
+    "Redraw",
     "Regularization",
     "Runtime",
     "Sampling",
