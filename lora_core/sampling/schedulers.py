@@ -56,8 +56,8 @@ def training_sigmas(*, zero_terminal_snr: bool = False) -> Sigmas:
     if zero_terminal_snr:
         alphas = zero_terminal(alphas)
         alphas[-1] = _LAST_ALPHA
-    values = alphas.double().numpy()
-    return np.sqrt((1 - values) / values)
+    values = np.asarray(alphas.double(), dtype=np.float64)
+    return np.asarray(np.sqrt((1 - values) / values))
 
 
 def uniform_sigmas(known: Sigmas, steps: int) -> Sigmas:
