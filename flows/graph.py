@@ -35,7 +35,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.train import prepare_to_train, train_character, train_style
+from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
 # Steps that are done together, so that a run ends after all of them.
@@ -116,6 +116,7 @@ def style_branch(recipe: Recipe, at: At) -> StyledBase:
 
 def find(recipe: Recipe, at: At) -> Inputs:
     """Everything the recipe names, before any work."""
+    find_optimizers(recipe.style_training, recipe.character_training)
     return Inputs(
         find_base(recipe.base, at), find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.images, at) if recipe.style.images else None,
