@@ -144,12 +144,13 @@ _bars = Progress(
 
 
 @contextlib.contextmanager
-def progress(step: str, unit: str) -> Iterator[Listener]:
+def progress(step: str, unit: str, *, sums_up: bool = False) -> Iterator[Listener]:
     """A listener that shows a bar while the block runs, and what it came to when it ends.
 
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
+        sums_up: the last note is about all pieces, such as a mean loss, and not about the last one only.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -179,7 +180,7 @@ def progress(step: str, unit: str) -> Iterator[Listener]:
     done, total, note = seen
     spent = time.monotonic() - started
     counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
-    figure = f"{note}, " if note.startswith("loss") else ""  # other notes are about the last piece only
+    figure = f"{note}, " if note and sums_up else ""
     say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 

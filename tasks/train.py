@@ -9,9 +9,20 @@ from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.caching import current_key, step
 from tasks.groups import CharacterSets
 from tasks.runtime import At, progress, say
+from tasks.walking import helper
 
 if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
+
+
+@helper(peek="run")
+def find_optimizers(*trainings: Training) -> None:
+    """Refuse an optimizer that is not there, before any work; those that every installation has are not imported."""
+    if named := [options for options in trainings if options.names_code]:
+        from lora_core.training.optim import check_optimizer
+
+        for options in named:
+            check_optimizer(options)
 
 
 def prepare_to_train(options: Training) -> None:
@@ -98,7 +109,7 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {'character' if trigger else 'style'}", "step") as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step", sums_up=True) as listen:
         return train(
             store,
             base,

@@ -170,6 +170,8 @@ _MAPS_COMPUTED_TWICE = 100
 """With gradient checkpointing, from the memory that a pass at 512 px took: SD1.5 89 maps, SDXL 35."""
 _NUMBER_BYTES = {"adamw": 16, "adamw8bit": 10, "lion": 12, "prodigy": 24, "adafactor": 9}
 """Of a trained number: its fp32 value and gradient, and what the optimizer keeps of it."""
+_MOST_NUMBER_BYTES = max(_NUMBER_BYTES.values())
+"""Of one that is named by its class: nobody knows."""
 _AVERAGE_BYTES = 4
 _HALF_PRECISION_SHARE = 1.5
 """Under autocast norms and sums are kept in fp32: counted likewise, 1.5 times as many maps of half the size."""
@@ -195,7 +197,7 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
         model = components.unet if target.part == "unet" else components.text_encoders[target.part == "text_encoder_2"]
         outputs, *inputs = model.get_parameter(f"{target.path}.weight").shape
         trained += target.rank * (outputs + prod(inputs))
-    number_bytes = _NUMBER_BYTES[options.optimizer] + _AVERAGE_BYTES * (options.ema_decay > 0)
+    number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
     saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
     return training_memory_bytes(
         (components.unet, components.vae, *components.text_encoders),

@@ -112,6 +112,22 @@ def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(plac
         recipe_of(place, "momo")
 
 
+@pytest.mark.parametrize("section", ["style_training", "character_training"])
+def test_an_optimizer_s_class_is_named_by_presets_alone(place: AllowedFolders, section: str) -> None:
+    own, preset = place.folder / "characters/momo/recipe.toml", place.folder / "recipes/coded.toml"
+    without = _PRESET.replace("[character_training]\nrank = 8\n", "")
+    preset.write_text(without + f'[{section}]\noptimizer = "torch.optim.RAdam"\n')
+    named = recipe_of(place, "momo", preset="coded")
+    assert getattr(named, section).optimizer == "torch.optim.RAdam"
+    with pytest.raises(RecipeError, match=rf"the form: {section}\.optimizer = 'torch\.optim\.RAdam' names a class"):
+        checked(place, named)
+    own.write_text(f'[{section}]\noptimizer = "os.system"\n')
+    with pytest.raises(RecipeError, match=rf"recipe\.toml: {section}\.optimizer = 'os\.system' names a class"):
+        recipe_of(place, "momo")
+    own.write_text(f'[{section}]\noptimizer = "lion"\n')
+    assert getattr(recipe_of(place, "momo"), section).optimizer == "lion"
+
+
 def test_what_is_published_where_is_the_preset_s_to_say(place: AllowedFolders) -> None:
     preset = place.folder / "recipes/default.toml"
     preset.write_text(_PRESET + '[publish]\nrepository = "me/loras"\ntoken_block = "mine"\n')
