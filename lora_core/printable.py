@@ -40,3 +40,11 @@ def printable_name(path: PurePath | str) -> str:
         letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _NO_LETTERS else letter
         for letter in text
     )
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 5 s, 2 h 7 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

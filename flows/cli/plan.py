@@ -1,30 +1,34 @@
 """`headcanon run --dry-run`: what would be done, in figures, and what of it is finished. Trains and writes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from rich import filesize
 from rich.table import Table
 
 from flows.cli.picture_set import coverage_table, remarks
+from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
 from flows.plan import dry_run
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
+from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.training.plan import Plan
 from tasks.runtime import At
 from tasks.terminal import Terminal
 
 
-def show_plan(recipe: Recipe) -> None:
+def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     """Print images, samples and steps, regularization use, buckets, memory, and what is cached.
 
     Raises:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
     """
     console = Terminal()
-    found = dry_run(recipe, At.of(recipe))
+    at = At.of(recipe)
+    found = dry_run(recipe, at)
     console.print(
         f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
     )
@@ -41,7 +45,12 @@ def show_plan(recipe: Recipe) -> None:
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
     console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
-    console.print(_steps(found.peeked))
+    if with_probe:
+        probe(found, at)
+    to_do = costs(found, at)
+    console.print(_steps(found.peeked, to_do))
+    for line in (*_hours(to_do), *_room(room(found, at))):
+        console.print(line, highlight=False, soft_wrap=True)
     if recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(found.pictures)
     refuse_empty(found.coverage)
@@ -85,8 +94,28 @@ def _buckets(plan: Plan) -> Table:
     return table
 
 
-def _steps(peeked: Peeked) -> Table:
+def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
+    seconds = {cost.step: cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else "to do")
+        known = seconds.get(visit.step)
+        waiting = f"to do, about {duration(known)}" if known else "to do"
+        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
+
+
+def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
+    """How long it all takes, as far as this machine has done the like."""
+    measured = [cost.seconds for cost in to_do if cost.seconds is not None]
+    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    if measured:
+        yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
+    if unknown:
+        yield f"\nNot measured on this machine yet: {', '.join(unknown)}; `--probe` tells, after a few steps"
+
+
+def _room(room: Room) -> Iterator[str]:
+    if room.needed:
+        yield f"Disk: about {filesize.decimal(room.needed)} will be written, {filesize.decimal(room.free)} are free"
+    if room.needed > room.free:
+        yield "[yellow]![/yellow] not enough: `headcanon store gc` frees some; [runtime] store takes another disk"

@@ -31,6 +31,9 @@ def run(
         str, typer.Option("--as", metavar="VERSION", help="Publish as NAME-VERSION, such as v2; the earlier one stays.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Print the plan, after a few steps that measure this machine's pace.")
+    ] = False,
 ) -> None:
     """Train a character LoRA without the 3D look from your own screenshots.
 
@@ -40,17 +43,19 @@ def run(
 
       headcanon run recipe.toml --dry-run      what would be done, and what is cached
 
+      headcanon run recipe.toml --probe      the same with hours, measured in a few steps
+
       headcanon run recipe.toml --until caption      captions, but no training
 
       headcanon caption recipe.toml --explain      show the captions
 
       headcanon run recipe.toml --force tag      tag again
     """
-    if dry_run:
+    if dry_run or probe:
         from flows.cli.plan import show_plan
         from lora_core.recipe_file import read_recipe
 
-        show_plan(_with_out(read_recipe(recipe), out, version))
+        show_plan(_with_out(read_recipe(recipe), out, version), with_probe=probe)
         return
     execute(recipe, out, until, tuple(force or ()), version)
 

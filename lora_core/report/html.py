@@ -12,6 +12,7 @@ from PIL import Image
 from lora_core.images import coverage
 from lora_core.judging.metrics import headlines
 from lora_core.judging.verdict import RULE
+from lora_core.printable import duration
 from lora_core.report.card import lora_call
 from lora_core.report.data import CaptionRow, Drawn, ReportData
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
@@ -84,14 +85,6 @@ def _rows(samples: Sequence[Drawn]) -> list[tuple[str, int, dict[Column, Drawn]]
     return [(prompt, seed, pictures) for (prompt, seed), pictures in rows.items()]
 
 
-def _duration(seconds: float) -> str:
-    """12 s, 3 min 5 s, 2 h 7 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
     """Templates and filters of all pages."""
@@ -103,7 +96,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        uri=data_uri, duration=_duration, reasons=reasons,
+        uri=data_uri, duration=duration, reasons=reasons,
         difference=coverage.signed, warnings=coverage.warnings,
     )  # fmt: skip
     return made

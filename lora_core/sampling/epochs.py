@@ -19,6 +19,7 @@ from lora_core.store import Store, Tree
 from lora_core.store.files import write_atomically
 
 STYLE_PICTURES = 6
+_PROBE_STEPS = 5
 """Of the style LoRA on the base: its words alone, with seeds 1, 2, …"""
 
 
@@ -122,6 +123,26 @@ def sample_merged(
     """
     places = [Place(index, prompt, index + 1) for index, prompt in enumerate(prompts)]
     return _check(store, merged, [Planned(Column("merged"), None)], places, options, config, progress)
+
+
+def probe_drawing(
+    store: Store, base: CheckpointRef, options: Sampling, config: SamplerConfig, progress: Progress = silent
+) -> None:
+    """Draw two batches with few steps; the pace is kept (`lora_core.pace`).
+
+    Args:
+        store: one that remembers no pictures.
+        base: The model to draw with.
+        options: Size, batch and the rest.
+        config: How the base is read, and where it runs.
+        progress: Told after every step.
+
+    Raises:
+        CheckpointError: the base cannot be loaded.
+    """
+    few = options.model_copy(update={"steps": min(options.steps, _PROBE_STEPS), "hires": 1.0})
+    places = [Place(0, "1girl, solo", seed) for seed in range(2 * options.batch)]
+    Sampler(store, base, few, config).draw([Planned(Column(NO_LORA), None)], places, progress)
 
 
 def _check(

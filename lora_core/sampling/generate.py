@@ -15,6 +15,7 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts, token_ids
 from lora_core.diffusion.engine import Engine
 from lora_core.errors import CheckpointError
+from lora_core.pace import Work, model_kind
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.sampling.schedulers import build_scheduler
@@ -111,6 +112,17 @@ def drawn_size(options: Sampling) -> tuple[int, int]:
     """(width, height) in pixels of what comes out: with the hires factor, a multiple of 8."""
     width, height = (round(side * options.hires / 8) * 8 for side in (options.width, options.height))
     return width, height
+
+
+def drawing_work(components: Components, options: Sampling, device: torch.device, pictures: int) -> Work:
+    """So many pictures, the hires pass included, as their pace is measured."""
+    width, height = drawn_size(options)
+    pixels = options.steps * options.width * options.height
+    if options.hires > 1:
+        pixels += hires_steps(options) * width * height
+    passes = 2 if options.cfg > 1 else 1
+    kind = "draw", *model_kind(components, device), f"batch {options.batch}"
+    return Work(kind, pictures * passes * pixels / 1e6)
 
 
 Told = Callable[[int], None]

@@ -1,5 +1,6 @@
 """A base model and how to draw with it: loaded once, when the first picture is missing; LoRAs are swapped in place."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +10,11 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.engine import Engine
 from lora_core.lora.base import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
+from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawn_size, generate, steps_of_a_picture
+from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate, steps_of_a_picture
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.store import Store
@@ -69,6 +71,7 @@ class Sampler:
         self.store, self.base, self.options, self.config = store, base, options, config
         self._attached: tuple[EpochFile | None, float] = (None, 0.0)
         self._read: tuple[EpochFile, LoraFile] | None = None
+        self._batches, self._drawn, self._seconds = 0, 0, 0.0
 
     @cached_property
     def components(self) -> Components:
@@ -124,12 +127,24 @@ class Sampler:
 
     def _batch(self, planned: Planned, batch: Sequence[Shot], progress: Progress) -> list[str]:
         self._attach(planned)
+        started = time.monotonic()
         digests = []
         pictures = generate(self.components, batch, self.options, self.config.clip_skip, progress, self.engine)
         for shot, picture in zip(batch, pictures, strict=True):
             digests.append(self.store.put_bytes(png_bytes(picture, self._infotext(planned, shot))))
             self.store.set_record(self._key(planned, shot), digests[-1])
+        self._remember_pace(len(batch), time.monotonic() - started)
         return digests
+
+    def _remember_pace(self, pictures: int, seconds: float) -> None:
+        """Now and then: over all batches but the first, in which kernels are chosen and compiled."""
+        self._batches += 1
+        if self._batches == 1:
+            return
+        self._drawn, self._seconds = self._drawn + pictures, self._seconds + seconds
+        if self._batches.bit_count() == 1:
+            device = pick_device(self.config.device)
+            remember(self.store, drawing_work(self.components, self.options, device, self._drawn), self._seconds)
 
     def _attach(self, planned: Planned) -> None:
         """The column's LoRA at its weight; the file is read once for all its weights."""

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from lora_core.device import pick_device, pick_dtype, training_memory_bytes
-from lora_core.diffusion.components import load_components
+from lora_core.diffusion.components import Components, load_components
 from lora_core.lora.base import targets
+from lora_core.pace import Work, model_kind
 from lora_core.recipe import Process, Training
 from lora_core.training.samples import (
     Picture,
@@ -21,6 +22,9 @@ from lora_core.training.samples import (
     pictures_of,
     samples_by_bucket,
 )
+
+_LATENT_PIXELS = 64
+"""Pixels of the picture behind one of its latent."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Plan:
         pictures: image → bucket, set by set.
         epoch_steps: of every epoch. They can differ by a few when regularization pictures take turns.
         prior_loss_weight: factor on the loss of regularization pictures.
+        megapixels: of all pictures in all steps.
         held_out: pictures that are measured and not trained.
     """
 
@@ -84,6 +89,7 @@ class Plan:
     pictures: tuple[PlacedPicture, ...]
     epoch_steps: tuple[int, ...]
     prior_loss_weight: float
+    megapixels: float
     held_out: int = 0
 
     @property
@@ -130,6 +136,10 @@ def plan(sets: Sequence[TrainingSet], options: Training) -> Plan:
             for repeats in epochs
         ),
         prior_loss_weight=options.prior_loss_weight,
+        megapixels=sum(
+            steps * prod(shape) * _LATENT_PIXELS for shape, steps in steps_by_shape(pictures, options, 0).items()
+        )
+        / 1e6,
         held_out=sum(len(each.manifest.entries) for each in held),
     )
 
@@ -172,6 +182,7 @@ _NUMBER_BYTES = {"adamw": 16, "adamw8bit": 10, "lion": 12, "prodigy": 24, "adafa
 """Of a trained number: its fp32 value and gradient, and what the optimizer keeps of it."""
 _MOST_NUMBER_BYTES = max(_NUMBER_BYTES.values())
 """Of one that is named by its class: nobody knows."""
+_SAVED_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 _AVERAGE_BYTES = 4
 _HALF_PRECISION_SHARE = 1.5
 """Under autocast norms and sums are kept in fp32: counted likewise, 1.5 times as many maps of half the size."""
@@ -185,6 +196,57 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
     """
     dtype = pick_dtype(options.precision, pick_device(device_name))
     components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
+    trained = _trained_numbers(components, options)
+    number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
+    saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
+    return training_memory_bytes(
+        (components.unet, components.vae, *components.text_encoders),
+        trained * number_bytes,
+        pixels=options.resolution**2,
+        batch=options.batch,
+        width=components.unet.config["block_out_channels"][0],
+        saved_maps=saved * (1 if dtype == torch.float32 else _HALF_PRECISION_SHARE),
+    )
+
+
+def unloaded(base: Mapping[str, Path], device_name: str, process: Process | None) -> tuple[Components, torch.device]:
+    """A base model without its weights, to count with, and the device that it would be on.
+
+    Raises:
+        CheckpointError: the base cannot be read.
+    """
+    device = pick_device(device_name)
+    dtype = pick_dtype("auto", device)
+    return load_components(base, device=torch.device("meta"), dtype=dtype, process=process), device
+
+
+def training_work(components: Components, options: Training, device: torch.device, processes: int, plan: Plan) -> Work:
+    """A whole training, as its pace is measured."""
+    parts = "unet+text" if options.text_encoder_lr > 0 else "unet"
+    recomputed = "checkpointing" if options.gradient_checkpointing else ""
+    numbers = str(pick_dtype(options.precision, device))
+    kind = (
+        "train",
+        *model_kind(components, device),
+        numbers,
+        parts,
+        f"batch {options.batch}",
+        recomputed,
+        f"{processes}",
+    )
+    return Work(kind, plan.megapixels)
+
+
+def disk_bytes(components: Components, options: Training) -> int:
+    """What a training writes: a file for every epoch, and its state."""
+    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + _NUMBER_BYTES.get(
+        options.optimizer, _MOST_NUMBER_BYTES
+    )
+    return _trained_numbers(components, options) * number_bytes
+
+
+def _trained_numbers(components: Components, options: Training) -> int:
+    """Of all LoRA matrices together."""
     trained = 0
     for target in targets(
         components,
@@ -197,13 +259,4 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
         model = components.unet if target.part == "unet" else components.text_encoders[target.part == "text_encoder_2"]
         outputs, *inputs = model.get_parameter(f"{target.path}.weight").shape
         trained += target.rank * (outputs + prod(inputs))
-    number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
-    saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
-    return training_memory_bytes(
-        (components.unet, components.vae, *components.text_encoders),
-        trained * number_bytes,
-        pixels=options.resolution**2,
-        batch=options.batch,
-        width=components.unet.config["block_out_channels"][0],
-        saved_maps=saved * (1 if dtype == torch.float32 else _HALF_PRECISION_SHARE),
-    )
+    return trained

@@ -15,6 +15,7 @@ from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.condition import token_ids
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
+from lora_core.pace import Work, timed
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Speed, Training
 from lora_core.refs import CheckpointRef, LoraRef
@@ -28,7 +29,7 @@ from lora_core.training.latents import cached_latents, latent_masks
 from lora_core.training.loop import Stepper
 from lora_core.training.metadata import Metadata
 from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
-from lora_core.training.plan import Plan, plan
+from lora_core.training.plan import Plan, plan, training_work
 from lora_core.training.resume import Position, read_position
 from lora_core.training.samples import Picture, TrainingSet, hold_out, pictures_of
 
@@ -98,13 +99,13 @@ def train(
     if position is None or position.epoch < options.epochs:
         _check_gpus(job.device, processes)
         with _same_numerics(position, processes), _clear_when_memory_runs_out(options):
-            run = _prepared(job, position, progress)
+            run, work = _prepared(job, position, progress, processes)
             follow = partial(_follow, job, torch.get_num_threads())
             with (
                 contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched,
                 process_group(processes, follow, job.device) as group,
             ):
-                run.finish(progress, watched, group)
+                run.finish(timed(progress, store, work), watched, group)
     names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
     return LoraRef(sha256=store.put_tree({each: job.folder / each for each in names}))
 
@@ -140,7 +141,7 @@ def _follow(job: Job, threads: int, group: Group) -> None:
     """One of the other processes: the same run from the same state, of which it writes nothing."""
     use_threads(threads)
     device = torch.device("cuda", group.rank) if job.device.type == "cuda" else job.device
-    run = _prepared(replace(job, device=device), read_position(job.state), silent)
+    run, _ = _prepared(replace(job, device=device), read_position(job.state), silent, group.size)
     run.finish(silent, None, group)
 
 
@@ -153,7 +154,7 @@ def _check_gpus(device: torch.device, processes: int) -> None:
         )
 
 
-def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
+def _prepared(job: Job, position: Position | None, progress: Progress, processes: int) -> tuple[Run, Work]:
     """Models loaded, pictures encoded, LoRA in place: a run at its first step, or where its state was saved."""
     store, options = job.store, job.options
     set_kernels(job.device, deterministic=job.speed.deterministic)
@@ -208,7 +209,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress) -> Run:
     run = Run(job.folder, metadata, parts, numerics())
     if position is not None:
         run.resume(position)
-    return run
+    return run, training_work(components, options, job.device, processes, layout)
 
 
 def _enable_gradient_checkpointing(components: Components) -> None:

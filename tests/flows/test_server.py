@@ -36,7 +36,7 @@ def _all(address: str, what: str) -> list[dict[str, Any]]:
 def test_a_run_against_a_server_is_seen_there_with_its_steps_and_log_lines(own_api: str, project: Project) -> None:
     done = project.run("run", "recipe.toml", "--until", "caption")
     assert done.returncode == 0, done.stderr
-    (run,) = _all(own_api, "flow_runs")
+    (run,) = [run for run in _all(own_api, "flow_runs") if run["parameters"]]  # a gate's test may have had its own
     assert run["state_type"] == "COMPLETED"
     deadline = time.monotonic() + 60  # task runs and logs reach the server a little later
     while time.monotonic() < deadline:
@@ -101,7 +101,7 @@ def test_a_gate_that_asks_waits_for_the_form_in_the_ui_and_goes_on_with_the_answ
     assert resumed.raise_for_status().json()["status"] == "ACCEPT"
     out, told = asking.communicate(timeout=300)
     assert asking.returncode == 0, told
-    assert out.split() == ["go", "on", "7", "0"]
+    assert out.split() == ["continue", "7", "0"]
 
 
 def _input(api: str, run: str, key: str) -> Any:
