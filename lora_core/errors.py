@@ -17,6 +17,7 @@
     │   │   └── DamagedError      bytes in the store were damaged, and are removed
     │   ├── OutputExistsError     a name is taken by other bytes
     │   ├── PublishError          the hub cannot be reached, or refuses
+    │   ├── HubError              a model that cannot be had, or whose bytes are not those that were pinned
     │   └── GateError             a check between two steps was not passed
     └── TrainingError             a run that cannot go on: loss is not finite, out of memory
 
@@ -86,6 +87,10 @@ class OutputExistsError(UserError):
 
 class PublishError(UserError):
     """The hub cannot be reached, or refuses."""
+
+
+class HubError(UserError):
+    """A model that cannot be had from the hub or another folder, or whose bytes are not those that were pinned."""
 
 
 class GateError(UserError):

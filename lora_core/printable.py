@@ -16,6 +16,11 @@ def printable(text: object) -> str:
     return _UNFIT.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
+def whole_letters(text: str) -> str:
+    """The text with a mark in place of every half of a letter, which JSON can name and no file can hold."""
+    return text.encode("utf-8", "replace").decode() if max(text, default="") >= "\ud800" else text
+
+
 def one_line(text: object) -> str:
     """The same without line ends, and with single spaces."""
     return printable(" ".join(str(text).split()))

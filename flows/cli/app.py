@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import compare, files, lora, pictures, run, status, store, up
+from flows.cli import compare, files, lora, models, pictures, run, status, store, up
 
 app = typer.Typer(
     name="headcanon",
@@ -25,5 +25,6 @@ app.command("sample", rich_help_panel="Single steps")(files.sample)
 app.command("inspect", rich_help_panel="Inspect")(files.inspect)
 app.command("up", rich_help_panel="Prefect")(up.up)
 app.command("status", rich_help_panel="Prefect")(status.status)
+app.add_typer(models.app, name="models", rich_help_panel="Model files")
 app.add_typer(lora.app, name="lora", rich_help_panel="Model files")
 app.add_typer(store.app, name="store", rich_help_panel="Inspect")

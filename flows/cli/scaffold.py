@@ -29,8 +29,7 @@ method = "{method}"{space}# {what}
 {style}character = "character"              # yours
 {base}
 [tagger]
-model = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"   # or a folder with model.onnx and selected_tags.csv
-revision = ""                                    # for a hub repository: the commit to use
+model = {tagger}   # a folder with model.onnx and selected_tags.csv: the note's tagger
 
 [captions]
 # What your character *is*: these tags leave the captions, so that the trigger learns them.
@@ -53,6 +52,8 @@ Below: numbers that fit {title}, with the reason above each; docs/bases.md has t
 _STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 _WIDTH = 110
+_MODELS, _TAGGER = Path("models"), "wd-swinv2"
+"""Where `headcanon models get` puts models, and the tagger's name there."""
 
 
 class FittedBase(NamedTuple):
@@ -79,18 +80,20 @@ def write_new(folder: Path, method: Method = "note", base: FittedBase | None = N
     for side in sides:
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
-    recipe = folder / "recipe.toml"
+    recipe, tagger = folder / "recipe.toml", _MODELS / _TAGGER
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
         recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space,
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
+        tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),
         style=_STYLE if "style" in sides else "", base="\n".join(_base(base)) if base else _NO_BASE,
         captions=_captions(method, base.preset) if base else "",
         below=_FITTED.format(title=base.preset.title) if base else _DEFAULTS,
     )  # fmt: skip
     write_atomically(recipe, (head + _defaults(method, base.preset if base else None)).encode())
     steps = [f"Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition)."]
+    steps += [] if tagger.is_dir() else [f"headcanon models get {_TAGGER} --into {folder / _MODELS}"]
     steps += [] if base else [f"Name your base model in {recipe}."]
     steps += [f"headcanon run {recipe} --dry-run"]
     lines = [f"Wrote {recipe} and folders for screenshots."]

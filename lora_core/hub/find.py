@@ -7,11 +7,12 @@ from pathlib import Path
 
 from lora_core.bounded import MODEL_BYTES, check_size
 from lora_core.errors import CheckpointError, TaggerError, UserError
+from lora_core.hub.catalog import catalog
 from lora_core.hub.formats import read_header
 
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _TEXTS = ("model_index.json", "scheduler/scheduler_config.json")
-_WEIGHTS = (
+WEIGHTS = (
     "{part}/diffusion_pytorch_model.safetensors",
     "{part}/model.safetensors",
     "{part}/diffusion_pytorch_model-*-of-*.safetensors",
@@ -24,7 +25,13 @@ _WEIGHTS = (
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 _FAST_TOKENIZER = "tokenizer.json"
 """All that newer transformers save of a tokenizer's vocabulary; beside the older two files it says nothing new."""
-_TAGGER = ("model.onnx", "selected_tags.csv")
+TAGGER_FILES = ("model.onnx", "selected_tags.csv")
+MODEL_TEXTS = (
+    *_TEXTS,
+    *(f"{part}/config.json" for part in _PARTS),
+    *(f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in (*_TOKENIZER, _FAST_TOKENIZER)),
+)
+"""The small files of a diffusers folder."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -44,9 +51,7 @@ def find_model_files(model: str, revision: str) -> dict[str, Path]:
         return {path.name: path}
     if path.is_dir():
         return _folder_files(path, model)
-    patterns = [*_TEXTS, *(f"{part}/config.json" for part in _PARTS)]
-    patterns += [pattern.format(part=part) for part in _PARTS for pattern in _WEIGHTS]
-    patterns += [f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in (*_TOKENIZER, _FAST_TOKENIZER)]
+    patterns = [*MODEL_TEXTS, *(pattern.format(part=part) for part in _PARTS for pattern in WEIGHTS)]
     return _from_hub(model, revision, patterns, lambda folder: _folder_files(folder, model), "base", CheckpointError)
 
 
@@ -63,15 +68,15 @@ def find_tagger_files(model: str, revision: str) -> dict[str, Path]:
     path = Path(model).expanduser()
     if path.is_dir():
         return _tagger_files(path, model)
-    return _from_hub(model, revision, _TAGGER, lambda folder: _tagger_files(folder, model), "tagger", TaggerError)
+    return _from_hub(model, revision, TAGGER_FILES, lambda folder: _tagger_files(folder, model), "tagger", TaggerError)
 
 
 def _tagger_files(folder: Path, model: str) -> dict[str, Path]:
-    for name in _TAGGER:
+    for name in TAGGER_FILES:
         if not (folder / name).is_file():
-            raise TaggerError(f"{model}: {name} is missing; a tagger is a folder with {' and '.join(_TAGGER)}")
+            raise TaggerError(f"{model}: {name} is missing; a tagger is a folder with {' and '.join(TAGGER_FILES)}")
         check_size(folder / name, MODEL_BYTES, TaggerError)
-    return {name: folder / name for name in _TAGGER}
+    return {name: folder / name for name in TAGGER_FILES}
 
 
 def _folder_files(folder: Path, model: str) -> dict[str, Path]:
@@ -101,7 +106,7 @@ def _folder_files(folder: Path, model: str) -> dict[str, Path]:
 
 def _weights(folder: Path, part: str, model: str) -> Mapping[str, Path]:
     """The weights of one part: the first of the known namings that is there."""
-    for pattern in _WEIGHTS:
+    for pattern in WEIGHTS:
         if found := sorted(folder.glob(pattern.format(part=part))):
             for path in found:
                 read_header(path, str(path))
@@ -122,12 +127,15 @@ def _from_hub(
 ) -> dict[str, Path]:
     """A repository's files at a commit: from the cache if all are there, else downloaded."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
-        raise error(f"{model}: there is no such file or folder, and it is no hub repository (owner/name)")
+        path = Path(model)
+        hint = f"; `headcanon models get {path.name} --into {path.parent}` gets it" if path.name in catalog() else ""
+        raise error(f"{model}: there is no such file or folder, and it is no hub repository (owner/name){hint}")
     if not _COMMIT.fullmatch(revision):
         got = f"{field}.revision is {revision!r}" if revision else f"{field}.revision is not set"
         raise error(
             f"{model}: there is no such file or folder; to take the hub repository of that name its commit must be "
-            f"named, and {got}: 40 hexadecimal digits, on the repository's page under 'History'"
+            f"named, and {got}: 40 hexadecimal digits, on the repository's page under 'History'; or "
+            f"`headcanon models get {model}` gets it into a folder, to be named instead"
         )
     from huggingface_hub import snapshot_download  # slow to import, and most runs never need it
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

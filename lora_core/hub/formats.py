@@ -15,6 +15,7 @@ from typing import Any
 
 from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, UserError
+from lora_core.printable import whole_letters
 from lora_core.store.files import refuse_full_disk, replacing
 
 _LARGEST_HEADER_BYTES = 100 << 20
@@ -122,11 +123,15 @@ def refuse_foreign(
 
 def _checked(table: Any, data_start: int, size: int) -> Header:
     """The header from its JSON; ValueError and its like tell what is wrong."""
-    metadata = table.pop("__metadata__", {})
-    if not all(isinstance(value, str) for value in metadata.values()):
+    stated = table.pop("__metadata__", None)
+    stated = {} if stated is None else stated  # null, as the reference reader has it
+    if not all(isinstance(value, str) for value in stated.values()):
         raise ValueError("metadata must be text")
+    metadata = {whole_letters(key): whole_letters(value) for key, value in stated.items()}
     tensors: dict[str, TensorInfo] = {}
     for name, entry in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
+        if whole_letters(name) != name:
+            raise ValueError("a tensor's name holds half of a letter")
         start, end = entry["data_offsets"]
         info = TensorInfo(str(entry["dtype"]), tuple(int(side) for side in entry["shape"]), int(start), int(end))
         if info.dtype not in DTYPE_BYTES:

@@ -17,6 +17,7 @@ from lora_core.captions.content import check as check_content
 from lora_core.errors import HeadcanonError
 from lora_core.hub.formats import read_header
 from lora_core.lora.module import LoraModule
+from lora_core.printable import whole_letters
 
 MADE = "headcanon.made"
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
@@ -160,7 +161,10 @@ def tag_frequency(metadata: Mapping[str, str]) -> dict[str, dict[str, int]]:
     """Training set → tag → in how many captions, from `ss_tag_frequency`; empty if that is not as it should be."""
     try:
         sets = json_of(metadata.get("ss_tag_frequency", "{}"))
-        return {name: {str(tag).strip(): int(count) for tag, count in tags.items()} for name, tags in sets.items()}
+        return {
+            whole_letters(name): {whole_letters(tag).strip(): int(count) for tag, count in tags.items()}
+            for name, tags in sets.items()
+        }
     except (ValueError, AttributeError, TypeError, OverflowError):
         return {}
 

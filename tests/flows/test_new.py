@@ -9,7 +9,8 @@ import pytest
 from flows.cli.fitting import fit
 from flows.cli.scaffold import write_new
 from lora_core.bases.presets import base_preset
-from lora_core.errors import RecipeError
+from lora_core.errors import RecipeError, TaggerError
+from lora_core.hub import find_tagger_files
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
 
@@ -83,3 +84,18 @@ def test_a_methods_own_numbers_go_before_the_bases(bases: Path, tmp_path: Path) 
     assert (low.character_training.rank, low.character_training.resolution) == (8, 1024)
     _, naive = new(tmp_path / "naive", base, method="naive")
     assert naive.captions.add == ()
+
+
+def test_the_recipe_names_the_tagger_where_models_get_puts_it(
+    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said, recipe = new(Path("aiko"), bases / "mine.safetensors")
+    assert "2. headcanon models get wd-swinv2 --into aiko/models" in said
+    assert recipe.tagger.model == str(tmp_path / "aiko/models/wd-swinv2")
+    with pytest.raises(TaggerError, match=r"`headcanon models get wd-swinv2 --into .*aiko/models` gets it"):
+        find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
+    (tmp_path / "models/wd-swinv2").mkdir(parents=True)
+    said, recipe = new(Path("momo"), bases / "mine.safetensors")
+    assert "models get" not in said
+    assert recipe.tagger.model == str(tmp_path / "models/wd-swinv2")

@@ -19,6 +19,8 @@ class Hub:
         private: repository → whether it was made so.
         tokens: every Authorization header.
         token: the only one that may write.
+        commit: of every repository, for who reads.
+        asked: every path that was read.
     """
 
     def __init__(self, token: str) -> None:
@@ -27,6 +29,8 @@ class Hub:
         self.private: dict[str, bool] = {}
         self.tokens: list[str] = []
         self.address = ""
+        self.commit = "c" * 40
+        self.asked: list[str] = []
 
     def answer(self, path: str, body: bytes) -> tuple[int, Any]:
         """Status and JSON for a POST."""
@@ -42,6 +46,29 @@ class Hub:
         name, _, what = path.removeprefix("/api/models/").removesuffix("/main").rpartition("/")
         answers = {"preupload": self._preupload, "paths-info": self._paths_info, "commit": self._commit}
         return answers[what](name, body)
+
+    def read(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for a GET: a repository's list of files, or one of them, at a commit."""
+        self.asked.append(path)
+        if path.startswith("/api/models/"):
+            name, _, revision = path.removeprefix("/api/models/").partition("?")[0].partition("/revision/")
+            if name not in self.files or revision not in ("", "main", self.commit):
+                return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
+            listed = [self._listed(file, data) for file, data in self.files[name].items()]
+            told = {"id": name, "modelId": name, "sha": self.commit, "siblings": listed}
+            return 200, {"Content-Type": "application/json"}, json.dumps(told).encode()
+        name, _, rest = path.strip("/").partition("/resolve/")
+        commit, _, file = rest.partition("/")
+        if commit != self.commit or file not in self.files.get(name, {}):
+            return 404, {"X-Error-Code": "EntryNotFound"}, b""
+        data = self.files[name][file]
+        return 200, {"X-Repo-Commit": self.commit, "ETag": f'"{hashlib.sha256(data).hexdigest()}"'}, data
+
+    @staticmethod
+    def _listed(file: str, data: bytes) -> dict[str, Any]:
+        lfs = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 1}
+        large = file.endswith((".safetensors", ".onnx"))
+        return {"rfilename": file, "size": len(data), "blobId": blob_id(data)} | ({"lfs": lfs} if large else {})
 
     def _preupload(self, name: str, body: bytes) -> tuple[int, Any]:
         files = json.loads(body)["files"]
@@ -84,6 +111,21 @@ def running_hub(token: str) -> Iterator[Hub]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            self._answer_reader(hub.read(self.path))
+
+        def do_HEAD(self) -> None:
+            self._answer_reader(hub.read(self.path), head=True)
+
+        def _answer_reader(self, answer: tuple[int, dict[str, str], bytes], *, head: bool = False) -> None:
+            status, headers, body = answer
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if not head:
+                self.wfile.write(body)
 
         def _chunks(self) -> bytes:
             data = b""
