@@ -83,10 +83,10 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     Raises:
         RecipeError: a path outside of the worker's folders, or an optimizer that is named by its class.
     """
+    _refuse_code("the form", ((one, dict(getattr(recipe, one))) for one in _TRAININGS))
     runtime = recipe.runtime.model_copy(update=_runtime(place))
     settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
-    _refuse_code("the form", ((one, getattr(recipe, one).optimizer) for one in _TRAININGS))
     return settled
 
 
@@ -136,13 +136,13 @@ def _section(value: Any, key: str = "base") -> dict[str, Any]:
     return dict(value or {})
 
 
-def _refuse_code(where: str, named: Iterable[tuple[str, object]]) -> None:
+def _refuse_code(where: str, trainings: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Refuse an optimizer that is named by its class: importing it runs code."""
-    for section, optimizer in named:
-        if "." in str(optimizer):
+    for section, options in trainings:
+        if "." in str(options.get("optimizer", "")):
             raise RecipeError(
-                f"{where}: {section}.optimizer = {str(optimizer)!r} names a class, which is code; set it in a preset "
-                f"in {PRESETS}/, which belongs to whoever owns the worker, or take one of "
+                f"{where}: {section}.optimizer = {str(options['optimizer'])!r} names a class, which is code; set it in "
+                f"a preset in {PRESETS}/, which belongs to whoever owns the worker, or take one of "
                 f"{', '.join(get_args(OptimizerName))}"
             )
 
@@ -154,7 +154,7 @@ def _refuse_owners_options(own: Mapping[str, Any], file: Path) -> None:
                 f"{file}: {section}.{field} is not a character's to set: it decides what leaves this machine; set it "
                 f"in a preset in {PRESETS}/, which belongs to whoever owns the worker"
             )
-    _refuse_code(str(file), ((one, _section(own.get(one)).get("optimizer", "")) for one in _TRAININGS))
+    _refuse_code(str(file), ((one, _section(own.get(one))) for one in _TRAININGS))
 
 
 def _says(own: Mapping[str, Any], section: str, field: str) -> bool:

@@ -1,8 +1,9 @@
 """Both trainings and the merge between them."""
 
 import re
+from ast import literal_eval
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -18,9 +19,6 @@ def _known_optimizer(name: str) -> str:
         names = ", ".join(get_args(OptimizerName))
         raise ValueError(f"{name!r} is no optimizer; use {names}, or a class by its path, such as torch.optim.RAdam")
     return name
-
-
-_Plain = bool | int | float | str
 
 
 class Training(Options):
@@ -54,11 +52,11 @@ class Training(Options):
     headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the rate itself; set both
     learning rates to 1. adafactor: with the learning rates given here, not its own. Any other of an installed package
     by its class's path, such as "torch.optim.RAdam": in your own recipes and presets only."""
-    optimizer_args: Mapping[str, _Plain | tuple[_Plain, ...]] = Field(
-        default={}, title="Arguments of the optimizer", exclude_if=lambda given: not given
+    optimizer_args: tuple[str, ...] = Field(
+        default=(), title="Arguments of the optimizer", exclude_if=lambda given: not given
     )
-    """What the optimizer's class is told besides its rates and the weight decay, such as betas = [0.9, 0.99]. What is
-    not given is its package's default. sd-scripts' optimizer_args."""
+    """What the optimizer's class is told besides its rates and the weight decay, as in sd-scripts: "betas=0.9,0.99".
+    What is not given is its package's default."""
     weight_decay: float = Field(default=0.01, ge=0, le=1, title="Weight decay")
     """Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is sd-scripts' default
     for AdamW."""
@@ -120,7 +118,7 @@ class Training(Options):
     def _fits_together(self) -> Self:
         if self.min_snr_gamma and self.debiased:
             raise ValueError("min_snr_gamma and debiased are two weights for the same; set one of them to 0 or false")
-        if ours := {"lr", "params", "weight_decay"} & self.optimizer_args.keys():
+        if ours := {"lr", "params", "weight_decay"} & self.optimizer_arguments.keys():
             raise ValueError(
                 f"optimizer_args: {', '.join(sorted(ours))} is not given here; the rates are unet_lr and "
                 "text_encoder_lr, and weight_decay is an option of its own"
@@ -133,6 +131,27 @@ class Training(Options):
                 "to 0), and block_lr to nothing but 0 and 1"
             )
         return self
+
+    @property
+    def optimizer_arguments(self) -> Mapping[str, Any]:
+        """Its arguments by name, as plain values.
+
+        Raises:
+            ValueError: one is not NAME=VALUE, or its value no number, text, true, false or list of these.
+        """
+        found = {}
+        for text in self.optimizer_args:
+            name, _, value = (part.strip() for part in text.partition("="))
+            try:
+                found[name] = literal_eval({"true": "True", "false": "False"}.get(value, value))
+            except (ValueError, SyntaxError):
+                name = ""
+            if not name.isidentifier():
+                raise ValueError(
+                    f'optimizer_args: {text!r} is no argument; write NAME=VALUE, such as "betas=0.9,0.99" or '
+                    '"decouple=True", texts in quotes'
+                )
+        return found
 
     @property
     def names_code(self) -> bool:

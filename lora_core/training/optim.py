@@ -50,7 +50,7 @@ def optimizer_settings(options: Training) -> Mapping[str, Any]:
     }
     takes_decay = not options.names_code or "weight_decay" in inspect.signature(_named(options.optimizer)).parameters
     decay = {"weight_decay": options.weight_decay} if takes_decay else {}
-    return {**decay, **more.get(options.optimizer, {}), **options.optimizer_args}
+    return {**decay, **more.get(options.optimizer, {}), **options.optimizer_arguments}
 
 
 def optimizer_name(options: Training) -> str:

@@ -239,9 +239,8 @@ def training_work(components: Components, options: Training, device: torch.devic
 
 def disk_bytes(components: Components, options: Training) -> int:
     """What a training writes: a file for every epoch, and its state."""
-    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + _NUMBER_BYTES.get(
-        options.optimizer, _MOST_NUMBER_BYTES
-    )
+    state_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES)
+    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + state_bytes
     return _trained_numbers(components, options) * number_bytes
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from flows.place import AllowedFolders
-from flows.request import _OWNERS_ONLY, _PATHS, _WHERE, checked, recipe_of, shared_recipe
+from flows.request import _OWNERS_ONLY, _PATHS, _TRAININGS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
 from lora_core.recipe import Base, Recipe, Runtime, Set, Style
@@ -156,10 +156,12 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
         "captions.add", "captions.face", "character_training.network.block_lr",
         "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
+        "sampling.template",
         "judging.classifier_label", "publish.licence", "publish.version",
     }  # fmt: skip
+    code = {f"{section}.{field}" for section in _TRAININGS for field in ("optimizer", "optimizer_args")}
     found = set(_texts(Recipe))
-    assert found - paths - workers - words <= owners
+    assert found - paths - workers - words - code <= owners
     assert found >= paths | workers | words | (owners - {"publish.private"})
 
 
