@@ -1,253 +1,181 @@
-"""How fast a GPU trains: ours, a plain loop of diffusers and peft, sd-scripts, side by side in one run.
+"""Is headcanon right on this GPU, and how fast is it beside diffusers + peft and sd-scripts?
 
-    python benchmarks/gpu.py --out gpu.json                         about ten minutes
-    python benchmarks/gpu.py --out gpu.json --sd-scripts DIR        with a checkout of sd-scripts and what it needs
-    python benchmarks/gpu.py --toy                                  tiny shapes, on the CPU too: does it run?
+    python benchmarks/gpu.py --out gpu.jsonl                          under 12 minutes on a datacentre card
+    python benchmarks/gpu.py --out gpu.jsonl --sd-scripts DIR         with a checkout of sd-scripts and what it needs
+    python benchmarks/gpu.py --rehearse                               the same at toy size, on the CPU, in a minute
 
-Needs torch, diffusers, transformers, peft, safetensors, pydantic and pillow; no Prefect, no network, no weights: models
-have the real shapes and random numbers. The most valuable rows come first; every row is printed and saved as soon as it
-is measured, and none is begun that the minutes left do not hold. Every way trains U-Net and text encoders with a LoRA
-of rank 32. Samples are pictures through the models and back. Shares are of this machine's own bf16 matrix product.
+Needs torch, diffusers, transformers, peft, safetensors, numpy, pydantic and pillow, at whatever version is there; no
+Prefect, no network, no weights: models have the real shapes and random numbers. onnxruntime (tagging, judging) and
+pytest are used where they are installed.
+
+Every row is in the file as soon as it is measured. The most telling jobs come first; each runs in a process of its own
+with a limit, so whatever fails (memory that runs out, a crash, a hang) costs its own rows at most. Stop it at any time:
+the same command with the same file measures what is missing. What is done with the figures was decided before there
+were any: docs/performance.md.
 """
 
 import argparse
-import dataclasses
-import gc
-import json
+import importlib.metadata
+import os
+import platform
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import diffusers  # noqa: E402
-import kohya  # noqa: E402
-import peft  # noqa: E402
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from gpu_recipe import Size, whole_recipe  # noqa: E402
-from random_models import make, write  # noqa: E402
-from ways import Run, Work, flops, matrix_peak, ours, plain, wait  # noqa: E402
+from measure import checks, drawing, kohya, recipe, steps  # noqa: E402
+from measure.runner import Job, Journal, Row, Settings, run_all  # noqa: E402
+from measure.ways import Work  # noqa: E402
 
-from lora_core.device import pick_device, pick_dtype, set_kernels  # noqa: E402
-from lora_core.recipe import Sampling, Speed  # noqa: E402
+from lora_core.recipe import Speed  # noqa: E402
 
-GRAPHS, COMPILED = "ours", "ours, compiled"
-EAGER, PLAIN, KOHYA, RECIPE = "ours, eager", "diffusers + peft", "sd-scripts", "whole recipe"
-SPEEDS = {
-    GRAPHS: Speed(cuda_graphs="auto"),
-    COMPILED: Speed(compile="on", cuda_graphs="auto"),
-    EAGER: Speed(),
-}
-WARM_UP = 6
-"""Steps before the clock starts: three as they are, one recorded, two replayed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; a way that failed says why."""
-
-    way: str
-    work: str
-    batch: int
-    samples_per_second: float = 0.0
-    share_of_peak: float = 0.0
-    memory_gb: float = 0.0
-    compile_seconds: float = 0.0
-    error: str = ""
-    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+PAYS = 1.3
+"""An option that wins less than this at batch 1 on SD1.5 and on SDXL is deleted."""
+TARGET_SECONDS, TARGET_SPEED = 120.0, 4.0
+"""The note's trainings in SD1.5 shapes on an H200, and how many times as fast as the others at the same batch."""
+_PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pydantic", "pillow", "numpy", "onnxruntime")
+_PRELOAD = ("measure.checks", "measure.drawing", "measure.recipe", "measure.steps")
+_METADATA, _DECISION = "metadata", "decision"
+_PLAINLY = (steps.PLAIN, steps.OURS, steps.PEFT, steps.GRAPHS)
+_NOT_REHEARSED = (
+    "steps sd1 64 batch 4", "steps sdxl 64 batch 4", "steps sdxl 64 batch 1, compiled", "recipe batch 1",
+    "recipe batch 4, CUDA graphs", "draw sd1 batch 1",
+)  # fmt: skip
+"""The same lines as other jobs'."""
+_COMPILED = (steps.OURS, steps.COMPILED, steps.BOTH)
 
 
-class Bench:
-    """Measures rows while there is time."""
-
-    def __init__(self, asked: argparse.Namespace, folder: Path) -> None:
-        self._asked, self._folder = asked, folder
-        self._until = time.monotonic() + asked.minutes * 60
-        self._device = pick_device("cpu" if asked.toy and not torch.cuda.is_available() else asked.device)
-        self._dtype = pick_dtype("auto", self._device)
-        self._flops: dict[tuple[str, int], float] = {}
-        self.rows: list[Row] = []
-        set_kernels(self._device, deterministic=False)
-        self.peak = matrix_peak(self._device, self._dtype, *((256, 0.1) if asked.toy else (8192, 3.0)))
-
-    def metadata(self) -> dict[str, object]:
-        """What the rows were measured on."""
-        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
-        versions = {each.__name__: each.__version__ for each in (torch, diffusers, transformers, peft)}
-        return {
-            "date": time.strftime("%Y-%m-%d"), "device": name, "dtype": str(self._dtype), **versions,
-            "cuda": str(torch.version.cuda), "matrix_peak_flops": self.peak, "toy": self._asked.toy,
-        }  # fmt: skip
-
-    def measure(self, way: str, work: Work) -> None:
-        """One row, printed and saved; what goes wrong is its error."""
-        left = self._until - time.monotonic()
-        if left < self._needs(way):
-            return self._add(_row(way, work, error="no time left"))
-        try:
-            self._add(self._kohya(work, left) if way == KOHYA else self._own(way, work))
-        except Exception as error:  # one way that fails must not cost the others their rows
-            text = str(error) or type(error).__name__
-            self._add(_row(way, work, error=text.splitlines()[0][:300]))
-        finally:
-            self._clear()
-
-    def recipe(self, batch: int) -> None:
-        """The whole recipe, if what was measured says that there is time for it."""
-        work, size = Work("sd1", 512, batch), Size(batch=batch)
-        if self._asked.toy:
-            work = Work("sd1", 64, batch)
-            sampling = Sampling(width=64, height=64, steps=2, prompts=("a",), seeds=(1,), weights=(1.0,))
-            size = Size(2, 1, 64, 64, batch, sampling)
-        known = [row.samples_per_second for row in self.rows if (row.way, row.batch) == (GRAPHS, batch)]
-        left = self._until - time.monotonic()
-        if not known or not max(known) or (not self._asked.toy and 12_920 / max(known) + 90 > left):
-            return self._add(_row(RECIPE, work, error="no time left"))
-        try:
-            base, folder = self._written(work), self._folder / f"recipe-{batch}"
-            seconds = whole_recipe(base, folder, size, self._device.type, Speed(compile="auto", cuda_graphs="auto"))
-            self._add(_row(RECIPE, work, memory_gb=self._memory(), seconds=seconds))
-        except Exception as error:
-            self._add(_row(RECIPE, work, error=(str(error) or type(error).__name__).splitlines()[0][:300]))
-        finally:
-            self._clear()
-
-    def _own(self, way: str, work: Work) -> Row:
-        cache = self._folder / "compiled"
-        model = make(work.architecture, self._device, self._dtype, toy=self._asked.toy)
-        run = plain(model, work, self._dtype) if way == PLAIN else ours(model, work, self._dtype, SPEEDS[way], cache)
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        first = self._seconds(run, 0, 1)
-        self._seconds(run, 1, WARM_UP)
-        each = self._seconds(run, 1 + WARM_UP, 2) / 2
-        steps = 2 if self._asked.toy else max(8, min(400, round(self._asked.seconds / each)))
-        rate = work.batch * steps / self._seconds(run, 3 + WARM_UP, steps)
-        memory = self._memory()
-        del run, model
-        self._clear()
-        share = rate * self._flops_of(work) / self.peak
-        compiled = first if way == COMPILED else 0.0
-        return _row(way, work, samples_per_second=rate, share_of_peak=share, memory_gb=memory, compile_seconds=compiled)
-
-    def _kohya(self, work: Work, left: float) -> Row:
-        steps = 3 if self._asked.toy else max(30, 120 // work.batch)
-        base = self._written(work)
-        if not (self._folder / f"pictures-{work.side_px}").exists():
-            kohya.write_inputs(self._folder, max(8, work.batch), work.side_px)
-        rate = kohya.samples_a_second(
-            Path(self._asked.sd_scripts).absolute(), self._folder, base, work, steps, min(left, 150)
-        )
-        share = rate * self._flops_of(work) / self.peak
-        return _row(KOHYA, work, samples_per_second=rate, share_of_peak=share)
-
-    def _flops_of(self, work: Work) -> float:
-        key = (work.architecture, work.side_px)
-        if key not in self._flops:
-            self._flops[key] = flops(
-                make(work.architecture, self._device, self._dtype, toy=self._asked.toy), work, self._dtype
-            )
-            self._clear()
-        return self._flops[key]
-
-    def _seconds(self, run: Run, first: int, steps: int) -> float:
-        wait(self._device)
-        begun = time.perf_counter()
-        run(first, steps)
-        wait(self._device)
-        return time.perf_counter() - begun
-
-    def _needs(self, way: str) -> float:
-        """Seconds that a row takes at most, roughly: one that is compiled is waited for."""
-        return 0.0 if self._asked.toy else {COMPILED: 150.0, KOHYA: 90.0}.get(way, 30.0)
-
-    def _written(self, work: Work) -> Path:
-        folder = self._folder / work.architecture
-        if not folder.exists():
-            write(make(work.architecture, self._device, self._dtype, toy=self._asked.toy), folder)
-        return folder
-
-    def _memory(self) -> float:
-        return torch.cuda.max_memory_reserved(self._device) / 1e9 if self._device.type == "cuda" else 0.0
-
-    def _clear(self) -> None:
-        torch._dynamo.reset()
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _add(self, row: Row) -> None:
-        self.rows.append(row)
-        print(_line(row), flush=True)
-        if self._asked.out:
-            table = {"metadata": self.metadata(), "rows": [dataclasses.asdict(each) for each in self.rows]}
-            Path(self._asked.out).write_text(json.dumps(table, indent=1) + "\n")
+def plan(settings: Settings) -> list[Job]:
+    """All jobs, the most telling first, with their limits in seconds; in a rehearsal one of each kind."""
+    sd1, sdxl = (64, 64) if settings.rehearse else (512, 1024)
+    small, large = Work("sd1", sd1, 1), Work("sdxl", sdxl, 1)
+    kohyas = (small,) if settings.rehearse else (small, small._replace(batch=4), large)
+    jobs = [
+        Job("machine", steps.machine, 60),
+        Job("smoke", checks.smoke, 120),
+        _compared(small, _PLAINLY, 75),
+        _compared(large, _PLAINLY, 100),
+        Job("recipe batch 4", recipe.recipe, 90, (4, Speed())),
+        _compared(small._replace(batch=4), _PLAINLY, 75),
+        _compared(large._replace(batch=4), _PLAINLY, 100),
+        *([Job("sd-scripts", kohya.beside, 150, (kohyas,))] if settings.sd_scripts else []),
+        Job("out of memory", checks.out_of_memory, 45),
+        Job("resume demo", checks.resume, 45, ("demo",)),
+        _compared(small, _COMPILED, 120),
+        Job("recipe batch 4, CUDA graphs", recipe.recipe, 90, (4, Speed(cuda_graphs="auto"))),
+        Job("resume sd1", checks.resume, 60, ("sd1",)),
+        Job("draw sd1 batch 4", drawing.draw, 45, ("sd1", 4)),
+        Job("tag", drawing.tag, 45),
+        _compared(large, _COMPILED, 150),
+        Job("draw sdxl batch 4", drawing.draw, 60, ("sdxl", 4)),
+        Job("draw sd1 batch 1", drawing.draw, 45, ("sd1", 1)),
+        Job("recipe batch 1", recipe.recipe, 150, (1, Speed())),
+        Job("tests", checks.suite, 90),
+    ]
+    return [job for job in jobs if job.name not in _NOT_REHEARSED] if settings.rehearse else jobs
 
 
-def _row(way: str, work: Work, **found: object) -> Row:
-    fields = {"way": way, "work": f"{work.architecture} {work.side_px}", "batch": work.batch, **found}
-    return Row(**fields)  # type: ignore[arg-type]
+def _compared(work: Work, names: tuple[str, ...], seconds: float) -> Job:
+    end = ", compiled" if steps.COMPILED in names else ""
+    name = f"steps {work.architecture} {work.side_px} batch {work.batch}{end}"
+    return Job(name, steps.steps, seconds, (work, names), needs_seconds=25)
 
 
-def _line(row: Row) -> str:
-    begun = f"| {row.way} | {row.work} | {row.batch} |"
-    if row.error:
-        return f"{begun} {row.error} | | | |"
-    if row.seconds:
-        told = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in row.seconds.items())
-        return f"{begun} {told} | | {row.memory_gb:.1f} GB | |"
-    compiled = f"{row.compile_seconds:.0f} s" if row.compile_seconds else ""
-    return f"{begun} {row.samples_per_second:.2f} | {row.share_of_peak:.1%} | {row.memory_gb:.1f} GB | {compiled} |"
-
-
-def _plan(asked: argparse.Namespace) -> Iterator[tuple[str, Work]]:
-    """Rows, the most valuable first."""
-    side, wide, xl = (64, 128, 64) if asked.toy else (512, 768, 1024)
-    compared = (GRAPHS, PLAIN, *((KOHYA,) if asked.sd_scripts else ()))
-    for work in (Work("sd1", side, 1), Work("sd1", side, 4)):
-        yield from ((way, work) for way in compared)
-    yield RECIPE, Work("sd1", side, 1)
-    compiled = (COMPILED,) if not asked.toy or torch.cuda.is_available() else ()
-    yield from ((way, Work("sd1", side, 1)) for way in compiled)
-    yield from ((way, Work("sdxl", xl, 1)) for way in compared)
-    yield from ((way, Work("sd1", side, 4)) for way in compiled)
-    yield RECIPE, Work("sd1", side, 4)
-    for work in (Work("sd1", side, 16), Work("sdxl", xl, 4), Work("sd1", wide, 1), Work("sd1", wide, 4)):
-        yield from ((way, work) for way in compared)
-    yield EAGER, Work("sd1", side, 1)
-    yield from ((way, work) for work in (Work("sd1", side, 16), Work("sdxl", xl, 1)) for way in compiled)
-    yield from ((way, Work("sd1", wide, 16)) for way in compared)
+def decisions(rows: list[Row]) -> list[Row]:
+    """What docs/performance.md's rule makes of the rows; an option that was not measured at batch 1 stays off."""
+    found: list[Row] = []
+    for option, way, against in (
+        ("cuda_graphs", steps.GRAPHS, "speed_of_ours"), ("compile", steps.COMPILED, "speed_of_ours"),
+        ("compile and cuda_graphs", steps.BOTH, "speed_of_ours"),
+        ("folded LoRA", steps.OURS, "speed_of_unfolded"),
+    ):  # fmt: skip
+        gains = {
+            row["model"]: row[against][0]
+            for row in rows
+            if row.get("way") == way and row.get("batch") == 1 and against in row
+        }
+        verdict = "not measured" if not gains else "on by default" if max(gains.values()) >= PAYS else "delete"
+        found.append({"option": option, "gain": gains, "needed": PAYS, "verdict": verdict})
+    for row in rows:
+        if "estimated_seconds" in row:
+            trained = row["estimated_seconds"]["train"]
+            of = {"target": "the note's trainings, SD1.5", "batch": row["batch"], "cuda_graphs": row["cuda_graphs"]}
+            found.append({**of, "seconds": trained, "at_most": TARGET_SECONDS, "reached": trained < TARGET_SECONDS})
+        if row.get("way") == steps.OURS and "speed_of_plain" in row:
+            of = {"target": f"beside diffusers + peft, {row['model']}", "batch": row["batch"]}
+            speed = row["speed_of_plain"][0]
+            found.append({**of, "speed": speed, "at_least": TARGET_SPEED, "reached": speed >= TARGET_SPEED})
+    return found
 
 
 def main() -> int:
-    """Print the table; returns 1 if no row could be measured."""
+    """Measure what the file lacks; returns 1 if a check did not pass or a job failed."""
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # looking for a GPU must not start CUDA before a fork
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:2], os.environ.get("PYTHONPATH", "")])  # for the jobs
+    if asked.rehearse:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    journal = Journal(asked.out, lambda text: print(text, flush=True))
+    _begin(journal, asked)
     with tempfile.TemporaryDirectory(prefix="gpu-benchmark-") as folder:
-        bench = Bench(asked, Path(folder))
-        print(json.dumps(bench.metadata()))
-        print("| way | model, px | batch | samples/s | of matrix peak | memory | first step, compiling |")
-        print("|---|---|---|---|---|---|---|")
-        for way, work in _plan(asked):
-            if asked.only in f"{way} {work.architecture} {work.side_px} {work.batch} ":
-                bench.recipe(work.batch) if way == RECIPE else bench.measure(way, work)
-    return 0 if any(row.samples_per_second for row in bench.rows) else 1
+        device = asked.device or ("cpu" if asked.rehearse else "cuda")
+        scripts = str(asked.sd_scripts.absolute()) if asked.sd_scripts else ""
+        settings = Settings(device, asked.rehearse, Path(folder), asked.seconds, scripts)
+        jobs = [job for job in plan(settings) if not asked.only or any(word in job.name for word in asked.only)]
+        run_all(jobs, settings, journal, 60 if asked.rehearse else asked.minutes, _PRELOAD)
+    journal.drop(_DECISION)
+    if not asked.rehearse:
+        for row in decisions(journal.rows):
+            journal.add(_DECISION, row)
+    bad = [row for row in journal.rows if row.get("passed") is False or row.get("status") in ("failed", "stopped")]
+    print(f"{len(journal.rows)} rows, {len(bad)} of them failed" + (f"; saved in {asked.out}" if asked.out else ""))
+    return 1 if bad else 0
+
+
+def _begin(journal: Journal, asked: argparse.Namespace) -> None:
+    """Say what is measured with; refuse to mix two setups in one file."""
+    now = _metadata(asked)
+    before = next((row for row in journal.rows if row["job"] == _METADATA), None)
+    if before is None:
+        journal.add(_METADATA, {"date": time.strftime("%Y-%m-%d"), **now})
+    elif {name: before.get(name) for name in now} != now:
+        raise SystemExit(f"{asked.out}: holds rows of other versions or sizes; give another file to --out")
+
+
+def _metadata(asked: argparse.Namespace) -> dict[str, Any]:
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "rehearsal": asked.rehearse, "commit": git.stdout.strip(), "python": platform.python_version(),
+        "machine": platform.node(), "packages": {name: _version(name) for name in _PACKAGES},
+    }  # fmt: skip
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="", help="JSON file, written anew behind every row")
-    parser.add_argument("--minutes", type=float, default=10, help="no row is begun that would go beyond")
-    parser.add_argument("--seconds", type=float, default=5, help="that a row is timed for")
-    parser.add_argument("--sd-scripts", default="", help="a checkout of kohya-ss/sd-scripts")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines; one that is there is continued")
+    parser.add_argument("--minutes", type=float, default=12, help="nothing runs longer than that (default: 12)")
+    parser.add_argument("--seconds", type=float, default=6, help="that each way to train is timed for (default: 6)")
     parser.add_argument(
-        "--only", default="", help="rows whose name holds this, such as 'sdxl' or 'compiled sd1 512 4 '"
+        "--only", nargs="+", default=[], metavar="WORD", help="jobs whose name holds one of these words"
     )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--toy", action="store_true", help="tiny shapes")
+    parser.add_argument("--sd-scripts", type=Path, help="a checkout of kohya-ss/sd-scripts, timed as well")
+    parser.add_argument("--device", help="default: cuda, and cpu in a rehearsal")
+    parser.add_argument("--rehearse", action="store_true", help="toy sizes: does every line of it run?")
     return parser.parse_args()
 
 

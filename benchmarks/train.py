@@ -17,7 +17,6 @@ processor's time.
 """
 
 import argparse
-import copy
 import multiprocessing
 import resource
 import statistics
@@ -28,10 +27,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import kohya
 import torch
-from random_models import make, write
-from ways import Run, Work, ours, plain
+from measure import kohya
+from measure.models import make, write
+from measure.ways import Run, Work, ours, plain, sharing
 
 from demo.project import MODELS
 from lora_core.diffusion.components import Components, load_components
@@ -84,7 +83,7 @@ def _other(asked: argparse.Namespace) -> None:
 def _timed(asked: argparse.Namespace) -> bool:
     """Print the table of times; returns whether ours is fast enough."""
     base = _model(asked.shapes)
-    runs = {name: made(_sharing(base), _work(asked)) for name, made in MAKERS.items()}
+    runs = {name: made(sharing(base), _work(asked)) for name, made in MAKERS.items()}
     seconds = {name: Seconds() for name in runs}
     for run in runs.values():
         run(0, 1)
@@ -124,13 +123,6 @@ MAKERS: dict[str, Callable[[Components, Work], Run]] = {
 
 def _model(shapes: str) -> Components:
     return _demo() if shapes == "demo" else make("sd1", torch.device("cpu"), torch.float32, toy=False)
-
-
-def _sharing(base: Components) -> Components:
-    """Modules of their own around the same weights, which nobody changes: two models in the memory of one."""
-    models = (base.unet, base.vae, *base.text_encoders)
-    held = [each for model in models for each in (*model.parameters(), *model.buffers())]
-    return copy.deepcopy(base, {id(each): each for each in held})
 
 
 def _demo() -> Components:

@@ -27,6 +27,12 @@ from starlette.websockets import WebSocketClose
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
 
+
+def reached_at(host: str) -> str:
+    """Address at which a server that listens at `host` is reached on its own machine."""
+    return LOOPBACK[0] if host in EVERYWHERE else host
+
+
 PREFECT_SETTINGS = {
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "http://nobody.invalid",  # empty would mean Prefect's default: everybody
@@ -38,7 +44,6 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SECURE = ("https", "wss")
 # Nobody may frame the UI and let a click on their page land on its buttons.
 _ANSWER_HEADERS = {
-    "content-security-policy": "frame-ancestors 'none'",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -141,7 +146,9 @@ class Door:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_ANSWER_HEADERS)
+            headers = MutableHeaders(scope=message)
+            headers.update(_ANSWER_HEADERS)
+            headers.append("content-security-policy", "frame-ancestors 'none'")  # beside a page's own
         await send(message)
 
     return sending

@@ -108,6 +108,7 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
 def style_branch(recipe: Recipe, at: At) -> StyledBase:
     """The style's part of the graph: the same paragraphs without a character."""
     base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
+    find_optimizers(recipe.style_training)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
     squares = prepare({"style": find_screenshots(recipe.style.images, at)}, recipe, at)
     style = with_words(tagged(squares, base, tagger, words, at)["style"], squares["style"], recipe, at)

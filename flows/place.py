@@ -128,13 +128,13 @@ class AllowedFolders(BaseSettings):
 
 def character_folders(within: Path) -> Iterator[Path]:
     """Folders that hold one character each, by name: none that is hidden, no link, and none with an odd name."""
-    return (folder for folder in _folders(within) if not _name_fault(folder.name))
+    return (folder for folder in _folders(within) if not name_fault(folder.name))
 
 
 def odd_folders(within: Path) -> Iterator[OddFolder]:
     """Folders that are no character's because no run, and no file, can have their name."""
     for folder in _folders(within):
-        if fault := _name_fault(folder.name):
+        if fault := name_fault(folder.name):
             yield OddFolder(printable_name(folder.name), fault)
 
 
@@ -164,7 +164,8 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return True
 
 
-def _name_fault(name: str) -> str:
+def name_fault(name: str) -> str:
+    """Why a folder of that name can be no character's; empty: it can."""
     if len(name) > LONGEST_NAME:
         return f"its name has {len(name)} letters, at most {LONGEST_NAME} can be used; rename it"
     try:

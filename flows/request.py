@@ -30,7 +30,14 @@ _WHERE = tuple(each.name for each in PATHS if each.section == "runtime")
 _OWNERS_ONLY = (("publish", "repository"), ("publish", "private"), ("publish", "token_block"))
 
 
-def recipe_of(place: AllowedFolders, character: str, folder: str = "", preset: str = "", base: str = "") -> Recipe:
+def recipe_of(
+    place: AllowedFolders,
+    character: str,
+    folder: str = "",
+    preset: str = "",
+    base: str = "",
+    own: Mapping[str, Any] | None = None,
+) -> Recipe:
     """A character's recipe: the preset's keys, under those of a recipe.toml beside the screenshots, under the form's.
 
     Args:
@@ -39,6 +46,7 @@ def recipe_of(place: AllowedFolders, character: str, folder: str = "", preset: s
         folder: its screenshots, or a folder with recipe.toml.
         preset: name of a recipe in the home's recipes/. Empty: `default` if there is one.
         base: a base model instead of the recipe's.
+        own: what a recipe.toml beside the screenshots would say, to be checked before it is written.
 
     Raises:
         RecipeError: no such preset, an option that does not exist or is out of bounds, one that is not the
@@ -47,7 +55,7 @@ def recipe_of(place: AllowedFolders, character: str, folder: str = "", preset: s
     """
     pictures = place.inside(folder or f"{CHARACTERS}/{character}", "folder")
     own_file = place.inside(str(pictures / OWN_RECIPE), "recipe")
-    own = _read(own_file) if own_file.is_file() else {}
+    own = own if own is not None else _read(own_file) if own_file.is_file() else {}
     _refuse_owners_options(own, own_file)
     if base:
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}

@@ -11,25 +11,38 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from flows.door import PREFECT_SETTINGS, Door, Names
+from flows.door import PREFECT_SETTINGS, Door, Names, reached_at
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+    from starlette.types import ASGIApp
 
 
-def guarded(host: str = "127.0.0.1", origins: Sequence[str] = ()) -> Door:
+def guarded(host: str = "127.0.0.1", origins: Sequence[str] = (), port: int = 0) -> Door:
     """Prefect's whole application behind our door; also a factory for uvicorn.
 
     Args:
         host: address that it will be served at.
         origins: further addresses that browsers open it under, as `https://studio.example.org`.
+        port: its port. With it, and a home (`HEADCANON_HOME`), the studio page stands before Prefect's UI.
     """
     os.environ.update(PREFECT_SETTINGS)  # before Prefect is imported and reads them
     from prefect.server.api.server import create_app
 
     _begin_transactions_in_turn()
 
-    return Door(create_app(final=True), Names.of(host, socket.gethostname(), origins))
+    server: ASGIApp = create_app(final=True)
+    if port and os.environ.get("HEADCANON_HOME"):
+        server = _with_studio(server, f"http://{reached_at(host)}:{port}/api")
+    return Door(server, Names.of(host, socket.gethostname(), origins))
+
+
+def _with_studio(server: "ASGIApp", api: str) -> "ASGIApp":
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    from flows.studio.app import Before, studio
+
+    return Before(studio(api, str(PREFECT_SERVER_API_AUTH_STRING.value() or "")), server)
 
 
 def _begin_transactions_in_turn() -> None:
@@ -61,7 +74,7 @@ def serve(host: str, port: int, origins: Sequence[str]) -> None:
         port: its port.
         origins: as for `guarded`.
     """
-    app = guarded(host, origins)
+    app = guarded(host, origins, port)
     import uvicorn
     from prefect.settings import get_current_settings
 

@@ -11,12 +11,8 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
-    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
@@ -28,9 +24,9 @@ from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
 from flows.place import AllowedFolders
 from flows.request import at_of, recipe_of
+from flows.run_states import is_saving, running_steps, waits_for
 from flows.schedules import silences, watched
 from lora_core.errors import UserError
-from tasks.stopping import SAVES_SECONDS
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")
 _WORKING = (StateType.RUNNING, StateType.CANCELLING)
@@ -86,32 +82,17 @@ def running(client: SyncPrefectClient) -> list[Run]:
     """Runs that are worked on, each with its steps; those that were told to end are until all is saved."""
     found = []
     for run in _runs(client, (*_WORKING, StateType.PAUSED), limit=50):
-        if run.state_type != StateType.PAUSED or _is_saving(client, run):
+        if run.state_type != StateType.PAUSED or is_saving(client, run):
             doing = _DOING.get(run.state_type, "") if run.state_type else ""
-            found.append(_line(run, doing + ", ".join(_steps(client, run))))
+            found.append(_line(run, doing + ", ".join(running_steps(client, run))))
     return found
 
 
 def waiting(client: SyncPrefectClient) -> list[Run]:
     """Runs that wait for a worker, for their time, or for a person."""
     soon = datetime.now(UTC) + timedelta(minutes=1)
-    found = [run for run in _runs(client, _WAITING, limit=50, before=soon) if not _is_saving(client, run)]
-    return [_line(run, _waits_for(run)) for run in found]
-
-
-def _is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether a suspended run's process is still there: Prefect calls it Suspended at once."""
-    if run.state_type != StateType.PAUSED or run.state is None:
-        return False
-    since = run.state.timestamp
-    return since > datetime.now(UTC) - timedelta(seconds=SAVES_SECONDS) and bool(_steps(client, run))
-
-
-def _waits_for(run: FlowRun) -> str:
-    if run.state is None or run.state.message:
-        return run.state.message or "" if run.state else ""
-    asks = run.state.state_details.run_input_keyset
-    return "" if run.state_type != StateType.PAUSED or asks else "paused by hand; Resume goes on"
+    found = [run for run in _runs(client, _WAITING, limit=50, before=soon) if not is_saving(client, run)]
+    return [_line(run, waits_for(run)) for run in found]
 
 
 def ended(client: SyncPrefectClient, limit: int = 10) -> list[Run]:
@@ -157,12 +138,6 @@ def _runs(
     flows = FlowFilter(name=FlowFilterName(any_=[name for name in OURS if name not in _HOUSEKEEPING]))
     sort = FlowRunSort.END_TIME_DESC if newest else FlowRunSort.EXPECTED_START_TIME_ASC
     return client.read_flow_runs(flow_filter=flows, flow_run_filter=wanted, limit=limit, sort=sort)
-
-
-def _steps(client: SyncPrefectClient, run: FlowRun) -> list[str]:
-    active = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
-    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-    return [step.name for step in client.read_task_runs(flow_run_filter=of_run, task_run_filter=active, limit=20)]
 
 
 def _line(run: FlowRun, doing: str) -> Run:

@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from flows import healthy
 from flows.child_processes import Child, ServiceError
 from flows.deploy import POOL, put_in_place
+from flows.door import reached_at
 from flows.janitor import HEARTBEAT_SECONDS, alive, forget_planned_runs, retention_settings, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import CHARACTERS, PRESETS
@@ -77,8 +78,8 @@ class Wanted:
 
     @property
     def reached_at(self) -> str:
-        """Address at which a server that listens everywhere is reached from here."""
-        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        """Address at which the server is reached from here."""
+        return reached_at(self.host)
 
     @property
     def logs(self) -> Path:
@@ -94,6 +95,7 @@ class Wanted:
             **_HEARD,
             **retention_settings(),
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            **self._folders(),
             **database,
         }
 
@@ -107,10 +109,16 @@ class Wanted:
             # A server that is started again, or loses its database for a moment, ends no run: four minutes of patience.
             "PREFECT_CLIENT_MAX_RETRIES": "7",
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
-            "HEADCANON_HOME": str(self.home),
-            "HEADCANON_ALSO": os.pathsep.join(str(path) for path in self.also),
+            **self._folders(),
             "DO_NOT_TRACK": "1",
             **self._password(),
+        }
+
+    def _folders(self) -> dict[str, str]:
+        """What forms and the studio page may touch."""
+        return {
+            "HEADCANON_HOME": str(self.home),
+            "HEADCANON_ALSO": os.pathsep.join(str(path) for path in self.also),
         }
 
     def as_client(self) -> contextlib.AbstractContextManager[object]:
@@ -158,7 +166,9 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
             if wanted.notify:
                 put_webhook_in_place(client, wanted.notify)
         worker.start()
-        tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}")
+        if server is not None:
+            tell(f"Studio: {wanted.address.removesuffix('/api')}")
+        tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}/v2")
         ScheduleWatch(wanted.as_client, wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], ended, tell)
     finally:

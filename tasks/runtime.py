@@ -20,6 +20,7 @@ from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.store import Store, open_store
+from tasks.shown_progress import shown_progress
 from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
@@ -144,13 +145,13 @@ _bars = Progress(
 
 
 @contextlib.contextmanager
-def progress(step: str, unit: str, *, sums_up: bool = False) -> Iterator[Listener]:
+def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     """A listener that shows a bar while the block runs, and what it came to when it ends.
 
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        sums_up: the last note is about all pieces, such as a mean loss, and not about the last one only.
+        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -163,6 +164,7 @@ def progress(step: str, unit: str, *, sums_up: bool = False) -> Iterator[Listene
         stop_if_asked(step)
         note = one_line(note)
         seen = (done, total, note)
+        show(done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
         if now - logged >= LOG_EVERY_SECONDS:
@@ -171,7 +173,7 @@ def progress(step: str, unit: str, *, sums_up: bool = False) -> Iterator[Listene
             _log(f"{step}: {unit} {done}/{total} {note} ({left:.0f} s left)")
 
     try:
-        with working():
+        with shown_progress(step, unit, curves) as show, working():
             yield listen
     finally:
         _bars.remove_task(bar)
@@ -180,7 +182,7 @@ def progress(step: str, unit: str, *, sums_up: bool = False) -> Iterator[Listene
     done, total, note = seen
     spent = time.monotonic() - started
     counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
-    figure = f"{note}, " if note and sums_up else ""
+    figure = f"{note}, " if note and curves else ""
     say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 

@@ -57,11 +57,13 @@ def screenshots(
     return paths
 
 
-def screenshot_tags(character: Character, seed: int = 0) -> dict[str, tuple[str, ...]]:
+def screenshot_tags(
+    character: Character, seed: int = 0, plan: Mapping[Composition, int] = PLAN
+) -> dict[str, tuple[str, ...]]:
     """Returns the true tags of every screenshot by file name, without drawing any."""
     rng = random.Random(seed)
     tags = {}
-    for composition, count in PLAN.items():
+    for composition, count in plan.items():
         for k in range(count):
             pose = _pose(composition, k, rng)
             tags[f"{composition}_{k + 1:03d}.png"] = picture_tags(_dressed(character, rng), pose, "solid")

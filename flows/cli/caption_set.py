@@ -1,7 +1,7 @@
 """What `headcanon caption` works on: pictures, raw scores and rules, from a folder or from a recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_core.captions.exchange import Situation
@@ -13,7 +13,7 @@ from lora_core.images.collect import collect, refuse_bad_pictures
 from lora_core.images.composition import settle
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
-from lora_core.store import Store
+from lora_core.store import Store, open_store
 from lora_core.tagging.select import Thresholds, select, thresholds
 
 _RULE_FILE = "captions.toml"
@@ -112,11 +112,14 @@ def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
     if asked.threshold is not None:
         least = least.model_copy(update={"general": asked.threshold, "character": asked.threshold})
     rules = rules_for(recipe.captions, recipe.trigger) if asked.rules_needed else Rules()
-    return set_of_recipe(recipe, rules, least)
+    found = set_of_recipe(recipe, rules, least)
+    if recipe.preprocess.bad_pictures == "stop":
+        refuse_bad_pictures(found.manifest)
+    return replace(found, manifest=_placed(found.manifest, rules, recipe))
 
 
 def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet:
-    """A recipe's character, preprocessed and tagged if it is not yet.
+    """A recipe's character, preprocessed and tagged if it is not yet; what a run would stop at is still in it.
 
     Raises:
         UserError: something is missing or cannot be read.
@@ -129,18 +132,16 @@ def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet
 
     tagger = find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
     check_tagger(tagger, {}, recipe.tagger.model)
-    store = Store(Path(recipe.runtime.store))
+    store = open_store(recipe.runtime.store)
     store.hold()
     with progress("preprocess", "image") as listen:
         manifest = preprocess(store, collect(store, Path(recipe.character.images)), recipe.preprocess, listen)
-    if recipe.preprocess.bad_pictures == "stop":
-        refuse_bad_pictures(manifest)
     with progress("tag", "image") as listen:
         tags = tag(store, manifest, tagger, listen)
     return CaptionSet(
         source=Path(recipe.character.images),
         store=store,
-        manifest=_placed(settle(manifest, tags, {}), rules, recipe),
+        manifest=settle(manifest, tags, {}),
         tags=tags,
         situation=_situation(rules, recipe.trigger, least),
         rule_file=Path(recipe.captions.rules) if recipe.captions.rules else None,

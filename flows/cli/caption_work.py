@@ -75,25 +75,34 @@ def take_hand_edits(subject: CaptionSet, folder: Path) -> CaptionSet:
     Raises:
         CaptionError: a text cannot be a caption, or there is no rule file; nothing is written then.
     """
+    texts = read_texts(folder)
+    changed, edits = take_texts(subject, texts)
+    names = {entry.name for entry in subject.manifest.entries}
+    for name, found in no_tags(texts_of(subject.manifest, texts)).items():
+        for one in found:
+            echo(f"! {name}: {clipped(one_line(one), 60)} is of a prompt and no tag; not taken over")
+    _show_hand_edits(edits, len(names), sorted(set(texts) - names), changed.rule_file or Path())
+    return changed
+
+
+def take_texts(subject: CaptionSet, texts: Mapping[str, str]) -> tuple[CaptionSet, Mapping[str, Edits]]:
+    """The set with hand-edited captions, by picture, in its rules and its rule file; and what they changed.
+
+    Raises:
+        CaptionError: a text cannot be a caption, or there is no rule file; nothing is written then.
+    """
     if subject.rule_file is None:
         raise CaptionError(
             'the recipe names no rule file to take edits into; --suggest writes one: [captions] rules = "…"'
         )
-    texts = read_texts(folder)
-    ours = texts_of(subject.manifest, texts)
-    edits = hand_edits(ours, subject.manifest, subject.tags, subject.situation)
+    edits = hand_edits(texts_of(subject.manifest, texts), subject.manifest, subject.tags, subject.situation)
     changed = replace(
         subject, situation=replace(subject.situation, rules=with_overrides(subject.situation.rules, edits))
     )
-    _captioned(changed)  # the content rule, before anything is written
+    _each(changed)  # the content rule, before anything is written
     if edits:
         write_overrides(subject.rule_file, {name: one.override for name, one in edits.items()})
-    names = {entry.name for entry in subject.manifest.entries}
-    for name, found in no_tags(ours).items():
-        for one in found:
-            echo(f"! {name}: {clipped(one_line(one), 60)} is of a prompt and no tag; not taken over")
-    _show_hand_edits(edits, len(names), sorted(set(texts) - names), subject.rule_file)
-    return changed
+    return changed, edits
 
 
 def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
@@ -103,9 +112,7 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
         CaptionError: `check`, and something fails; or a picture can have no caption, once all others are shown.
     """
     situation, count_tokens = subject.situation, token_counter()
-    edited, doubtful = caption_each(
-        subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select
-    )
+    edited, doubtful = _each(subject)
     if explain and edited:
         _show_captions(edited, situation.trigger, count_tokens)
     found = examine(edited, situation.rules, situation.trigger, count_tokens)
@@ -131,6 +138,11 @@ def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:
     made = report(edited, trigger, token_counter())
     write_folder(subject.store, captioned, out, trigger=trigger, escape=escape, report=made)
     echo(f"{len(edited)} pictures with captions in {out}")
+
+
+def _each(subject: CaptionSet) -> tuple[tuple[Edited, ...], dict[str, str]]:
+    situation = subject.situation
+    return caption_each(subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select)
 
 
 def _captioned(subject: CaptionSet) -> tuple[Manifest, tuple[Edited, ...]]:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import echo
+
 
 def up(
     folder: Annotated[
@@ -57,6 +59,7 @@ def up(
 
       headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
     """
+    echo(f"Starting the studio in {folder}; the address comes when it is ready, in about 20 seconds.")
     from flows.up import Wanted, run_until
     from tasks.runtime import console
 

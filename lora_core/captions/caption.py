@@ -75,6 +75,11 @@ def caption_each(
             edited.append(edit(entry, tags.of(entry), rules, trigger, select))
         except CaptionError as error:
             doubtful[entry.name] = str(error)
+    made = {one.name: one.tags for one in edited}
+    entries = tuple(
+        entry.model_copy(update={"caption": made[entry.name]}) for entry in manifest.entries if entry.name in made
+    )
+    content.check([(manifest.model_copy(update={"entries": entries}), tags)], (trigger,))
     return tuple(edited), doubtful
 
 

@@ -139,7 +139,8 @@ class Stepper:
         """How many steps of each shape there will be."""
         self.checks_before_step = is_synchronous(self._device)
         """Whether a step is refused before it changes anything; if not, its figures have to be looked at later."""
-        self._part_size = options.batch
+        self.part_size = options.batch
+        """Pictures that go through the models at once; smaller than the batch since memory did not hold it."""
         self._speed, self._cache = speed or Speed(), cache
 
     @property
@@ -267,16 +268,16 @@ class Stepper:
         while True:
             self._optimizer.zero_grad(set_to_none=True)
             try:
-                losses = [self._backward(part, len(part) / len(batch)) for part in share.split(self._part_size)]
+                losses = [self._backward(part, len(part) / len(batch)) for part in share.split(self.part_size)]
                 return torch.stack(losses).sum() if losses else torch.zeros((), device=self._device)
             except torch.OutOfMemoryError:
-                if self._part_size == 1 or capturing(self._device):
+                if self.part_size == 1 or capturing(self._device):
                     raise
             # only here, behind the handler, is everything free that the failed pass held
-            self._part_size = min(self._part_size, len(share)) // 2 or 1
+            self.part_size = min(self.part_size, len(share)) // 2 or 1
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
-            _log.warning("memory does not hold the batch; it goes through the models %d at a time", self._part_size)
+            _log.warning("memory does not hold the batch; it goes through the models %d at a time", self.part_size)
 
     def _backward(self, part: Batch, share: float) -> torch.Tensor:
         """Add the gradients of a part of a step's batch; returns its share of the loss."""

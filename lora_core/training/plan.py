@@ -196,6 +196,15 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
     """
     dtype = pick_dtype(options.precision, pick_device(device_name))
     components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
+    return memory_of(components, options)
+
+
+def memory_of(components: Components, options: Training) -> int:
+    """The same for models that are there, on the meta device or any other; they are left as they are.
+
+    Raises:
+        CheckpointError: the base cannot be trained as the recipe says.
+    """
     trained = _trained_numbers(components, options)
     number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
     saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
@@ -205,7 +214,7 @@ def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, 
         pixels=options.resolution**2,
         batch=options.batch,
         width=components.unet.config["block_out_channels"][0],
-        saved_maps=saved * (1 if dtype == torch.float32 else _HALF_PRECISION_SHARE),
+        saved_maps=saved * (1 if components.unet.dtype == torch.float32 else _HALF_PRECISION_SHARE),
     )
 
 

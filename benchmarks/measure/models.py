@@ -1,6 +1,7 @@
 """Stable Diffusion with random weights in the real models' shapes, or a toy's: speed does not depend on the numbers."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from lora_core.device import pick_dtype
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.tokenizer import clip_vocabulary, shipped_tokenizer
 from lora_core.hub.layout import Architecture
+from measure.runner import Settings
 
-CONFIGS = Path(__file__).parents[1] / "lora_core/diffusion/configs"
+CONFIGS = Path(__file__).parents[2] / "lora_core/diffusion/configs"
 _TOY_TEXT = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1}
 _TOY_UNET: dict[Architecture, dict[str, Any]] = {
     "sd1": {
@@ -43,6 +46,16 @@ def make(architecture: Architecture, device: torch.device, dtype: torch.dtype, *
         torch.nn.Module.to(model, torch.float32 if model is vae else dtype).requires_grad_(False).eval()
     tokenizers = tuple(shipped_tokenizer(pad_zero=bool(number)) for number in range(len(texts)))
     return Components(architecture, unet, vae, tuple(texts), tokenizers, "epsilon")
+
+
+def written(settings: Settings, architecture: Architecture, device: torch.device) -> Path:
+    """A base model on the disk, written once for all jobs; a folder that a killed job left half written goes."""
+    folder = settings.folder / f"base-{architecture}"
+    if not folder.exists():
+        half = settings.folder / f"half-{architecture}"
+        shutil.rmtree(half, ignore_errors=True)
+        write(make(architecture, device, pick_dtype("auto", device), toy=settings.rehearse), half).rename(folder)
+    return folder
 
 
 def write(model: Components, folder: Path) -> Path:

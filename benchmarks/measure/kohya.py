@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from random_models import write_tokenizer
-from ways import ALPHA, CAPTION, RANK, Work
+
+from lora_core.device import pick_device
+from measure.models import write_tokenizer, written
+from measure.runner import Emit, Settings, noted
+from measure.ways import ALPHA, CAPTION, RANK, Work
 
 _BAR = re.compile(r"steps:.*?(\d+)/(\d+) \[")
 _TOKENIZERS = ("openai_clip-vit-large-patch14", "laion_CLIP-ViT-bigG-14-laion2B-39B-b160k")
@@ -41,6 +44,20 @@ def check(scripts: Path, python: Path) -> None:
             f"{python}: lacks {missing.replace(' ', ', ')}, which sd-scripts imports; install "
             f"{scripts}/requirements.txt into an environment of its own and name it by --sd-scripts-python"
         )
+
+
+def beside(settings: Settings, emit: Emit, works: tuple[Work, ...]) -> None:
+    """A row of sd-scripts' speed for each work; they are to be held against our rows of the same model and batch."""
+    scripts, device = Path(settings.sd_scripts), pick_device(settings.device)
+    check(scripts, Path(sys.executable))
+    for work in works:
+        of = {"way": "sd-scripts", "model": f"{work.architecture} {work.side_px}", "batch": work.batch}
+        with noted(emit, **of):
+            base = written(settings, work.architecture, device)
+            write_inputs(settings.folder, max(8, work.batch), work.side_px)
+            steps = 3 if settings.rehearse else max(30, 120 // work.batch)
+            rate = samples_a_second(scripts, settings.folder, base, work, steps, 60, cpu=device.type == "cpu")
+            emit({**of, "samples_per_second": rate, "ms_a_step": 1e3 * work.batch / rate})
 
 
 def write_inputs(folder: Path, pictures: int, side_px: int) -> None:

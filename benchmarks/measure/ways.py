@@ -1,5 +1,7 @@
 """The ways that are compared: our training loop, and the loop of diffusers' own LoRA script."""
 
+import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from lora_core.device import memory_format
 from lora_core.diffusion.components import Components
 from lora_core.hub.layout import Architecture
 from lora_core.lora.base import targets
+from lora_core.lora.folded import FOLDED
 from lora_core.lora.inject import inject
 from lora_core.recipe import Network, Speed, Training
 from lora_core.training.batch import Batch
@@ -40,36 +43,74 @@ class Work(NamedTuple):
         return Training(resolution=self.side_px, batch=self.batch, rank=RANK, alpha=ALPHA)
 
 
-def ours(model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache: Path | None = None) -> Run:
-    """The trainer's own loop with everything that belongs to it: counters drawn, batches fed, figures read back."""
+class Trainer(NamedTuple):
+    """The trainer's step, and the batches that it is given."""
+
+    stepper: Stepper
+    batches: Callable[[int, int], Iterator[Batch]]
+
+
+def trainer(
+    model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache: Path | None = None, *, folded: bool = True
+) -> Trainer:
+    """The trainer's own step on a model; batches are drawn from counters on the CPU, so the same on every device."""
     device, options = model.unet.device, work.options
     model.unet.to(memory_format=memory_format(device))
-    layers = inject(model, rank=RANK, alpha=ALPHA, unet=True, text_encoder=True, seed=1)
+    with contextlib.nullcontext() if folded else _unfolded():
+        layers = inject(model, rank=RANK, alpha=ALPHA, unet=True, text_encoder=True, seed=1)
     stepper = Stepper(
         model, layers, build_optimizer(layers, options), options, clip_skip=1, dtype=dtype, total_steps=10**6,
         speed=speed, cache=cache,
     )  # fmt: skip
-    latents = torch.randn(work.batch, 4, work.side_px // 8, work.side_px // 8).to(device)
+    shape = (work.batch, 4, work.side_px // 8, work.side_px // 8)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
 
     def batches(first: int, count: int) -> Iterator[Batch]:
         for number in range(first, first + count):
             generator = torch.Generator().manual_seed(number)
             yield Batch(
-                latents=latents, noise=torch.randn(latents.shape, generator=generator),
+                latents=latents, noise=torch.randn(shape, generator=generator),
                 timesteps=torch.randint(1000, (work.batch,), generator=generator), captions=(CAPTION,) * work.batch,
                 weights=torch.ones(work.batch), sizes=torch.zeros(work.batch, 6, dtype=torch.int64),
                 counters=tuple((1, 0, number * work.batch + place) for place in range(work.batch)),
                 prior=torch.zeros(work.batch, dtype=torch.bool),
             )  # fmt: skip
 
+    return Trainer(stepper, batches)
+
+
+def ours(
+    model: Components, work: Work, dtype: torch.dtype, speed: Speed, cache: Path | None = None, *, folded: bool = True
+) -> Run:
+    """The trainer's own loop with everything that belongs to it: counters drawn, batches fed, figures read back."""
+    stepper, batches = trainer(model, work, dtype, speed, cache, folded=folded)
+
     def run(first: int, count: int) -> None:
-        ledger = MetricsQueue(lags=not stepper.checks_before_step)
-        for number, batch in enumerate(prefetched(batches(first, count), device), first):
-            for step in ledger.add(stepper.launch(batch, number), ()):
+        queue = MetricsQueue(lags=not stepper.checks_before_step)
+        for number, batch in enumerate(prefetched(batches(first, count), stepper.device), first):
+            for step in queue.add(stepper.launch(batch, number), ()):
                 step.launched.outcome(*step.figures)
-        ledger.flush()
+        queue.flush()
 
     return run
+
+
+@contextlib.contextmanager
+def _unfolded() -> Iterator[None]:
+    """Inject peft's own layers."""
+    kept = dict(FOLDED)
+    FOLDED.clear()
+    try:
+        yield
+    finally:
+        FOLDED.update(kept)
+
+
+def sharing(base: Components) -> Components:
+    """Modules of their own around the same frozen weights: several models in the memory of one."""
+    models = (base.unet, base.vae, *base.text_encoders)
+    held = [each for model in models for each in (*model.parameters(), *model.buffers())]
+    return copy.deepcopy(base, {id(each): each for each in held})
 
 
 def plain(model: Components, work: Work, dtype: torch.dtype) -> Run:
@@ -116,9 +157,8 @@ def plain(model: Components, work: Work, dtype: torch.dtype) -> Run:
     return run
 
 
-def flops(model: Components, work: Work, dtype: torch.dtype) -> float:
-    """Of one picture's way through the models and back, counted by torch from the shapes of one plain step."""
-    run = plain(model, work._replace(batch=1), dtype)
+def counted_flops(run: Run) -> float:
+    """Of one step of a plain run, counted by torch from the shapes of its products."""
     with FlopCounterMode(display=False) as counter:
         run(0, 1)
     return float(counter.get_total_flops())

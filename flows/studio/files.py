@@ -1,0 +1,178 @@
+"""Files that go in and out through the page: screenshots into a character's folder, results and pictures out of it."""
+
+import contextlib
+import os
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from flows.place import CHARACTERS, AllowedFolders
+from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
+from lora_core.errors import DatasetError, UserError
+from lora_core.images.decode import LARGEST_BYTES, header_of
+from lora_core.images.kinds import MEANT_BY, may_be_picture
+from lora_core.printable import printable, printable_name
+from lora_core.store import Store
+from lora_core.store.digests import file_digest
+
+REMOVED = ".removed"
+"""Screenshots that were taken away on the page; hidden, so no run reads it."""
+_LONGEST_PART = 200
+
+
+class NoSuchFileError(UserError):
+    """A file that is not there, or not the page's to show."""
+
+
+def character_folder(place: AllowedFolders, name: str) -> Path:
+    """The folder of a character that is there.
+
+    Raises:
+        NoSuchFileError: there is none of that name.
+    """
+    folder = next((one for one in place.characters if one.name == name), None)
+    if folder is None:
+        raise NoSuchFileError(f"{printable_name(name)}: there is no such character in {CHARACTERS}/")
+    return folder
+
+
+def inside(folder: Path, path: str) -> Path:
+    """A file in a folder, by its path below it.
+
+    Raises:
+        NoSuchFileError: it is not there, hidden, or leads out.
+    """
+    parts = PurePosixPath(path).parts
+    found = (folder / path).resolve()
+    hidden = any(part.startswith(".") for part in parts)
+    if hidden or "\\" in path or "\0" in path or not found.is_relative_to(folder.resolve()) or not found.is_file():
+        raise NoSuchFileError(f"{printable_name(path)}: there is no such file")
+    return found
+
+
+def upload_target(folder: Path, path: str) -> Path:
+    """Where a dropped file goes: its own name, in a sub-folder if a folder was dropped.
+
+    Raises:
+        DatasetError: the name cannot be a screenshot's, or leads out of the folder.
+    """
+    shown, parts = printable_name(path), path.split("/")
+    if any(not part or part.startswith(".") or len(part) > _LONGEST_PART or "\\" in part for part in parts):
+        raise DatasetError(f"{shown}: not a name that a screenshot can have here; rename it")
+    if printable(path) != path or Path(path).suffix.lower() not in MEANT_BY:
+        raise DatasetError(f"{shown}: not a picture by its name; allowed: {', '.join(MEANT_BY)}")
+    target = folder.joinpath(*parts)
+    if not target.parent.resolve().is_relative_to(folder.resolve()) or target.is_symlink():
+        raise DatasetError(f"{shown}: leads out of {folder.name}")
+    return target
+
+
+async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> None:
+    """Write a dropped screenshot, once all of it is there and its header is a picture's.
+
+    Raises:
+        DatasetError: not a name for a screenshot, or another picture has it.
+        ImageError: not a picture, or too large.
+    """
+    target = upload_target(folder, path)
+    descriptor, temporary = tempfile.mkstemp(prefix=".upload-", dir=folder)
+    try:
+        size = 0
+        with os.fdopen(descriptor, "wb") as file:
+            async for piece in body:
+                size += len(piece)
+                if size > LARGEST_BYTES:
+                    raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
+                file.write(piece)
+        header_of(Path(temporary), path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and file_digest(target) != file_digest(Path(temporary)):
+            raise DatasetError(f"{path}: another picture has that name here; remove that one first, or rename this one")
+        Path(temporary).replace(target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+
+
+def remove_picture(folder: Path, path: str) -> None:
+    """Take a screenshot out of the set, into a hidden folder beside it: nothing is lost by a slip.
+
+    Raises:
+        NoSuchFileError: it is not there.
+    """
+    picture = inside(folder, path)
+    aside = folder / REMOVED
+    aside.mkdir(exist_ok=True)
+    name, number = picture.name, 1
+    while (aside / name).exists():
+        number += 1
+        name = f"{picture.stem}-{number}{picture.suffix}"
+    picture.rename(aside / name)
+
+
+def screenshots(folder: Path) -> list[str]:
+    """Paths of a character's screenshots below its folder, as far as their names say."""
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if may_be_picture(path) and path.is_file())
+    return [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+
+
+def stored_picture(store: Store, digest: str) -> bytes:
+    """A PNG of the store.
+
+    Raises:
+        NoSuchFileError: it has no such object, or that is no picture.
+    """
+    if len(digest) == 64 and digest.isalnum() and store.has(digest):
+        data = store.get_bytes(digest)
+        if data.startswith(b"\x89PNG"):
+            return data
+    raise NoSuchFileError("there is no such picture")
+
+
+def results(place: AllowedFolders, character: str = "") -> list[dict[str, Any]]:
+    """The published LoRAs, newest first, with what their pages say of them."""
+    out = Path(place.out)
+    found = [folder for folder in out.glob("*") if (folder / f"{folder.name}.safetensors").is_file()]
+    newest = sorted(found, key=lambda folder: -(folder / f"{folder.name}.safetensors").stat().st_mtime)
+    read = (_result(folder) for folder in newest)
+    return [one for one in read if character in ("", one["character"])]
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    report = _json(folder / "report.json")
+    call = _json(folder / f"{folder.name}.json")
+    recipe = report.get("recipe") or {}
+    return {
+        "name": folder.name,
+        "character": recipe.get("name", folder.name),
+        "prompt": f"<lora:{folder.name}:{call.get('preferred weight', 1):g}> {call.get('activation text', '')}",
+        "report": report,
+        "preview": (folder / f"{folder.name}.png").is_file(),
+        "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_shown(path, folder)),
+    }
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json_of(read_bounded(path, TABLE_BYTES, DatasetError))
+    except (OSError, ValueError, UserError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def zipped(folder: Path) -> Iterator[bytes]:
+    """A folder as a zip file, uncompressed, in pieces."""
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if _is_shown(path, folder):
+                    archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
+        file.seek(0)
+        while piece := file.read(1 << 20):
+            yield piece

@@ -1,0 +1,132 @@
+"""The options of a character: read from its recipe as a run would, written into its recipe.toml."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import tomlkit
+
+from flows.place import CHARACTERS, AllowedFolders
+from flows.request import OWN_RECIPE, recipe_of
+from lora_core.errors import RecipeError
+from lora_core.recipe import Options, Recipe
+from lora_core.store.files import write_atomically
+
+MAIN = (
+    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
+    "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
+    "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
+    "gates.epoch",
+)  # fmt: skip
+"""What matters most, in the order of the page."""
+_NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
+
+
+class Option(NamedTuple):
+    """One field of the recipe: `own` where the character's recipe.toml says it."""
+
+    path: str
+    title: str
+    description: str
+    kind: Literal["switch", "choice", "text", "list"]
+    value: str
+    choices: tuple[str, ...]
+    own: bool
+
+
+def options_of(character: str, preset: str) -> tuple[Option, ...]:
+    """Every option of a character, as it stands."""
+    place = AllowedFolders()
+    recipe = recipe_of(place, character, preset=preset)
+    own = tomllib.loads(_own_text(folder_of(place, character)))
+    return tuple(_options(recipe, "", own))
+
+
+def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[Option]:
+    for name, field in type(section).model_fields.items():
+        path, value = f"{prefix}{name}", getattr(section, name)
+        said = own.get(name) if isinstance(own, Mapping) else None
+        if path in _NOT_HERE:
+            continue
+        if isinstance(value, Options):
+            yield from _options(value, f"{path}.", said if isinstance(said, Mapping) else {})
+            continue
+        choices = tuple(str(one) for one in get_args(field.annotation) if isinstance(one, str))
+        kind: Literal["switch", "choice", "text", "list"] = (
+            "switch" if isinstance(value, bool) else "choice" if choices
+            else "list" if isinstance(value, tuple) else "text"
+        )  # fmt: skip
+        yield Option(path, field.title or name, field.description or "", kind, _shown(value), choices, said is not None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return "\n".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def folder_of(place: AllowedFolders, character: str) -> Path:
+    """A character's folder."""
+    return place.inside(f"{CHARACTERS}/{character}", "folder")
+
+
+def set_options(character: str, preset: str, changes: Mapping[str, str]) -> None:
+    """Write options into the character's recipe.toml; an empty text leaves it to the preset.
+
+    Raises:
+        RecipeError: an option that is not there, or out of its bounds; the file is left as it was.
+    """
+    place = AllowedFolders()
+    folder = folder_of(place, character)
+    recipe = recipe_of(place, character, preset=preset)
+    document = tomlkit.parse(_own_text(folder))
+    for path, text in changes.items():
+        _set_option(document, recipe, path, text)
+    written = tomlkit.dumps(document)
+    recipe_of(place, character, preset=preset, own=tomllib.loads(written))
+    write_atomically(folder / OWN_RECIPE, written.encode())
+
+
+def _set_option(document: Any, recipe: Recipe, path: str, text: str) -> None:
+    *sections, name = path.split(".")
+    now: Any = recipe
+    table = document
+    for section in sections:
+        now = getattr(now, section, None)
+        if isinstance(table.get(section), str):  # `base = "file"` is short for `[base] model`
+            table[section] = {"images" if section in ("style", "character") else "model": table[section]}
+        table = table.setdefault(section, tomlkit.table())
+    if path in _NOT_HERE or not isinstance(now, Options) or name not in type(now).model_fields:
+        raise RecipeError(f"{path}: there is no such option of a character")
+    value = _value(getattr(now, name), text)
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value
+
+
+def _value(now: object, text: str) -> object:
+    """A text as TOML would hold it; what is no number stays a text, and the recipe says what is wrong with it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    if isinstance(now, tuple):
+        return [_number(line) if now and isinstance(now[0], int | float) else line for line in lines]
+    if isinstance(now, bool):
+        return text == "true"
+    return _number(text) if isinstance(now, int | float) else text.strip()
+
+
+def _number(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _own_text(folder: Path) -> str:
+    file = folder / OWN_RECIPE
+    return file.read_text("utf-8") if file.is_file() else ""

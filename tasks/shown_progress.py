@@ -1,0 +1,125 @@
+"""How far a step is, for everybody who looks at the server: one progress artifact a step, from its first second.
+
+Prefect's UI shows it as a bar, the studio page reads its figures. It is brought up to date by a thread of its own: a
+server that is slow, or away, holds no step up.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from contextvars import copy_context
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.context import TaskRunContext
+from prefect.settings import PREFECT_API_URL
+
+from lora_core.progress import Progress
+from lora_core.progress import silent as _silent
+
+KEY = "progress"
+"""Of the artifacts, with the step's name behind it."""
+_EVERY_SECONDS = 2.0
+_LAST_SECONDS = 5.0
+
+
+@contextlib.contextmanager
+def shown_progress(step: str, unit: str, curves: str = "") -> Iterator[Progress]:
+    """A listener whose figures the server shows while the block runs; none where there is no server that stays.
+
+    Args:
+        step: what is being done.
+        unit: what is counted.
+        curves: name of the folder with the training's curves, for whoever draws them.
+    """
+    context = TaskRunContext.get()
+    if context is None or not PREFECT_API_URL.value():  # a command's own server ends with it
+        yield _silent
+        return
+    shown = _Shown(step, unit, curves, context.task_run.flow_run_id, context.task_run.id)
+    thread = threading.Thread(target=copy_context().run, args=(shown.keep,), daemon=True)
+    thread.start()
+    try:
+        yield shown.tell
+    finally:
+        shown.ended.set()
+        thread.join(_LAST_SECONDS)
+
+
+class _Shown:
+    """One step's artifact."""
+
+    def __init__(self, step: str, unit: str, curves: str, flow_run: UUID | None, task_run: UUID) -> None:
+        self._step, self._unit, self._curves = step, unit, curves
+        self._flow_run, self._task_run = flow_run, task_run
+        self._started = time.monotonic()
+        self._first = 0
+        self._now = (0, 0, "")
+        self.ended = threading.Event()
+
+    def tell(self, done: int, total: int, note: str = "") -> None:
+        """How far the step is."""
+        if not self._now[1]:  # a resumed training begins behind what was done before
+            self._started, self._first = time.monotonic(), done
+        self._now = (done, total, note)
+
+    def keep(self) -> None:
+        """Make the artifact, and bring it up to date until the step has ended."""
+        with contextlib.suppress(Exception), get_client(sync_client=True) as client:  # no step fails for its bar
+            made = self._made(client)
+            while not self.ended.wait(_EVERY_SECONDS):
+                self._update(client, made)
+            self._update(client, made)
+
+    def _made(self, client: SyncPrefectClient) -> UUID:
+        return client.create_artifact(
+            ArtifactCreate(
+                key=f"{KEY}-{self._step.replace(' ', '-')}",
+                type="progress",
+                description=self._text(),
+                data=self._share(),
+                metadata_=self._figures(),
+                flow_run_id=self._flow_run,
+                task_run_id=self._task_run,
+            )
+        ).id
+
+    def _update(self, client: SyncPrefectClient, made: UUID) -> None:
+        update = ArtifactUpdate(description=self._text(), data=self._share(), metadata_=self._figures())
+        client.update_artifact(made, update)
+
+    def _share(self) -> float:
+        done, total, _ = self._now
+        return round(100 * done / total, 1) if total else 0.0
+
+    def _figures(self) -> dict[str, str]:
+        """For programs; Prefect keeps texts only."""
+        done, total, note = self._now
+        return {
+            "step": self._step, "unit": self._unit, "done": str(done), "total": str(total), "note": note,
+            "seconds_left": f"{self._seconds_left():.0f}", "curves": self._curves,
+        }  # fmt: skip
+
+    def _seconds_left(self) -> float:
+        done, total, _ = self._now
+        return (time.monotonic() - self._started) / max(done - self._first, 1) * (total - done)
+
+    def _text(self) -> str:
+        done, total, note = self._now
+        if not total:
+            return f"{self._step}: starting"
+        left = f", about {_duration(self._seconds_left())} left" if done < total else ""
+        return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{minutes // 60} h {minutes % 60} min"
+        if minutes >= 90
+        else f"{minutes} min"
+    )
