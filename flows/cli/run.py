@@ -166,6 +166,10 @@ def new(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="The base's family (docs/bases.md), where the file does not tell it.")
     ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A config of sd-scripts or kohya_ss (.toml, .json) or OneTrainer."),
+    ] = None,
 ) -> None:
     """Start a project: a commented recipe and folders for screenshots.
 
@@ -178,19 +182,25 @@ def new(
       headcanon new my-character --base models/my-merge.safetensors --preset pony
 
       headcanon new my-character --method difference
+
+      headcanon new my-character --from kohya.toml --method captions-only
     """
     from flows.cli.scaffold import write_new
+    from lora_core.recipe_import import read_config
 
+    taken = read_config(config) if config else None
+    if not base and taken and Path(str(taken.settings.get("base.model", ""))).is_file():
+        base = str(taken.settings["base.model"])
     if base:
         from flows.cli.fitting import fit
 
-        echo(write_new(folder, method, fit(base, preset)))
+        echo(write_new(folder, method, fit(base, preset), taken))
     else:
         from lora_core.errors import RecipeError
 
         if preset:
             raise RecipeError(f"--preset {preset}: it fits a base model; name yours with --base FILE")
-        echo(write_new(folder, method))
+        echo(write_new(folder, method, taken=taken))
 
 
 def demo(
