@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from lora_core.captions.rules import Rules
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.report.data import RedrawInputs
 from lora_core.tagging.select import Thresholds
 from tasks.groups import TaggedSet
 from tasks.steps import Branch
@@ -65,6 +66,29 @@ class StyledBase(NamedTuple):
     merge_check: ReportRef | None = None
 
 
+class JudgedLora(NamedTuple):
+    """A LoRA with the samples of its epochs, and the verdict on them."""
+
+    lora: LoraRef
+    samples: ReportRef
+    verdict: ReportRef
+
+
+class RedrawRound(NamedTuple):
+    """The LoRA that drew, what it drew, the selection, the final training set, and the LoRA trained on that."""
+
+    before: JudgedLora
+    drawn: ReportRef
+    selected: ReportRef
+    pictures: DatasetRef
+    lora: LoraRef
+
+    @property
+    def reported(self) -> RedrawInputs:
+        """What the report shows of it."""
+        return RedrawInputs(lora=self.before.lora, verdict=self.before.verdict, selected=self.selected)
+
+
 @dataclass(frozen=True)
 class RunArtifacts:
     """Every result of a run.
@@ -76,7 +100,9 @@ class RunArtifacts:
         captioned: the captioned pictures.
         styled: the base with the style in it.
         whole: the character LoRA as it was trained.
-        lora: the same without the style, where it is subtracted.
+        rounds: of redrawing; empty: the recipe wants none.
+        last: the LoRA at the end of them; without any, the first.
+        lora: what is published: the same, without the style where it is subtracted, or the redrawn one.
         samples: of every epoch.
         verdict: the metrics, and the choice.
         report: the files that are published.
@@ -89,6 +115,8 @@ class RunArtifacts:
     captioned: CaptionedSet
     styled: StyledBase
     whole: LoraRef
+    rounds: tuple[RedrawRound, ...]
+    last: JudgedLora
     lora: LoraRef
     samples: ReportRef
     verdict: ReportRef

@@ -47,6 +47,25 @@ class EpochAnswer(Answer):
     )
 
 
+class RedrawAnswer(Answer):
+    """What becomes of the run, and without which redrawn pictures."""
+
+    leave_out: str = Field(
+        default="",
+        title="Leave out",
+        description="Numbers of pictures that are not to be trained on, such as 12 40; empty: none. The next best take "
+        "their place.",
+        pattern=r"^[\d\s,]*$",
+        json_schema_extra={"position": 1},
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The pictures that are named, each once, in order."""
+        numbers = sorted({int(number) for number in self.leave_out.replace(",", " ").split()})
+        return tuple(f"redrawn-{number:03d}" for number in numbers)
+
+
 Form = TypeVar("Form", bound=Answer)
 
 

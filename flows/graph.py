@@ -14,6 +14,7 @@ from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, Se
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
+from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
 from lora_core.captions.content import Said, style_words_of, words_of
 from lora_core.captions.rules import style_rules
 from lora_core.recipe import Process, Recipe
@@ -24,13 +25,12 @@ from tasks.caption import captioned, check_content, edit_captions, find_rules, r
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
-from tasks.groups import CharacterSets, Drawing, Judge, Merging, TaggedSet
-from tasks.judge import judge, transfer
+from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
+from tasks.judge import transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import At
-from tasks.sample import sample_epochs
 from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
@@ -90,19 +90,24 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     whole = learn_character(captions, sets.style, styled, recipe, at)
-    lora = take_style_out(whole, styled, recipe, at)
-    samples = draw(lora, inputs, recipe, at)
-    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, captions.captions, inputs, recipe, at), at)
+    first = take_style_out(whole, styled, recipe, at)
+    rounds = redraw_rounds(first, captions, inputs, recipe, at)
+    last = judge_last(rounds[-1].lora if rounds else first, captions, inputs, recipe, at)
+    lora, samples, judged = better(rounds, last, at)
+    verdict = pass_epoch_gate(recipe, samples, judged, at)
     made = ReportInputs(
         base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, captions=captions.captions,
         style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check,
         caption_check=captions.check, lora=lora, samples=samples, verdict=verdict,
         transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
+        redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
     )  # fmt: skip
     files = write_report(made, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
-    return RunArtifacts(inputs, squares, sets, captions, styled, whole, lora, samples, verdict, files, folder)
+    return RunArtifacts(
+        inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files, folder
+    )  # fmt: skip
 
 
 def style_branch(recipe: Recipe, at: At) -> StyledBase:
@@ -235,19 +240,6 @@ def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) ->
     return subtract(lora, styled.lora, recipe.difference, at) if styled.lora and recipe.difference.use else lora
 
 
-@stage("sample")
-def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Every epoch, on the original base."""
-    return sample_epochs(inputs.base, lora, recipe.trigger, drawing_of(recipe), at)
-
-
-@stage("judge")
-def judge_samples(samples: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Metrics of every epoch and weight, and the one that the rule chooses."""
-    by = Judge(inputs.tagger, inputs.classifier, inputs.embedder, recipe.judging.without_place)
-    return judge(samples, captions, by, at)
-
-
 def try_elsewhere(
     lora: LoraRef, verdict: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At
 ) -> tuple[tuple[str, ReportRef], ...]:
@@ -272,11 +264,6 @@ def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Reci
     tell(recipe, made.verdict, made.samples, folder, push(recipe, files, at), at)
     tidy(at)
     return folder
-
-
-def drawing_of(recipe: Recipe) -> Drawing:
-    """What every epoch and check draws, on the recipe's base."""
-    return Drawing(recipe.sampling.on_one_base, *recipe.base.reading)
 
 
 def style_tokens(recipe: Recipe) -> str:

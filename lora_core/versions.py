@@ -19,6 +19,8 @@ Step = Literal[
     "check merge",
     "train character",
     "subtract",
+    "redraw",
+    "select",
     "sample",
     "judge",
     "transfer",
@@ -43,10 +45,12 @@ VERSIONS: Mapping[str, int] = {
     "check merge": 4,
     "train character": 4,
     "subtract": 1,
+    "redraw": 1,
+    "select": 1,
     "sample": 3,
     "judge": 5,
     "transfer": 4,
-    "report": 7,
+    "report": 8,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

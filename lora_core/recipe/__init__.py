@@ -21,6 +21,7 @@ from lora_core.recipe.pictures import (
     Style,
 )
 from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, OptimizerName, Regularization, StyleTraining, Training
 
 __all__ = (
@@ -49,6 +50,7 @@ __all__ = (
     "Publish",
     "Reading",
     "Recipe",
+    "Redraw",
     "Regularization",
     "Runtime",
     "Sampling",

@@ -110,6 +110,9 @@ class Gates(Options):
     """Do the captions hold to their rules (`headcanon caption --check`)?"""
     epoch: Mode = Field(default="auto", title="After stage 3")
     """Is at least one epoch within the bounds of leak and copying?"""
+    redraw: Mode = Field(default="auto", title="After redrawing")
+    """Do enough of the redrawn pictures show every trait, and nothing of the 3D look? 'ask' shows them, and a person
+    takes pictures out."""
     successor: Mode = Field(default="auto", title="Before a further version")
     """Is it not worse than the version published last? The bounds are in [publish]."""
     wait_minutes: int = Field(default=1440, ge=1, le=100_000, title="Wait for an answer (minutes)")
@@ -153,6 +156,11 @@ class Judging(Options):
     def without_place(self) -> Self:
         """Without where classifier and embedder lie: what they are decides what comes out."""
         return self.model_copy(update={name: "" for name, _ in self.on_disk()})
+
+    @property
+    def copying(self) -> Self:
+        """What says which picture is a copy, alone."""
+        return type(self)(copy_bits=self.copy_bits)
 
 
 class Publish(Options):

@@ -9,6 +9,7 @@ from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
 Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
@@ -154,6 +155,7 @@ class Recipe(Options):
     difference: Difference = Difference()
     regularization: Regularization = Regularization()
     character_training: CharacterTraining = CharacterTraining()
+    redraw: Redraw = Redraw()
     sampling: Sampling = Sampling()
     gates: Gates = Gates()
     judging: Judging = Judging()
