@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.cli import compare, files, lora, models, pictures, run, status, store, up
+from flows.cli import compare, files, look, lora, models, pictures, run, status, store, up
 
 app = typer.Typer(
     name="headcanon",
@@ -17,6 +17,7 @@ app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("new")(run.new)
 app.command("compare")(compare.compare)
+app.command("look")(look.look)
 app.command("preprocess", rich_help_panel="Single steps")(pictures.preprocess)
 app.command("tag", rich_help_panel="Single steps")(pictures.tag)
 app.command("caption", rich_help_panel="Single steps")(pictures.caption)

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from lora_core.bases.presets import BasePreset
 from lora_core.errors import OutputExistsError
-from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
+from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Process, Recipe, ShotPlan
 from lora_core.recipe_import import Imported
 from lora_core.store.files import write_atomically
 
@@ -70,6 +70,17 @@ class FittedBase(NamedTuple):
     """What is known of the base, and how: a comment."""
     predicts: bool
     """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
+
+    @property
+    def process(self) -> Process:
+        """What has to be told of its diffusion process."""
+        zero = self.preset.zero_terminal_snr
+        return Process(prediction=self.preset.prediction, zero_terminal_snr=zero) if self.predicts else Process()
+
+    @property
+    def clip_skip(self) -> int:
+        """The layer of the text encoder that fits it."""
+        return int(self.preset.sections.get("base", {}).get("clip_skip", 1))
 
 
 def write_new(
