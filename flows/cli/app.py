@@ -1,10 +1,9 @@
 """The commands, put together. Everything heavy is imported inside a command, so that `--help` answers at once."""
 
-import typer
-
 from flows.cli import compare, files, look, lora, models, pictures, run, status, store, up
+from flows.cli.commands import Commands
 
-app = typer.Typer(
+app = Commands(
     name="headcanon",
     help="Screenshots of your 3D-creator character in, a Stable Diffusion LoRA [b]without the 3D look[/b] out.",
     epilog="Start with [b]headcanon demo[/b] to see it work, or [b]headcanon new my-character[/b] for your own.",

@@ -33,9 +33,15 @@ def merge(
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file, check_out_folder
     from tasks.runtime import progress
 
-    terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)
+    terms = weighted(loras, weight or [1.0])
+    if Path(base).is_file():
+        check_out_file(out, ".safetensors")
+    else:
+        check_out_folder(out)
+    files = find_model_files(base, revision)
     check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
         merge_file(files, terms, out, listen)
@@ -82,8 +88,10 @@ def sample(
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.epochs import sample_to_folder
+    from lora_core.store.outputs import check_out_folder
     from tasks.runtime import progress
 
+    check_out_folder(out)
     try:
         options = Sampling.model_validate(
             {

@@ -174,11 +174,18 @@ def _listed(tags: Iterable[str]) -> str:
     return ", ".join(spaced(tag) for tag in tags)
 
 
+def known_trigger(trigger: str) -> str:
+    """A word of warning for a trigger that is a tag; empty: it is none."""
+    if canonical(trigger) not in taxonomy.known_tags():
+        return ""
+    return f"trigger {trigger}: a tag that models know already; better a word of your own"
+
+
 def idle_rules(rules: Rules, trigger: str, edited: Sequence[Edited]) -> Iterator[str]:
     """Rules that do nothing on these captions, most often because a tag is misspelt, with what was probably meant."""
     seen = Counter(tag for one in edited for tag in one.before)
-    if trigger in taxonomy.known_tags():
-        yield f"trigger {trigger}: a tag that models know already; better a word of your own"
+    if warning := known_trigger(trigger):
+        yield warning
     here = {taxonomy.family_of(tag) for tag in seen}
     for tag in rules.memorize:
         known = tag in taxonomy.families() or tag in taxonomy.groups()

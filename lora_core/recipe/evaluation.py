@@ -168,7 +168,9 @@ class Publish(Options):
 
     licence: str = Field(default="", title="Licence")
     """For the model card: what others may do with the file. Empty: not stated."""
-    version: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40, title="Version")
+    version: str = Field(
+        default="", pattern=r"^$|^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?$", max_length=40, title="Version"
+    )
     """Such as v2: the file is called NAME-v2 and goes to a folder of that name, so that an earlier one stays.
     `headcanon run --as v2` sets it. Trains nothing again."""
     worse_identity: float = Field(default=0.05, ge=0, le=1, title="Identity may fall by")
