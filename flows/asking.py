@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from lora_core.errors import GateError
 from tasks.runtime import console
+from tasks.terminal import styled
 
 _LONGEST_PX = 900
 _QUALITY = 75
@@ -156,7 +157,7 @@ def _response_key(key: str) -> str:
 
 
 def _in_terminal(question: Question, form: type[Form]) -> Form:
-    console.print(f"\n[bold]{question.name}[/bold]: Continue?", highlight=False)
+    console.print(styled("\n", (question.name, "bold"), ": Continue?"))
     for line in question.lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if question.picture:
@@ -165,7 +166,8 @@ def _in_terminal(question: Question, form: type[Form]) -> Form:
         given = {}
         for name, field in form.model_fields.items():
             choices = " (continue / abort)" if name == "decision" else f" ({field.description})"
-            given[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
+            ask = f"{field.title}{choices} [{field.default}]: "
+            given[name] = console.input(ask, markup=False).strip() or field.default
             if given["decision"] == "abort":
                 break
         try:

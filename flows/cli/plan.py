@@ -10,6 +10,7 @@ from flows.cli.picture_set import coverage_table, remarks
 from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
 from flows.plan import dry_run
+from lora_core.captions.check import known_trigger
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
@@ -17,7 +18,7 @@ from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.training.plan import Plan
 from tasks.runtime import At
-from tasks.terminal import Terminal
+from tasks.terminal import Terminal, styled
 
 
 def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
@@ -29,11 +30,11 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     console = Terminal()
     at = At.of(recipe)
     found = dry_run(recipe, at)
-    console.print(
-        f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
-    )
+    target = Path(recipe.runtime.out) / recipe.name
+    console.print(styled("\n", (recipe.name, "bold"), f"  trigger {recipe.trigger}  →  {target}"), soft_wrap=True)
+    warned = (f"! {known}" for known in (known_trigger(recipe.trigger),) if known)
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
-    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), ""):
+    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), *warned, ""):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(found.coverage))
     for line in (*unequal_views(found.coverage), *_about_pictures(found.sets)):
