@@ -39,7 +39,7 @@ VERSIONS: Mapping[str, int] = {
     "downscale": 3,
     "train style": 3,
     "check style": 4,
-    "merge": 2,
+    "merge": 3,
     "check merge": 4,
     "train character": 4,
     "subtract": 1,
