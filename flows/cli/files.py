@@ -10,6 +10,7 @@ from flows.cli import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
 
 
 def merge(
@@ -62,6 +63,10 @@ def sample(
     cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
     width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
     height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
+    sampler: Annotated[
+        Scheduler,
+        typer.Option(help="auto: Euler with CFG rescale where the base has zero terminal SNR, else DPM++ 2M Karras."),
+    ] = "auto",
     clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
     prediction: Annotated[
         Literal["auto", "epsilon", "v_prediction"],
@@ -96,7 +101,7 @@ def sample(
         options = Sampling.model_validate(
             {
                 "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
-                "cfg": cfg, "width": width, "height": height, "weights": (weight,),
+                "cfg": cfg, "scheduler": sampler, "width": width, "height": height, "weights": (weight,),
             }
         )  # fmt: skip
     except ValidationError as error:

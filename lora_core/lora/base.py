@@ -284,6 +284,9 @@ class _Addition:
         self._mid = None if lora.mid is None else matrix(lora.mid)
 
     def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        if self._down.dtype != args[0].dtype:  # the base is held in another format since
+            self._down, self._up = self._down.to(args[0].dtype), self._up.to(args[0].dtype)
+            self._mid = None if self._mid is None else self._mid.to(args[0].dtype)
         change = self._convolved(module, args[0]) if isinstance(module, nn.Conv2d) else self._linear(args[0])
         return output + change * (self._scale * self._attached.weight)
 

@@ -1,11 +1,24 @@
 """Both trainings and the merge between them."""
 
-from typing import Literal, Self
+import re
+from ast import literal_eval
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
+
+OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"]
+"""The optimizers that are tested here. Any other is named by its class."""
+
+
+def _known_optimizer(name: str) -> str:
+    if name not in get_args(OptimizerName) and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        names = ", ".join(get_args(OptimizerName))
+        raise ValueError(f"{name!r} is no optimizer; use {names}, or a class by its path, such as torch.optim.RAdam")
+    return name
 
 
 class Training(Options):
@@ -30,10 +43,20 @@ class Training(Options):
     accumulation: int = Field(default=1, ge=1, le=256, title="Gradient accumulation")
     """Batches that make one step: as a batch that many times as large, in the memory of one. The result is the same. 1:
     off."""
-    optimizer: Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"] = Field(default="adamw", title="Optimizer")
+    optimizer: Annotated[
+        str,
+        AfterValidator(_known_optimizer),
+        WithJsonSchema({"type": "string", "enum": list(get_args(OptimizerName))}),  # a form offers these alone
+    ] = Field(default="adamw", title="Optimizer")
     """The method does not name one; AdamW is sd-scripts' default. adamw8bit: less memory, needs `pip install
     headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the rate itself; set both
-    learning rates to 1. adafactor: with the learning rates given here, not its own."""
+    learning rates to 1. adafactor: with the learning rates given here, not its own. Any other of an installed package
+    by its class's path, such as "torch.optim.RAdam": in your own recipes and presets only."""
+    optimizer_args: tuple[str, ...] = Field(
+        default=(), title="Arguments of the optimizer", exclude_if=lambda given: not given
+    )
+    """What the optimizer's class is told besides its rates and the weight decay, as in sd-scripts: "betas=0.9,0.99".
+    What is not given is its package's default."""
     weight_decay: float = Field(default=0.01, ge=0, le=1, title="Weight decay")
     """Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is sd-scripts' default
     for AdamW."""
@@ -64,6 +87,9 @@ class Training(Options):
     shuffle_caption: bool = Field(default=False, title="Shuffle captions")
     """Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts'
     default."""
+    max_token_length: Literal[75, 150, 225] = Field(default=225, title="Longest caption (tokens)")
+    """What comes behind is not trained. Captions of more than 75 tokens, about 20 tags, are read in chunks of 75 as web
+    UIs read prompts; shorter ones train as they always did. 225 is usual with sd-scripts (max_token_length)."""
     keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
     """Tags at the front that shuffling leaves in place: the trigger."""
     caption_dropout: float = Field(default=0.0, ge=0, le=1, title="Caption dropout")
@@ -95,6 +121,11 @@ class Training(Options):
     def _fits_together(self) -> Self:
         if self.min_snr_gamma and self.debiased:
             raise ValueError("min_snr_gamma and debiased are two weights for the same; set one of them to 0 or false")
+        if ours := {"lr", "params", "weight_decay"} & self.optimizer_arguments.keys():
+            raise ValueError(
+                f"optimizer_args: {', '.join(sorted(ours))} is not given here; the rates are unet_lr and "
+                "text_encoder_lr, and weight_decay is an option of its own"
+            )
         rates = {rate for rate in (self.unet_lr, self.text_encoder_lr) if rate}
         factors = {factor for factor in self.network.block_factors.values() if factor}
         if self.optimizer == "prodigy" and (len(rates) > 1 or factors - {1.0}):
@@ -103,6 +134,32 @@ class Training(Options):
                 "to 0), and block_lr to nothing but 0 and 1"
             )
         return self
+
+    @property
+    def optimizer_arguments(self) -> Mapping[str, Any]:
+        """Its arguments by name, as plain values.
+
+        Raises:
+            ValueError: one is not NAME=VALUE, or its value no number, text, true, false or list of these.
+        """
+        found = {}
+        for text in self.optimizer_args:
+            name, _, value = (part.strip() for part in text.partition("="))
+            try:
+                found[name] = literal_eval({"true": "True", "false": "False"}.get(value, value))
+            except (ValueError, SyntaxError):
+                name = ""
+            if not name.isidentifier():
+                raise ValueError(
+                    f'optimizer_args: {text!r} is no argument; write NAME=VALUE, such as "betas=0.9,0.99" or '
+                    '"decouple=True", texts in quotes'
+                )
+        return found
+
+    @property
+    def names_code(self) -> bool:
+        """Whether it names a class that is imported: whoever writes it must be who owns the machine."""
+        return "." in self.optimizer
 
     @property
     def step_batch(self) -> int:

@@ -129,8 +129,13 @@ class Stepper:
             clip_skip=clip_skip,
             trained=any(layer.part != "unet" for layer in layers),
             remember=not options.shuffle_caption,
+            most_tokens=options.max_token_length,
         )
-        self._teacher = Teacher(components, layers, clip_skip) if options.prior_preservation == "teacher" else None
+        self._teacher = (
+            Teacher(components, layers, clip_skip=clip_skip, most_tokens=options.max_token_length)
+            if options.prior_preservation == "teacher"
+            else None
+        )
         self.group: Group | None = None
         """The processes that share every step; None: this one is all."""
         half = dtype == torch.float16 and self._device.type == "cuda"

@@ -45,6 +45,7 @@ class Metadata:
         pictures: of the training.
         layout: its figures.
         options: its options.
+        caption_chunks: chunks of 75 tokens that the longest caption has.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Metadata:
     pictures: Sequence[Picture]
     layout: Plan
     options: Training
+    caption_chunks: int = 1
 
 
 def lora_metadata(metadata: Metadata, *, epoch: int, steps: int) -> dict[str, str]:
@@ -134,6 +136,7 @@ def _data(metadata: Metadata) -> dict[str, str]:
         "ss_shuffle_caption": str(metadata.options.shuffle_caption),
         "ss_keep_tokens": str(metadata.options.keep_tokens),
         "ss_caption_dropout_rate": str(metadata.options.caption_dropout),
+        **({"ss_max_token_length": str(metadata.options.max_token_length)} if metadata.caption_chunks > 1 else {}),
     }
 
 
