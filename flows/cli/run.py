@@ -76,6 +76,7 @@ def execute(
     from flows.graph import make_lora
     from lora_core.report.publish import published_name
     from tasks.runtime import console
+    from tasks.terminal import styled
 
     at = _at(recipe, force)
     with run_by_command():
@@ -83,10 +84,12 @@ def execute(
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(
-            f"\n[bold green]Done.[/bold green] Look at {folder / 'report.html'}\n"
-            f"{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
-            f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
-            highlight=False, soft_wrap=True,
+            styled(
+                ("\nDone.", "bold green"),
+                f" Look at {folder / 'report.html'}\n{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
+                f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
+            ),
+            soft_wrap=True,
         )  # fmt: skip
     else:
         console.print(
@@ -144,7 +147,10 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.diffusion.source import refuse_without_vae
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.collect import list_pictures
+    from lora_core.store.outputs import check_out_folder
 
+    for written in (Path(recipe.runtime.out) / recipe.name, Path(recipe.runtime.store)):
+        check_out_folder(written)
     for folder in (recipe.style.images, recipe.character.images):
         if folder:
             list_pictures(Path(folder))
