@@ -1,5 +1,6 @@
 """What the graph works with and what a run comes to: every ref by name, pending where it is not there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +9,10 @@ from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, Repo
 from lora_core.report.data import RedrawInputs
 from lora_core.tagging.select import Thresholds
 from tasks.groups import TaggedSet
+from tasks.steps import Branch
+
+Sets = Mapping[Branch, DatasetRef]
+"""Pictures of the style and of the character; without style there is but one."""
 
 
 class Inputs(NamedTuple):
@@ -21,6 +26,12 @@ class Inputs(NamedTuple):
     least: Thresholds
     classifier: CheckpointRef | None = None
     embedder: CheckpointRef | None = None
+
+    @property
+    def screenshots(self) -> Sets:
+        """The sets that there are."""
+        character: Sets = {"character": self.character}
+        return {"style": self.style, **character} if self.style else character
 
     @property
     def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
@@ -84,7 +95,7 @@ class RunArtifacts:
 
     Attributes:
         inputs: what the recipe names.
-        squares: the character's pictures, as they were preprocessed; `style_squares` the style's.
+        squares: both sets, as they were preprocessed.
         sets: both sets, tagged and with compositions.
         captioned: the captioned pictures.
         styled: the base with the style in it.
@@ -99,8 +110,7 @@ class RunArtifacts:
     """
 
     inputs: Inputs
-    squares: DatasetRef
-    style_squares: DatasetRef | None
+    squares: Sets
     sets: PreparedSets
     captioned: CaptionedSet
     styled: StyledBase

@@ -89,12 +89,12 @@ def caption_redrawn(selected: ReportRef, captions: CaptionedSet, inputs: Inputs,
 
 def learn_redrawn(pictures: DatasetRef, inputs: Inputs, recipe: Recipe, at: At) -> LoraRef:
     """The final LoRA: plain, straight on the original base."""
-    training, epochs = recipe.character_training, recipe.redraw.epochs
-    options = training.model_copy(update={"epochs": epochs}) if epochs else training
     no_copies = recipe.downscale.model_copy(update={"size": 0})
     sets = CharacterSets(pictures, None, no_copies, None, "", Regularization(use=False))
     here = at.on("redrawn")
-    return train_character(recipe.name, recipe.trigger, inputs.base, sets, options, recipe.base.reading, here)
+    return train_character(
+        recipe.name, recipe.trigger, inputs.base, sets, recipe.final_training, recipe.base.reading, here
+    )
 
 
 def better(rounds: tuple[RedrawRound, ...], last: JudgedLora, at: At) -> JudgedLora:

@@ -200,7 +200,9 @@ def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]
         returns = inspect.signature(function).return_annotation
 
         def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return cast(R, walk.waiting(returns, (*args, *kwargs.values())))
+            inputs = (*args, *kwargs.values())
+            walk.uncached.append((name, walk.behind(inputs)))
+            return cast(R, walk.waiting(returns, inputs))
 
         return Node(_task(name, function), idle)
 

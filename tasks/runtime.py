@@ -150,7 +150,7 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        curves: name of the folder with a training's curves.
+        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -181,7 +181,7 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     done, total, note = seen
     spent = time.monotonic() - started
     counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
-    figure = f"{note}, " if note.startswith("loss") else ""  # other notes are about the last piece only
+    figure = f"{note}, " if note and curves else ""
     say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 

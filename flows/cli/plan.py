@@ -45,6 +45,9 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     console.print(_samples(title, found.character), _buckets(found.character))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
+    if found.redraw and found.redrawn:
+        console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
+        console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
     console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
     if with_probe:
         probe(found, at)
@@ -97,9 +100,9 @@ def _buckets(plan: Plan) -> Table:
 
 def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    seconds = {cost.step: cost.seconds for cost in to_do}
+    seconds = {(cost.step, cost.branch): cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        known = seconds.get(visit.step)
+        known = seconds.get((visit.step, visit.branch))
         waiting = f"to do, about {duration(known)}" if known else "to do"
         table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
@@ -108,7 +111,7 @@ def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
 def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
     """How long it all takes, as far as this machine has done the like."""
     measured = [cost.seconds for cost in to_do if cost.seconds is not None]
-    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    unknown = [f"{cost.branch} {cost.step}".strip() for cost in to_do if cost.seconds is None]
     if measured:
         yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
     if unknown:

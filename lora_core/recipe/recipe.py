@@ -228,6 +228,12 @@ class Recipe(Options):
         return self.trains_style or self.regularization.use
 
     @property
+    def final_training(self) -> CharacterTraining:
+        """How the redrawn LoRA is trained."""
+        epochs = self.redraw.epochs or self.character_training.epochs
+        return self.character_training.model_copy(update={"epochs": epochs})
+
+    @property
     def captions_style(self) -> bool:
         """Whether the style screenshots are trained on with words of their own."""
         return self.needs_style and self.style.captions == "tags"

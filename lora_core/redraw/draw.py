@@ -83,7 +83,7 @@ def draw_scenes(
     file = next((one for one in epoch_files(store, lora) if str(one.epoch) == column.epoch), None)
     if file is None:
         raise LoraError(f"LoRA {lora.sha256[:12]}…: has no epoch {column.epoch}; judge its epochs again")
-    places = [Place(number, options.whole(scene.prompt), scene.seed) for number, scene in enumerate(scenes)]
+    places = [Place(number, scene.prompt, scene.seed) for number, scene in enumerate(scenes)]
     drawn = Sampler(store, base, options, config).draw([Planned(column, file)], places, progress)
     found = RedrawnSet(
         pictures=tuple(

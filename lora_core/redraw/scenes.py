@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from lora_core.captions.edit import Edited, is_people
-from lora_core.captions.tags import spaced
+from lora_core.captions.tags import escaped, spaced
 from lora_core.dataset import Frozen
 from lora_core.recipe import COMPOSITIONS, Composition, Redraw, ShotPlan
 from lora_core.store.digests import digest_of
@@ -100,14 +100,19 @@ def _in_turn(entries: Sequence[str], slot: str, options: Redraw) -> Iterator[str
         yield from sorted(entries, key=lambda entry: digest_of(f"{options.seed} {slot} {turn} {entry}".encode()))
 
 
+def _in_prompt(tag: str) -> str:
+    """A tag as a prompt names it: its brackets are no emphasis."""
+    return escaped(spaced(tag))
+
+
 def _scene(
     figure: Figure, options: Redraw, number: int, framing: Composition, clothes: str, pose: str, place: str
 ) -> Scene:
     filled = options.prompt.format(
         trigger=figure.trigger,
-        people=", ".join(map(spaced, figure.people)),
+        people=", ".join(map(_in_prompt, figure.people)),
         framing=spaced(framing),
-        traits=", ".join(map(spaced, figure.traits)),
+        traits=", ".join(map(_in_prompt, figure.traits)),
         clothes=clothes,
         pose=pose,
         scene=place,

@@ -11,6 +11,7 @@ from small_project import Project, new_project
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from flows import gate
 from flows.asking import Question, RedrawAnswer
+from flows.cli.plan import show_plan
 from flows.gate import pass_redraw_gate
 from flows.graph import peek
 from lora_core.errors import GateError
@@ -63,6 +64,18 @@ def test_redraw_comes_after_the_first_verdict_and_ends_in_a_second_one(tmp_path:
     assert _steps(twice, done=False)[-14:] == [
         "redraw", "select", *_AFTER[:3], "sample", "judge", "redraw", "select", *_AFTER[:3], *again
     ]  # fmt: skip
+
+
+def test_the_dry_run_tells_pictures_steps_passes_and_time_before_anything_starts(
+    tmp_path: Path, drawn: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """5 pictures × 2 steps × 2; 3 + 1 pictures × 1 epoch; 2 prompts × 2 steps × 2."""
+    show_plan(read_recipe(_redrawing(new_project(tmp_path / "fresh", drawn, tmp_path)).recipe))
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Final LoRA, of redrawn pictures: 4 samples and 1 steps an epoch, 1 epochs, 1 steps" in told
+    assert "Redraw: 5 pictures drawn, 3 kept, 1 steps; about 32 passes through the U-Net" in told
+    assert "and 2 samples for the verdict, about 8 passes" in told
+    assert "Not measured on this machine yet: train character, sample, redraw, redrawn train character" in told
 
 
 @pytest.fixture(scope="module")

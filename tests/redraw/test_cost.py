@@ -2,10 +2,9 @@
 
 import pytest
 
-from demo.project import MODELS
-from lora_core.recipe import Process, Recipe
+from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
-from lora_core.redraw.cost import cost_of, seconds_of_a_pass
+from lora_core.redraw.cost import cost_of, final_set
 from lora_core.training.plan import SetPlan
 
 
@@ -42,11 +41,6 @@ def test_rounds_epochs_pictures_and_screenshots_count() -> None:
     assert cost.samples == 2 * 4 * 18
 
 
-def test_hours_are_all_passes_at_the_measured_speed() -> None:
-    cost = cost_of(_recipe(), _STAGE_3)
-    assert cost.hours(3600 / 34_900) == pytest.approx(1)
-
-
-def test_a_pass_through_the_demos_base_takes_some_time() -> None:
-    files = {str(path.relative_to(MODELS / "base")): path for path in (MODELS / "base").rglob("*") if path.is_file()}
-    assert 0 < seconds_of_a_pass(files, Process(), "cpu", 128, 1) < 60
+def test_the_final_training_is_planned_with_the_screenshots_that_are_mixed_in() -> None:
+    """20 / (1 - .2) = 25."""
+    assert len(final_set(_recipe(pictures=20, screenshots=0.2)).entries) == 25
