@@ -99,7 +99,7 @@ def execute(
 
 def _weight(folder: Path, name: str) -> str:
     """The weight that was chosen, as the published folder tells web UIs."""
-    return f"{json.loads((folder / f'{name}.json').read_text())['preferred weight']:g}"
+    return f"{json.loads((folder / f'{name}.json').read_text('utf-8'))['preferred weight']:g}"
 
 
 def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
