@@ -13,18 +13,19 @@ from prefect import get_run_logger
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict, Field
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
+from lora_core.refs import CheckpointRef
 from lora_core.store import Store, open_store
+from tasks.groups import Drawing, Shown
 from tasks.shown_progress import shown_progress
 from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
-from tasks.terminal import Terminal
+from tasks.terminal import Terminal, styled
 
 __all__ = ("ON_ACCELERATOR", "Step")
 
@@ -47,6 +48,8 @@ class At(BaseModel):
     processes: int = Field(default=1, ge=1)
     speed: Speed = Speed()
     branch: Branch = ""
+    shown: Shown | None = None
+    """What a training draws of its epochs, for whoever watches."""
 
     @classmethod
     def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
@@ -69,6 +72,11 @@ class At(BaseModel):
     def on(self, branch: Branch) -> "At":
         """The same for a step that is done for both sets, as the dry run tells them apart."""
         return self.model_copy(update={"branch": branch})
+
+    def showing(self, base: CheckpointRef, trigger: str, drawing: Drawing) -> "At":
+        """The same for a training that shows its epochs, if the options of the drawing want to see them."""
+        wanted = Shown(base, trigger, drawing) if drawing.options.while_training else None
+        return self.model_copy(update={"shown": wanted})
 
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""
@@ -132,10 +140,10 @@ def gpu_limit() -> str:
 
 console = Terminal(stderr=True)
 _bars = Progress(
-    TextColumn("  {task.description:<24}"),
+    TextColumn("  {task.description:<24}", markup=False),
     BarColumn(bar_width=28),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[note]}"),
+    TextColumn("{task.fields[note]}", markup=False),
     TimeElapsedColumn(),
     TextColumn("left"),
     TimeRemainingColumn(),
@@ -151,7 +159,7 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        curves: name of the folder with a training's curves.
+        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -182,14 +190,14 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     done, total, note = seen
     spent = time.monotonic() - started
     counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
-    figure = f"{note}, " if note.startswith("loss") else ""  # other notes are about the last piece only
+    figure = f"{note}, " if note and curves else ""
     say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 
 def say(text: str, *, mark: str = "·") -> None:
     """One line for the person at the terminal, and for Prefect's log."""
     text = one_line(text)
-    console.print(f"[{'yellow' if mark == '!' else 'green'}]{mark}[/] {escape(text)}", highlight=False)
+    console.print(styled((mark, "yellow" if mark == "!" else "green"), f" {text}"), highlight=False)
     _log(text)
 
 

@@ -10,6 +10,7 @@ from flows.cli import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
 
 
 def merge(
@@ -30,15 +31,22 @@ def merge(
       headcanon merge sd15.safetensors a.safetensors b.safetensors merged.safetensors --weight 0.8 --weight 0.5
     """
     from lora_core.hub import find_model_files
+    from lora_core.hub.find import companions
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file, check_out_folder
     from tasks.runtime import progress
 
-    terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)
+    terms = weighted(loras, weight or [1.0])
+    if Path(base).is_file():
+        check_out_file(out, ".safetensors")
+    else:
+        check_out_folder(out)
+    files = find_model_files(base, revision)
     check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
-        merge_file(files, terms, out, listen)
+        merge_file({**files, **companions(base, files)}, terms, out, listen)
     echo(f"Wrote {out}")
 
 
@@ -56,6 +64,10 @@ def sample(
     cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
     width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
     height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
+    sampler: Annotated[
+        Scheduler,
+        typer.Option(help="auto: Euler with CFG rescale where the base has zero terminal SNR, else DPM++ 2M Karras."),
+    ] = "auto",
     clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
     prediction: Annotated[
         Literal["auto", "epsilon", "v_prediction"],
@@ -64,6 +76,7 @@ def sample(
     zero_terminal_snr: Annotated[
         bool, typer.Option("--zero-terminal-snr", help="The base was trained with it, but does not state it.")
     ] = False,
+    vae: Annotated[str, typer.Option(help="A VAE's .safetensors file, in place of the base's own.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     revision: Revision = "",
 ) -> None:
@@ -82,18 +95,20 @@ def sample(
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.epochs import sample_to_folder
+    from lora_core.store.outputs import check_out_folder
     from tasks.runtime import progress
 
+    check_out_folder(out)
     try:
         options = Sampling.model_validate(
             {
                 "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
-                "cfg": cfg, "width": width, "height": height, "weights": (weight,),
+                "cfg": cfg, "scheduler": sampler, "width": width, "height": height, "weights": (weight,),
             }
         )  # fmt: skip
     except ValidationError as error:
         raise RecipeError(f"sample: {explain(error, Sampling)}") from None
-    files, loras = find_model_files(base, revision), [lora] if lora else []
+    files, loras = find_model_files(base, revision, vae), [lora] if lora else []
     check_models((base, *map(str, loras)), (*files.values(), *loras), options.prompts)
     with progress("sample", "step") as listen:
         paths = sample_to_folder(
@@ -115,4 +130,20 @@ def inspect(
     from lora_core.lora.inspect import inspect_file
 
     found = inspect_file(file)
+    if found.kind == "checkpoint":
+        found = found.model_copy(update={"unusable": _fault(file)})
     echo(dumps(found.model_dump(mode="json"), indent=2) if json else found)
+
+
+def _fault(model: Path) -> str:
+    """Why a checkpoint cannot be trained on or drawn with, as the commands that refuse it say; "" if it can."""
+    from lora_core.diffusion.read import read_source
+    from lora_core.diffusion.source import refuse_without_vae
+    from lora_core.errors import CheckpointError
+    from lora_core.hub import find_model_files
+
+    try:
+        refuse_without_vae(read_source(find_model_files(str(model), "")))
+    except CheckpointError as error:
+        return str(error)
+    return ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 def run(
@@ -76,6 +76,7 @@ def execute(
     from flows.graph import make_lora
     from lora_core.report.publish import published_name
     from tasks.runtime import console
+    from tasks.terminal import styled
 
     at = _at(recipe, force)
     with run_by_command():
@@ -83,10 +84,12 @@ def execute(
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(
-            f"\n[bold green]Done.[/bold green] Look at {folder / 'report.html'}\n"
-            f"{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
-            f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
-            highlight=False, soft_wrap=True,
+            styled(
+                ("\nDone.", "bold green"),
+                f" Look at {folder / 'report.html'}\n{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
+                f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
+            ),
+            soft_wrap=True,
         )  # fmt: skip
     else:
         console.print(
@@ -96,7 +99,7 @@ def execute(
 
 def _weight(folder: Path, name: str) -> str:
     """The weight that was chosen, as the published folder tells web UIs."""
-    return f"{json.loads((folder / f'{name}.json').read_text())['preferred weight']:g}"
+    return f"{json.loads((folder / f'{name}.json').read_text('utf-8'))['preferred weight']:g}"
 
 
 def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
@@ -141,16 +144,20 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.captions.content import check_tagger, words_of
     from lora_core.captions.rule_file import rules_for
     from lora_core.diffusion.read import read_source
+    from lora_core.diffusion.source import refuse_without_vae
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.collect import list_pictures
+    from lora_core.store.outputs import check_out_folder
 
+    for written in (Path(recipe.runtime.out) / recipe.name, Path(recipe.runtime.store)):
+        check_out_folder(written)
     for folder in (recipe.style.images, recipe.character.images):
         if folder:
             list_pictures(Path(folder))
     rules = rules_for(recipe.captions, recipe.trigger)
     content.check((), words_of(recipe, rules))
-    base = find_model_files(recipe.base.model, recipe.base.revision)
-    read_source(base, recipe.base.process)
+    base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
+    refuse_without_vae(read_source(base, recipe.base.process))
     check_tagger(find_tagger_files(recipe.tagger.model, recipe.tagger.revision), base, recipe.tagger.model)
 
 

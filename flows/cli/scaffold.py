@@ -10,10 +10,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lora_core.bases.presets import BasePreset
-from lora_core.errors import OutputExistsError
-from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
+from lora_core.errors import OutputExistsError, RecipeError
+from lora_core.printable import clipped
+from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Process, Recipe, ShotPlan
+from lora_core.recipe.names import checked_name
 from lora_core.recipe_import import Imported
 from lora_core.store.files import write_atomically
+from lora_core.store.outputs import check_out_folder
 
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:
@@ -71,6 +74,17 @@ class FittedBase(NamedTuple):
     predicts: bool
     """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
 
+    @property
+    def process(self) -> Process:
+        """What has to be told of its diffusion process."""
+        zero = self.preset.zero_terminal_snr
+        return Process(prediction=self.preset.prediction, zero_terminal_snr=zero) if self.predicts else Process()
+
+    @property
+    def clip_skip(self) -> int:
+        """The layer of the text encoder that fits it."""
+        return int(self.preset.sections.get("base", {}).get("clip_skip", 1))
+
 
 def write_new(
     folder: Path, method: Method = "note", base: FittedBase | None = None, taken: Imported | None = None
@@ -79,7 +93,11 @@ def write_new(
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
+        RecipeError: a LoRA cannot be called as the folder is.
     """
+    settings = taken.settings if taken else {}
+    name = settings["name"] if "name" in settings else _lora_name(folder)
+    check_out_folder(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(f"{folder}: exists and is not empty; nothing was written; name a new folder")
     sides = ("style", "character") if _needs_style(method) else ("character",)
@@ -87,15 +105,10 @@ def write_new(
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
     recipe, tagger = folder / "recipe.toml", _MODELS / _TAGGER
-    settings = taken.settings if taken else {}
     numbers = _with_imported(base.preset if base else None, taken)
     fitted = base._replace(preset=numbers) if base and numbers else None
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
-    name, what, space = (
-        settings.get("name", folder.absolute().name),
-        PRESETS[method].what,
-        " " * max(1, 26 - len(method)),
-    )
+    what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
         recipe=recipe, plan=plan, name=_toml(name), method=method, what=what, space=space,
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
@@ -153,6 +166,14 @@ def _unfitted(settings: Mapping[str, Any], numbers: BasePreset | None) -> str:
     for name, value in (numbers.sections if numbers else {}).get("base", {}).items():
         lines += [*_comment(numbers.reasons[f"base.{name}"] if numbers else ""), f"{name} = {_toml(value)}"]
     return "\n".join((*lines, ""))
+
+
+def _lora_name(folder: Path) -> str:
+    name = folder.absolute().name
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        raise RecipeError(f"{clipped(folder)}: the LoRA is called as the folder, and its name {error}") from None
 
 
 def _needs_style(method: Method) -> bool:

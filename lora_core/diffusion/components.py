@@ -11,12 +11,14 @@ from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.read import read_source
-from lora_core.diffusion.source import Prediction, Source
+from lora_core.diffusion.source import Prediction, Source, refuse_without_vae
 from lora_core.diffusion.tokenizer import folder_tokenizer, shipped_tokenizer
 from lora_core.errors import CheckpointError
 from lora_core.finite_check import is_finite, not_finite
-from lora_core.hub.layout import Architecture, Part, Place
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import Part, Place
 from lora_core.recipe import Process
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -115,6 +117,7 @@ def load_components(
         CheckpointError: a part is missing, a file is broken, or the model is of a kind that cannot be used.
     """
     source = read_source(files, process)
+    refuse_without_vae(source)
 
     def filled(part: Part) -> Any:
         there = source.parts[part]
@@ -131,6 +134,28 @@ def load_components(
         prediction_type=source.prediction,
         zero_terminal_snr=source.zero_terminal_snr,
     )
+
+
+def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process | None = None) -> Components:
+    """Load a base model as web UIs do: in fp16 on a GPU, SD2 excepted, whose attention overflows there.
+
+    Args:
+        files: as of `load_components`.
+        device: its name, or "auto".
+        process: as of `load_components`.
+
+    Raises:
+        CheckpointError: as of `load_components`.
+        RecipeError: there is no such device.
+    """
+    where = pick_device(device)
+    dtype = drawing_dtype(read_source(files, process).architecture, where)
+    return load_components(files, device=where, dtype=dtype, process=process)
+
+
+def drawing_dtype(architecture: Architecture, device: torch.device) -> torch.dtype:
+    """The number format that a web UI draws in."""
+    return torch.float16 if device.type == "cuda" and architecture != "sd2" else pick_dtype("auto", device)
 
 
 def _tokenizers(source: Source, files: Mapping[str, Path]) -> tuple[CLIPTokenizer, ...]:

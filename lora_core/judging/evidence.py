@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lora_core.captions import taxonomy
 from lora_core.captions.edit import Edited
+from lora_core.captions.emphasis import unemphasized
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
 from lora_core.judging.similarity import Closest, Embedded, Nearest, Similarity
@@ -34,8 +35,8 @@ _POSES = re.compile(
 
 
 def tags_of_prompt(prompt: str) -> tuple[str, ...]:
-    """The canonical tags that a prompt names: split at commas, spaces to underscores."""
-    return tuple(part.strip().lower().replace(" ", "_") for part in prompt.split(",") if part.strip())
+    """The canonical tags that a prompt names: without emphasis, split at commas, spaces to underscores."""
+    return tuple(part.strip().lower().replace(" ", "_") for part in unemphasized(prompt).split(",") if part.strip())
 
 
 def asks_for_a_place(tags: Sequence[str]) -> bool:

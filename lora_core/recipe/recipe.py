@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
+from lora_core.recipe.names import checked_name, trigger_from
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 class Preset(NamedTuple):
@@ -26,6 +28,16 @@ PRESETS: Mapping[Method, Preset] = {
     "note-low-rank": Preset(
         "as note, with a character LoRA of rank 8 and alpha 4, which has less room for what is left of the look",
         {"character_training": {"rank": 8, "alpha": 4.0}},
+    ),
+    "named-look": Preset(
+        "the look gets a word of its own, on the style's pictures and on the character's, and is merged into the base",
+        {
+            "style": {"captions": "tags", "named": True},
+            # Of the U-Net alone: what the words of the look's pictures mean is left to the base.
+            "style_training": {"text_encoder_lr": 0.0},
+            "regularization": {"use": False},
+            "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
+        },
     ),
     "difference": Preset(
         "a LoRA of look and character minus a LoRA of the look, both trained on the plain base",
@@ -77,6 +89,8 @@ def with_preset(data: Any) -> Any:
 def _under(section: Any, defaults: Mapping[str, Any]) -> Any:
     """A section's own keys over the defaults."""
     own = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
+    if isinstance(own, str):  # `style = "folder"` is short for its images
+        own = {"images": own}
     return {**defaults, **own} if isinstance(own, Mapping) else section
 
 
@@ -94,10 +108,6 @@ class Speed(Options):
     deterministic: bool = Field(default=False, title="Deterministic")
     """On a GPU, choose the same kernels every time, so that a training that was killed ends in the same bytes: without
     TF32, graphs and compiling, so slower. On the CPU it is always so."""
-
-
-_NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
-_NAME_BYTES = 160
 
 
 class Runtime(Options):
@@ -125,12 +135,12 @@ _NO_DIFFERENCE = (
 class Recipe(Options):
     """The whole method for one character."""
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(checked_name)] = Field(
         min_length=1,
         max_length=80,
-        pattern=_NAME,
         title="Name",
-        description="Of the LoRA file. It must not contain / or \\.",
+        description="Of the LoRA file. Letters that files, prompts and web UIs take for something else (/ : , < > …) "
+        "are refused.",
     )
     trigger: str = Field(default="", pattern=r"^$|" + TRIGGER, title="Trigger")
     """The word that calls the character; best one that no model knows. Empty: made from the name."""
@@ -154,6 +164,7 @@ class Recipe(Options):
     difference: Difference = Difference()
     regularization: Regularization = Regularization()
     character_training: CharacterTraining = CharacterTraining()
+    redraw: Redraw = Redraw()
     sampling: Sampling = Sampling()
     gates: Gates = Gates()
     judging: Judging = Judging()
@@ -164,14 +175,6 @@ class Recipe(Options):
     @classmethod
     def _preset(cls, data: Any) -> Any:
         return with_preset(data)
-
-    @field_validator("name")
-    @classmethod
-    def _fits_a_file(cls, value: str) -> str:
-        """Files are called after it, with a version, an epoch and an ending behind; file systems take 255 bytes."""
-        if (taken := len(value.encode())) > _NAME_BYTES:
-            raise ValueError(f"takes {taken} bytes, more than {_NAME_BYTES}; choose a shorter one")
-        return value
 
     @field_validator("base", "character", "tagger", mode="before")
     @classmethod
@@ -221,11 +224,17 @@ class Recipe(Options):
         return self
 
     @model_validator(mode="after")
+    def _look_has_a_word(self) -> Self:
+        word, captions = self.style.identifier, self.captions
+        if not self.style.named or word in captions.add:
+            return self
+        return self.model_copy(update={"captions": captions.model_copy(update={"add": (*captions.add, word)})})
+
+    @model_validator(mode="after")
     def _trigger_from_name(self) -> Self:
         if self.trigger:
             return self
-        made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
-        return self.model_copy(update={"trigger": made})
+        return self.model_copy(update={"trigger": trigger_from(self.name)})
 
     @property
     def trains_style(self) -> bool:
@@ -236,6 +245,12 @@ class Recipe(Options):
     def needs_style(self) -> bool:
         """Whether the style screenshots are trained on, by themselves or beside the character's."""
         return self.trains_style or self.regularization.use
+
+    @property
+    def final_training(self) -> CharacterTraining:
+        """How the redrawn LoRA is trained."""
+        epochs = self.redraw.epochs or self.character_training.epochs
+        return self.character_training.model_copy(update={"epochs": epochs})
 
     @property
     def captions_style(self) -> bool:
