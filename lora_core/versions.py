@@ -44,9 +44,9 @@ VERSIONS: Mapping[str, int] = {
     "train character": 4,
     "subtract": 1,
     "sample": 3,
-    "judge": 5,
-    "transfer": 4,
-    "report": 7,
+    "judge": 6,
+    "transfer": 5,
+    "report": 8,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {
