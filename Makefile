@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo proof proof-quick test explore test-long check format demo-models constraints clean
+.PHONY: demo proof proof-quick test explore test-long check format demo-models graph constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
@@ -37,6 +37,9 @@ format: $(STAMP)  ## Put the code into shape
 
 demo-models: $(STAMP)  ## Train the demo's tiny base model and tagger again (hours on a CPU)
 	@$(BIN)/python -m demo.train
+
+graph: $(STAMP)  ## Draw README's picture of the graph again
+	@$(BIN)/python -m demo.graph
 
 constraints: $(STAMP)  ## Write constraints.txt from the environment at hand, if it keeps every bound of pyproject.toml
 	@$(BIN)/pip check

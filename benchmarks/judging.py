@@ -1,4 +1,4 @@
-"""How good the choice of the epoch is: simulated readings, the rule as it was and as it is, and how many pictures it needs.
+"""How good the choice of the epoch is, simulated: the rule as it was and as it is, by the number of pictures.
 
     python benchmarks/judging.py --runs 200
 
@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from lora_core.judging.bootstrap import Floats, resampled_weights  # noqa: E402
-from lora_core.judging.look import LEAST_WAY  # noqa: E402
-from lora_core.recipe import Judging, Sampling  # noqa: E402
+from lora_core.judging.bootstrap import Floats, resampled_weights
+from lora_core.judging.leak import LEAST_WAY
+from lora_core.recipe import Judging, Sampling
 
 WORDS = {
     "weakly": ((0.03, 0.35), (0.06, 0.28), (0.05, 0.22)),
@@ -53,7 +53,9 @@ def columns(leaks: float) -> list[Column]:
     return [Column(float(0.8 * each), float(leaks * each**2)) for each in strength]
 
 
-def simulate(words: tuple[tuple[float, float], ...], leaks: float, prompts: int, seeds: int, rng: np.random.Generator) -> dict[str, Outcome]:  # fmt: skip
+def simulate(
+    words: tuple[tuple[float, float], ...], leaks: float, prompts: int, seeds: int, rng: np.random.Generator
+) -> dict[str, Outcome]:
     """One LoRA, read and chosen by both rules."""
     truth, count = columns(leaks), prompts * seeds
     places = [number // seeds for number in range(count)]

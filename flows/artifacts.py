@@ -1,12 +1,18 @@
 """What the graph works with and what a run comes to: every ref by name, pending where it is not there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from lora_core.captions.rules import Rules
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.report.data import RedrawInputs
 from lora_core.tagging.select import Thresholds
 from tasks.groups import TaggedSet
+from tasks.steps import Branch
+
+Sets = Mapping[Branch, DatasetRef]
+"""Pictures of the style and of the character; without style there is but one."""
 
 
 class Inputs(NamedTuple):
@@ -20,6 +26,12 @@ class Inputs(NamedTuple):
     least: Thresholds
     classifier: CheckpointRef | None = None
     embedder: CheckpointRef | None = None
+
+    @property
+    def screenshots(self) -> Sets:
+        """The sets that there are."""
+        character: Sets = {"character": self.character}
+        return {"style": self.style, **character} if self.style else character
 
     @property
     def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
@@ -54,18 +66,43 @@ class StyledBase(NamedTuple):
     merge_check: ReportRef | None = None
 
 
+class JudgedLora(NamedTuple):
+    """A LoRA with the samples of its epochs, and the verdict on them."""
+
+    lora: LoraRef
+    samples: ReportRef
+    verdict: ReportRef
+
+
+class RedrawRound(NamedTuple):
+    """The LoRA that drew, what it drew, the selection, the final training set, and the LoRA trained on that."""
+
+    before: JudgedLora
+    drawn: ReportRef
+    selected: ReportRef
+    pictures: DatasetRef
+    lora: LoraRef
+
+    @property
+    def reported(self) -> RedrawInputs:
+        """What the report shows of it."""
+        return RedrawInputs(lora=self.before.lora, verdict=self.before.verdict, selected=self.selected)
+
+
 @dataclass(frozen=True)
 class RunArtifacts:
     """Every result of a run.
 
     Attributes:
         inputs: what the recipe names.
-        squares: the character's pictures, as they were preprocessed; `style_squares` the style's.
+        squares: both sets, as they were preprocessed.
         sets: both sets, tagged and with compositions.
         captioned: the captioned pictures.
         styled: the base with the style in it.
         whole: the character LoRA as it was trained.
-        lora: the same without the style, where it is subtracted.
+        rounds: of redrawing; empty: the recipe wants none.
+        last: the LoRA at the end of them; without any, the first.
+        lora: what is published: the same, without the style where it is subtracted, or the redrawn one.
         samples: of every epoch.
         verdict: the metrics, and the choice.
         report: the files that are published.
@@ -73,12 +110,13 @@ class RunArtifacts:
     """
 
     inputs: Inputs
-    squares: DatasetRef
-    style_squares: DatasetRef | None
+    squares: Sets
     sets: PreparedSets
     captioned: CaptionedSet
     styled: StyledBase
     whole: LoraRef
+    rounds: tuple[RedrawRound, ...]
+    last: JudgedLora
     lora: LoraRef
     samples: ReportRef
     verdict: ReportRef

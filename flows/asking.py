@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from lora_core.errors import GateError
 from tasks.runtime import console
+from tasks.terminal import styled
 
 _LONGEST_PX = 900
 _QUALITY = 75
@@ -45,6 +46,25 @@ class EpochAnswer(Answer):
     weight: float = Field(
         default=0, ge=0, le=4, title="LoRA weight", description="0: as proposed.", json_schema_extra={"position": 2}
     )
+
+
+class RedrawAnswer(Answer):
+    """What becomes of the run, and without which redrawn pictures."""
+
+    leave_out: str = Field(
+        default="",
+        title="Leave out",
+        description="Numbers of pictures that are not to be trained on, such as 12 40; empty: none. The next best take "
+        "their place.",
+        pattern=r"^[\d\s,]*$",
+        json_schema_extra={"position": 1},
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The pictures that are named, each once, in order."""
+        numbers = sorted({int(number) for number in self.leave_out.replace(",", " ").split()})
+        return tuple(f"redrawn-{number:03d}" for number in numbers)
 
 
 Form = TypeVar("Form", bound=Answer)
@@ -137,7 +157,7 @@ def _response_key(key: str) -> str:
 
 
 def _in_terminal(question: Question, form: type[Form]) -> Form:
-    console.print(f"\n[bold]{question.name}[/bold]: Continue?", highlight=False)
+    console.print(styled("\n", (question.name, "bold"), ": Continue?"))
     for line in question.lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if question.picture:
@@ -146,7 +166,8 @@ def _in_terminal(question: Question, form: type[Form]) -> Form:
         given = {}
         for name, field in form.model_fields.items():
             choices = " (continue / abort)" if name == "decision" else f" ({field.description})"
-            given[name] = console.input(f"{field.title}{choices} [{field.default}]: ").strip() or field.default
+            ask = f"{field.title}{choices} [{field.default}]: "
+            given[name] = console.input(ask, markup=False).strip() or field.default
             if given["decision"] == "abort":
                 break
         try:

@@ -1,12 +1,14 @@
 """What a run still costs: hours of training and drawing at this machine's own pace, and room on the disk."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from flows.plan import DryRun
 from lora_core.pace import Work, expected_seconds
-from lora_core.recipe import Recipe, Training
+from lora_core.recipe import Recipe, Sampling, Training
+from lora_core.redraw.draw import square
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
 from lora_core.sampling.generate import drawing_work
 from lora_core.sampling.sampler import SamplerConfig
@@ -14,16 +16,19 @@ from lora_core.store import open_store
 from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
 from lora_core.training.probe import probe_training
 from tasks.runtime import At, progress
-from tasks.steps import Step
+from tasks.steps import Branch, Step
 
 _PIXEL_BYTES = 2
 """Of a pixel in a PNG, generously."""
+
+Node = tuple[Step, Branch]
 
 
 class Cost(NamedTuple):
     """Of one step that is to do; `seconds` is None where nothing of the kind was measured here yet."""
 
     step: Step
+    branch: Branch
     seconds: float | None
 
 
@@ -37,8 +42,12 @@ class Room(NamedTuple):
 def costs(dry: DryRun, at: At) -> tuple[Cost, ...]:
     """Of the steps that train or draw and are not finished; the others take minutes together."""
     store, works = at.open_store(), dict(_works(dry, at))
-    waiting = dict.fromkeys(visit.step for visit in dry.peeked.steps if not visit.ref)
-    return tuple(Cost(step, expected_seconds(store, works[step])) for step in waiting if step in works)
+    return tuple(
+        Cost(*node, seconds and seconds * times)
+        for node, times in _waiting(dry).items()
+        if node in works
+        for seconds in (expected_seconds(store, works[node]),)
+    )
 
 
 def probe(dry: DryRun, at: At) -> None:
@@ -51,14 +60,15 @@ def probe(dry: DryRun, at: At) -> None:
     recipe, waiting = dry.recipe, _waiting(dry)
     base, (clip_skip, process) = dry.peeked.artifacts.inputs.base, recipe.base.reading
     store = open_store(at.store, forgetful=True)
-    for step, (options, _) in _trainings(dry).items():
-        if step in waiting:
+    for (step, branch), (options, _) in _trainings(dry).items():
+        # What the first training of a kind tells holds for the redrawn one too.
+        if (step, branch) in waiting and not (branch and (step, "") in waiting):
             with progress(f"probe {step}", "step") as listen:
                 probe_training(
                     store, base, options, clip_skip=clip_skip, device=at.device, process=process,
                     processes=at.processes, speed=at.speed, progress=listen,
                 )  # fmt: skip
-    if waiting & _drawn(recipe).keys():
+    if waiting.keys() & _drawn(recipe).keys():
         config = SamplerConfig(clip_skip, process, at.device, at.speed)
         with progress("probe drawing", "step") as listen:
             probe_drawing(store, base, recipe.sampling, config, listen)
@@ -69,44 +79,50 @@ def room(dry: DryRun, at: At) -> Room:
     recipe, waiting, store = dry.recipe, _waiting(dry), at.open_store()
     files = store.tree(dry.peeked.artifacts.inputs.base.sha256)
     components, _ = unloaded(files, at.device, recipe.base.process)
-    trained = sum(disk_bytes(components, options) for step, (options, _) in _trainings(dry).items() if step in waiting)
-    merged = sum(path.stat().st_size for path in files.values()) if "merge" in waiting else 0
-    picture = recipe.sampling.width * recipe.sampling.height * _PIXEL_BYTES
-    drawn = sum(count * picture for step, count in _drawn(recipe).items() if step in waiting)
+    trained = sum(disk_bytes(components, options) * waiting[node] for node, (options, _) in _trainings(dry).items())
+    merged = sum(path.stat().st_size for path in files.values()) if ("merge", "") in waiting else 0
+    drawn = sum(
+        count * waiting[node] * options.width * options.height * _PIXEL_BYTES
+        for node, (options, count) in _drawn(recipe).items()
+    )
     return Room(trained + merged + drawn, shutil.disk_usage(store.root).free)
 
 
-def _waiting(dry: DryRun) -> set[Step]:
-    return {visit.step for visit in dry.peeked.steps if not visit.ref}
+def _waiting(dry: DryRun) -> Counter[Node]:
+    """How often each node is to be done: in every round of redrawing once."""
+    return Counter((visit.step, visit.branch) for visit in dry.peeked.steps if not visit.ref)
 
 
-def _trainings(dry: DryRun) -> dict[Step, tuple[Training, Plan]]:
-    found: dict[Step, tuple[Training, Plan]] = {"train character": (dry.recipe.character_training, dry.character)}
-    return {"train style": (dry.recipe.style_training, dry.style), **found} if dry.style else found
+def _trainings(dry: DryRun) -> dict[Node, tuple[Training, Plan]]:
+    found: dict[Node, tuple[Training, Plan]] = {("train character", ""): (dry.recipe.character_training, dry.character)}
+    if dry.redrawn:
+        found["train character", "redrawn"] = dry.recipe.final_training, dry.redrawn
+    return {("train style", ""): (dry.recipe.style_training, dry.style), **found} if dry.style else found
 
 
-def _works(dry: DryRun, at: At) -> Iterator[tuple[Step, Work]]:
+def _works(dry: DryRun, at: At) -> Iterator[tuple[Node, Work]]:
     recipe, base = dry.recipe, dry.peeked.artifacts.inputs.base
     components, device = unloaded(at.open_store().tree(base.sha256), at.device, recipe.base.process)
-    for step, (options, plan) in _trainings(dry).items():
-        yield step, training_work(components, options, device, at.processes, plan)
-    for step, pictures in _drawn(recipe).items():
-        # Checks need no fine pictures: no hires pass.
-        sampling = (
-            recipe.sampling.model_copy(update={"hires": 1.0})
-            if step in ("check style", "check merge")
-            else recipe.sampling
-        )
-        yield step, drawing_work(components, sampling, device, pictures)
+    for node, (options, plan) in _trainings(dry).items():
+        yield node, training_work(components, options, device, at.processes, plan)
+    for node, (sampling, pictures) in _drawn(recipe).items():
+        yield node, drawing_work(components, sampling, device, pictures)
 
 
-def _drawn(recipe: Recipe) -> dict[Step, int]:
-    """Pictures of every step that draws."""
-    options = recipe.sampling
+def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
+    """How, and how many pictures, every node draws that does."""
+    options, redraw = recipe.sampling, recipe.redraw
+    plain = options.model_copy(update={"hires": 1.0})  # checks need no fine pictures
     cells = len(options.prompts) * len(options.seeds)
+    first, final = (
+        cells * (1 + training.epochs * len(options.weights))
+        for training in (recipe.character_training, recipe.final_training)
+    )
     return {
-        "check style": 2 * STYLE_PICTURES,
-        "check merge": len(options.style_prompts),
-        "sample": cells * (1 + recipe.character_training.epochs * len(options.weights)),
-        "transfer": 2 * cells * len(options.transfer),
+        ("check style", ""): (plain, 2 * STYLE_PICTURES),
+        ("check merge", ""): (plain, len(options.style_prompts)),
+        ("sample", ""): (options, first),
+        ("redraw", ""): (square(options, recipe.character_training.resolution), redraw.candidates),
+        ("sample", "redrawn"): (options, final - cells),
+        ("transfer", ""): (options, 2 * cells * len(options.transfer)),
     }

@@ -1,9 +1,9 @@
 """Between two stages: go on, ask a person, or end the run. What is finished stays cached either way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from flows.asking import Answer, EpochAnswer, Question, ask
+from flows.asking import Answer, EpochAnswer, Question, RedrawAnswer, ask
 from lora_core.errors import GateError
 from lora_core.judging.gates import GateResult, read_gates
 from lora_core.recipe import Gates, Mode, Recipe
@@ -12,6 +12,7 @@ from lora_core.sampling.samples import GRID_FILE
 from lora_core.store.digests import canonical_json, digest_of
 from tasks.judge import overrule
 from tasks.publish import hold_back
+from tasks.redraw import refuse_unknown
 from tasks.runtime import At, say
 from tasks.walking import idle_walk
 
@@ -40,6 +41,39 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> 
         answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
         _abort_if_asked(answer, name)
         _remember(name, check, answer, at)
+
+
+def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef], at: At) -> ReportRef:
+    """The selection that the run goes on with: without the pictures that a person takes out.
+
+    Args:
+        gates: says whether a person is asked.
+        select: the selection without pictures of these names.
+        at: where it runs.
+
+    Raises:
+        GateError: too few pictures pass, or a person chose abort or named a picture that is not there.
+    """
+    selected = select(())
+    if selected.is_pending:
+        return selected
+    answer = _answered("redraw", selected, at, RedrawAnswer) if gates.redraw == "ask" else None
+    if idle_walk():
+        return select(answer.names) if answer and answer.names else selected
+    results = read_gates(at.open_store(), selected)
+    for result in results:
+        say(result.line, mark="·" if result.passed else "!")
+    if gates.redraw == "auto":
+        _require_all(results)
+    if gates.redraw != "ask":
+        return selected
+    if answer is None:
+        picture = at.open_store().tree(selected.sha256)[GRID_FILE]
+        answer = ask(Question("redraw", _story(results), picture, gates.wait_minutes), RedrawAnswer)
+        _abort_if_asked(answer, "redraw")
+        refuse_unknown(selected, answer.names, at)
+        _remember("redraw", selected, answer, at)
+    return select(answer.names) if answer.names else selected
 
 
 def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: At) -> ReportRef:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, StyledBase
+from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, Sets, StyledBase
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
-from lora_core.captions.content import style_words_of, words_of
+from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
+from lora_core.captions.content import Said, style_words_of, words_of
 from lora_core.captions.rules import style_rules
 from lora_core.recipe import Process, Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
@@ -24,18 +25,17 @@ from tasks.caption import captioned, check_content, edit_captions, find_rules, r
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
-from tasks.groups import CharacterSets, Drawing, Judge, Merging, TaggedSet
-from tasks.judge import judge, transfer
+from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
+from tasks.judge import transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import At
-from tasks.sample import sample_epochs
-from tasks.steps import Until
+from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.train import prepare_to_train, train_character, train_style
+from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
 # Steps that are done together, so that a run ends after all of them.
@@ -83,46 +83,46 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     inputs = find(recipe, at)
     refuse_at_once(words_of(recipe, inputs.rules), inputs.base, inputs.tagger, recipe.tagger.model, at)
     check_name(recipe, inputs.rules, inputs.files)
-    style_squares, squares = prepare(inputs, recipe, at)
-    sets = tag_sets(style_squares, squares, inputs, recipe, at)
+    squares = prepare(inputs.screenshots, recipe, at)
+    sets = tag_sets(squares, inputs, recipe, at)
     trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
     captions = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     whole = learn_character(captions, sets.style, styled, recipe, at)
-    lora = take_style_out(whole, styled, recipe, at)
-    samples = draw(lora, inputs, recipe, at)
-    verdict = pass_epoch_gate(recipe, samples, judge_samples(samples, captions.captions, inputs, recipe, at), at)
+    first = take_style_out(whole, styled, recipe, at)
+    rounds = redraw_rounds(first, captions, inputs, recipe, at)
+    last = judge_last(rounds[-1].lora if rounds else first, captions, inputs, recipe, at)
+    lora, samples, judged = better(rounds, last, at)
+    verdict = pass_epoch_gate(recipe, samples, judged, at)
     made = ReportInputs(
         base=inputs.base, style_squares=sets.style_squares, squares=sets.squares, captions=captions.captions,
         style_lora=styled.lora, style_check=styled.check, merge_check=styled.merge_check,
         caption_check=captions.check, lora=lora, samples=samples, verdict=verdict,
         transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
+        redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
     )  # fmt: skip
     files = write_report(made, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
     return RunArtifacts(
-        inputs, squares, style_squares, sets, captions, styled, whole, lora, samples, verdict, files, folder
-    )
+        inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files, folder
+    )  # fmt: skip
 
 
 def style_branch(recipe: Recipe, at: At) -> StyledBase:
-    """The style's part of the graph, without a character."""
-    base, tagger = find_base(recipe.base, at), find_tagger(recipe.tagger, at)
-    words = style_words_of(recipe)
+    """The style's part of the graph: the same paragraphs without a character."""
+    base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
+    find_optimizers(recipe.style_training)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
-    squares = preprocess(find_screenshots(recipe.style.images, at), recipe.preprocess, at.on("style"))
-    style = tagged(squares, tagger, at.on("style"))
-    check_content((style.pictures,), (style.tags,), words, base, at)
-    settle_style(squares, style.tags, at)
-    style = with_words(style, squares, recipe, at)
-    lora = train_style(base, style.pictures, style_tokens(recipe), recipe.style_training, recipe.base.reading, at)
-    return style_base(base, lora, style, recipe, at)
+    squares = prepare({"style": find_screenshots(recipe.style.images, at)}, recipe, at)
+    style = with_words(tagged(squares, base, tagger, words, at)["style"], squares["style"], recipe, at)
+    return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
 
 def find(recipe: Recipe, at: At) -> Inputs:
     """Everything the recipe names, before any work."""
+    find_optimizers(recipe.style_training, recipe.character_training)
     return Inputs(
         find_base(recipe.base, at), find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.images, at) if recipe.style.images else None,
@@ -133,33 +133,33 @@ def find(recipe: Recipe, at: At) -> Inputs:
 
 
 @stage("preprocess")
-def prepare(inputs: Inputs, recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
-    """Square pictures on white, of the style and of the character."""
-    style = preprocess(inputs.style, recipe.preprocess, at.on("style")) if inputs.style else None
-    return style, preprocess(inputs.character, recipe.preprocess, at.on("character"))
+def prepare(screenshots: Sets, recipe: Recipe, at: At) -> Sets:
+    """Square pictures on white, of every set."""
+    return {name: preprocess(each, recipe.preprocess, at.on(name)) for name, each in screenshots.items()}
 
 
 @stage("tag")
-def tag_sets(style: DatasetRef | None, squares: DatasetRef, inputs: Inputs, recipe: Recipe, at: At) -> PreparedSets:
-    """Tag both sets; refuse forbidden content; settle compositions, and say how the sets differ from the plan."""
-    look = tagged(style, inputs.tagger, at.on("style")) if style else None
-    character = tagged(squares, inputs.tagger, at.on("character"))
-    every = [each for each in (look, character) if each]
-    sets = tuple(each.pictures for each in every), tuple(each.tags for each in every)
-    check_content(*sets, words_of(recipe, inputs.rules), inputs.base, at)
-    style_squares = settle_style(style, look.tags, at) if style and look else None
-    if style and look:
-        look = with_words(look, style, recipe, at)
-    settled = settle_for_captions(squares, character.tags, inputs.rules, recipe.preprocess, at)
+def tag_sets(squares: Sets, inputs: Inputs, recipe: Recipe, at: At) -> PreparedSets:
+    """Tag both sets; settle compositions, and say how the sets differ from the plan."""
+    found = tagged(squares, inputs.base, inputs.tagger, words_of(recipe, inputs.rules), at)
+    character, style, its_squares = found["character"], found.get("style"), squares.get("style")
+    style_squares = None
+    if style and its_squares:
+        style_squares = settle_style(its_squares, style.tags, at)
+        style = with_words(style, its_squares, recipe, at)
+    settled = settle_for_captions(squares["character"], character.tags, inputs.rules, recipe.preprocess, at)
     check_plan(style_squares, settled, recipe.plan, at)
-    bare = character._replace(pictures=without_remarks(settled, at))
-    return PreparedSets(style_squares, settled, look, bare)
+    return PreparedSets(style_squares, settled, style, character._replace(pictures=without_remarks(settled, at)))
 
 
-def tagged(squares: DatasetRef, tagger: CheckpointRef, at: At) -> TaggedSet:
-    """A set's pictures and their tags."""
-    pictures = without_remarks(squares, at)
-    return TaggedSet(pictures, tag(pictures, tagger, at), tagger)
+def tagged(
+    squares: Sets, base: CheckpointRef, tagger: CheckpointRef, words: tuple[str | Said, ...], at: At
+) -> dict[Branch, TaggedSet]:
+    """Every set's pictures and their tags; forbidden content of all together is refused."""
+    pictures = {name: without_remarks(each, at) for name, each in squares.items()}
+    sets = {name: TaggedSet(each, tag(each, tagger, at.on(name)), tagger) for name, each in pictures.items()}
+    check_content(tuple(pictures.values()), tuple(each.tags for each in sets.values()), words, base, at)
+    return sets
 
 
 def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) -> TaggedSet:
@@ -188,7 +188,7 @@ def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At)
     """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
     rules = (inputs.rules, recipe.trigger, inputs.least)
     captions = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
-    check = check_captions(captions, inputs.rules, at)
+    check = check_captions(captions, inputs.rules, recipe.character_training.max_token_length, at)
     tell_findings(check, at)
     pass_gate(recipe.gates.captions, "captions", check, recipe.gates, at)
     pictures = captioned(captions, at)
@@ -240,19 +240,6 @@ def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) ->
     return subtract(lora, styled.lora, recipe.difference, at) if styled.lora and recipe.difference.use else lora
 
 
-@stage("sample")
-def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Every epoch, on the original base."""
-    return sample_epochs(inputs.base, lora, recipe.trigger, drawing_of(recipe), at)
-
-
-@stage("judge")
-def judge_samples(samples: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
-    """Metrics of every epoch and weight, and the one that the rule chooses."""
-    by = Judge(inputs.tagger, inputs.classifier, inputs.embedder, recipe.judging.without_place)
-    return judge(samples, captions, by, at)
-
-
 def try_elsewhere(
     lora: LoraRef, verdict: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At
 ) -> tuple[tuple[str, ReportRef], ...]:
@@ -277,11 +264,6 @@ def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Reci
     tell(recipe, made.verdict, made.samples, folder, push(recipe, files, at), at)
     tidy(at)
     return folder
-
-
-def drawing_of(recipe: Recipe) -> Drawing:
-    """What every epoch and check draws, on the recipe's base."""
-    return Drawing(recipe.sampling.on_one_base, *recipe.base.reading)
 
 
 def style_tokens(recipe: Recipe) -> str:

@@ -170,8 +170,8 @@ def name_fault(name: str) -> str:
         return f"its name has {len(name)} letters, at most {LONGEST_NAME} can be used; rename it"
     try:
         _NAME.validate_python(name)
-    except ValidationError:
+    except ValidationError as error:
         if name.encode(errors="replace").decode() != name:
             return "its name is not UTF-8; rename it"
-        return "its name has a letter that a LoRA's must not have (\\ / : * ? \" < > |, a control character); rename it"
+        return f"its name {error.errors()[0]['msg'].removeprefix('Value error, ')}"
     return ""

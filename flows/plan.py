@@ -12,6 +12,7 @@ from lora_core.images.composition import settle
 from lora_core.images.coverage import Coverage, coverage
 from lora_core.images.pipeline import preprocess
 from lora_core.recipe import Composition, Recipe
+from lora_core.redraw.cost import RedrawCost, cost_of, final_set
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.training.plan import Plan, plan
 from lora_core.training.plan import memory_bytes as training_memory
@@ -31,6 +32,8 @@ class DryRun(NamedTuple):
         coverage: what they have of each composition.
         style: stage 1 in figures; None: no style LoRA is trained.
         character: stage 3 in figures.
+        redraw: what redrawing takes; None: the recipe wants none.
+        redrawn: the final training in figures; None likewise.
         memory_bytes: that the larger training takes.
         lineage: which family the base is of, and how that is known.
         misfits: the recipe's numbers that do not fit the base.
@@ -43,6 +46,8 @@ class DryRun(NamedTuple):
     coverage: Coverage
     style: Plan | None
     character: Plan
+    redraw: RedrawCost | None
+    redrawn: Plan | None
     memory_bytes: int
     lineage: Lineage
     misfits: tuple[Misfit, ...]
@@ -64,8 +69,10 @@ def dry_run(recipe: Recipe, at: At) -> DryRun:
     character = _plan_character(recipe, looks, pictures)
     found = coverage(recipe.plan, sets)
     lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
+    redraw = cost_of(recipe, character.sets) if recipe.redraw.use else None
+    memory = _memory_bytes(recipe, inputs.base, at)
     return DryRun(
-        recipe, peeked, pictures, sets, found, style, character, _memory_bytes(recipe, inputs.base, at), lineage,
+        recipe, peeked, pictures, sets, found, style, character, redraw, _plan_redrawn(recipe), memory, lineage,
         misfits(recipe, lineage),
     )  # fmt: skip
 
@@ -98,6 +105,13 @@ def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest)
     if recipe.regularization.use and style:
         sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
     return plan(sets, options)
+
+
+def _plan_redrawn(recipe: Recipe) -> Plan | None:
+    if not recipe.redraw.use:
+        return None
+    options = recipe.final_training
+    return plan([_set(final_set(recipe), options.repeats, options.resolution)], options)
 
 
 def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:

@@ -1,20 +1,22 @@
 """From what a form says to a recipe: a preset, what lies beside the screenshots, and what the form itself says."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
-from lora_core.recipe import PATHS, Options, Recipe
+from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
 from tasks.runtime import At, Step
 
 OWN_RECIPE = "recipe.toml"
 DEFAULT_PRESET = "default"
+
+_TRAININGS = ("style_training", "character_training")
 
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 """A character's, in a form."""
@@ -87,8 +89,9 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     """A whole recipe that a form gave, with its paths in the worker's folders and its results in the worker's store.
 
     Raises:
-        RecipeError: a path outside of the worker's folders.
+        RecipeError: a path outside of the worker's folders, or an optimizer that is named by its class.
     """
+    _refuse_code("the form", ((one, dict(getattr(recipe, one))) for one in _TRAININGS))
     runtime = recipe.runtime.model_copy(update=_runtime(place))
     settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
@@ -141,6 +144,17 @@ def _section(value: Any, key: str = "base") -> dict[str, Any]:
     return dict(value or {})
 
 
+def _refuse_code(where: str, trainings: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Refuse an optimizer that is named by its class: importing it runs code."""
+    for section, options in trainings:
+        if "." in str(options.get("optimizer", "")):
+            raise RecipeError(
+                f"{where}: {section}.optimizer = {str(options['optimizer'])!r} names a class, which is code; set it in "
+                f"a preset in {PRESETS}/, which belongs to whoever owns the worker, or take one of "
+                f"{', '.join(get_args(OptimizerName))}"
+            )
+
+
 def _refuse_owners_options(own: Mapping[str, Any], file: Path) -> None:
     for section, field in _OWNERS_ONLY:
         if _says(own, section, field):
@@ -148,6 +162,7 @@ def _refuse_owners_options(own: Mapping[str, Any], file: Path) -> None:
                 f"{file}: {section}.{field} is not a character's to set: it decides what leaves this machine; set it "
                 f"in a preset in {PRESETS}/, which belongs to whoever owns the worker"
             )
+    _refuse_code(str(file), ((one, _section(own.get(one))) for one in _TRAININGS))
 
 
 def _says(own: Mapping[str, Any], section: str, field: str) -> bool:

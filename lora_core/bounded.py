@@ -98,8 +98,32 @@ def read_toml(path: Path, error: type[UserError]) -> dict[str, Any]:
         raise
     except RecursionError:
         raise error(f"{path}: not a readable TOML file: its values are nested too deep") from None
+    except tomllib.TOMLDecodeError as problem:
+        hint = _toml_hint(read_text(path, TEXT_BYTES, error), str(problem))
+        raise error(f"{path}: not a readable TOML file: {one_line(problem)}{hint}") from problem
+    except UnicodeError as problem:
+        raise error(f"{path}: not a readable TOML file: it is neither UTF-8 nor UTF-16; save it as UTF-8") from problem
     except (OSError, ValueError) as problem:  # no UTF-8, no TOML, a number of more than 4,300 digits
         raise error(f"{path}: not a readable TOML file: {one_line(problem)}") from problem
+
+
+_DOUBLE_QUOTED = re.compile(r'"([^"\n]*\\[^"\n]*)"')
+
+
+def _toml_hint(text: str, problem: str) -> str:
+    """What to write instead, by the line that TOML refuses; "" where that is not known."""
+    found = re.search(r"at line (\d+)", problem)
+    lines = text.splitlines()
+    line = lines[int(found[1]) - 1] if found and int(found[1]) <= len(lines) else ""
+    if backslashes := _DOUBLE_QUOTED.search(line):
+        return f"; a backslash means something else in double quotes: write it in single quotes, '{backslashes[1]}'"
+    if set(line) & set("“”„‘’«»「」"):
+        return '; the quotes are curly: write straight ones, "…"'
+    if re.search(r"=\s*(True|False|None|yes|no|on|off)\s*(#.*)?$", line):
+        return "; write true or false in small letters"
+    if re.search(r"=\s*[^\s\"'\[{#\d.+-]", line):
+        return '; a text needs quotes: name = "…"'
+    return ""
 
 
 def json_of(data: str | bytes) -> Any:

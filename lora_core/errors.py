@@ -12,6 +12,7 @@
     │   ├── TaggerError           no tagger, one that sees too little, or files that do not belong together
     │   ├── CheckpointError       a base model that cannot be loaded, pickles included
     │   ├── LoraError             a LoRA file that cannot be read or does not fit the base
+    │   │   └── OtherKindError    one of a kind that is known and not used here
     │   ├── StoreError            the store's disk is full or read-only, or bytes are gone
     │   │   └── DamagedError      bytes in the store were damaged, and are removed
     │   ├── OutputExistsError     a name is taken by other bytes
@@ -62,6 +63,14 @@ class CheckpointError(UserError):
 
 class LoraError(UserError):
     """A LoRA file that cannot be read, or that does not fit the base model."""
+
+
+class OtherKindError(LoraError):
+    """A LoRA file of a kind that is known and not used here: `what` says which."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(f"{name}: this is {what}, not a LoRA as sd-scripts writes it; a plain one is needed")
+        self.what = what
 
 
 class StoreError(UserError):

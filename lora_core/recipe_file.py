@@ -1,16 +1,19 @@
 """From a recipe.toml to a `Recipe`, with errors that say where, what was got and what is allowed."""
 
 import difflib
+import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lora_core import foreign_options
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
-from lora_core.printable import clipped
+from lora_core.printable import clipped, one_line
 from lora_core.recipe import PathField, Recipe, with_paths
 
 _NAME_BYTES = 255
@@ -46,7 +49,7 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
 
     def absolute(field: PathField, text: str) -> str:
         """A hub repository stays as it is, unless a file or folder of that name lies there."""
-        _refuse_long_names(text)
+        text = _of_this_system(text, folder)
         path = folder / Path(text).expanduser()
         if field.or_repository and not looks_like_path(text) and not path.exists():
             return text
@@ -55,14 +58,29 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
     return with_paths(recipe, absolute)
 
 
-def _refuse_long_names(path: str) -> None:
-    """Refuse a path that no disk has.
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def _of_this_system(path: str, folder: Path) -> str:
+    """A path that this system can have: on others than Windows a relative one with backslashes gets slashes.
 
     Raises:
-        RecipeError: a name in it is too long.
+        RecipeError: it holds a control character, is another system's, or a name in it is too long.
     """
+    if any(ord(letter) < 32 for letter in path):
+        raise RecipeError(
+            f"{one_line(path.encode('unicode_escape').decode())}: in double quotes \\n, \\t and their like are control "
+            "characters; write a path with backslashes in single quotes, as 'C:\\models\\base.safetensors'"
+        )
+    if os.name != "nt" and "://" not in path and not (folder / path).exists():
+        if _WINDOWS.match(path):
+            drive = path[:1].lower()
+            wsl = f", under WSL /mnt/{drive}{path[2:].replace(chr(92), '/')}" if path[1:2] == ":" else ""
+            raise RecipeError(f"{clipped(path)}: a path of Windows, and this system is none; write its own path{wsl}")
+        path = path.replace("\\", "/")
     if (taken := max((len(name.encode()) for name in Path(path).parts), default=0)) > _NAME_BYTES:
         raise RecipeError(f"{clipped(path)}: a name of {taken} bytes in a path; file systems take {_NAME_BYTES}")
+    return path
 
 
 def looks_like_path(text: str) -> bool:
@@ -83,11 +101,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         known = _fields_at(model, first["loc"][:-1])
+        if elsewhere := foreign_options.hint(str(first["loc"][-1]), dict(_sections(model))):
+            return f"unknown option {where!r}; {elsewhere}"
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"unknown option {where!r}; {hint}"
     if first["type"] == "missing":
         return f"{where!r} is missing"
+    if first["type"] == "tuple_type":
+        wanted = [part.strip() for part in first["input"].split(",")] if isinstance(first["input"], str) else ["…"]
+        listed = clipped(json.dumps(wanted, ensure_ascii=False))
+        return f"{where} = {_shown(first['input'])}: not a list; write {where.rpartition('.')[2]} = {listed}"
     got = "" if isinstance(first["input"], Mapping | BaseModel) else f" = {_shown(first['input'])}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}{got}: {message[:1].lower()}{message[1:]}"
@@ -100,6 +124,14 @@ def _shown(value: object) -> str:
     except (ValueError, RecursionError):
         return "something too long to be shown"
     return clipped(text)
+
+
+def _sections(model: type[BaseModel], title: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every section with the names of its own options."""
+    yield title, tuple(model.model_fields)
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _sections(field.annotation, f"{title}.{name}" if title else name)
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -132,7 +132,10 @@ def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tu
     for name, value in bound.items():
         if value is not at:
             fields: Callable[[], dict[str, object]] | None = getattr(value, "_asdict", None)
-            inputs |= fields() if fields else {name: value}
+            own = fields() if fields else {name: value}
+            if twice := own.keys() & inputs.keys():
+                raise RuntimeError(f"two inputs are named {min(twice)!r}, so the key would miss one of them; rename it")
+            inputs |= own
     return at, inputs
 
 
@@ -197,7 +200,9 @@ def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]
         returns = inspect.signature(function).return_annotation
 
         def idle(walk: Walk, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return cast(R, walk.waiting(returns, (*args, *kwargs.values())))
+            inputs = (*args, *kwargs.values())
+            walk.uncached.append((name, walk.behind(inputs)))
+            return cast(R, walk.waiting(returns, inputs))
 
         return Node(_task(name, function), idle)
 

@@ -69,13 +69,13 @@ def check_merge(
 
 
 @step("check captions")
-def check_captions(captions: CaptionsRef, rules: Rules, at: At) -> ReportRef:
+def check_captions(captions: CaptionsRef, rules: Rules, most_tokens: int, at: At) -> ReportRef:
     """Captions that break their rules: a forgotten hair colour, two framings, no trigger (`caption --check`)."""
     from lora_core.diffusion.tokenizer import token_counter
 
     store = at.open_store("check captions")
     known = load_captions(store, captions)
-    findings = gathered(examine(known.edited, rules, known.trigger, token_counter()))
+    findings = gathered(examine(known.edited, rules, known.trigger, token_counter(), most_tokens))
     failing = [str(finding) for finding in findings if finding.fails]
     gate = GateResult(
         name="captions",

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from lora_core.recipe import Downscale, Judging, Merge, Process, Regularization, Sampling
-from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, TagsRef
+from lora_core.captions.rules import Rules
+from lora_core.recipe import Downscale, Judging, Merge, Process, Redraw, Regularization, Sampling, ShotPlan
+from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, TagsRef
 
 
 class TaggedSet(NamedTuple):
@@ -39,6 +40,15 @@ class Drawing(NamedTuple):
     options: Sampling
     clip_skip: int
     process: Process
+
+
+class Scenes(NamedTuple):
+    """What redrawn pictures are to show: who the captions say is drawn, in which compositions and scenes."""
+
+    captions: CaptionsRef
+    rules: Rules
+    plan: ShotPlan
+    redraw: Redraw
 
 
 class Judge(NamedTuple):

@@ -13,7 +13,6 @@ from prefect import get_run_logger
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict, Field
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.printable import one_line
@@ -24,7 +23,7 @@ from tasks.shown_progress import shown_progress
 from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
-from tasks.terminal import Terminal
+from tasks.terminal import Terminal, styled
 
 __all__ = ("ON_ACCELERATOR", "Step")
 
@@ -132,10 +131,10 @@ def gpu_limit() -> str:
 
 console = Terminal(stderr=True)
 _bars = Progress(
-    TextColumn("  {task.description:<24}"),
+    TextColumn("  {task.description:<24}", markup=False),
     BarColumn(bar_width=28),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[note]}"),
+    TextColumn("{task.fields[note]}", markup=False),
     TimeElapsedColumn(),
     TextColumn("left"),
     TimeRemainingColumn(),
@@ -151,7 +150,7 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        curves: name of the folder with a training's curves.
+        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -182,14 +181,14 @@ def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
     done, total, note = seen
     spent = time.monotonic() - started
     counted = f"{done} {unit}{'' if done == 1 else 's'}, " if total else ""
-    figure = f"{note}, " if note.startswith("loss") else ""  # other notes are about the last piece only
+    figure = f"{note}, " if note and curves else ""
     say(f"{step}: {counted}{figure}{spent:.1f} s", mark="✓")
 
 
 def say(text: str, *, mark: str = "·") -> None:
     """One line for the person at the terminal, and for Prefect's log."""
     text = one_line(text)
-    console.print(f"[{'yellow' if mark == '!' else 'green'}]{mark}[/] {escape(text)}", highlight=False)
+    console.print(styled((mark, "yellow" if mark == "!" else "green"), f" {text}"), highlight=False)
     _log(text)
 
 

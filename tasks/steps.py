@@ -8,9 +8,9 @@ Until = Literal[Step, "publish"]
 """Where a run may be told to stop."""
 
 ON_ACCELERATOR: frozenset[Step] = frozenset(
-    ("train style", "check style", "check merge", "train character", "sample", "transfer")
+    ("train style", "check style", "check merge", "train character", "redraw", "sample", "transfer")
 )
 """The steps that use a GPU where there is one; the others must not keep it from them."""
 
-Branch = Literal["", "style", "character"]
-"""The set a step is done for, where it is done for both."""
+Branch = Literal["", "style", "character", "redrawn"]
+"""The set a step is done for, where it is done for several."""

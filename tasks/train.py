@@ -9,9 +9,20 @@ from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.caching import current_key, step
 from tasks.groups import CharacterSets
 from tasks.runtime import At, progress, say
+from tasks.walking import helper
 
 if TYPE_CHECKING:
     from lora_core.training.samples import TrainingSet
+
+
+@helper(peek="run")
+def find_optimizers(*trainings: Training) -> None:
+    """Refuse an optimizer that is not there, before any work; those that every installation has are not imported."""
+    if named := [options for options in trainings if options.names_code]:
+        from lora_core.training.optim import check_optimizer
+
+        for options in named:
+            check_optimizer(options)
 
 
 def prepare_to_train(options: Training) -> None:

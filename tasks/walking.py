@@ -48,13 +48,15 @@ class Walk:
         until: the target.
         peeking: no step runs; only manifests of what was found are written.
         arrived: the target is there; whatever comes now is pending.
-        visits: the nodes so far, while peeking.
+        visits: the cached nodes so far, while peeking.
+        uncached: the others, and the visits that each comes after.
     """
 
     until: Until = "publish"
     peeking: bool = False
     arrived: bool = False
     visits: list[Visit] = field(default_factory=list)
+    uncached: list[tuple[str, frozenset[int]]] = field(default_factory=list)
     _origins: dict[str, frozenset[int]] = field(default_factory=dict)
 
     def visited(self, step: Step, branch: Branch, kind: type[R], inputs: Iterable[object], ref: Ref | None) -> R:

@@ -141,7 +141,7 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
         run=run,
         samples=samples,
         readings=instruments.read(samples_manifest(samples)),
-        screenshot=_screenshot(store, made.squares),
+        screenshot=_screenshot(store, made.squares["character"]),
         gates=_gates(run, scope, at, made, instruments) if run.recipe.merge.use else None,
         cached=cached,
     )

@@ -11,6 +11,7 @@ from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
 from lora_core.recipe import Recipe, Sampling, Training
+from lora_core.redraw.scenes import quotas
 
 # Measured in one of two lanes on two cores, so with one thread, at 128 px with the models of demo/models.
 _STEP_SECONDS: Final = 0.5
@@ -130,6 +131,7 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
     pieces = {
         f"{run.arm.name}, {run.pair.name}, {run.seed}": steps * _STEP_SECONDS
         + shots * recipe.character_training.epochs * _PICTURE_SECONDS
+        + _redraw_seconds(recipe, shots)
         + _OVERHEAD_SECONDS,
         f"no LoRA, {run.pair.name}": shots * _PICTURE_SECONDS,
     }
@@ -140,6 +142,18 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
             _steps(training, count * training.repeats) * _STEP_SECONDS + pictures * _PICTURE_SECONDS
         )
     return pieces
+
+
+def _redraw_seconds(recipe: Recipe, shots: int) -> float:
+    """Drawing, the training on what was chosen, and the samples of that."""
+    options, training = recipe.redraw, recipe.character_training
+    if not options.use:
+        return 0.0
+    kept = sum(quotas(recipe.plan, options.pictures).values())
+    steps = ceil(kept * training.repeats / training.step_batch)
+    epochs = options.epochs or training.epochs
+    drawn = options.candidates + shots * epochs
+    return options.rounds * (drawn * _PICTURE_SECONDS + steps * epochs * _STEP_SECONDS)
 
 
 def _steps(training: Training, samples: int) -> int:

@@ -1,10 +1,9 @@
 """The commands, put together. Everything heavy is imported inside a command, so that `--help` answers at once."""
 
-import typer
+from flows.cli import compare, files, look, lora, models, pictures, run, status, store, up
+from flows.cli.commands import Commands
 
-from flows.cli import compare, files, lora, models, pictures, run, status, store, up
-
-app = typer.Typer(
+app = Commands(
     name="headcanon",
     help="Screenshots of your 3D-creator character in, a Stable Diffusion LoRA [b]without the 3D look[/b] out.",
     epilog="Start with [b]headcanon demo[/b] to see it work, or [b]headcanon new my-character[/b] for your own.",
@@ -17,6 +16,7 @@ app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("new")(run.new)
 app.command("compare")(compare.compare)
+app.command("look")(look.look)
 app.command("preprocess", rich_help_panel="Single steps")(pictures.preprocess)
 app.command("tag", rich_help_panel="Single steps")(pictures.tag)
 app.command("caption", rich_help_panel="Single steps")(pictures.caption)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lora_core.captions.check import MOST_TOKENS
 from lora_core.captions.exchange import Situation
 from lora_core.captions.rule_file import read_rules, rules_for
 from lora_core.captions.rules import Rules
@@ -31,6 +32,7 @@ class CaptionSet:
         tags: their raw scores.
         situation: rules, trigger, and which scores are tags.
         rule_file: where the rules were read from, or are to be written; None: the recipe names none.
+        most_tokens: of a caption that are trained.
     """
 
     source: Path
@@ -39,6 +41,7 @@ class CaptionSet:
     tags: TagTable
     situation: Situation
     rule_file: Path | None
+    most_tokens: int = MOST_TOKENS
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet
         tags=tags,
         situation=_situation(rules, recipe.trigger, least),
         rule_file=Path(recipe.captions.rules) if recipe.captions.rules else None,
+        most_tokens=recipe.character_training.max_token_length,
     )
 
 

@@ -10,7 +10,7 @@ from flows.cli import echo
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
 from lora_core.captions.caption import caption, caption_each, frequency_rows, lines, rare, report
-from lora_core.captions.check import MOST_TOKENS, Finding, check_captions, check_lengths, examine, gathered
+from lora_core.captions.check import Finding, check_captions, check_lengths, examine, gathered
 from lora_core.captions.edit import Edited
 from lora_core.captions.exchange import (
     Edits,
@@ -115,7 +115,9 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
     edited, doubtful = _each(subject)
     if explain and edited:
         _show_captions(edited, situation.trigger, count_tokens)
-    found = examine(edited, situation.rules, situation.trigger, count_tokens)
+        tokens = [count_tokens(caption_text(one.tags, situation.trigger)) for one in edited]
+        echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({subject.most_tokens} are read)")
+    found = examine(edited, situation.rules, situation.trigger, count_tokens, subject.most_tokens)
     _show_findings(found)
     for why in doubtful.values():
         typer.secho(f"✗ {why}", fg="red")
@@ -177,7 +179,6 @@ def _show_captions(edited: Sequence[Edited], trigger: str, count_tokens: Callabl
     for tag, before, after in frequency_rows(edited):
         counts = f"{tag if tag == trigger else spaced(tag):<28} {before or '–':>7} {after or '–':>7}"
         echo(f"{counts}  {', '.join(few.get(tag, ()))}".rstrip())
-    echo(f"\nTokens a caption: {min(tokens)} to {max(tokens)} ({MOST_TOKENS} are read)")
 
 
 def _show_findings(found: Iterable[Finding]) -> None:

@@ -27,9 +27,11 @@ def compare(
     from lora_core.recipe_file import read_recipe
     from lora_core.report.compare import render_comparison
     from lora_core.store.files import write_atomically
+    from lora_core.store.outputs import check_out_file
 
     if len(recipes) < 2:
         raise RecipeError("compare: give two recipes or more; `headcanon run` makes the report of one")
+    check_out_file(out)
     read = [read_recipe(path) for path in recipes]
     variants = [_variant(name, recipe) for name, recipe in zip(_names(recipes), read, strict=True)]
     write_atomically(out.absolute(), render_comparison(variants).encode())
@@ -44,8 +46,9 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     from lora_core.recipe import PRESETS, Gates
     from lora_core.report.compare import Variant, variant
     from tasks.runtime import At, console, say
+    from tasks.terminal import styled
 
-    console.print(f"\n[bold]{name}[/bold]", highlight=False)
+    console.print(styled("\n", (name, "bold")))
     what = f"Method {recipe.method}: {PRESETS[recipe.method].what}"
     shares = {"style_share": recipe.gates.style_share, "merge_share": recipe.gates.merge_share}
     gates = Gates.model_validate({"style": "off", "merge": "off", "captions": "off", "epoch": "off", **shares})

@@ -10,6 +10,7 @@ from flows.cli import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
 
 
 def merge(
@@ -33,9 +34,15 @@ def merge(
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file, check_out_folder
     from tasks.runtime import progress
 
-    terms, files = weighted(loras, weight or [1.0]), find_model_files(base, revision)
+    terms = weighted(loras, weight or [1.0])
+    if Path(base).is_file():
+        check_out_file(out, ".safetensors")
+    else:
+        check_out_folder(out)
+    files = find_model_files(base, revision)
     check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
         merge_file(files, terms, out, listen)
@@ -56,6 +63,10 @@ def sample(
     cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
     width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
     height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
+    sampler: Annotated[
+        Scheduler,
+        typer.Option(help="auto: Euler with CFG rescale where the base has zero terminal SNR, else DPM++ 2M Karras."),
+    ] = "auto",
     clip_skip: Annotated[int, typer.Option(min=1, max=12)] = 1,
     prediction: Annotated[
         Literal["auto", "epsilon", "v_prediction"],
@@ -82,13 +93,15 @@ def sample(
     from lora_core.recipe import Process, Sampling
     from lora_core.recipe_file import explain
     from lora_core.sampling.epochs import sample_to_folder
+    from lora_core.store.outputs import check_out_folder
     from tasks.runtime import progress
 
+    check_out_folder(out)
     try:
         options = Sampling.model_validate(
             {
                 "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
-                "cfg": cfg, "width": width, "height": height, "weights": (weight,),
+                "cfg": cfg, "scheduler": sampler, "width": width, "height": height, "weights": (weight,),
             }
         )  # fmt: skip
     except ValidationError as error:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli import echo
+from flows.cli.commands import Commands
 
-app = typer.Typer(
+app = Commands(
     help="LoRA files: add, subtract, resize, extract, convert. Nothing is overwritten.", no_args_is_help=True
 )
 
@@ -50,9 +51,11 @@ def add(
     from lora_core.lora.combine import add as add_loras
     from lora_core.lora.combine import weighted
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
     terms = weighted(loras, weight or [1.0])
+    check_out_file(out, ".safetensors")
     check_models(map(str, (*loras, out)), loras)
     with progress("lora add", "module") as listen:
         made = add_loras(terms, out, Size(rank, energy), precision, listen)
@@ -83,8 +86,10 @@ def subtract(
     from lora_core.lora.combine import Term
     from lora_core.lora.combine import subtract as subtract_lora
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, part, out)), (lora, part))
     with progress("lora subtract", "module") as listen:
         made = subtract_lora(Term(lora), Term(part, weight), out, Size(rank, energy), precision, listen)
@@ -114,8 +119,10 @@ def resize(
     from lora_core.lora.combine import Term
     from lora_core.lora.combine import resize as resize_lora
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, out)), (lora,))
     with progress("lora resize", "module") as listen:
         made = resize_lora(Term(lora), out, Size(rank, energy), precision, listen)
@@ -148,8 +155,10 @@ def extract(
     from lora_core.lora.checkpoint import Extraction
     from lora_core.lora.checkpoint import extract as extract_lora
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
+    check_out_file(out, ".safetensors")
     files = find_model_files(base, revision), find_model_files(tuned, revision)
     check_models((base, tuned, str(out)), (path for each in files for path in each.values()))
     with progress("lora extract", "weight") as listen:
@@ -176,8 +185,10 @@ def convert(
     """
     from lora_core.lora.convert import convert as convert_lora
     from lora_core.lora.metadata import check_models
+    from lora_core.store.outputs import check_out_file
     from tasks.runtime import progress
 
+    check_out_file(out, ".safetensors")
     check_models(map(str, (lora, out)), (lora,))
     with progress("lora convert", "module") as listen:
         count = convert_lora(lora, out, to, listen)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from flows.cli import echo
+from flows.cli.commands import Commands
 
-app = typer.Typer(help="Base models and taggers: get them, pinned to what they are today.", no_args_is_help=True)
+app = Commands(help="Base models and taggers: get them, pinned to what they are today.", no_args_is_help=True)
 
 _NAMES = "illustrious, noobai, noobai-v, pony, animagine, sdxl, sd15, wd-swinv2, wd-swinv2-v3, wd-eva02-v3"
 

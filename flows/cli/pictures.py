@@ -36,7 +36,9 @@ def preprocess(
     from lora_core.images.export import write_pictures
     from lora_core.report.contact_sheet import sheet_files
     from lora_core.store import Store
+    from lora_core.store.outputs import check_out_folder
 
+    check_out_folder(dst)
     changes = {"size": size, "alpha": alpha, "background": background}
     kept = Store(store)
     kept.hold()
@@ -63,10 +65,12 @@ def tag(
     from lora_core.hub import find_tagger_files
     from lora_core.images.collect import collect
     from lora_core.store import Store
+    from lora_core.store.outputs import check_out_file
     from lora_core.tagging.select import write_tags
     from lora_core.tagging.tag import tag as read
     from tasks.runtime import progress
 
+    check_out_file(out)
     files = find_tagger_files(model, revision)
     check_tagger(files, {}, model)
     kept = Store(store)
@@ -118,7 +122,10 @@ def caption(
     from flows.cli import caption_work
     from flows.cli.caption_set import Asked, open_set
     from lora_core.errors import CaptionError
+    from lora_core.store.outputs import check_out_folder
 
+    if out is not None:
+        check_out_folder(out)
     asked = Asked(src, tags, rules, threshold, store, rules_needed=not suggest)
     if not (suggest or explain or check or import_ or out):
         raise CaptionError("say what to do: --suggest, --explain, --check, --import FOLDER or --out FOLDER")

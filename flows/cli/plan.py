@@ -10,6 +10,7 @@ from flows.cli.picture_set import coverage_table, remarks
 from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
 from flows.plan import dry_run
+from lora_core.captions.check import known_trigger
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
@@ -17,7 +18,7 @@ from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.training.plan import Plan
 from tasks.runtime import At
-from tasks.terminal import Terminal
+from tasks.terminal import Terminal, styled
 
 
 def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
@@ -29,11 +30,11 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     console = Terminal()
     at = At.of(recipe)
     found = dry_run(recipe, at)
-    console.print(
-        f"\n[bold]{recipe.name}[/bold]  trigger {recipe.trigger}  →  {Path(recipe.runtime.out) / recipe.name}"
-    )
+    target = Path(recipe.runtime.out) / recipe.name
+    console.print(styled("\n", (recipe.name, "bold"), f"  trigger {recipe.trigger}  →  {target}"), soft_wrap=True)
+    warned = (f"! {known}" for known in (known_trigger(recipe.trigger),) if known)
     console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
-    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), ""):
+    for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), *warned, ""):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(found.coverage))
     for line in (*unequal_views(found.coverage), *_about_pictures(found.sets)):
@@ -44,6 +45,9 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     console.print(_samples(title, found.character), _buckets(found.character))
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
+    if found.redraw and found.redrawn:
+        console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
+        console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
     console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
     if with_probe:
         probe(found, at)
@@ -96,9 +100,9 @@ def _buckets(plan: Plan) -> Table:
 
 def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     table = Table("step", "of", "", box=None, pad_edge=False, title="Steps", title_justify="left")
-    seconds = {cost.step: cost.seconds for cost in to_do}
+    seconds = {(cost.step, cost.branch): cost.seconds for cost in to_do}
     for visit in peeked.steps:
-        known = seconds.get(visit.step)
+        known = seconds.get((visit.step, visit.branch))
         waiting = f"to do, about {duration(known)}" if known else "to do"
         table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
     return table
@@ -107,7 +111,7 @@ def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
 def _hours(to_do: Sequence[Cost]) -> Iterator[str]:
     """How long it all takes, as far as this machine has done the like."""
     measured = [cost.seconds for cost in to_do if cost.seconds is not None]
-    unknown = [cost.step for cost in to_do if cost.seconds is None]
+    unknown = [f"{cost.branch} {cost.step}".strip() for cost in to_do if cost.seconds is None]
     if measured:
         yield f"\nTraining and drawing: about {duration(sum(measured))} at this machine's own pace"
     if unknown:

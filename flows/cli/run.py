@@ -76,6 +76,7 @@ def execute(
     from flows.graph import make_lora
     from lora_core.report.publish import published_name
     from tasks.runtime import console
+    from tasks.terminal import styled
 
     at = _at(recipe, force)
     with run_by_command():
@@ -83,10 +84,12 @@ def execute(
     if published:
         folder, name = Path(published), published_name(recipe)
         console.print(
-            f"\n[bold green]Done.[/bold green] Look at {folder / 'report.html'}\n"
-            f"{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
-            f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
-            highlight=False, soft_wrap=True,
+            styled(
+                ("\nDone.", "bold green"),
+                f" Look at {folder / 'report.html'}\n{folder / f'{name}.safetensors'} goes into models/Lora; prompt: "
+                f"<lora:{name}:{_weight(folder, name)}> {recipe.trigger}",
+            ),
+            soft_wrap=True,
         )  # fmt: skip
     else:
         console.print(
@@ -143,7 +146,10 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.collect import list_pictures
+    from lora_core.store.outputs import check_out_folder
 
+    for written in (Path(recipe.runtime.out) / recipe.name, Path(recipe.runtime.store)):
+        check_out_folder(written)
     for folder in (recipe.style.images, recipe.character.images):
         if folder:
             list_pictures(Path(folder))
@@ -166,6 +172,10 @@ def new(
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="The base's family (docs/bases.md), where the file does not tell it.")
     ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A config of sd-scripts or kohya_ss (.toml, .json) or OneTrainer."),
+    ] = None,
 ) -> None:
     """Start a project: a commented recipe and folders for screenshots.
 
@@ -178,19 +188,25 @@ def new(
       headcanon new my-character --base models/my-merge.safetensors --preset pony
 
       headcanon new my-character --method difference
+
+      headcanon new my-character --from kohya.toml --method captions-only
     """
     from flows.cli.scaffold import write_new
+    from lora_core.recipe_import import read_config
 
+    taken = read_config(config) if config else None
+    if not base and taken and Path(str(taken.settings.get("base.model", ""))).is_file():
+        base = str(taken.settings["base.model"])
     if base:
         from flows.cli.fitting import fit
 
-        echo(write_new(folder, method, fit(base, preset)))
+        echo(write_new(folder, method, fit(base, preset), taken))
     else:
         from lora_core.errors import RecipeError
 
         if preset:
             raise RecipeError(f"--preset {preset}: it fits a base model; name yours with --base FILE")
-        echo(write_new(folder, method))
+        echo(write_new(folder, method, taken=taken))
 
 
 def demo(

@@ -10,9 +10,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from lora_core.bases.presets import BasePreset
-from lora_core.errors import OutputExistsError
-from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Recipe, ShotPlan
+from lora_core.errors import OutputExistsError, RecipeError
+from lora_core.printable import clipped
+from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Process, Recipe, ShotPlan
+from lora_core.recipe.names import checked_name
+from lora_core.recipe_import import Imported
 from lora_core.store.files import write_atomically
+from lora_core.store.outputs import check_out_folder
 
 _HEAD = """\
 # headcanon recipe. Put screenshots into {folders}, name your base model, then:
@@ -24,9 +28,9 @@ _HEAD = """\
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
 # {plan}
 
-name = "{name}"
+name = {name}
 method = "{method}"{space}# {what}
-{style}character = "character"              # yours
+{style}character = {character}              # yours
 {base}
 [tagger]
 model = {tagger}   # a folder with model.onnx and selected_tags.csv: the note's tagger
@@ -49,6 +53,9 @@ _DEFAULTS = "Everything below is this method's default. Take away a '#' to chang
 _FITTED = """\
 Below: numbers that fit {title}, with the reason above each; docs/bases.md has the [sources].
 # A line that begins with '#' is the default: take away the '#' to change it."""
+_TAKEN = """\
+Below: the numbers of your config, with their names there above each; the rest is this method's.
+# A line that begins with '#' is the default: take away the '#' to change it."""
 _STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 _WIDTH = 110
@@ -67,13 +74,30 @@ class FittedBase(NamedTuple):
     predicts: bool
     """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
 
+    @property
+    def process(self) -> Process:
+        """What has to be told of its diffusion process."""
+        zero = self.preset.zero_terminal_snr
+        return Process(prediction=self.preset.prediction, zero_terminal_snr=zero) if self.predicts else Process()
 
-def write_new(folder: Path, method: Method = "note", base: FittedBase | None = None) -> str:
-    """Write the folder, with a recipe for a method and for a base; returns what to do next.
+    @property
+    def clip_skip(self) -> int:
+        """The layer of the text encoder that fits it."""
+        return int(self.preset.sections.get("base", {}).get("clip_skip", 1))
+
+
+def write_new(
+    folder: Path, method: Method = "note", base: FittedBase | None = None, taken: Imported | None = None
+) -> str:
+    """Write the folder, with a recipe for a method, a base and another trainer's numbers; returns what to do next.
 
     Raises:
         OutputExistsError: the folder exists and is not empty.
+        RecipeError: a LoRA cannot be called as the folder is.
     """
+    settings = taken.settings if taken else {}
+    name = settings["name"] if "name" in settings else _lora_name(folder)
+    check_out_folder(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(f"{folder}: exists and is not empty; nothing was written; name a new folder")
     sides = ("style", "character") if _needs_style(method) else ("character",)
@@ -81,24 +105,75 @@ def write_new(folder: Path, method: Method = "note", base: FittedBase | None = N
         for composition in COMPOSITIONS:
             (folder / side / composition).mkdir(parents=True)
     recipe, tagger = folder / "recipe.toml", _MODELS / _TAGGER
+    numbers = _with_imported(base.preset if base else None, taken)
+    fitted = base._replace(preset=numbers) if base and numbers else None
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
-        recipe=recipe, plan=plan, name=folder.absolute().name, method=method, what=what, space=space,
+        recipe=recipe, plan=plan, name=_toml(name), method=method, what=what, space=space,
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
         tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),
-        style=_STYLE if "style" in sides else "", base="\n".join(_base(base)) if base else _NO_BASE,
+        style=_STYLE if "style" in sides else "", 
+        base="\n".join(_base(fitted)) if fitted else _unfitted(settings, numbers),
         captions=_captions(method, base.preset) if base else "",
-        below=_FITTED.format(title=base.preset.title) if base else _DEFAULTS,
+        character=_toml(settings.get("character.images", "character")),
+        below=_FITTED.format(title=base.preset.title) if base else _TAKEN if taken else _DEFAULTS,
     )  # fmt: skip
-    write_atomically(recipe, (head + _defaults(method, base.preset if base else None)).encode())
+    write_atomically(recipe, (head + _defaults(method, numbers)).encode())
     steps = [f"Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition)."]
     steps += [] if tagger.is_dir() else [f"headcanon models get {_TAGGER} --into {folder / _MODELS}"]
-    steps += [] if base else [f"Name your base model in {recipe}."]
+    steps += [] if base or "base.model" in settings else [f"Name your base model in {recipe}."]
     steps += [f"headcanon run {recipe} --dry-run"]
     lines = [f"Wrote {recipe} and folders for screenshots."]
     lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
-    return "\n".join(([base.told] if base else []) + lines)
+    return "\n".join([*([base.told] if base else []), *(_imported(taken, method) if taken else ()), *lines])
+
+
+def _imported(taken: Imported, method: Method) -> Iterator[str]:
+    """What was taken over, and a line for each option that was not."""
+    changes = PRESETS[method].changes
+    of_method = {f"{section}.{option}" for section, options in changes.items() for option in options}
+    ours = sorted(key for key in taken.settings if not key.startswith("style_training.") and key not in of_method)
+    yield f"Taken over from {taken.source}: {', '.join(ours) or 'nothing'}."
+    yield from (f"! not taken over: {line}" for line in taken.left_out)
+    for key in sorted(of_method & taken.settings.keys()):
+        yield f"! not taken over: {taken.reasons[key]}: method {method!r} has a {key} of its own"
+
+
+def _with_imported(preset: BasePreset | None, taken: Imported | None) -> BasePreset | None:
+    """The numbers that stand in the recipe: the base's, and over them those of another trainer's config."""
+    if taken is None:
+        return preset
+    sections = {title: dict(options) for title, options in preset.sections.items()} if preset else {}
+    for path, value in taken.settings.items():
+        section, _, option = path.rpartition(".")
+        if section and path not in ("base.model", "character.images"):
+            sections.setdefault(section, {})[option] = value
+    reasons = {**(preset.reasons if preset else {}), **taken.reasons}
+    if preset is not None:
+        return preset.model_copy(update={"sections": sections, "reasons": reasons})
+    return BasePreset(
+        name="", title=taken.source, architecture="sd1", prediction="epsilon", names=(), sections=sections,
+        reasons=reasons,
+    )  # fmt: skip
+
+
+def _unfitted(settings: Mapping[str, Any], numbers: BasePreset | None) -> str:
+    """The section of a base that was not looked at."""
+    if "base.model" not in settings:
+        return _NO_BASE
+    lines = ["", "[base]", f"model = {_toml(settings['base.model'])}"]
+    for name, value in (numbers.sections if numbers else {}).get("base", {}).items():
+        lines += [*_comment(numbers.reasons[f"base.{name}"] if numbers else ""), f"{name} = {_toml(value)}"]
+    return "\n".join((*lines, ""))
+
+
+def _lora_name(folder: Path) -> str:
+    name = folder.absolute().name
+    try:
+        return checked_name(name)
+    except ValueError as error:
+        raise RecipeError(f"{clipped(folder)}: the LoRA is called as the folder, and its name {error}") from None
 
 
 def _needs_style(method: Method) -> bool:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from flows.cli import echo
+from flows.cli.commands import Commands
 
-app = typer.Typer(help="List, verify and clean the store of cached results.", no_args_is_help=True)
+app = Commands(help="List, verify and clean the store of cached results.", no_args_is_help=True)
 
 Where = Annotated[Path, typer.Option("--store", help="The store's folder (`runtime.store` in the recipe).")]
 

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -60,32 +60,13 @@ def up(
       headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
     """
     echo(f"Starting the studio in {folder}; the address comes when it is ready, in about 20 seconds.")
-    from flows.door import LOOPBACK, Origin
     from flows.up import Wanted, run_until
-    from lora_core.errors import UserError
     from tasks.runtime import console
 
-    if host not in LOOPBACK and not api:
-        _require_password(host)
-    for url in origin or ():
-        try:
-            Origin.of(url)
-        except ValueError as error:
-            raise UserError(f"--origin: {error}") from None
-    missing = next((path for path in allow or () if not path.is_dir()), None)
-    if missing is not None:
-        raise UserError(f"--allow {missing}: there is no such folder")
-    wanted = Wanted(
-        home=folder.expanduser().resolve(),
-        also=tuple(path.resolve() for path in allow or ()),
-        host=host,
-        port=port,
-        origins=tuple(origin or ()),
-        database=database,
-        api=api.rstrip("/"),
-        runs=runs,
-        notify=notify,
-    )
+    _refuse_address("" if api else host, origin or ())
+    _refuse_missing(allow or ())
+    home, also = folder.expanduser().resolve(), tuple(path.resolve() for path in allow or ())
+    wanted = Wanted(home, also, host, port, tuple(origin or ()), database, api.rstrip("/"), runs, notify)
     with _until_told_to_end() as ended:
         run_until(wanted, ended, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
@@ -103,12 +84,26 @@ def _until_told_to_end() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _require_password(host: str) -> None:
-    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
-
+def _refuse_missing(folders: Sequence[Path]) -> None:
     from lora_core.errors import UserError
 
-    if not PREFECT_SERVER_API_AUTH_STRING.value():
+    if missing := next((path for path in folders if not path.is_dir()), None):
+        raise UserError(f"--allow {missing}: there is no such folder")
+
+
+def _refuse_address(host: str, origins: Sequence[str]) -> None:
+    """Refuse to listen where anybody could start runs, and what is no browser's address. No host: nobody listens."""
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    from flows.door import LOOPBACK, Origin
+    from lora_core.errors import UserError
+
+    for url in origins:
+        try:
+            Origin.of(url)
+        except ValueError as error:
+            raise UserError(f"--origin: {error}") from None
+    if host and host not in LOOPBACK and not PREFECT_SERVER_API_AUTH_STRING.value():
         raise UserError(
             f"--host {host}: whoever reaches this address could start runs; set a password first: "
             "export PREFECT_SERVER_API_AUTH_STRING=user:password"

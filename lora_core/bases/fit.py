@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from lora_core.bases.lineage import Lineage
+from lora_core.bases.presets import BasePreset
+from lora_core.diffusion.source import Source
 from lora_core.recipe import Recipe
 
 _PONY_WORDS, _BOORU_WORDS = ("score_",), ("masterpiece", "best quality")
@@ -54,12 +56,12 @@ def _clip_skip(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
 
 
 def _resolution(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
-    fits, what = _own_px(lineage), lineage.preset.title
+    fits, what = own_px(lineage.preset, lineage.source), lineage.preset.title
     for section in _trainings(recipe):
         if (got := getattr(recipe, section).resolution) < _LEAST_TRAINED * fits:
             reason = f"{what} draws at {fits} px, and what it learns small it draws coarse"
             yield Misfit(f"{section}.resolution", str(got), reason, f"resolution = {fits}")
-    copies = _scaled(lineage, lineage.preset.sections["downscale"]["size"])
+    copies = scaled(lineage.preset, lineage.source, lineage.preset.sections["downscale"]["size"])
     if 0 < (got := recipe.downscale.size) < _LEAST_COPIES * fits:
         reason = f"beside {fits} px pictures, copies that small teach a look of their own"
         yield Misfit("downscale.size", str(got), reason, f"size = {copies}")
@@ -86,14 +88,15 @@ def _noise(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
 
 
 def _size(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
-    drawn, own = recipe.sampling, _own_px(lineage)
+    drawn, own = recipe.sampling, own_px(lineage.preset, lineage.source)
     share = drawn.width * drawn.height / own**2
     if _DRAWN_AREA[0] <= share <= _DRAWN_AREA[1]:
         return
     fits = lineage.preset.sections["sampling"]
     happens = "draws coarse and cut" if share < 1 else "repeats bodies"
     reason = f"{lineage.preset.title} was trained at {own}×{own} px and {happens} at that size"
-    write = f"width = {_scaled(lineage, fits['width'])} and height = {_scaled(lineage, fits['height'])}"
+    width, height = (scaled(lineage.preset, lineage.source, fits[side]) for side in ("width", "height"))
+    write = f"width = {width} and height = {height}"
     yield Misfit("sampling.width", f"{drawn.width} × {drawn.height}", reason, write)
 
 
@@ -130,17 +133,17 @@ def _trainings(recipe: Recipe) -> tuple[str, ...]:
     return ("style_training", "character_training") if recipe.trains_style else ("character_training",)
 
 
-def _own_px(lineage: Lineage) -> int:
-    """The side the base was trained at: as its folder's config says (in latents of 8 px), else its preset's."""
-    said = lineage.source.parts["unet"].config.get("sample_size")
-    fits = int(lineage.preset.sections["character_training"]["resolution"])
-    return said * _LATENT_PX if isinstance(said, int) and not lineage.source.open_clip else fits
+def own_px(preset: BasePreset, source: Source) -> int:
+    """The side a base was trained at: as its folder's config says (in latents of 8 px), else its preset's."""
+    said = source.parts["unet"].config.get("sample_size")
+    fits = int(preset.sections["character_training"]["resolution"])
+    return said * _LATENT_PX if isinstance(said, int) and not source.open_clip else fits
 
 
-def _scaled(lineage: Lineage, px: int) -> int:
+def scaled(preset: BasePreset, source: Source, px: int) -> int:
     """A side of the preset's for a base of another size, such as a small model of the same build."""
-    preset = int(lineage.preset.sections["character_training"]["resolution"])
-    return round(px * _own_px(lineage) / preset / _LATENT_PX) * _LATENT_PX
+    fits = int(preset.sections["character_training"]["resolution"])
+    return round(px * own_px(preset, source) / fits / _LATENT_PX) * _LATENT_PX
 
 
 def _zero_terminal(recipe: Recipe, lineage: Lineage) -> bool:

@@ -17,8 +17,8 @@ from lora_core.recipe import COMPOSITIONS
 _ALWAYS_THE_CHARACTER = ("hair_color", "eye_color")
 _FEW_PICTURES = 3
 
-MOST_TOKENS = 75
-"""CLIP reads 77 tokens, two of which are its own start and end."""
+MOST_TOKENS = 225
+"""Of a caption, unless the recipe says otherwise: three of CLIP's chunks."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,18 @@ class Finding:
 
 
 def examine(
-    edited: Sequence[Edited], rules: Rules, trigger: str, count_tokens: Callable[[str], int]
+    edited: Sequence[Edited],
+    rules: Rules,
+    trigger: str,
+    count_tokens: Callable[[str], int],
+    most_tokens: int = MOST_TOKENS,
 ) -> tuple[Finding, ...]:
     """Check edited captions and the rules that made them; CLIP's own start and end tokens are not counted."""
     made = texts(edited, trigger)
     seen = {tag for one in edited for tag in one.before}
     return (
         *check_captions(made, rules, trigger, seen),
-        *check_lengths(made, count_tokens),
+        *check_lengths(made, count_tokens, most_tokens),
         *_forgotten(edited, rules),
         *(Finding("caption rules", what, fails=False) for what in idle_rules(rules, trigger, edited)),
     )
@@ -79,12 +83,14 @@ def check_captions(
     return tuple(finding for name, text in captions.items() for finding in _check_one(name, text, rules, trigger, seen))
 
 
-def check_lengths(captions: Mapping[str, str | None], count_tokens: Callable[[str], int]) -> tuple[Finding, ...]:
+def check_lengths(
+    captions: Mapping[str, str | None], count_tokens: Callable[[str], int], most_tokens: int = MOST_TOKENS
+) -> tuple[Finding, ...]:
     """Captions of which the text encoder does not read the end."""
     counted = ((name, count_tokens(text)) for name, text in captions.items() if text)
-    cut = f"only the first {MOST_TOKENS} tokens are read: drop some tags"
+    cut = f"only the first {most_tokens} tokens are read: drop some tags"
     return tuple(
-        Finding(f"{name} ({count} tokens)", cut, fails=False) for name, count in counted if count > MOST_TOKENS
+        Finding(f"{name} ({count} tokens)", cut, fails=False) for name, count in counted if count > most_tokens
     )
 
 
@@ -174,11 +180,18 @@ def _listed(tags: Iterable[str]) -> str:
     return ", ".join(spaced(tag) for tag in tags)
 
 
+def known_trigger(trigger: str) -> str:
+    """A word of warning for a trigger that is a tag; empty: it is none."""
+    if canonical(trigger) not in taxonomy.known_tags():
+        return ""
+    return f"trigger {trigger}: a tag that models know already; better a word of your own"
+
+
 def idle_rules(rules: Rules, trigger: str, edited: Sequence[Edited]) -> Iterator[str]:
     """Rules that do nothing on these captions, most often because a tag is misspelt, with what was probably meant."""
     seen = Counter(tag for one in edited for tag in one.before)
-    if trigger in taxonomy.known_tags():
-        yield f"trigger {trigger}: a tag that models know already; better a word of your own"
+    if warning := known_trigger(trigger):
+        yield warning
     here = {taxonomy.family_of(tag) for tag in seen}
     for tag in rules.memorize:
         known = tag in taxonomy.families() or tag in taxonomy.groups()

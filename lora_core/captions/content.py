@@ -125,7 +125,13 @@ def words_of(recipe: Recipe, rules: Rules) -> tuple[str | Said, ...]:
     )  # fmt: skip
     drawn = recipe.sampling
     said = recipe.name, recipe.trigger, _style_words(recipe), drawn.template, *drawn.prompts, *drawn.style_prompts
-    return *said, *rules.words(), *(named(name) for name in names if name)
+    return *said, *_redrawn_words(recipe), *rules.words(), *(named(name) for name in names if name)
+
+
+def _redrawn_words(recipe: Recipe) -> tuple[str, ...]:
+    """What the character is drawn with again."""
+    one = recipe.redraw
+    return (one.prompt, *one.traits, *one.clothes, *one.poses, *one.scenes) if one.use else ()
 
 
 def style_words_of(recipe: Recipe) -> tuple[str | Said, ...]:

@@ -43,6 +43,11 @@ _PEOPLE = re.compile(r"\d\+?(girl|boy|other)s?")
 _FACE_SCORE = 0.15
 
 
+def is_people(tag: str) -> bool:
+    """Whether a tag says who is in the picture: 1girl, 2boys, solo."""
+    return tag == "solo" or _PEOPLE.fullmatch(tag) is not None
+
+
 EditKind = Literal["replace", "traits", "foreign", "framing", "look", "face", "override", "trigger"]
 """Which edit changed a tag: what code decides by. `Change.rule` is the same in words, for people."""
 

@@ -109,6 +109,4 @@ def _complaint(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "value_error":
         return f"{where}: {first['ctx']['error']}" if where else str(first["ctx"]["error"])
-    if first["type"] == "tuple_type":
-        return f'{where} = {first["input"]!r}: not a list; write {where} = ["…", "…"]'
     return explain(error, model)

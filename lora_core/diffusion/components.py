@@ -11,6 +11,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Prediction, Source
 from lora_core.diffusion.tokenizer import folder_tokenizer, shipped_tokenizer
@@ -131,6 +132,24 @@ def load_components(
         prediction_type=source.prediction,
         zero_terminal_snr=source.zero_terminal_snr,
     )
+
+
+def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process | None = None) -> Components:
+    """Load a base model as web UIs do: in fp16 on a GPU, SD2 excepted, whose attention overflows there.
+
+    Args:
+        files: as of `load_components`.
+        device: its name, or "auto".
+        process: as of `load_components`.
+
+    Raises:
+        CheckpointError: as of `load_components`.
+        RecipeError: there is no such device.
+    """
+    where = pick_device(device)
+    half = where.type == "cuda" and read_source(files, process).architecture != "sd2"
+    dtype = torch.float16 if half else pick_dtype("auto", where)
+    return load_components(files, device=where, dtype=dtype, process=process)
 
 
 def _tokenizers(source: Source, files: Mapping[str, Path]) -> tuple[CLIPTokenizer, ...]:

@@ -15,6 +15,7 @@ from lora_core.images.parallel import in_parallel
 from lora_core.printable import printable_name
 from lora_core.recipe import Composition
 from lora_core.store import Store
+from lora_core.store.digests import digest_of
 from lora_core.store.memo import memo_key
 
 REPORT_NAME = "report.json"
@@ -261,8 +262,21 @@ def _names(sources: list[str]) -> dict[str, str]:
     names = {}
     for source, stem in stems.items():
         folders = PurePosixPath(source).parent.parts
-        names[source] = "-".join((*folders, stem)) if homes[_folded(stem)] > 1 else stem
+        names[source] = _shortened("-".join((*folders, stem)) if homes[_folded(stem)] > 1 else stem)
     return names
+
+
+# Room for an ending, such as .safetensors, in the names of files that are made of a picture.
+_MOST_NAME_BYTES = 240
+
+
+def _shortened(name: str) -> str:
+    """A name that file systems take with an ending behind it; what is cut off stays told apart by a digest."""
+    data = name.encode()
+    if len(data) <= _MOST_NAME_BYTES:
+        return name
+    digest = digest_of(data)[:8]
+    return f"{data[: _MOST_NAME_BYTES - 1 - len(digest)].decode(errors='ignore')}-{digest}"
 
 
 def _folded(text: str) -> str:

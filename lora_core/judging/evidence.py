@@ -8,9 +8,10 @@ from statistics import fmean
 
 from lora_core.captions import taxonomy
 from lora_core.captions.edit import Edited
+from lora_core.captions.emphasis import unemphasized
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
-from lora_core.judging.look import Look
+from lora_core.judging.leak import Look
 from lora_core.judging.similarity import Closest, Embedded, Nearest, Similarity
 from lora_core.sampling.samples import Sample
 
@@ -42,8 +43,8 @@ _POSES = re.compile(
 
 
 def tags_of_prompt(prompt: str) -> tuple[str, ...]:
-    """The canonical tags that a prompt names: split at commas, spaces to underscores."""
-    return tuple(part.strip().lower().replace(" ", "_") for part in prompt.split(",") if part.strip())
+    """The canonical tags that a prompt names: without emphasis, split at commas, spaces to underscores."""
+    return tuple(part.strip().lower().replace(" ", "_") for part in unemphasized(prompt).split(",") if part.strip())
 
 
 def asks_for_a_place(tags: Sequence[str]) -> bool:

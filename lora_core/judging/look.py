@@ -1,127 +1,115 @@
-"""How much of the 3D look came along: how far on the way from the base's own pictures to these very screenshots.
+"""Which words for the 3D look a base knows: how far each moves its pictures towards the screenshots.
 
-What a tagger gives a look differs by tagger and creator: one sees `3d` at .99; another knows no `3d` and gives the same
-pictures `realistic` .35 and `nose` .25. A LoRA that copies the look whole then moves the mean of the probabilities by
-little and looks clean. As a share of the way it moves by 1, whatever the tagger.
+A base that knows a word draws the look when it is asked for it, so that captions with the word can keep it out of the
+trigger. What the tagger sees of the look in the screenshots and not in the base's own pictures gives a direction; a
+word's share is how far along it the pictures with the word are from those without: 0 not at all, 1 as the screenshots.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from pydantic import Field
 
-from lora_core.dataset import Frozen
-from lora_core.judging.bootstrap import nested
-from lora_core.recipe import LEAK_TAGS
+from lora_core.dataset import Frozen, Manifest, TagTable
+from lora_core.judging.bootstrap import Score, nested
+from lora_core.judging.evidence import probability
+from lora_core.recipe import LEAK_TAGS, Method
 from lora_core.sampling.samples import Sample
 
-LEAST_WAY = 0.15
-"""An instrument that gives the screenshots no more than this above the base's own pictures does not see the look."""
+LOOK_WORDS = (
+    "3d", "realistic", "nose, lips", r"blender \(medium\)", r"koikatsu \(medium\)", r"mikumikudance \(medium\)",
+    "honey select", "3d, realistic, nose, lips",
+)  # fmt: skip
+"""What is tried: Danbooru's words for the look and for what makes it, and the usual ones together."""
+_LEAST_SEEN = 0.1
+"""Of a look tag's mean, more in the screenshots than in the base's own pictures: less is chance."""
+_KNOWN = 0.2
+"""Of the way: a word is known when its whole interval is above. Chosen: nothing in between was measured."""
 
-Reader = Callable[[Sample], float]
 
+class WordMove(Frozen):
+    """What one word does."""
 
-class LookWord(Frozen):
-    """One instrument's reading of the look: a tag, the auxiliary classifier's class, the embedder's similarity."""
-
-    name: str
-    base: float = Field(description="Mean over the base's own pictures, of prompts that do not ask for it.")
-    screenshots: float = Field(description="Mean over the screenshots.")
+    word: str
+    share: Score = Field(description="Of the way from the base's own pictures to the screenshots.")
 
     @property
-    def way(self) -> float:
-        """From the base's own pictures to the screenshots."""
-        return self.screenshots - self.base
+    def is_known(self) -> bool:
+        """Whether the base draws the look when asked for it by this word."""
+        return self.share.low > _KNOWN
 
 
-@dataclass(frozen=True)
-class Instrument:
-    """What reads the look off a picture, and what it reads off the screenshots.
+class LookReport(Frozen):
+    """What a base knows of the look of a set of screenshots."""
 
-    Attributes:
-        word: its name and means.
-        read: a sample's value.
-        is_asked: whether a sample's prompt asks for it, which says nothing of the LoRA then.
-    """
-
-    word: LookWord
-    read: Reader
-    is_asked: Callable[[Sample], bool]
-
-    def shares(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
-        """The share of the way that each sample went from its own base picture; None where the prompt asks for it."""
-        return [
-            None if self.is_asked(drawn) else (self.read(drawn) - self.read(base)) / self.word.way
-            for drawn, base in pairs
-        ]
+    base: Mapping[str, float] = Field(description="Look tag → mean in the base's own pictures.")
+    screenshots: Mapping[str, float] = Field(description="Look tag → mean in the screenshots.")
+    measured_by: tuple[str, ...] = Field(description="Tags that tell them apart; none: this tagger can't.")
+    moves: tuple[WordMove, ...] = Field(default=(), description="By word; none where nothing can be measured.")
+    method: Method = Field(description="That suits this base.")
+    reason: str
 
 
-@dataclass(frozen=True)
-class Look:
-    """The instruments that see the look in the screenshots; empty: it cannot be measured.
-
-    Attributes:
-        instruments: all of one kind: tags if any sees it, else the classifier, else the embedder.
-        tried: every reading, also of those that do not see it.
-    """
-
-    instruments: tuple[Instrument, ...] = ()
-    tried: tuple[LookWord, ...] = ()
-
-    def leak(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
-        """Each sample's share of the way, by the instrument that says most surely that the look came along.
-
-        That is the one whose interval has the highest lower end: where the look leaked, all of them or one; where it
-        did not, the one that is least noisy. The largest mean instead would make noise of a clean LoRA's leak.
-        """
-        each = [instrument.shares(pairs) for instrument in self.instruments]
-        measured = [shares for shares in each if any(share is not None for share in shares)]
-        return max(measured, key=lambda shares: _lower_end(shares, pairs), default=[None] * len(pairs))
-
-
-def _lower_end(shares: Sequence[float | None], pairs: Sequence[tuple[Sample, Sample]]) -> float:
-    found = [
-        (share, (drawn.prompt_index,)) for share, (drawn, _) in zip(shares, pairs, strict=True) if share is not None
-    ]
-    return nested([share for share, _ in found], [place for _, place in found]).low
-
-
-def find_look(
-    base: Sequence[Sample],
-    tags: Mapping[str, tuple[Reader, float]],
-    others: Sequence[tuple[str, Reader, float]],
-    asked: Callable[[Sample], Sequence[str]],
-) -> Look:
-    """Choose what measures the look.
+def direction(own: Sequence[Sample], drawn: TagTable, shots: Manifest, seen: TagTable) -> LookReport:
+    """What the tagger sees in the base's own pictures and in the screenshots, before any word was tried.
 
     Args:
-        base: samples without the LoRA.
-        tags: look tags that the tagger knows: how to read a sample, and their mean over the screenshots.
-        others: what takes over where no tag sees the look, the first that does: name, reader, the screenshots' mean.
-        asked: the canonical tags that a sample's prompt names.
+        own: the base's pictures without a word.
+        drawn: their scores.
+        shots: the screenshots.
+        seen: their scores.
+
+    Raises:
+        DatasetError: a picture was not tagged.
     """
-    by_tag = [
-        _instrument(base, name, read, mean, partial(_asks, asked, (name,))) for name, (read, mean) in tags.items()
-    ]
-    by_other = [_instrument(base, *other, partial(_asks, asked, LEAK_TAGS)) for other in others]
-    tried = [one for one in (*by_tag, *by_other) if one]
-    seen = [one for one in by_tag if one and one.word.way >= LEAST_WAY]
-    if not seen:
-        seen = [one for one in by_other if one and one.word.way >= LEAST_WAY][:1]
-    return Look(tuple(seen), tuple(one.word for one in tried))
+    base = {tag: fmean(probability(each, drawn, tag) for each in own) for tag in LEAK_TAGS}
+    there = {tag: fmean(seen.of(entry).general.get(tag, 0.0) for entry in shots.entries) for tag in LEAK_TAGS}
+    measured_by = tuple(tag for tag in LEAK_TAGS if there[tag] - base[tag] >= _LEAST_SEEN)
+    reason = (
+        "cannot be measured with this tagger: it sees no more of the look in the screenshots than in the base's own "
+        "pictures; the style stage needs no word for the look"
+    )
+    return LookReport(base=base, screenshots=there, measured_by=measured_by, method="note", reason=reason)
 
 
-def _asks(asked: Callable[[Sample], Sequence[str]], words: Sequence[str], sample: Sample) -> bool:
-    return any(tag in words for tag in asked(sample))
+def judged(
+    report: LookReport, own: Sequence[Sample], with_word: Mapping[str, Sequence[Sample]], drawn: TagTable
+) -> LookReport:
+    """The report with every word's share, and the method that suits.
+
+    Args:
+        report: from `direction`.
+        own: the base's pictures without a word.
+        with_word: by word, pictures of the same prompts and seeds in the same order.
+        drawn: scores of all of them.
+
+    Raises:
+        DatasetError: a picture was not tagged.
+    """
+    if not report.measured_by:
+        return report
+    moves = tuple(WordMove(word=word, share=_share(report, own, those, drawn)) for word, those in with_word.items())
+    known = sorted((move for move in moves if move.is_known), key=lambda move: -move.share.mean)
+    if known:
+        best = known[0]
+        reason = (
+            f"the base knows the look by name ('{best.word}' goes {best.share.mean:.0%} of the way to the "
+            "screenshots), so captions that name it can keep it out of the trigger"
+        )
+        return report.model_copy(update={"moves": moves, "method": "captions-only", "reason": reason})
+    reason = "no word moves the base's pictures towards the screenshots for certain, so the look must be taught first"
+    return report.model_copy(update={"moves": moves, "method": "note", "reason": reason})
 
 
-def _instrument(
-    base: Sequence[Sample], name: str, read: Reader, screenshots: float, is_asked: Callable[[Sample], bool]
-) -> Instrument | None:
-    """None: every prompt asks for it."""
-    values = [read(sample) for sample in base if not is_asked(sample)]
-    if not values:
-        return None
-    return Instrument(LookWord(name=name, base=fmean(values), screenshots=screenshots), read, is_asked)
+def _share(report: LookReport, own: Sequence[Sample], those: Sequence[Sample], drawn: TagTable) -> Score:
+    """The projection of each picture's move on the way to the screenshots, in its length; prompts resampled first."""
+    way = {tag: report.screenshots[tag] - report.base[tag] for tag in report.measured_by}
+    length = sum(step * step for step in way.values())
+
+    def moved(before: Sample, after: Sample) -> float:
+        return sum(
+            (probability(after, drawn, tag) - probability(before, drawn, tag)) * step for tag, step in way.items()
+        ) / length  # fmt: skip
+
+    pairs = list(zip(own, those, strict=True))
+    return nested([moved(*pair) for pair in pairs], [(before.prompt_index,) for before, _ in pairs])

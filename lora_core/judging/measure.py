@@ -10,7 +10,7 @@ from lora_core.errors import DatasetError
 from lora_core.judging import metrics
 from lora_core.judging.bootstrap import Score, nested
 from lora_core.judging.evidence import PLAIN_TAGS, Evidence, SamplePair, probability
-from lora_core.judging.look import LookWord
+from lora_core.judging.leak import LookWord
 from lora_core.judging.metrics import Metric
 from lora_core.judging.similarity import Closest, Nearest
 from lora_core.recipe import LEAK_TAGS

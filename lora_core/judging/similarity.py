@@ -97,12 +97,16 @@ class Embedded:
 
 def compare(store: Store, samples: Samples, training: Manifest) -> Similarity:
     """The nearest training picture of every sample by hash, mirrored or not."""
+    return compare_images(store, _images(samples), training)
+
+
+def compare_images(store: Store, images: Sequence[str], training: Manifest) -> Similarity:
+    """The same of any pictures, by their digests, each given once."""
 
     def hashes(image: str, kind: _Kind) -> list[str]:
         key = memo_key("picture hash", kind, image)
         return _kept(store, key, image, kind, perceptual_hash)
 
-    images = _images(samples)
     drawn = dict(zip(images, in_parallel(lambda image: hashes(image, "sample"), images), strict=True))
     shots = list(in_parallel(lambda entry: hashes(entry.image, "screenshot"), training.entries))
     names, known = _names(training, shots), _rows([hash_ for own in shots for hash_ in own])

@@ -10,7 +10,7 @@ from lora_core.captions.edit import Edited
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.judging.choice import Choice, Ruling, choose_epoch
 from lora_core.judging.evidence import Evidence, dataset_bias_of, drawn_anyway, probability, tags_of_prompt, traits_of
-from lora_core.judging.look import Look, Reader, find_look
+from lora_core.judging.leak import Look, Reader, find_look
 from lora_core.judging.measure import EpochMetrics, Measurements, measure
 from lora_core.judging.metrics import Metric, measured_in
 from lora_core.judging.onnx_models import class_probabilities

@@ -1,7 +1,7 @@
 """A base model in memory: the names of its modules, those that get a LoRA, and a finished LoRA that acts on it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -119,12 +119,15 @@ def targets(
         RecipeError: `block_lr` names a block that the base does not have, or leaves nothing to train.
     """
     found: list[Target] = []
+    encoders = {f"TE{number}": part for number, part in enumerate(TEXT_PARTS[: len(base.text_encoders)], 1)}
     if text_encoder:
         width = network.text_encoder_rank or rank
         scaled = network.text_encoder_alpha or alpha / rank * width
-        for part in TEXT_PARTS[: len(base.text_encoders)]:
-            for path in trainable_paths(base, part):
-                found.append(Target(path, _name(base, part, path), cast(LoraPart, part), width, scaled, 1.0))
+        for called, part in encoders.items():
+            if factor := network.block_factors.get(called, 1.0):
+                for path in trainable_paths(base, part):
+                    found.append(Target(path, _name(base, part, path), cast(LoraPart, part), width, scaled, factor))
+    _refuse_unknown("block_lr", {"TE1", "TE2"} & network.block_factors.keys(), set(encoders))
     if unet:
         found += _unet(base, network, rank, alpha)
     if not found:
@@ -148,7 +151,7 @@ def block_of(path: str, build: Build) -> str:
 
 
 def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Target]:
-    factors = network.block_factors
+    factors, ranks = network.block_factors, network.block_ranks
     build = build_of(base)
     known: set[str] = set()
     for path, (width, scaled) in _widths(base, network, rank, alpha).items():
@@ -156,11 +159,19 @@ def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Tar
         group = block.rstrip("0123456789")
         known |= {block, group}
         factor = factors.get(block, factors.get(group, 1.0))
+        own = ranks.get(block, ranks.get(group, rank))
+        if own != rank and (width, scaled) == (rank, alpha):
+            width, scaled = own, alpha / rank * own
         if factor:
             yield Target(path, _name(base, "unet", path), "unet", width, scaled, factor)
-    if unknown := sorted(factors.keys() - known):
+    _refuse_unknown("block_lr", factors.keys() - {"TE1", "TE2"}, known)
+    _refuse_unknown("block_rank", ranks.keys(), known)
+
+
+def _refuse_unknown(option: str, named: Collection[str], known: Collection[str]) -> None:
+    if unknown := sorted(set(named) - set(known)):
         raise RecipeError(
-            f"network.block_lr names {', '.join(unknown)}, where this base has nothing to train; "
+            f"network.{option} names {', '.join(unknown)}, where this base has nothing to train; "
             f"it has {', '.join(sorted(known))}"
         )
 
@@ -284,6 +295,9 @@ class _Addition:
         self._mid = None if lora.mid is None else matrix(lora.mid)
 
     def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        if self._down.dtype != args[0].dtype:  # the base is held in another format since
+            self._down, self._up = self._down.to(args[0].dtype), self._up.to(args[0].dtype)
+            self._mid = None if self._mid is None else self._mid.to(args[0].dtype)
         change = self._convolved(module, args[0]) if isinstance(module, nn.Conv2d) else self._linear(args[0])
         return output + change * (self._scale * self._attached.weight)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lora_core.bounded import json_of
-from lora_core.errors import LoraError
+from lora_core.errors import LoraError, OtherKindError
 from lora_core.hub.formats import Header
 from lora_core.lora.module import DOWN, MAGNITUDE, MID, TENSORS, UP, LoraModule, kind_of
 from lora_core.lora.naming import Module, lora_architecture, names_of, parse_key
@@ -180,7 +180,7 @@ def is_lora(header: Header) -> bool:
     return any(parse_key(key) for key in header.tensors)
 
 
-def other_kind(header: Header) -> str:
+def _other_kind(header: Header) -> str:
     """What a file is that is not read as a LoRA, in words; "" if that is not known."""
     return next((what for mark, what in _OTHER_KINDS if any(mark in key for key in header.tensors)), "")
 
@@ -201,8 +201,8 @@ def _take_apart(header: Header, name: str) -> tuple[_Keys, tuple[str, ...]]:
             keys.setdefault(found.module, {})[found.tensor] = key
         else:
             foreign.append(key)
-    if not any(TENSORS & its.keys() for its in keys.values()) and (what := other_kind(header)):
-        raise LoraError(f"{name}: this is {what}, not a LoRA as sd-scripts writes it; a plain one is needed")
+    if not any(TENSORS & its.keys() for its in keys.values()) and (what := _other_kind(header)):
+        raise OtherKindError(name, what)
     if not keys and not foreign:
         raise LoraError(f"{name}: the file is empty; it holds no LoRA")
     if foreign:

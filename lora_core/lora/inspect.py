@@ -10,12 +10,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from lora_core.bounded import json_of
-from lora_core.errors import CheckpointError, LoraError
+from lora_core.errors import CheckpointError, LoraError, OtherKindError
 from lora_core.hub import find_model_files
 from lora_core.hub.formats import Header, TensorInfo, read_header
 from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
 from lora_core.lora.checkpoint import find_weights
-from lora_core.lora.file import OpenLora, is_lora, other_kind
+from lora_core.lora.file import OpenLora, is_lora
 from lora_core.lora.merge import MERGED
 from lora_core.lora.metadata import MADE, tag_frequency
 from lora_core.lora.module import LoraModule
@@ -179,9 +179,9 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
     try:
         lora = OpenLora(path, path.name)
     except LoraError as error:
-        problem = str(error).removeprefix(f"{path.name}: ")
         names = {key.partition(".")[0]: 0 for key in header.tensors}
-        what = other_kind(header) if problem.startswith("this is ") else ""
+        what = error.what if isinstance(error, OtherKindError) else ""
+        problem = str(error).removeprefix(f"{path.name}: ")
         found = {"kind": "other", "what": what or problem, "architecture": lora_architecture(names, header.metadata)}
         return found | ({"modules": len(names), "parts": _count(names)} if what else {})
     tensors = ((_part(name), each) for name, module in lora.modules.items() for each in module.tensors.values())

@@ -21,7 +21,8 @@ from lora_core.recipe.pictures import (
     Style,
 )
 from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
-from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining, Training
+from lora_core.recipe.redraw import Redraw
+from lora_core.recipe.training import CharacterTraining, Merge, OptimizerName, Regularization, StyleTraining, Training
 
 __all__ = (
     "COMPOSITIONS",
@@ -41,6 +42,7 @@ __all__ = (
     "Mode",
     "Network",
     "Noise",
+    "OptimizerName",
     "Options",
     "PathField",
     "Preprocess",
@@ -48,6 +50,7 @@ __all__ = (
     "Publish",
     "Reading",
     "Recipe",
+    "Redraw",
     "Regularization",
     "Runtime",
     "Sampling",

@@ -1,14 +1,23 @@
 """Samples, the checks, the choice of the epoch, and where the LoRA goes."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lora_core.recipe.options import OnDisk, Options
 
 Mode = Literal["auto", "ask", "off"]
-Scheduler = Literal["euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
 _Weight = Annotated[float, Field(gt=0, le=4)]
+
+_NOT_READ = (
+    (r"<(lora|lyco|hypernet):[^>]*>", "a call", "leave it out, and name the LoRA with --lora or train it"),
+    (r"\[[^\[\]]*:\s*[\d.]+\s*\]", "prompt editing", r"write one prompt for all steps, and \[ for a bracket"),
+    (r"\[[^\[\]]*\|[^\[\]]*\]", "an alternation", r"write one prompt for all steps, and \[ for a bracket"),
+    (r"\bAND\b", "a composition", "write two prompts, or `and` in small letters"),
+)
+"""Patterns, what they are, and what to do."""
 
 
 class Sampling(Options):
@@ -26,9 +35,10 @@ class Sampling(Options):
         min_length=1,
         title="Prompts",
     )
-    """{trigger} stands for the character's trigger. They should name no trait: the LoRA has to bring those. Name
-    places, framings and clothes that the screenshots do not have: what becomes of them is measured. Six with two seeds
-    each are about the fewest of which the choice is not chance (docs/judging.md)."""
+    """{trigger} stands for the character's trigger. Emphasis, BREAK and length as in A1111: `(word:1.2)`, `[word]`,
+    `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places, framings and clothes that
+    the screenshots do not have: what becomes of them is measured. Six with two seeds each are about the fewest of which
+    the choice is not chance (docs/judging.md)."""
     style_prompts: tuple[str, ...] = Field(
         default=(
             "1girl, solo, upper body, smile, outdoors, day",
@@ -41,7 +51,7 @@ class Sampling(Options):
             "1girl, solo, black hair, short hair, glasses, library",
             "1boy, solo, white hair, armor, castle",
             "1girl, solo, kimono, cherry blossoms, from side",
-            "1girl, solo, forest, elf, bow (weapon)",
+            "1girl, solo, forest, elf, bow \\(weapon\\)",
             "1girl, solo, snow, winter coat, scarf",
             "1boy, solo, hoodie, street, rain",
             "1girl, solo, maid, cafe, holding tray",
@@ -71,15 +81,19 @@ class Sampling(Options):
     """Denoising steps a picture."""
     cfg: float = Field(default=7.0, ge=1, le=30, title="CFG scale")
     """How strongly the prompt is followed."""
-    scheduler: Scheduler = Field(default="dpmpp_2m_karras", title="Sampler")
-    """Euler a, Euler, DPM++ 2M Karras, DPM++ 2M, DPM++ 2M SDE Karras or DDIM, as web UIs call them."""
+    cfg_rescale: float = Field(default=0.0, ge=0, le=1, title="CFG rescale")
+    """How far guidance may not make latents more contrasted than the prompt alone does (Lin et al. 2023): for
+    v-prediction bases, whose pictures burn at high CFG. 0: off. 0.7 is the paper's; ComfyUI's RescaleCFG."""
+    scheduler: Scheduler = Field(default="auto", title="Sampler")
+    """Euler a, Euler, DPM++ 2M Karras, DPM++ 2M, DPM++ 2M SDE Karras or DDIM, as web UIs call them. auto: Euler with
+    CFG rescale (0.7 unless set) where the base has zero terminal SNR, DPM++ 2M Karras elsewhere."""
     width: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Width (px)")
     """512 in the method."""
     height: int = Field(default=768, ge=64, le=2048, multiple_of=8, title="Height (px)")
     """768 in the method."""
     hires: float = Field(default=1.0, ge=1, le=4, title="Hires factor")
-    """Enlarge every picture by this and draw it over once more, as web UIs' hires fix with the Lanczos upscaler. 1:
-    off, since 1.5, which the method's final pictures have, more than doubles the time."""
+    """Enlarge every picture by this and draw it over once more, as web UIs' hires fix with the Lanczos upscaler: with
+    as many steps again. 1: off, since 1.5, which the method's final pictures have, more than triples the time."""
     hires_denoise: float = Field(default=0.5, gt=0, le=1, title="Denoising of the hires pass")
     """How much of the enlarged picture is drawn anew. 0.5 changes details, more changes shapes."""
     batch: int = Field(default=4, ge=1, le=64, title="Batch")
@@ -87,6 +101,15 @@ class Sampling(Options):
     transfer: Annotated[tuple[str, ...], OnDisk(or_repository=True)] = Field(default=(), title="Further bases")
     """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
     files, diffusers folders, or hub repositories as owner/name@COMMIT."""
+
+    @field_validator("prompts", "style_prompts", "negative", "template")
+    @classmethod
+    def _is_read_here(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for prompt in (value,) if isinstance(value, str) else value:
+            for pattern, meant, hint in _NOT_READ:
+                if found := re.search(pattern, prompt):
+                    raise ValueError(f"{found[0]!r} is {meant} of web UIs, which is not read here; {hint}")
+        return value
 
     def whole(self, prompt: str) -> str:
         """The prompt as it is drawn, with what stands around every prompt."""
@@ -114,6 +137,9 @@ class Gates(Options):
     """Do the captions hold to their rules (`headcanon caption --check`)?"""
     epoch: Mode = Field(default="auto", title="After stage 3")
     """Is at least one epoch within the bounds of leak and copying?"""
+    redraw: Mode = Field(default="auto", title="After redrawing")
+    """Do enough of the redrawn pictures show every trait, and nothing of the 3D look? 'ask' shows them, and a person
+    takes pictures out."""
     successor: Mode = Field(default="auto", title="Before a further version")
     """Is it not worse than the version published last? The bounds are in [publish]."""
     wait_minutes: int = Field(default=1440, ge=1, le=100_000, title="Wait for an answer (minutes)")
@@ -164,13 +190,20 @@ class Judging(Options):
         """Without where classifier and embedder lie: what they are decides what comes out."""
         return self.model_copy(update={name: "" for name, _ in self.on_disk()})
 
+    @property
+    def copying(self) -> Self:
+        """What says which picture is a copy, alone."""
+        return type(self)(copy_bits=self.copy_bits)
+
 
 class Publish(Options):
     """Where the finished LoRA goes."""
 
     licence: str = Field(default="", title="Licence")
     """For the model card: what others may do with the file. Empty: not stated."""
-    version: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=40, title="Version")
+    version: str = Field(
+        default="", pattern=r"^$|^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_-])?$", max_length=40, title="Version"
+    )
     """Such as v2: the file is called NAME-v2 and goes to a folder of that name, so that an earlier one stays.
     `headcanon run --as v2` sets it. Trains nothing again."""
     worse_identity: float = Field(default=0.05, ge=0, le=1, title="Identity may fall by")

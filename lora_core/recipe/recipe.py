@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
+from lora_core.recipe.names import checked_name, trigger_from
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
 Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
@@ -96,10 +98,6 @@ class Speed(Options):
     TF32, graphs and compiling, so slower. On the CPU it is always so."""
 
 
-_NAME = r"^[^\\/:*?\"<>|\x00-\x1f.][^\\/:*?\"<>|\x00-\x1f]*$"
-_NAME_BYTES = 160
-
-
 class Runtime(Options):
     """Where work happens. Nothing here changes what comes out, so nothing here is part of a cache key."""
 
@@ -125,12 +123,12 @@ _NO_DIFFERENCE = (
 class Recipe(Options):
     """The whole method for one character."""
 
-    name: str = Field(
+    name: Annotated[str, AfterValidator(checked_name)] = Field(
         min_length=1,
         max_length=80,
-        pattern=_NAME,
         title="Name",
-        description="Of the LoRA file. It must not contain / or \\.",
+        description="Of the LoRA file. Letters that files, prompts and web UIs take for something else (/ : , < > …) "
+        "are refused.",
     )
     trigger: str = Field(default="", pattern=r"^$|" + TRIGGER, title="Trigger")
     """The word that calls the character; best one that no model knows. Empty: made from the name."""
@@ -154,6 +152,7 @@ class Recipe(Options):
     difference: Difference = Difference()
     regularization: Regularization = Regularization()
     character_training: CharacterTraining = CharacterTraining()
+    redraw: Redraw = Redraw()
     sampling: Sampling = Sampling()
     gates: Gates = Gates()
     judging: Judging = Judging()
@@ -164,14 +163,6 @@ class Recipe(Options):
     @classmethod
     def _preset(cls, data: Any) -> Any:
         return with_preset(data)
-
-    @field_validator("name")
-    @classmethod
-    def _fits_a_file(cls, value: str) -> str:
-        """Files are called after it, with a version, an epoch and an ending behind; file systems take 255 bytes."""
-        if (taken := len(value.encode())) > _NAME_BYTES:
-            raise ValueError(f"takes {taken} bytes, more than {_NAME_BYTES}; choose a shorter one")
-        return value
 
     @field_validator("base", "character", "tagger", mode="before")
     @classmethod
@@ -224,8 +215,7 @@ class Recipe(Options):
     def _trigger_from_name(self) -> Self:
         if self.trigger:
             return self
-        made = "hc" + "".join(letter for letter in self.name.lower() if letter.isalnum())
-        return self.model_copy(update={"trigger": made})
+        return self.model_copy(update={"trigger": trigger_from(self.name)})
 
     @property
     def trains_style(self) -> bool:
@@ -236,6 +226,12 @@ class Recipe(Options):
     def needs_style(self) -> bool:
         """Whether the style screenshots are trained on, by themselves or beside the character's."""
         return self.trains_style or self.regularization.use
+
+    @property
+    def final_training(self) -> CharacterTraining:
+        """How the redrawn LoRA is trained."""
+        epochs = self.redraw.epochs or self.character_training.epochs
+        return self.character_training.model_copy(update={"epochs": epochs})
 
     @property
     def captions_style(self) -> bool:

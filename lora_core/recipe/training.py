@@ -1,11 +1,24 @@
 """Both trainings and the merge between them."""
 
-from typing import Literal, Self
+import re
+from ast import literal_eval
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from lora_core.recipe.network import Network, Noise
 from lora_core.recipe.options import Options
+
+OptimizerName = Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"]
+"""The optimizers that are tested here. Any other is named by its class."""
+
+
+def _known_optimizer(name: str) -> str:
+    if name not in get_args(OptimizerName) and not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", name):
+        names = ", ".join(get_args(OptimizerName))
+        raise ValueError(f"{name!r} is no optimizer; use {names}, or a class by its path, such as torch.optim.RAdam")
+    return name
 
 
 class Training(Options):
@@ -30,10 +43,20 @@ class Training(Options):
     accumulation: int = Field(default=1, ge=1, le=256, title="Gradient accumulation")
     """Batches that make one step: as a batch that many times as large, in the memory of one. The result is the same. 1:
     off."""
-    optimizer: Literal["adamw", "adamw8bit", "lion", "prodigy", "adafactor"] = Field(default="adamw", title="Optimizer")
+    optimizer: Annotated[
+        str,
+        AfterValidator(_known_optimizer),
+        WithJsonSchema({"type": "string", "enum": list(get_args(OptimizerName))}),  # a form offers these alone
+    ] = Field(default="adamw", title="Optimizer")
     """The method does not name one; AdamW is sd-scripts' default. adamw8bit: less memory, needs `pip install
     headcanon[bnb]`. lion: use a third to a tenth of AdamW's learning rates. prodigy: finds the rate itself; set both
-    learning rates to 1. adafactor: with the learning rates given here, not its own."""
+    learning rates to 1. adafactor: with the learning rates given here, not its own. Any other of an installed package
+    by its class's path, such as "torch.optim.RAdam": in your own recipes and presets only."""
+    optimizer_args: tuple[str, ...] = Field(
+        default=(), title="Arguments of the optimizer", exclude_if=lambda given: not given
+    )
+    """What the optimizer's class is told besides its rates and the weight decay, as in sd-scripts: "betas=0.9,0.99".
+    What is not given is its package's default."""
     weight_decay: float = Field(default=0.01, ge=0, le=1, title="Weight decay")
     """Share of a weight that a step at learning rate 1 takes off. The method does not say; 0.01 is sd-scripts' default
     for AdamW."""
@@ -52,6 +75,20 @@ class Training(Options):
     """Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's."""
     debiased: bool = Field(default=False, title="Debiased estimation")
     """Loss weight 1 / √snr, for v-prediction 1 / (snr + 1) (Yu et al. 2023). Off in the method."""
+    min_timestep: int = Field(default=0, ge=0, le=999, title="First timestep")
+    """Noise levels below it are not trained: details are left as the base draws them. 0: all, as in the method.
+    sd-scripts' min_timestep."""
+    max_timestep: int = Field(default=1000, ge=1, le=1000, title="End of the timesteps")
+    """Noise levels from it on are not trained: composition is left as the base draws it. 1000: all, as in the method.
+    sd-scripts' max_timestep."""
+    loss: Literal["l2", "huber", "smooth_l1"] = Field(default="l2", title="Loss")
+    """l2: the squared error, as in the method. huber, smooth_l1: the pseudo-Huber loss, which large errors of single
+    places pull less (Khrapov et al. 2024, arXiv:2403.16728), in sd-scripts' two scalings."""
+    huber_c: float = Field(default=0.1, gt=0, le=10, title="Huber's c")
+    """Errors much larger than c count by their size, much smaller ones by their square. 0.1 is sd-scripts' default."""
+    huber_schedule: Literal["snr", "exponential", "constant"] = Field(default="snr", title="Huber's schedule")
+    """How c falls with the noise: snr and exponential from 1 at none to huber_c, constant not at all. snr is
+    sd-scripts' default."""
     masked_loss: bool = Field(default=False, title="Masked loss")
     """Count the loss only where the screenshot was not transparent, so that the background is not learned. Pictures
     without transparency count whole. Off in the method."""
@@ -64,8 +101,14 @@ class Training(Options):
     shuffle_caption: bool = Field(default=False, title="Shuffle captions")
     """Put the tags behind the trigger in a new order at every step. The method does not say; off is sd-scripts'
     default."""
+    max_token_length: Literal[75, 150, 225] = Field(default=225, title="Longest caption (tokens)")
+    """What comes behind is not trained. Captions of more than 75 tokens, about 20 tags, are read in chunks of 75 as web
+    UIs read prompts; shorter ones train as they always did. 225 is usual with sd-scripts (max_token_length)."""
     keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
     """Tags at the front that shuffling leaves in place: the trigger."""
+    tag_dropout: float = Field(default=0.0, ge=0, lt=1, title="Tag dropout")
+    """Share of a caption's tags, keep_tokens excepted, that a step leaves out, drawn for each tag: the trigger then
+    stands for more of them. 0: off, as in the method. sd-scripts' caption_tag_dropout_rate."""
     caption_dropout: float = Field(default=0.0, ge=0, le=1, title="Caption dropout")
     """Share of samples, regularization included, trained with an empty caption: no tags, no trigger. What CFG compares
     every prompt with is then trained too, and the LoRA shows a little without its trigger. The method does not say; 0
@@ -93,8 +136,17 @@ class Training(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.min_timestep >= self.max_timestep:
+            raise ValueError(
+                f"min_timestep = {self.min_timestep} leaves nothing below max_timestep = {self.max_timestep}; lower it"
+            )
         if self.min_snr_gamma and self.debiased:
             raise ValueError("min_snr_gamma and debiased are two weights for the same; set one of them to 0 or false")
+        if ours := {"lr", "params", "weight_decay"} & self.optimizer_arguments.keys():
+            raise ValueError(
+                f"optimizer_args: {', '.join(sorted(ours))} is not given here; the rates are unet_lr and "
+                "text_encoder_lr, and weight_decay is an option of its own"
+            )
         rates = {rate for rate in (self.unet_lr, self.text_encoder_lr) if rate}
         factors = {factor for factor in self.network.block_factors.values() if factor}
         if self.optimizer == "prodigy" and (len(rates) > 1 or factors - {1.0}):
@@ -103,6 +155,32 @@ class Training(Options):
                 "to 0), and block_lr to nothing but 0 and 1"
             )
         return self
+
+    @property
+    def optimizer_arguments(self) -> Mapping[str, Any]:
+        """Its arguments by name, as plain values.
+
+        Raises:
+            ValueError: one is not NAME=VALUE, or its value no number, text, true, false or list of these.
+        """
+        found = {}
+        for text in self.optimizer_args:
+            name, _, value = (part.strip() for part in text.partition("="))
+            try:
+                found[name] = literal_eval({"true": "True", "false": "False"}.get(value, value))
+            except (ValueError, SyntaxError):
+                name = ""
+            if not name.isidentifier():
+                raise ValueError(
+                    f'optimizer_args: {text!r} is no argument; write NAME=VALUE, such as "betas=0.9,0.99" or '
+                    '"decouple=True", texts in quotes'
+                )
+        return found
+
+    @property
+    def names_code(self) -> bool:
+        """Whether it names a class that is imported: whoever writes it must be who owns the machine."""
+        return "." in self.optimizer
 
     @property
     def step_batch(self) -> int:

@@ -25,6 +25,7 @@ from lora_core.recipe import Recipe, ShotPlan
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import LoraRef, ReportRef
 from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata
+from lora_core.report.checks import all_checks
 from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet
 from lora_core.report.data import (
     CaptionChange,
@@ -105,6 +106,7 @@ def assemble(store: Store, recipe: Recipe, made: ReportInputs, timings: tuple[Ti
         ("checks/style", made.style_check),
         ("checks/merge", made.merge_check),
         *((f"transfer/{name}", ref) for name, ref in made.transfer),
+        *((f"checks/redraw-{number}", one.selected) for number, one in enumerate(made.redrawn, start=1)),
     ):
         if ref:
             for file in store.tree(ref.sha256):
@@ -139,22 +141,16 @@ def report_data(
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
         warnings=tuple(_warnings(store, recipe, made, verdict)),
-        checks=tuple(_misfits(store, recipe, made))
-        + tuple(
-            row
-            for question, check in (
-                ("Captions: do they hold to their rules?", made.caption_check),
-                ("Style LoRA on the base: is it the style character?", made.style_check),
-                ("Merged model: does it draw the style character whatever the prompt?", made.merge_check),
-                ("Is it at least as good as the last version?", made.successor_check),
-            )
-            if check
-            for row in _checks(store, question, check)
-        ),
+        checks=(*_misfits(store, recipe, made), *all_checks(store, made)),
         curves=tuple(
             _curve(store, label, lora)
             for label, lora in (
                 ("style LoRA", made.style_lora),
+                *(
+                    (f"LoRA before redrawing {number}", one.lora)
+                    for number, one in enumerate(made.redrawn, start=1)
+                    if one.lora != made.lora
+                ),
                 ("LoRA of look and character" if recipe.difference.use else "character LoRA", made.lora),
             )
             if lora
@@ -198,20 +194,6 @@ def _misfits(store: Store, recipe: Recipe, made: ReportInputs) -> Iterator[Check
     for misfit in misfits(recipe, lineage):
         line = f"{misfit.option} = {misfit.value} ({lineage.line})"
         yield CheckRow(name="Does this number fit the base?", passed=False, line=line, advice=misfit.advice)
-
-
-def _checks(store: Store, name: str, ref: ReportRef) -> Iterator[CheckRow]:
-    """One for each value of a check; its pictures stand with the last."""
-    grid, gates = store.tree(ref.sha256).get(GRID_FILE), read_gates(store, ref)
-    for number, gate in enumerate(gates, start=1):
-        yield CheckRow(
-            name=name if number == len(gates) else gate.name.capitalize(),
-            passed=gate.passed if gate.figure is not None else None,
-            line=gate.line,
-            details=gate.details,
-            advice=gate.advice,
-            picture=grid.read_bytes() if grid and number == len(gates) else b"",
-        )
 
 
 def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:

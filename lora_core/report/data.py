@@ -11,6 +11,16 @@ from lora_core.judging.verdict import Verdict
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 
 
+class RedrawInputs(BaseModel):
+    """One round of redrawing: the LoRA that drew, its verdict, and the selection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora: LoraRef
+    verdict: ReportRef
+    selected: ReportRef
+
+
 class ReportInputs(BaseModel):
     """What a run made, step by step."""
 
@@ -29,6 +39,8 @@ class ReportInputs(BaseModel):
     successor_check: ReportRef | None = None
     verdict: ReportRef
     transfer: tuple[tuple[str, ReportRef], ...] = ()
+    redrawn: tuple[RedrawInputs, ...] = ()
+    redrawn_verdict: ReportRef | None = None
 
 
 class Elsewhere(Frozen):

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lora_core.device import pick_device, pick_dtype
-from lora_core.diffusion.components import load_components
+from lora_core.captions.tags import escaped
+from lora_core.diffusion.components import load_for_drawing
 from lora_core.errors import LoraError, OutputExistsError
 from lora_core.lora.base import attach
 from lora_core.progress import Progress, silent
@@ -15,6 +15,7 @@ from lora_core.sampling.generate import Shot, generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import NO_LORA, Column, save_samples
+from lora_core.sampling.schedulers import settled
 from lora_core.store import Store, Tree
 from lora_core.store.files import write_atomically
 
@@ -104,7 +105,7 @@ def sample_style(
         LoraError: the LoRA cannot be read or does not fit the base.
     """
     columns = [Planned(Column(NO_LORA), None), Planned(Column("style", 1.0), epoch_files(store, lora)[-1])]
-    places = [Place(0, words, seed) for seed in range(1, STYLE_PICTURES + 1)]
+    places = [Place(0, escaped(words), seed) for seed in range(1, STYLE_PICTURES + 1)]
     return _check(store, base, columns, places, options, config, progress)
 
 
@@ -193,9 +194,9 @@ def sample_to_folder(
         CheckpointError, LoraError: a model cannot be used.
         OutputExistsError: a name is taken by another picture; those before it are kept.
     """
-    where = pick_device(device)
-    components = load_components(base, device=where, dtype=pick_dtype("auto", where), process=process)
-    weight = options.weights[0]
+    components = load_for_drawing(base, device=device, process=process)
+    zero, weight = components.zero_terminal_snr, options.weights[0]
+    options = settled(options, zero_terminal_snr=zero)
     if lora is not None:
         attach(components, lora, weight)
     named = {
@@ -206,7 +207,8 @@ def sample_to_folder(
     pictures = generate(components, list(named.values()), options, clip_skip, progress)
     for (path, shot), picture in zip(named.items(), pictures, strict=True):
         name = lora.stem if lora else ""
-        data = png_bytes(picture, infotext(shot, options, name, weight, clip_skip=clip_skip))
+        told = infotext(shot, options, name, weight, clip_skip=clip_skip, zero_terminal_snr=zero)
+        data = png_bytes(picture, told)
         if path.exists() and path.read_bytes() != data:
             raise OutputExistsError(f"{path}: exists with another picture and is not overwritten; give another --out")
         write_atomically(path, data)

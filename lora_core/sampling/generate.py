@@ -1,7 +1,6 @@
 """The denoising loop: shots in, pictures out. A picture depends on nothing but its shot."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,17 @@ import torch
 from diffusers import UNet2DConditionModel
 from PIL import Image
 
+from lora_core.captions.emphasis import read_prompt
+from lora_core.device import pick_dtype
+from lora_core.diffusion.chunks import chunked
 from lora_core.diffusion.components import Components
-from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts, token_ids
+from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
 from lora_core.diffusion.engine import Engine
 from lora_core.errors import CheckpointError
 from lora_core.pace import Work, model_kind
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
-from lora_core.sampling.schedulers import build_scheduler
+from lora_core.sampling.schedulers import build_scheduler, settled, step_count
 
 
 @torch.no_grad()
@@ -41,7 +43,6 @@ def to_latent(components: Components, picture: Image.Image) -> torch.Tensor:
 
 _log = logging.getLogger(__name__)
 
-_ESCAPED_BRACKET = re.compile(r"\\([()])")
 _LATENT_CHANNELS = 4
 _LANCZOS = Image.Resampling.LANCZOS
 
@@ -66,7 +67,8 @@ def generate(
     """Draw the shots in order, `options.batch` at once, with classifier-free guidance (Ho & Salimans 2022).
 
     All noise comes from a CPU generator of the shot's own, seeded as diffusers and web UIs with
-    "RNG: CPU" do, so the same seed gives the same noise for every prompt, LoRA and batch.
+    "RNG: CPU" do, so the same seed gives the same noise for every prompt, LoRA and batch. The hires pass has a new one
+    with the same seed, as A1111's has.
 
     Args:
         components: The model, with or without a LoRA attached; it must stay as it is until the last picture is out.
@@ -83,9 +85,10 @@ def generate(
         RecipeError: the text encoder has no such layer.
         CheckpointError: memory does not hold a single picture.
     """
+    options = settled(options, zero_terminal_snr=components.zero_terminal_snr)
     texts = _encode_all(components, [text for shot in shots for text in (shot.prompt, shot.negative)], clip_skip)
     brush = _Brush(components, texts, options, engine)
-    each = steps_of_a_picture(options)
+    each = step_count(options)
     total = len(shots) * each
     for start in range(0, len(shots), options.batch):
         batch = shots[start : start + options.batch]
@@ -96,16 +99,6 @@ def generate(
 
         for latent in _fitting_memory(brush, batch, told):
             yield to_picture(components, latent)
-
-
-def steps_of_a_picture(options: Sampling) -> int:
-    """Denoising steps, those of the hires pass included."""
-    return options.steps + (hires_steps(options) if options.hires > 1 else 0)
-
-
-def hires_steps(options: Sampling) -> int:
-    """Steps of the second pass: the last `hires_denoise` of the schedule, at least one."""
-    return max(1, int(options.hires_denoise * options.steps))
 
 
 def drawn_size(options: Sampling) -> tuple[int, int]:
@@ -119,7 +112,7 @@ def drawing_work(components: Components, options: Sampling, device: torch.device
     width, height = drawn_size(options)
     pixels = options.steps * options.width * options.height
     if options.hires > 1:
-        pixels += hires_steps(options) * width * height
+        pixels += options.steps * width * height
     passes = 2 if options.cfg > 1 else 1
     kind = "draw", *model_kind(components, device), f"batch {options.batch}"
     return Work(kind, pictures * passes * pixels / 1e6)
@@ -145,7 +138,7 @@ def _fitting_memory(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.T
         CheckpointError: memory does not hold a single picture.
     """
     try:
-        return _draw(brush, shots, told)
+        return _in_range(brush, shots, told)
     except torch.OutOfMemoryError:
         if len(shots) == 1:
             width, height = drawn_size(brush.options)
@@ -159,22 +152,39 @@ def _fitting_memory(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.T
     return torch.cat([_fitting_memory(brush, part, told) for part in (shots[:half], shots[half:])])
 
 
+def _in_range(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
+    """Latents of the shots; where a model's numbers are too large for fp16, it is held in another from now on."""
+    latents, unet = _draw(brush, shots, told), brush.components.unet
+    if unet.dtype != torch.float16 or bool(latents.isfinite().all()):
+        return latents
+    wide = pick_dtype("auto", unet.device)
+    _log.warning("this model's numbers are too large for fp16, where a web UI needs --no-half; drawing in %s", wide)
+    unet.to(wide)
+    if brush.engine is not None:
+        brush.engine.forget()
+    return _draw(brush, shots, told)
+
+
 @torch.no_grad()
 def _draw(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
     """Latents (B, 4, height / 8, width / 8) in float32 after the last step; `told` hears how many steps are done."""
     components, options = brush.components, brush.options
-    generators = [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
+    generators = _generators(shots)
     scheduler = _scheduler(brush)
     noise = _noise(components, generators, (options.width, options.height))
-    latents = _denoise(brush, shots, noise * scheduler.init_noise_sigma, 0, generators, told)
+    latents = _denoise(brush, shots, noise * scheduler.init_noise_sigma, scheduler, generators, told)
     if options.hires <= 1:
         return latents
-    size = drawn_size(options)
+    size, done = drawn_size(options), len(scheduler.timesteps)
     enlarged = torch.cat([to_latent(components, to_picture(components, one).resize(size, _LANCZOS)) for one in latents])
-    first = options.steps - hires_steps(options)
+    generators, scheduler = _generators(shots), _scheduler(brush, hires_pass=True)
     noise = _noise(components, generators, size)
-    begun = scheduler.add_noise(enlarged, noise, scheduler.timesteps[first : first + 1].expand(len(shots)))
-    return _denoise(brush, shots, begun, first, generators, lambda done: told(options.steps + done))
+    begun = scheduler.add_noise(enlarged, noise, scheduler.timesteps[:1].expand(len(shots)))
+    return _denoise(brush, shots, begun, scheduler, generators, lambda more: told(done + more))
+
+
+def _generators(shots: Sequence[Shot]) -> list[torch.Generator]:
+    return [torch.Generator("cpu").manual_seed(shot.seed) for shot in shots]
 
 
 def _noise(components: Components, generators: Sequence[torch.Generator], size: tuple[int, int]) -> torch.Tensor:
@@ -185,40 +195,50 @@ def _noise(components: Components, generators: Sequence[torch.Generator], size: 
     return drawn.to(components.unet.device)
 
 
-def _scheduler(brush: _Brush) -> Any:
-    components, options = brush.components, brush.options
-    made = build_scheduler(
-        options.scheduler, components.prediction_type, zero_terminal_snr=components.zero_terminal_snr
+def _scheduler(brush: _Brush, *, hires_pass: bool = False) -> Any:
+    components = brush.components
+    return build_scheduler(
+        brush.options,
+        components.prediction_type,
+        zero_terminal_snr=components.zero_terminal_snr,
+        hires_pass=hires_pass,
+        device=components.unet.device,
     )
-    made.set_timesteps(options.steps, device=components.unet.device)
-    return made
 
 
 def _denoise(
     brush: _Brush,
     shots: Sequence[Shot],
     latents: torch.Tensor,
-    first: int,
+    scheduler: Any,
     generators: list[torch.Generator],
     told: Told,
 ) -> torch.Tensor:
-    """From latents as noisy as the step `first` wants them to clean ones, shape kept."""
-    components, options, scheduler = brush.components, brush.options, _scheduler(brush)
+    """From latents as noisy as the sampler's first step wants them to clean ones, shape kept."""
+    components = brush.components
     device = latents.device
-    negatives = [shot.negative for shot in shots] if options.cfg > 1 else []
-    prompts = (*negatives, *(shot.prompt for shot in shots))
-    condition = Condition.joined([brush.texts[text] for text in prompts]).to(components.unet.dtype)
+    condition = _condition(brush, shots)
     factor = 2 ** (len(components.vae.config.block_out_channels) - 1)
     height, width = (side * factor for side in latents.shape[-2:])
-    sizes = torch.tensor([SizeIds(height, width, 0, 0, height, width)] * len(prompts)).to(device)
-    if first and hasattr(scheduler, "set_begin_index"):  # DDIM goes by the timestep alone
-        scheduler.set_begin_index(first)
-    for done, timestep in enumerate(scheduler.timesteps[first:], start=1):
+    sizes = torch.tensor([SizeIds(height, width, 0, 0, height, width)] * len(condition.states)).to(device)
+    for done, timestep in enumerate(scheduler.timesteps, start=1):
         scaled = scheduler.scale_model_input(latents, timestep)
         predicted = _guided(brush, scaled, timestep, condition, sizes)
         latents = scheduler.step(predicted, timestep, latents, generator=generators, return_dict=False)[0]
         told(done)
     return latents
+
+
+def _condition(brush: _Brush, shots: Sequence[Shot]) -> Condition:
+    """Of the shots' B prompts; with guidance 2 B, the negative prompts in front.
+
+    SDXL's empty negative prompt is zeros, as it was trained and as A1111, Forge and Stability's code have it.
+    """
+    prompts = [brush.texts[shot.prompt] for shot in shots]
+    negatives = [brush.texts[shot.negative] for shot in shots] if brush.options.cfg > 1 else []
+    if brush.components.architecture == "sdxl":
+        negatives = [text if shot.negative else text.zeros() for text, shot in zip(negatives, shots, strict=False)]
+    return Condition.joined([*negatives, *prompts]).to(brush.components.unet.dtype)
 
 
 def _guided(
@@ -227,7 +247,7 @@ def _guided(
     """The U-Net's prediction, pushed away from the negative prompt: negative + cfg · (prompt - negative).
 
     Args:
-        brush: The model and the guidance scale `cfg`, called w + 1 in Ho & Salimans 2022, eq. 6.
+        brush: The model and the guidance scale `cfg`, called w + 1 in Ho & Salimans 2022, eq. 6, and its rescaling.
         latents: (B, 4, h, w).
         timestep: One for all.
         condition: Of B prompts, or of 2 B texts with the negative prompts in front.
@@ -235,30 +255,49 @@ def _guided(
     """
     repeats = len(sizes) // len(latents)
     inputs = torch.cat([latents] * repeats).to(brush.components.unet.dtype)
-    pooled = () if condition.pooled is None else (condition.pooled,)
-    tensors = (inputs, timestep, sizes, condition.states, *pooled)
+    more = (each for each in (condition.pooled, condition.mask) if each is not None)
+    tensors = (inputs, timestep, sizes, condition.states, *more)
     unet, engine = brush.components.unet, brush.engine
     predicted = (_predict(unet, tensors) if engine is None else engine(_predict, tensors, 0)).float()
     if repeats == 1:
         return predicted
     negative, prompt = predicted.chunk(2)
-    return negative + brush.options.cfg * (prompt - negative)
+    return rescaled(negative + brush.options.cfg * (prompt - negative), prompt, brush.options.cfg_rescale)
+
+
+def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.Tensor:
+    """By this share with the deviation that the prompt's own prediction has, picture by picture.
+
+    Source: Lin et al. 2023 (arXiv:2305.08891), equations 15 and 16.
+
+    Args:
+        guided: (B, 4, h, w), after guidance.
+        prompt: (B, 4, h, w), the prompt's own prediction.
+        share: phi, 0 to 1; 0 leaves it as it is.
+    """
+    if not share:
+        return guided
+    wanted, now = (each.std(dim=(1, 2, 3), keepdim=True) for each in (prompt, guided))
+    return share * guided * (wanted / now) + (1 - share) * guided
 
 
 def _predict(unet: UNet2DConditionModel, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    inputs, timestep, sizes, *texts = tensors
-    return predict(unet, inputs, timestep, Condition(*texts), sizes)
+    inputs, timestep, sizes, states, *more = tensors
+    mask = more.pop() if more and more[-1].dtype == torch.bool else None
+    return predict(unet, inputs, timestep, Condition(states, more[0] if more else None, mask), sizes)
 
 
 @torch.no_grad()
 def _encode_all(components: Components, texts: Sequence[str], clip_skip: int) -> dict[str, Condition]:
     """Every different text as the U-Net reads it, encoded one by one so that none depends on the others."""
-    device = components.text_encoders[0].device
-    encoded = {}
-    for text in dict.fromkeys(texts):
-        read = _ESCAPED_BRACKET.sub(r"\1", text)
-        ids, cut = zip(*(token_ids(tokenizer, [read]) for tokenizer in components.tokenizers), strict=True)
-        if any(cut):
-            _log.warning("prompt is longer than 75 tokens, the rest is not read: %s", text)
-        encoded[text] = read_texts(components, [its_ids.to(device) for its_ids in ids], clip_skip)
-    return encoded
+    return {text: _encode(components, text, clip_skip) for text in dict.fromkeys(texts)}
+
+
+def _encode(components: Components, text: str, clip_skip: int) -> Condition:
+    """A prompt with emphasis, in as many chunks as it needs."""
+    device, tokenizers = components.text_encoders[0].device, components.tokenizers
+    read = [chunked(tokenizer, read_prompt(text)) for tokenizer in tokenizers]
+    most = max(each.count for each in read)
+    read = [each.padded(most, tokenizer) for each, tokenizer in zip(read, tokenizers, strict=True)]
+    weights = [each.weights.to(device) for each in read] if any(each.emphasized for each in read) else []
+    return read_texts(components, [each.ids.to(device) for each in read], clip_skip, weights)

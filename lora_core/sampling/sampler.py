@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lora_core.device import memory_format, pick_device, pick_dtype
-from lora_core.diffusion.components import Components, load_components
+from lora_core.device import memory_format, pick_device
+from lora_core.diffusion.components import Components, load_for_drawing
 from lora_core.diffusion.engine import Engine
+from lora_core.diffusion.read import read_source
 from lora_core.lora.base import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate, steps_of_a_picture
+from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
+from lora_core.sampling.schedulers import settled, step_count
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
 
@@ -68,7 +70,10 @@ class Sampler:
     """Draws columns of pictures, and keeps every batch as soon as it is done."""
 
     def __init__(self, store: Store, base: CheckpointRef, options: Sampling, config: SamplerConfig) -> None:
-        self.store, self.base, self.options, self.config = store, base, options, config
+        self.store, self.base, self.config = store, base, config
+        source = read_source(store.tree(base.sha256), config.process)
+        self._zero_terminal_snr = source.zero_terminal_snr
+        self.options = settled(options, zero_terminal_snr=source.zero_terminal_snr)
         self._attached: tuple[EpochFile | None, float] = (None, 0.0)
         self._read: tuple[EpochFile, LoraFile] | None = None
         self._batches, self._drawn, self._seconds = 0, 0, 0.0
@@ -76,10 +81,9 @@ class Sampler:
     @cached_property
     def components(self) -> Components:
         """The base model."""
-        device = pick_device(self.config.device)
-        files, dtype = self.store.tree(self.base.sha256), pick_dtype("auto", device)
-        components = load_components(files, device=device, dtype=dtype, process=self.config.process)
-        components.unet.to(memory_format=memory_format(device))
+        files = self.store.tree(self.base.sha256)
+        components = load_for_drawing(files, device=self.config.device, process=self.config.process)
+        components.unet.to(memory_format=memory_format(components.unet.device))
         return components
 
     @cached_property
@@ -98,7 +102,7 @@ class Sampler:
             LoraError: a LoRA cannot be read or does not fit the base.
         """
         shots = [Shot(self.options.whole(place.prompt), self.options.negative, place.seed) for place in places]
-        each = len(shots) * steps_of_a_picture(self.options)
+        each = len(shots) * step_count(self.options)
         samples: list[Sample] = []
         for number, planned in enumerate(columns):
             note = f"{planned.column.title}, {number + 1} of {len(columns)}"
@@ -116,7 +120,7 @@ class Sampler:
         the same pictures to the last bit.
         """
         digests: list[str] = []
-        each = steps_of_a_picture(self.options)
+        each = step_count(self.options)
         for start in range(0, len(shots), self.options.batch):
             batch = shots[start : start + self.options.batch]
             known = [digest for shot in batch if (digest := self._known(planned, shot))]
@@ -172,7 +176,14 @@ class Sampler:
 
     def _infotext(self, planned: Planned, shot: Shot) -> str:
         name = planned.lora.name if planned.lora else ""
-        return infotext(shot, self.options, name, planned.column.weight, clip_skip=self.config.clip_skip)
+        return infotext(
+            shot,
+            self.options,
+            name,
+            planned.column.weight,
+            clip_skip=self.config.clip_skip,
+            zero_terminal_snr=self._zero_terminal_snr,
+        )
 
     def _sample(self, column: Column, place: Place, digest: str) -> Sample:
         width, height = drawn_size(self.options)

@@ -17,7 +17,9 @@ import psutil
 from lora_core.errors import StoreError
 
 _TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
-_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
+_HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+NAME_BYTES = 255
+"""Of a file's or folder's name: what file systems take. (Windows and macOS count letters of UTF-16.)"""
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.\d+\.tmp", re.DOTALL)
 _EARLIER = re.compile(r"\..*\.tmp|incoming-.*", re.DOTALL)  # of versions whose names did not say the machine
 _FORGOTTEN_SECONDS = 86_400.0
@@ -130,7 +132,9 @@ def is_file(path: Path) -> bool:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` for what is being made of it, which says who makes it."""
-    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    ending = f".{_HOST}.{os.getpid()}.{time.monotonic_ns()}.tmp"
+    name = os.fsencode(path.name)[: NAME_BYTES - 1 - len(ending)]
+    return path.with_name(f".{name.decode(errors='ignore')}{ending}")
 
 
 def remove_leftovers(folder: Path, pattern: str = "**/*") -> None:

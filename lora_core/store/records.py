@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from lora_core.errors import StoreError
 from lora_core.refs import Ref
 from lora_core.store.digests import canonical_json, digest_of
 from lora_core.store.files import read_regular, write_atomically
+from lora_core.store.outputs import check_length
 from lora_core.store.remote import Remote
 
 T = TypeVar("T")
@@ -93,6 +95,9 @@ class Records:
 
     def __init__(self, root: Path, *, forgetful: bool = False, remote: Remote | None = None) -> None:
         self.root = root.expanduser().absolute()
+        check_length(self.root)
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root}: a file, and a store is a folder; name another (--store, [runtime] store)")
         self.forgetful = forgetful
         self._remote = remote
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from lora_core.captions.emphasis import literal
 from lora_core.device import counter_generator
+from lora_core.diffusion.chunks import CHUNK_IDS, Chunks, chunked
 from lora_core.diffusion.components import Components
-from lora_core.diffusion.condition import Condition, SizeIds, read_texts, shuffled, token_ids
+from lora_core.diffusion.condition import Condition, SizeIds, read_texts, shuffled
 from lora_core.diffusion.schedule import TRAIN_STEPS, multires_noise, offset_noise
 from lora_core.recipe import Noise, Training
 from lora_core.training.samples import Picture, Sample, draws
@@ -19,11 +21,14 @@ Rows = tuple[torch.Tensor, ...]
 class TextReader:
     """Captions to what the U-Net reads; what frozen text encoders said once is remembered, on their device."""
 
-    def __init__(self, components: Components, *, clip_skip: int, trained: bool, remember: bool) -> None:
+    def __init__(
+        self, components: Components, *, clip_skip: int, trained: bool, remember: bool, most_tokens: int
+    ) -> None:
         self._components, self._clip_skip, self._trained = components, clip_skip, trained
+        self._most_tokens = most_tokens
         self._remember = remember and not trained
         self._device = components.text_encoders[0].device
-        self._ids: dict[str, Rows] = {}
+        self._chunks: dict[str, tuple[Chunks, ...]] = {}
         self._conditions: dict[str, Condition] = {}
 
     def __call__(self, captions: Sequence[str]) -> Condition:
@@ -34,8 +39,8 @@ class TextReader:
         """All that is looked up by the captions' letters; the rest is done with tensors alone.
 
         Returns:
-            For each text encoder (B, 77) token ids; or, if they are frozen, what they said: (B, 77, width) and for SDXL
-            (B, P).
+            For each text encoder (B, n · 77) token ids; or, if they are frozen, what they said: (B, n · 77, width) and
+            for SDXL (B, P). Behind them a mask (B, n · 77) where captions have different numbers of chunks.
         """
         if self._trained:
             return self._rows_of_ids(captions)
@@ -47,25 +52,48 @@ class TextReader:
                     if caption not in self._conditions:
                         self._conditions[caption] = self._read(self._rows_of_ids([caption]))
                 said = Condition.joined([self._conditions[caption] for caption in captions])
-        return (said.states,) if said.pooled is None else (said.states, said.pooled)
+        return tuple(each for each in (said.states, said.pooled, said.mask) if each is not None)
 
     def condition(self, rows: Rows) -> Condition:
         """What the U-Net reads, of `rows`."""
-        return self._read(rows) if self._trained else Condition(*rows)
+        if self._trained:
+            return self._read(rows)
+        return Condition(*rows) if self._has_pooled else Condition(rows[0], mask=_only(rows[1:]))
 
-    def _read(self, ids: Rows) -> Condition:
-        return read_texts(self._components, ids, self._clip_skip)
+    @property
+    def _has_pooled(self) -> bool:
+        return self._components.architecture == "sdxl"
+
+    def _read(self, rows: Rows) -> Condition:
+        encoders = len(self._components.text_encoders)
+        return read_texts(self._components, rows[:encoders], self._clip_skip, mask=_only(rows[encoders:]))
 
     def _rows_of_ids(self, captions: Sequence[str]) -> Rows:
-        for caption in captions:
-            if caption not in self._ids:
-                ids = (token_ids(each, [caption])[0] for each in self._components.tokenizers)
-                self._ids[caption] = tuple(each.to(self._device) for each in ids)
-        rows = zip(*(self._ids[caption] for caption in captions), strict=True)
-        return tuple(torch.cat(its_ids) for its_ids in rows)
+        rows = [self._chunks_of(caption) for caption in captions]
+        counts = [max(each.count for each in its) for its in rows]
+        ids = tuple(
+            torch.cat([row[number].padded(max(counts), tokenizer).ids for row in rows]).to(self._device)
+            for number, tokenizer in enumerate(self._components.tokenizers)
+        )
+        if len(set(counts)) == 1:
+            return ids
+        places = torch.arange(ids[0].shape[1])
+        mask = torch.stack([places < count * CHUNK_IDS for count in counts])
+        return (*ids, mask.to(self._device))
+
+    def _chunks_of(self, caption: str) -> tuple[Chunks, ...]:
+        if caption not in self._chunks:
+            self._chunks[caption] = tuple(
+                chunked(each, literal(caption), self._most_tokens) for each in self._components.tokenizers
+            )
+        return self._chunks[caption]
 
 
-_NOISE, _PERTURBATION = 5, 6
+def _only(rows: Rows) -> torch.Tensor | None:
+    return rows[0] if rows else None
+
+
+_NOISE, _PERTURBATION, _TAGS = 5, 6, 9
 _TENSORS = ("latents", "noise", "timesteps", "weights", "sizes", "masks", "perturbation")
 
 
@@ -160,9 +188,10 @@ def draw_batch(
     noise, timesteps, captions, perturbations = [], [], [], []
     for sample in samples:
         generator = draws(options.seed, epoch, sample.position)
-        timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
+        timesteps.append(torch.randint(options.min_timestep, options.max_timestep, (), generator=generator))
         drawn = torch.randn(latents[sample.picture].shape, generator=generator)
-        captions.append(_caption(pictures[sample.picture].tags, options, generator))
+        tags = _kept_tags(pictures[sample.picture].tags, options, (epoch, sample.position))
+        captions.append(_caption(tags, options, generator))
         noise.append(_changed(drawn, options.noise, counter_generator(options.seed, _NOISE, epoch, sample.position)))
         if strength := options.noise.input_perturbation:
             own = counter_generator(options.seed, _PERTURBATION, epoch, sample.position)
@@ -190,6 +219,15 @@ def size_ids(picture: Picture) -> SizeIds:
     """
     (left, top), (width, height) = picture.placement.crop, picture.placement.bucket
     return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
+
+
+def _kept_tags(tags: Sequence[str], options: Training, place: tuple[int, int]) -> Sequence[str]:
+    """Without the tags that are left out at this step."""
+    if not options.tag_dropout:
+        return tags
+    own = counter_generator(options.seed, _TAGS, *place)
+    stays = torch.rand(len(tags), generator=own) >= options.tag_dropout
+    return [tag for number, tag in enumerate(tags) if number < options.keep_tokens or stays[number]]
 
 
 def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:

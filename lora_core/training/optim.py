@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib
 import importlib.util
+import inspect
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lora_core.errors import TrainingError
+from lora_core.errors import RecipeError, TrainingError
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
 
@@ -46,20 +48,25 @@ def optimizer_settings(options: Training) -> Mapping[str, Any]:
         "prodigy": {"use_bias_correction": True, "safeguard_warmup": True},
         "adafactor": {"relative_step": False, "scale_parameter": False, "warmup_init": False},
     }
-    return {"weight_decay": options.weight_decay, **more.get(options.optimizer, {})}
+    takes_decay = not options.names_code or "weight_decay" in inspect.signature(_named(options.optimizer)).parameters
+    decay = {"weight_decay": options.weight_decay} if takes_decay else {}
+    return {**decay, **more.get(options.optimizer, {}), **options.optimizer_arguments}
 
 
 def optimizer_name(options: Training) -> str:
     """The optimizer's class, as sd-scripts writes it into a file's metadata."""
-    return _NAMES[options.optimizer]
+    return _NAMES.get(options.optimizer, options.optimizer)
 
 
 def check_optimizer(options: Training) -> None:
-    """Refuse, before anything is loaded, an optimizer that is not installed.
+    """Refuse, before anything is loaded, an optimizer that is not installed or cannot be used.
 
     Raises:
         TrainingError: bitsandbytes is wanted and not there.
+        RecipeError: there is no such class, or a training cannot use it.
     """
+    if options.names_code:
+        _named(options.optimizer)
     if options.optimizer == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise TrainingError(
             "optimizer = 'adamw8bit' needs bitsandbytes, which is not installed: pip install 'headcanon[bnb]', "
@@ -69,6 +76,8 @@ def check_optimizer(options: Training) -> None:
 
 def rate_remarks(options: Training) -> tuple[str, ...]:
     """What is odd about the learning rates for this optimizer, a line each."""
+    if options.names_code:
+        return ()
     rates = {"unet_lr": options.unet_lr, "text_encoder_lr": options.text_encoder_lr}
     lowest, highest, why = _USUAL_RATES.get(options.optimizer, _USUAL_RATES["adamw"])
     return tuple(
@@ -87,6 +96,7 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
 
     Raises:
         TrainingError: bitsandbytes is wanted and not there.
+        RecipeError: there is no such class, or it does not take these arguments.
     """
     check_optimizer(options)
     groups = _groups(layers, options)
@@ -95,14 +105,28 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
     if recordable:
         groups = [group | {"lr": torch.tensor(group["lr"], device=device), "capturable": True} for group in groups]
     with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
-        made: torch.optim.Optimizer = optimizer_class(options.optimizer)(groups, **optimizer_settings(options))
+        made = _made(optimizer_class(options.optimizer), groups, options)
     if recordable:  # torch warns of steps that could be recorded and are not; the first ones of every size never are
         made._warned_capturable_if_run_uncaptured = True
     return made
 
 
+def _made(kind: Any, groups: list[dict[str, Any]], options: Training) -> torch.optim.Optimizer:
+    settings = optimizer_settings(options)
+    try:
+        made: torch.optim.Optimizer = kind(groups, **settings)
+    except (TypeError, ValueError) as error:
+        told = ", ".join(f"{name} = {value!r}" for name, value in settings.items())
+        raise RecipeError(
+            f"optimizer = '{options.optimizer}' does not take {told}: {error}; see optimizer_args"
+        ) from error
+    return made
+
+
 def optimizer_class(name: str) -> Any:
     """Imported only when it is wanted."""
+    if "." in name:
+        return _named(name)
     if name == "lion":
         from lion_pytorch import Lion
 
@@ -120,6 +144,32 @@ def optimizer_class(name: str) -> Any:
 
         return AdamW8bit
     return functools.partial(torch.optim.AdamW, fused=True)  # fused: a LoRA is hundreds of small matrices
+
+
+def _named(path: str) -> type[torch.optim.Optimizer]:
+    """The class at a dotted path.
+
+    Raises:
+        RecipeError: there is none, it is no optimizer, or one that needs more than a step after each batch.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(
+            f"optimizer = '{path}': there is no such class ({error}); install its package where headcanon is, "
+            f"or use one of {', '.join(_NAMES)}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise RecipeError(f"optimizer = '{path}' is no torch.optim.Optimizer; name an optimizer's class")
+    closure = inspect.signature(found.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise RecipeError(f"optimizer = '{path}' computes the loss itself, several times a step; use another one")
+    if hasattr(found, "train") and hasattr(found, "eval"):
+        raise RecipeError(
+            f"optimizer = '{path}' saves other weights than it trains, which is not done here; use another one"
+        )
+    return found
 
 
 def _groups(layers: Sequence[LoraLayer], options: Training) -> list[dict[str, Any]]:

@@ -180,6 +180,8 @@ _MAPS_COMPUTED_TWICE = 100
 """With gradient checkpointing, from the memory that a pass at 512 px took: SD1.5 89 maps, SDXL 35."""
 _NUMBER_BYTES = {"adamw": 16, "adamw8bit": 10, "lion": 12, "prodigy": 24, "adafactor": 9}
 """Of a trained number: its fp32 value and gradient, and what the optimizer keeps of it."""
+_MOST_NUMBER_BYTES = max(_NUMBER_BYTES.values())
+"""Of one that is named by its class: nobody knows."""
 _SAVED_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 _AVERAGE_BYTES = 4
 _HALF_PRECISION_SHARE = 1.5
@@ -204,7 +206,7 @@ def memory_of(components: Components, options: Training) -> int:
         CheckpointError: the base cannot be trained as the recipe says.
     """
     trained = _trained_numbers(components, options)
-    number_bytes = _NUMBER_BYTES[options.optimizer] + _AVERAGE_BYTES * (options.ema_decay > 0)
+    number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
     saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
     return training_memory_bytes(
         (components.unet, components.vae, *components.text_encoders),
@@ -246,7 +248,8 @@ def training_work(components: Components, options: Training, device: torch.devic
 
 def disk_bytes(components: Components, options: Training) -> int:
     """What a training writes: a file for every epoch, and its state."""
-    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + _NUMBER_BYTES[options.optimizer]
+    state_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES)
+    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + state_bytes
     return _trained_numbers(components, options) * number_bytes
 
 

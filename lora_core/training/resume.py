@@ -87,16 +87,22 @@ class State:
 
         Raises:
             StoreError: the disk is full or cannot be written.
+            TrainingError: the optimizer keeps what is neither a tensor nor a number.
         """
         tensors: dict[str, torch.Tensor] = {}
-        numbers: dict[str, dict[str, float]] = {}
+        numbers: dict[str, dict[str, float | str | None]] = {}
         for name, matrix in self._matrices():
             tensors[name] = matrix
             for kind, value in self.optimizer.state.get(matrix, {}).items():
                 if isinstance(value, torch.Tensor):
                     tensors[f"{name}{_OF}{kind}"] = value
-                else:
+                elif value is None or isinstance(value, int | float | str):
                     numbers.setdefault(name, {})[kind] = value
+                else:
+                    raise TrainingError(
+                        f"the optimizer keeps {kind!r}, a {type(value).__name__}, which no state file can hold; "
+                        "use another optimizer"
+                    )
         for (name, _), average in zip(self._matrices(), self.average, strict=False):
             tensors[f"{name}{_AVERAGE}"] = average
         groups = [

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
+from lora_core.captions.emphasis import literal
 from lora_core.device import is_synchronous, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
+from lora_core.diffusion.chunks import chunked
 from lora_core.diffusion.components import Components, load_components
-from lora_core.diffusion.condition import token_ids
 from lora_core.errors import TrainingError
 from lora_core.lora.inject import inject
 from lora_core.pace import Work, timed
@@ -164,7 +165,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
     sets, held = hold_out(job.sets, options.validation_share, options.seed)
     pictures = pictures_of(sets)
     measured = pictures_of(held) if held else ()
-    _warn_of_cut_captions(pictures, components.tokenizers[0])
+    chunks = _caption_chunks(pictures, components.tokenizers[0], options.max_token_length)
     for remark in rate_remarks(options):
         _log.warning("%s", remark)
     everything = (*pictures, *measured)
@@ -202,6 +203,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
         pictures=pictures,
         layout=layout,
         options=options,
+        caption_chunks=chunks,
     )
     masks = latent_masks(store, pictures) if options.masked_loss else ()
     validation = Validation(stepper.loss, measured, latents[len(pictures) :], options) if measured else None
@@ -222,13 +224,15 @@ def _enable_gradient_checkpointing(components: Components) -> None:
                 module.training = True
 
 
-def _warn_of_cut_captions(pictures: Sequence[Picture], tokenizer: CLIPTokenizer) -> None:
-    """Say which captions the text encoder does not read to their end; nobody sees it in the result."""
-    cut = [picture.entry.source for picture in pictures if token_ids(tokenizer, [", ".join(picture.tags)])[1]]
+def _caption_chunks(pictures: Sequence[Picture], tokenizer: CLIPTokenizer, most_tokens: int) -> int:
+    """Chunks of the longest caption; those that are not read to their end are said: nobody sees it in the result."""
+    read = [chunked(tokenizer, literal(", ".join(picture.tags)), most_tokens) for picture in pictures]
+    cut = [picture.entry.source for picture, its in zip(pictures, read, strict=True) if its.cut]
     if cut:
         some = ", ".join(list(dict.fromkeys(cut))[:3]) + (", …" if len(set(cut)) > 3 else "")
-        told = "%d of %d captions have more than 75 tokens; what comes behind them is not trained: %s"
-        _log.warning(told, len(cut), len(pictures), some)
+        told = "%d of %d captions have more than %d tokens; what comes behind them is not trained: %s"
+        _log.warning(told, len(cut), len(pictures), most_tokens, some)
+    return max(its.count for its in read)
 
 
 @contextlib.contextmanager

@@ -88,10 +88,11 @@ def test_captions_that_clip_cuts_are_named_with_their_tokens():
     count = token_counter()
     long = ", ".join(["smile"] * 38)  # 38 words and 37 commas
     assert count(long) == 75
-    assert check_lengths({"a": long, "b": None}, count) == ()
-    assert [str(one) for one in check_lengths({"a": long + ", cat"}, count)] == [
+    assert check_lengths({"a": long, "b": None}, count, 75) == ()
+    assert [str(one) for one in check_lengths({"a": long + ", cat"}, count, 75)] == [
         "a (77 tokens): only the first 75 tokens are read: drop some tags"
     ]
+    assert check_lengths({"a": long + ", cat"}, count) == ()
 
 
 def test_rules_that_do_nothing_are_told_with_what_was_probably_meant(entry, table, scores, half):

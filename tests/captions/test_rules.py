@@ -69,7 +69,7 @@ def test_a_rule_file_goes_before_the_recipe_field_by_field(tmp_path):
         ('replace = {realistic = "b"}', "takes away 'realistic'"),
         ('trigger = "two words"', "trigger"),
         ('memorize = ["hair colour"]', "'hair_colour' is no family; did you mean 'hair_color'"),
-        ('memorize = "x"', r'memorize = .x.: not a list; write memorize = \["…", "…"\]'),
+        ('memorize = "x"', r'memorize = .x.: not a list; write memorize = \["x"\]'),
         ("memorize = [", "not a readable TOML"),
     ],
 )

@@ -29,7 +29,20 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 def test_help_answers_with_every_command_and_loads_nothing_heavy(project: Project) -> None:
     done = project.run("--help")
     assert done.returncode == 0
-    for command in ("demo", "run", "new", "preprocess", "tag", "caption", "merge", "sample", "inspect", "store"):
+    for command in (
+        "demo",
+        "run",
+        "new",
+        "look",
+        "models",
+        "preprocess",
+        "tag",
+        "caption",
+        "merge",
+        "sample",
+        "inspect",
+        "store",
+    ):
         assert command in done.stdout
     check = "import sys; import flows.cli.app; assert not {'torch', 'prefect', 'diffusers'} & set(sys.modules)"
     command = [project.command()[0], "-c", check]

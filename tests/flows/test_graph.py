@@ -1,18 +1,21 @@
 """The graph is written once: what is changed there, every way of calling it sees."""
 
-import itertools
 from pathlib import Path
 
 import pytest
 from small_project import Project, new_project
 
 import flows.cli  # noqa: F401 (sets Prefect up)
-from flows import graph
+from demo.graph import picture_of
+from flows import graph, redrawing
+from flows.cli.compare import _variant
 from flows.cli.plan import show_plan
+from lora_core.errors import GateError
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
 from lora_core.refs import ReportRef, pending
 from tasks.runtime import At
+from tasks.steps import Until
 from tasks.walking import walking
 
 
@@ -27,23 +30,6 @@ def recipe(project: Project) -> Recipe:
     return read_recipe(project.recipe)
 
 
-def _edges(recipe: Recipe) -> set[tuple[str, str]]:
-    """Which step takes what another came to, without those that a way round says."""
-    visits = graph.peek(recipe, At.of(recipe), "report").steps
-    names = [f"{visit.branch} {visit.step}".strip() for visit in visits]
-    after = {number: visit.after for number, visit in enumerate(visits)}
-
-    def before(number: int) -> set[int]:
-        return {further for each in after[number] for further in (each, *before(each))}
-
-    return {
-        (names[each], names[number])
-        for number, direct in after.items()
-        for each in direct
-        if not any(each in before(other) for other in direct)
-    }
-
-
 def test_the_steps_of_a_fresh_project_are_all_pending_and_in_the_order_of_the_picture(recipe: Recipe) -> None:
     peeked = graph.peek(recipe, At.of(recipe))
     assert not peeked.is_finished
@@ -55,7 +41,7 @@ def test_the_steps_of_a_fresh_project_are_all_pending_and_in_the_order_of_the_pi
     made = peeked.artifacts
     assert made.inputs.style
     assert not made.inputs.style.is_pending
-    assert made.squares.is_pending
+    assert made.squares["character"].is_pending
     assert made.lora.is_pending
     assert made.verdict.is_pending
     assert made.report.is_pending
@@ -75,41 +61,42 @@ def test_peeking_at_a_target_ends_with_the_steps_that_are_done_together(recipe: 
     assert "train style" not in {step.step for step in graph.peek(recipe, At.of(recipe), "downscale").steps}
 
 
-def test_readme_draws_the_graph_as_it_is_wired(recipe: Recipe) -> None:
+def test_readme_s_picture_is_the_graph_as_it_is_wired(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    picture = readme.partition("```mermaid\n")[2].partition("```")[0].splitlines()[1:]
-    names, drawn = {}, set()
-    for line in picture:
-        chain = []
-        for part in line.split("-->"):
-            identifier, _, label = part.strip().rstrip("]").partition("[")
-            names.setdefault(identifier, label)
-            chain.append(identifier)
-        drawn |= set(itertools.pairwise(chain))
-    of_set = {"sp": "style preprocess", "sg": "style tag", "cp": "character preprocess", "t": "character tag"}
-    names |= of_set | {"e": "character caption"}
-    shown = {(names[first], names[second]) for first, second in drawn}
-    outside = {"style screenshots", "character screenshots", "publish"}
-    assert {edge for edge in shown if not outside & {*edge}} == _edges(recipe)
+    shown = readme.partition("```mermaid\n")[2].partition("```")[0]
+    assert picture_of(recipe) == shown, "`make graph` draws it again"
+    assert "train_style[train style] --> merge[merge]" in shown
+    monkeypatch.setattr(graph, "merge", lambda base, *_: base)
+    assert "merge[merge]" not in picture_of(recipe)
 
 
 @pytest.mark.parametrize("left_out", ["downscale", "check_style", "merge", "sample_epochs"])
 def test_a_step_that_is_left_out_of_the_graph_is_left_out_of_every_use(
     left_out: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    node = getattr(graph, left_out)
+    written = graph if hasattr(graph, left_out) else redrawing
+    node = getattr(written, left_out)
 
     def missing(first: object, *others: object) -> object:
         return pending(ReportRef) if left_out in ("check_style", "sample_epochs") else first
 
     before = {step.step for step in graph.peek(recipe, At.of(recipe)).steps}
-    monkeypatch.setattr(graph, left_out, missing)
+    monkeypatch.setattr(written, left_out, missing)
     after = {step.step for step in graph.peek(recipe, At.of(recipe)).steps}
     assert before - after == {node.name}
     show_plan(recipe)
     shown = capsys.readouterr().out.partition("Steps")[2].splitlines()
     assert not [line for line in shown if line.startswith(f"{node.name} ")]
     assert node.name not in {step.step for step in graph.peek(recipe, At.of(recipe), node.name).steps}
+    compared: list[str] = []
+
+    def peeked(recipe: Recipe, at: At, until: Until) -> None:
+        compared.extend(step.step for step in graph.peek(recipe, at, until).steps)
+        raise GateError("looked at, and not run")
+
+    monkeypatch.setattr(graph, "make_lora", peeked)
+    assert _variant("a", recipe).reason == "Failed: looked at, and not run"
+    assert set(compared) == after
 
 
 def test_the_dry_run_tags_first_so_that_a_picture_named_by_its_date_has_a_composition(

@@ -8,7 +8,7 @@ from scored import epoch, measurements, score
 from lora_core.errors import GateError
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.choice import choose_epoch
-from lora_core.judging.look import LookWord
+from lora_core.judging.leak import LookWord
 from lora_core.judging.measure import Measurements
 from lora_core.recipe import Judging
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from flows.place import AllowedFolders
-from flows.request import _OWNERS_ONLY, _PATHS, _WHERE, checked, recipe_of, shared_recipe
+from flows.request import _OWNERS_ONLY, _PATHS, _TRAININGS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
 from lora_core.recipe import Base, Recipe, Runtime, Set, Style
@@ -112,6 +112,22 @@ def test_a_recipe_beside_screenshots_sends_nothing_away_and_names_no_secret(plac
         recipe_of(place, "momo")
 
 
+@pytest.mark.parametrize("section", ["style_training", "character_training"])
+def test_an_optimizer_s_class_is_named_by_presets_alone(place: AllowedFolders, section: str) -> None:
+    own, preset = place.folder / "characters/momo/recipe.toml", place.folder / "recipes/coded.toml"
+    without = _PRESET.replace("[character_training]\nrank = 8\n", "")
+    preset.write_text(without + f'[{section}]\noptimizer = "torch.optim.RAdam"\n')
+    named = recipe_of(place, "momo", preset="coded")
+    assert getattr(named, section).optimizer == "torch.optim.RAdam"
+    with pytest.raises(RecipeError, match=rf"the form: {section}\.optimizer = 'torch\.optim\.RAdam' names a class"):
+        checked(place, named)
+    own.write_text(f'[{section}]\noptimizer = "os.system"\n')
+    with pytest.raises(RecipeError, match=rf"recipe\.toml: {section}\.optimizer = 'os\.system' names a class"):
+        recipe_of(place, "momo")
+    own.write_text(f'[{section}]\noptimizer = "lion"\n')
+    assert getattr(recipe_of(place, "momo"), section).optimizer == "lion"
+
+
 def test_what_is_published_where_is_the_preset_s_to_say(place: AllowedFolders) -> None:
     preset = place.folder / "recipes/default.toml"
     preset.write_text(_PRESET + '[publish]\nrepository = "me/loras"\ntoken_block = "mine"\n')
@@ -140,10 +156,12 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
         "captions.add", "captions.face", "character_training.network.block_lr",
         "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
+        "sampling.template",
         "judging.classifier_label", "publish.licence", "publish.version",
     }  # fmt: skip
+    code = {f"{section}.{field}" for section in _TRAININGS for field in ("optimizer", "optimizer_args")}
     found = set(_texts(Recipe))
-    assert found - paths - workers - words <= owners
+    assert found - paths - workers - words - code <= owners
     assert found >= paths | workers | words | (owners - {"publish.private"})
 
 

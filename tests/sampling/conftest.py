@@ -69,6 +69,11 @@ def write_small_lora(path: Path, seed: int) -> Path:
     return path
 
 
+@pytest.fixture
+def small_lora(tmp_path: Path) -> Path:
+    return write_small_lora(tmp_path / "small.safetensors", seed=1)
+
+
 @pytest.fixture(scope="session")
 def base_files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return write_base(tmp_path_factory.mktemp("base"))

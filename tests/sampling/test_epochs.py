@@ -97,7 +97,7 @@ def test_a_second_sampling_loads_no_model(
     store: Store, base: CheckpointRef, lora: LoraRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = sample(store, base, lora)
-    monkeypatch.delattr(sampler, "load_components")
+    monkeypatch.delattr(sampler, "load_for_drawing")
     assert sample(store, base, lora) == first
 
 

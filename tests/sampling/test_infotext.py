@@ -20,8 +20,16 @@ def test_the_text_is_in_the_form_that_a1111_writes() -> None:
     )
 
 
-def test_brackets_are_escaped_once() -> None:
-    assert infotext(Shot(r"a (b) \(c\)", "", 1), OPTIONS).splitlines()[0] == r"a \(b\) \(c\)"
+def test_what_changes_a_picture_stands_in_the_text() -> None:
+    rescaled = OPTIONS.model_copy(update={"scheduler": "euler", "cfg_rescale": 0.7})
+    settings = infotext(Shot("a", "", 1), rescaled, zero_terminal_snr=True).splitlines()[-1]
+    assert settings.endswith("Rescale CFG: 0.7, Noise Schedule: Zero Terminal SNR, RNG: CPU")
+    uniform = OPTIONS.model_copy(update={"scheduler": "dpmpp_2m"})
+    assert "Sampler: DPM++ 2M, Schedule type: Uniform, " in infotext(Shot("a", "", 1), uniform)
+
+
+def test_a_prompt_stands_in_the_text_as_it_was_written() -> None:
+    assert infotext(Shot(r"a (b:1.2) \(c\)", "", 1), OPTIONS).splitlines()[0] == r"a (b:1.2) \(c\)"
 
 
 def test_a_picture_keeps_its_text_in_any_script() -> None:

@@ -14,8 +14,7 @@ from damage import DAMAGE
 from PIL import Image
 
 from lora_core.refs import CheckpointRef
-from lora_core.store import Store
-from lora_core.store import files as disk
+from lora_core.store import Store, files
 from lora_core.store.digests import canonical_json, digest_of
 from lora_core.store.gc import garbage
 
@@ -239,16 +238,16 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one_and_what_a_live_o
 
     def left(process: int) -> list[Path]:
         return [
-            store.root / "objects" / f".incoming-140.{disk._HOST}.{process}.99.tmp",
-            store.root / "objects" / f"..incoming-140.{disk._HOST}.{process}.99.tmp.{disk._HOST}.{process}.98.tmp",
-            store.root / "records" / "ab" / f".x.json.{disk._HOST}.{process}.98.tmp",
-            store.root / "work" / "key" / f".state.safetensors.{disk._HOST}.{process}.98.tmp",
+            store.root / "objects" / f".incoming-140.{files._HOST}.{process}.99.tmp",
+            store.root / "objects" / f"..incoming-140.{files._HOST}.{process}.99.tmp.{files._HOST}.{process}.98.tmp",
+            store.root / "records" / "ab" / f".x.json.{files._HOST}.{process}.98.tmp",
+            store.root / "work" / "key" / f".state.safetensors.{files._HOST}.{process}.98.tmp",
         ]
 
     for path in (*left(dead.pid), *left(user.pid)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    folder = store.root / "work" / f".merged.{disk._HOST}.{dead.pid}.98.tmp"
+    folder = store.root / "work" / f".merged.{files._HOST}.{dead.pid}.98.tmp"
     (folder / "inside").mkdir(parents=True)
     dead.kill()
     dead.wait()
@@ -264,7 +263,7 @@ def test_gc_collects_states_curves_locks_kernels_and_half_written_files_that_nob
     store: Store, tmp_path: Path, cache: Path
 ) -> None:
     old, young = digest_of(b"old"), digest_of(b"young")
-    half = f".momo.safetensors.{disk._HOST}.4194305.98.tmp"  # of a process that no machine can have
+    half = f".momo.safetensors.{files._HOST}.4194305.98.tmp"  # of a process that no machine can have
     names = [f"work/{old}/state", f"work/{young}/state", f"work/{STEP}/state", f"curves/momo-{old[:8]}/curves.csv",
              f"curves/momo-{STEP[:8]}/curves.csv", f"locks/{old}.lock", "compiled/kernels/x.so"]  # fmt: skip
     for name in names:

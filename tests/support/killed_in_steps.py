@@ -18,7 +18,7 @@ import flows.cli  # noqa: F401  (Prefect's settings, before it is imported)
 from flows.cli.run import execute
 from lora_core.diffusion import components  # noqa: F401  (heavy, and wanted by every child)
 from lora_core.report import assemble  # noqa: F401
-from lora_core.store import files as disk
+from lora_core.store import files
 from lora_core.training import run  # noqa: F401
 from tasks import caching, publish
 
@@ -36,12 +36,12 @@ def _die_in(step: str) -> None:
     def entering(name: Any, at: Any) -> Iterator[None]:
         with entered(name, at):
             if name == step:
-                disk.sync = _die
+                files.sync = _die
             yield
 
     def publishing(*arguments: Any) -> None:
         if step == "publish":
-            disk.sync = _die
+            files.sync = _die
         write_folder(*arguments)
 
     caching.accelerator = entering

@@ -28,7 +28,7 @@ def _checked(at: At, rules: Rules) -> ReportRef:
     least = Thresholds(general=0.5, character=0.5)
     pictures = save_manifest(store, Manifest(entries=(entry,)))
     captions = inspect.unwrap(edit_captions.fn)(pictures, tags, rules, "hcmomo", least, at)
-    return inspect.unwrap(check_captions.fn)(captions, rules, at)
+    return inspect.unwrap(check_captions.fn)(captions, rules, 225, at)
 
 
 def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(

@@ -4,8 +4,8 @@ import inspect
 
 import pytest
 
-from flows import graph
-from lora_core.recipe import Merge, Process, Sampling
+from flows import graph, redrawing
+from lora_core.recipe import Merge, Process, Redraw, Sampling
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, TagsRef
 from lora_core.store.memo import memo_key
 from tasks.caching import Node, inputs_of
@@ -13,7 +13,7 @@ from tasks.check import check_merge
 from tasks.groups import Drawing, Merging, TaggedSet
 from tasks.runtime import At
 
-NODES = {name: value for name, value in vars(graph).items() if isinstance(value, Node)}
+NODES = {name: value for name, value in {**vars(graph), **vars(redrawing)}.items() if isinstance(value, Node)}
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -38,3 +38,11 @@ def test_the_key_of_a_step_is_that_of_its_ungrouped_inputs() -> None:
             "tagger": tagger, "least": 0.75, "options": drawn, "clip_skip": 2, "process": process,
         },
     )  # fmt: skip
+
+
+def test_two_inputs_of_one_name_are_refused_since_the_key_would_miss_one_of_them() -> None:
+    def work(drawing: Drawing, options: Redraw, at: At) -> None:
+        """Both have options."""
+
+    with pytest.raises(RuntimeError, match="two inputs are named 'options'"):
+        inputs_of(work, Drawing(Sampling(), 1, Process()), Redraw(), At(store="store"))

@@ -11,10 +11,17 @@ from pydantic import ValidationError
 from torch import nn
 from transformers import get_scheduler
 
-from lora_core.errors import TrainingError
+from lora_core.errors import RecipeError, TrainingError
 from lora_core.lora.inject import LoraLayer
 from lora_core.recipe import Training
-from lora_core.training.optim import build_optimizer, rate_factor, rate_remarks, set_rates
+from lora_core.training.optim import (
+    build_optimizer,
+    optimizer_name,
+    optimizer_settings,
+    rate_factor,
+    rate_remarks,
+    set_rates,
+)
 from lora_core.training.resume import Position, State
 
 
@@ -172,3 +179,78 @@ def test_a_rate_that_is_a_tensor_is_set_in_place_and_steps_by_it() -> None:
     assert tensor.param_groups[0]["lr"] is there
     assert there.item() == pytest.approx(5e-3)
     torch.testing.assert_close(parameters[1], parameters[0])
+
+
+def test_a_class_by_its_path_is_told_its_arguments_and_steps_as_its_package_does() -> None:
+    more = ("betas=.8,0.9", "decoupled_weight_decay = true")
+    options = Training(optimizer="torch.optim.RAdam", unet_lr=0.01, weight_decay=0.1, optimizer_args=more)
+    found, _ = moved(options, GRADIENTS, START)
+    wanted = nn.Parameter(START.clone())
+    theirs = torch.optim.RAdam([wanted], lr=0.01, weight_decay=0.1, betas=(0.8, 0.9), decoupled_weight_decay=True)
+    for gradient in GRADIENTS:
+        wanted.grad = gradient.clone()
+        theirs.step()
+    torch.testing.assert_close(found, wanted.detach())
+    assert optimizer_name(options) == "torch.optim.RAdam"
+
+
+def test_a_class_that_takes_no_weight_decay_is_not_told_one() -> None:
+    assert optimizer_settings(Training(optimizer="torch.optim.Rprop")) == {}
+    assert optimizer_settings(Training(optimizer="adamw", optimizer_args=("eps=1e-6",))) == {
+        "weight_decay": 0.01, "eps": 1e-6,
+    }  # fmt: skip
+
+
+def test_a_class_by_its_path_goes_on_from_its_state(tmp_path: Path) -> None:
+    options = Training(optimizer="torch.optim.RAdam", unet_lr=0.01)
+    through, _ = moved(options, GRADIENTS * 4, START)
+    half = layer(START)
+    before = State([half], build_optimizer([half], options), ())
+    for gradient in GRADIENTS * 2:
+        half.down.grad = gradient.clone()
+        before.optimizer.step()
+    before.save(tmp_path / "state", Position(0, 0, (), {}, {}))
+    again = layer(torch.zeros_like(START))
+    after = State([again], build_optimizer([again], options), ())
+    after.restore(tmp_path / "state")
+    for gradient in GRADIENTS * 2:
+        again.down.grad = gradient.clone()
+        after.optimizer.step()
+    assert torch.equal(again.down.detach(), through)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "why"),
+    [
+        ("no_such_package.Lion9", (), "there is no such class"),
+        ("torch.optim.NoSuch", (), "there is no such class"),
+        ("torch.nn.Linear", (), r"is no torch\.optim\.Optimizer"),
+        ("torch.optim.LBFGS", (), "computes the loss itself"),
+        ("torch.optim.RAdam", ("momentum=0.9",), "does not take"),
+        ("torch.optim.RAdam", ("eps=-1.0",), "Invalid epsilon"),
+    ],
+)
+def test_a_class_that_cannot_be_used_is_refused_in_a_line(path: str, arguments: tuple[str, ...], why: str) -> None:
+    with pytest.raises(RecipeError, match=why) as told:
+        build_optimizer([layer(START)], Training(optimizer=path, optimizer_args=arguments))
+    assert "\n" not in str(told.value)
+
+
+def test_a_name_that_is_none_and_rates_among_the_arguments_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"'adam' is no optimizer; use adamw, .*, or a class by its path"):
+        Training(optimizer="adam")
+    with pytest.raises(ValidationError, match="optimizer_args: lr is not given here"):
+        Training(optimizer_args=("lr=0.1",))
+    for text in ("momentum", "=0.9", "a b=1", "eps=__import__('os')", "name=word"):
+        with pytest.raises(ValidationError, match="is no argument; write NAME=VALUE"):
+            Training(optimizer_args=(text,))
+
+
+def test_no_arguments_leave_the_key_of_a_training_as_it_is() -> None:
+    assert "optimizer_args" not in Training().model_dump()
+    assert Training(optimizer_args=("eps=1e-6",)).model_dump()["optimizer_args"] == ("eps=1e-6",)
+
+
+def test_a_form_offers_the_names_alone() -> None:
+    schema = Training.model_json_schema()["properties"]["optimizer"]
+    assert schema["enum"] == ["adamw", "adamw8bit", "lion", "prodigy", "adafactor"]

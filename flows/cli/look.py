@@ -1,0 +1,145 @@
+"""`headcanon look`: which words for the look a base knows, and which method suits it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli import echo
+
+if TYPE_CHECKING:
+    from flows.cli.scaffold import FittedBase
+    from lora_core.dataset import Manifest
+    from lora_core.diffusion.source import Source
+    from lora_core.judging.look import LookReport
+    from lora_core.recipe import Sampling
+    from lora_core.sampling.samples import Samples
+    from lora_core.store import Store
+
+
+def look(
+    base: Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or owner/name@COMMIT.")],
+    screenshots: Annotated[Path, typer.Option(help="Screenshots of any character from your 3D creator.")],
+    tagger: Annotated[str, typer.Option(help="A folder with model.onnx and selected_tags.csv.")] = "models/wd-swinv2",
+    preset: Annotated[str, typer.Option(metavar="NAME", help="The base's family, as for `headcanon new`.")] = "",
+    word: Annotated[
+        list[str] | None, typer.Option(help="A word to try instead of the usual ones. May be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=16, help="Pictures of each prompt.")] = 4,
+    out: Annotated[Path, typer.Option(help="Folder for look.png and look.json.")] = Path("look"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    store: Annotated[Path, typer.Option("--store", help="Folder of cached results.")] = Path(".headcanon"),
+) -> None:
+    """Draw the base with and without each word for the 3D look, and measure how far it moves towards the screenshots.
+
+    A base that knows the look by name can be trained with captions that name it; one that does not has to be taught
+    the look first. Says which, and why. Pictures are kept: the same command draws nothing twice.
+
+    Example: headcanon look models/illustrious/Illustrious-XL-v0.1.safetensors --screenshots aiko/character
+    """
+    from flows.cli.fitting import fit
+    from lora_core.captions.content import check, check_tagger, named
+    from lora_core.diffusion.read import read_source
+    from lora_core.hub import find_model_files, find_tagger_files
+    from lora_core.judging.look import LOOK_WORDS, direction, judged
+    from lora_core.refs import CheckpointRef
+    from lora_core.sampling.sampler import SamplerConfig
+    from lora_core.sampling.samples import samples_manifest
+    from lora_core.sampling.words import draw_words
+    from lora_core.store import Store
+    from lora_core.tagging.tag import tag
+    from tasks.runtime import progress
+
+    fitted, words = fit(base, preset), tuple(word or LOOK_WORDS)
+    files, reader = find_model_files(fitted.model, fitted.revision), find_tagger_files(tagger, "")
+    check_tagger(reader, files, tagger)
+    kept = Store(store)
+    kept.hold()
+    pictures = _squares(kept, screenshots)
+    with progress("tag screenshots", "image") as listen:
+        seen = tag(kept, pictures, reader, listen)
+    options = _drawing(fitted, read_source(files), seeds)
+    check([(pictures, seen)], (named(base), options.template, *options.prompts, *words))
+    echo(fitted.told)
+    config = SamplerConfig(fitted.clip_skip, fitted.process, device)
+    at = CheckpointRef(sha256=kept.put_tree(files, how="refer"))
+    with progress("draw", "step") as listen:
+        own, *others = draw_words(kept, at, words, options, config, listen)
+    everything = samples_manifest(
+        own.model_copy(update={"samples": [one for each in (own, *others) for one in each.samples]})
+    )
+    with progress("tag", "sample") as listen:
+        drawn = tag(kept, everything, reader, listen)
+    with_word = {each: one.samples for each, one in zip(words, others, strict=True)}
+    report = judged(direction(own.samples, drawn, pictures, seen), own.samples, with_word, drawn)
+    _write(kept, out, report, words, (own, *others))
+    _tell(report, out)
+
+
+def _squares(store: "Store", folder: Path) -> "Manifest":
+    from lora_core.errors import DatasetError
+    from lora_core.images.collect import collect
+    from lora_core.images.pipeline import preprocess
+    from lora_core.recipe import Preprocess
+    from tasks.runtime import progress
+
+    with progress("preprocess", "image") as listen:
+        squares = preprocess(store, collect(store, folder), Preprocess(bad_pictures="leave_out"), listen)
+    if not squares.entries:
+        raise DatasetError(f"{folder}: none of its pictures can be used; `headcanon preprocess` says why")
+    return squares
+
+
+def _drawing(fitted: "FittedBase", source: "Source", seeds: int) -> "Sampling":
+    """The base's own numbers, the recipe's prompts without a trigger, and a seed for each picture of a prompt."""
+    from lora_core.bases.fit import scaled
+    from lora_core.recipe import Sampling
+
+    numbers = dict(fitted.preset.sections["sampling"])
+    numbers |= {side: scaled(fitted.preset, source, numbers[side]) for side in ("width", "height")}
+    numbers["prompts"] = tuple(prompt.removeprefix("{trigger}, ") for prompt in Sampling().prompts)
+    return Sampling.model_validate({**numbers, "seeds": tuple(range(1, seeds + 1))})
+
+
+def _write(store: "Store", out: Path, report: "LookReport", words: Sequence[str], drawn: Sequence["Samples"]) -> None:
+    """look.json, and a grid of the first seed's pictures: without a word, and with each."""
+    import io
+
+    from PIL import Image
+
+    from lora_core.images.png import png_bytes
+    from lora_core.sampling.grid import Cell, contact_grid
+    from lora_core.store.files import write_atomically
+
+    first = drawn[0].samples[0].seed
+    rows = [(sample.prompt, f"seed {first}") for sample in drawn[0].samples if sample.seed == first]
+    cells = [
+        Cell(sample.prompt_index, column, Image.open(io.BytesIO(store.get_bytes(sample.image))))
+        for column, samples in enumerate(drawn)
+        for sample in samples.samples
+        if sample.seed == first
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    grid = contact_grid(rows, ["no word", *words], cells, "What the base draws when asked for the look")
+    write_atomically(out / "look.png", png_bytes(grid))
+    write_atomically(out / "look.json", (report.model_dump_json(indent=2) + "\n").encode())
+
+
+def _tell(report: "LookReport", out: Path) -> None:
+    from rich.table import Table
+
+    from tasks.terminal import Terminal
+
+    console = Terminal()
+    if report.moves:
+        table = Table("word", "of the way", "95 % interval", "known", box=None, pad_edge=False, title_justify="left")
+        for move in report.moves:
+            share = move.share
+            table.add_row(
+                move.word, f"{share.mean:.0%}", f"{share.low:.0%} to {share.high:.0%}", "yes" if move.is_known else "no"
+            )
+        console.print(table)
+        echo(f"Measured by {', '.join(report.measured_by)}: what the tagger sees more of in the screenshots.")
+    echo(f"Look at {out / 'look.png'}.")
+    echo(f'method = "{report.method}": {report.reason}.')

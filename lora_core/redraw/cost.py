@@ -1,0 +1,108 @@
+"""What redrawing takes beside stage 3, before anything starts."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from lora_core.dataset import Entry, Manifest
+from lora_core.recipe import Recipe, Sampling, Training
+from lora_core.redraw.draw import square
+from lora_core.redraw.scenes import quotas
+from lora_core.sampling.generate import drawn_size
+from lora_core.sampling.schedulers import step_count
+from lora_core.training.plan import SetPlan
+
+PASSES_A_SAMPLE = 3
+"""Of a trained picture: forward, and backward as two of these (Kaplan et al. 2020, section 2.1)."""
+
+
+@dataclass(frozen=True)
+class RedrawCost:
+    """What all rounds take. A pass is one picture of the training's resolution, once through the U-Net.
+
+    Attributes:
+        drawn: pictures that are drawn to choose from.
+        kept: of them, in each round.
+        drawing_passes: for these.
+        steps: of the optimizer.
+        training_passes: for these.
+        samples: pictures that the verdicts on the redrawn LoRAs are made of.
+        sample_passes: for these.
+        stage_3_passes: of the character's own training, to compare; its samples are not counted.
+    """
+
+    drawn: int
+    kept: int
+    drawing_passes: int
+    steps: int
+    training_passes: int
+    samples: int
+    sample_passes: int
+    stage_3_passes: int
+
+    @property
+    def passes(self) -> int:
+        """Of drawing and training."""
+        return self.drawing_passes + self.training_passes
+
+    @property
+    def line(self) -> str:
+        """In a sentence."""
+        share = f", {self.passes / self.stage_3_passes:.2f} of stage 3's training" if self.stage_3_passes else ""
+        return (
+            f"Redraw: {self.drawn} pictures drawn, {self.kept} kept, {self.steps} steps; about {self.passes:,} passes "
+            f"through the U-Net{share}; and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
+        )
+
+
+def final_set(recipe: Recipe) -> Manifest:
+    """As many pictures as the final LoRA is trained on, to plan its training by; they stand for what is not drawn."""
+    px = recipe.character_training.resolution
+    return Manifest(
+        entries=tuple(
+            Entry(name=f"{number}", source="", image="0" * 64, width=px, height=px)
+            for number in range(_trained(recipe))
+        )
+    )
+
+
+def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
+    """Count what the recipe's rounds of redrawing take.
+
+    Args:
+        recipe: with [redraw] in use.
+        stage_3: sets of the character's training.
+    """
+    options, training = recipe.redraw, recipe.character_training
+    kept, epochs = sum(quotas(recipe.plan, options.pictures).values()), recipe.final_training.epochs
+    trained = _trained(recipe) * training.repeats * epochs
+    sampling = recipe.sampling
+    samples = options.rounds * epochs * len(sampling.weights) * len(sampling.prompts) * len(sampling.seeds)
+    drawn = options.rounds * options.candidates
+    return RedrawCost(
+        drawn=drawn,
+        kept=kept,
+        drawing_passes=drawn * _passes_of_a_picture(square(sampling, training.resolution), training),
+        steps=options.rounds * ceil(trained / training.step_batch),
+        training_passes=options.rounds * trained * PASSES_A_SAMPLE,
+        samples=samples,
+        sample_passes=samples * _passes_of_a_picture(sampling, training),
+        stage_3_passes=_stage_3(stage_3, training),
+    )
+
+
+def _trained(recipe: Recipe) -> int:
+    """Pictures of the final set, screenshots included."""
+    kept, share = sum(quotas(recipe.plan, recipe.redraw.pictures).values()), recipe.redraw.screenshots
+    return kept + round(kept * share / (1 - share))
+
+
+def _passes_of_a_picture(sampling: Sampling, training: Training) -> int:
+    """Steps, with the negative prompt twice, by the picture's area."""
+    width, height = drawn_size(sampling) if sampling.hires > 1 else (sampling.width, sampling.height)
+    twice = 2 if sampling.cfg > 1 else 1
+    return ceil(step_count(sampling) * twice * width * height / training.resolution**2)
+
+
+def _stage_3(sets: tuple[SetPlan, ...], training: Training) -> int:
+    areas = sum(each.samples * (each.resolution_px / training.resolution) ** 2 for each in sets)
+    return round(areas * training.epochs * PASSES_A_SAMPLE)

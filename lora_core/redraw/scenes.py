@@ -1,0 +1,128 @@
+"""A small grammar of scenes: which prompt and seed every redrawn picture has.
+
+A picture's scene depends on its number, the seed and the lists alone, never on how many there are: drawing more keeps
+those that are drawn.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+
+from lora_core.captions.edit import Edited, is_people
+from lora_core.captions.tags import escaped, spaced
+from lora_core.dataset import Frozen
+from lora_core.recipe import COMPOSITIONS, Composition, Redraw, ShotPlan
+from lora_core.store.digests import digest_of
+
+_COMMON = 0.5
+"""Share of captions that have a tag which all of them are meant to have."""
+
+
+class Scene(Frozen):
+    """What one picture is to show.
+
+    Attributes:
+        framing: how much of the figure.
+        clothes: its entry of the recipe's list; empty: none.
+        pose: likewise.
+        place: likewise, of the scenes.
+        prompt: as drawn.
+        seed: of its noise.
+    """
+
+    framing: Composition
+    clothes: str
+    pose: str
+    place: str
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Who is drawn: what every prompt says.
+
+    Attributes:
+        trigger: the character's.
+        people: such as 1girl, solo.
+        traits: canonical tags.
+        has_outfit: clothes are among the traits.
+    """
+
+    trigger: str
+    people: tuple[str, ...]
+    traits: tuple[str, ...]
+    has_outfit: bool = False
+
+
+def people_of(edited: Sequence[Edited]) -> tuple[str, ...]:
+    """Who is in the pictures, as at least half of the captions say: 1girl, solo."""
+    tags = dict.fromkeys(tag for one in edited for tag in one.tags if is_people(tag))
+    return tuple(tag for tag in tags if sum(tag in one.tags for one in edited) >= _COMMON * len(edited))
+
+
+def scenes(figure: Figure, plan: ShotPlan, options: Redraw) -> tuple[Scene, ...]:
+    """The scenes of all pictures: framings by the plan's shares, and every entry of a list about equally often."""
+    numbers = range(options.candidates)
+    clothes = () if figure.has_outfit else options.clothes
+    slots = (_in_turn(clothes, "clothes", options), _in_turn(options.poses, "poses", options))
+    places = _in_turn(options.scenes, "scenes", options)
+    return tuple(
+        _scene(figure, options, number, framing, worn, pose, place)
+        for number, framing, worn, pose, place in zip(numbers, framings(plan), *slots, places, strict=False)
+    )
+
+
+def framings(plan: ShotPlan) -> Iterator[Composition]:
+    """Compositions without end; however many are taken, their shares are the plan's to within one picture."""
+    planned = {each: plan.count(each) for each in COMPOSITIONS if plan.count(each)}
+    total = sum(planned.values())
+    had = dict.fromkeys(planned, 0)
+    for taken in count(1):
+        most = max(planned, key=lambda each: planned[each] * taken / total - had[each])
+        had[most] += 1
+        yield most
+
+
+def quotas(plan: ShotPlan, pictures: int) -> dict[Composition, int]:
+    """How many of each composition make so many pictures in the plan's shares; 0 pictures: the plan itself."""
+    if not pictures:
+        return {each: plan.count(each) for each in COMPOSITIONS}
+    taken = list(islice(framings(plan), pictures))
+    return {each: taken.count(each) for each in COMPOSITIONS}
+
+
+def _in_turn(entries: Sequence[str], slot: str, options: Redraw) -> Iterator[str]:
+    """All entries in an order that the seed decides, then all of them in another order, without end."""
+    if not entries:
+        entries = ("",)
+    for turn in count():
+        yield from sorted(entries, key=lambda entry: digest_of(f"{options.seed} {slot} {turn} {entry}".encode()))
+
+
+def _in_prompt(tag: str) -> str:
+    """A tag as a prompt names it: its brackets are no emphasis."""
+    return escaped(spaced(tag))
+
+
+def _scene(
+    figure: Figure, options: Redraw, number: int, framing: Composition, clothes: str, pose: str, place: str
+) -> Scene:
+    filled = options.prompt.format(
+        trigger=figure.trigger,
+        people=", ".join(map(_in_prompt, figure.people)),
+        framing=spaced(framing),
+        traits=", ".join(map(_in_prompt, figure.traits)),
+        clothes=clothes,
+        pose=pose,
+        scene=place,
+    )
+    parts = (part.strip() for part in filled.split(","))
+    return Scene(
+        framing=framing,
+        clothes=clothes,
+        pose=pose,
+        place=place,
+        prompt=", ".join(dict.fromkeys(part for part in parts if part)),
+        seed=options.seed + number,
+    )

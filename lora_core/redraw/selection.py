@@ -1,0 +1,288 @@
+"""Which redrawn pictures are trained on: those that show the whole character and nothing of the 3D look."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from pydantic import Field
+
+from lora_core.captions import taxonomy
+from lora_core.dataset import Frozen, Scores, View
+from lora_core.images.composition import composition_by_scores, view_by_scores
+from lora_core.judging.evidence import tags_of_prompt
+from lora_core.judging.gates import GateResult
+from lora_core.recipe import COMPOSITIONS, Composition, Redraw, ShotPlan
+from lora_core.redraw.scenes import Scene, quotas
+from lora_core.refs import Digest
+
+Code = Literal["chosen", "spare", "trait", "look", "copy", "alike", "framing", "content", "by_hand"]
+_TEXTS: Mapping[Code, str] = {
+    "chosen": "chosen",
+    "spare": "not needed: enough others of its kind",
+    "trait": "{} read at {}, below {}",
+    "look": "3D look {}, above {}",
+    "copy": "nearly the screenshot {}",
+    "alike": "nearly the same as {}",
+    "framing": "drawn with another framing than {}",
+    "content": "the content rule: {}",
+    "by_hand": "taken out by hand",
+}
+_UNCLEAR = 0.2
+"""A framing that the prompt asks for is believed at this score where the tagger is not sure of any."""
+_USED_BEFORE = 0.05
+"""So much of the worst trait's score one more use of the same clothes, pose or scene weighs."""
+
+
+class Judgement(Frozen):
+    """One redrawn picture: whether it is trained on, and why not."""
+
+    name: str
+    image: Digest
+    width: int
+    height: int
+    scene: Scene
+    composition: Composition | None = Field(description="As the tagger reads it; None: another one.")
+    view: tuple[View, ...] = Field(default=(), description="Likewise.")
+    worst_trait: str = Field(default="", description="The one that is read least; empty: none can be seen.")
+    worst_score: float = 1.0
+    look: float = 0.0
+    code: Code
+    values: tuple[str, ...] = Field(default=(), description="What the text has in its gaps.")
+
+    @property
+    def text(self) -> str:
+        """The reason in words."""
+        return _TEXTS[self.code].format(*self.values)
+
+
+class Selection(Frozen):
+    """All pictures of a round with what became of them, in drawing order."""
+
+    pictures: tuple[Judgement, ...]
+    wanted: int = Field(ge=0, description="Pictures that the final training is to have.")
+    scores: Mapping[str, float] = Field(description="Trait → its mean score over all pictures where it can be seen.")
+
+    @property
+    def chosen(self) -> tuple[Judgement, ...]:
+        """What is trained on."""
+        return tuple(one for one in self.pictures if one.code == "chosen")
+
+    @property
+    def counts(self) -> dict[Code, int]:
+        """How many pictures have which reason, the commonest first."""
+        return dict(Counter(one.code for one in self.pictures).most_common())
+
+    @property
+    def failing(self) -> str:
+        """In one line, what keeps most pictures out; empty: nothing does."""
+        traits = Counter(one.values[0] for one in self.pictures if one.code == "trait")
+        others = Counter(one.code for one in self.pictures if one.code not in ("chosen", "spare", "trait", "by_hand"))
+        if not traits and not others:
+            return ""
+        trait, count = traits.most_common(1)[0] if traits else ("", 0)
+        code, most = others.most_common(1)[0] if others else ("trait", 0)
+        if most > count:
+            return f"{most} of {len(self.pictures)} pictures are out for {_NAMED[code]}"
+        mean = f", on average at {self.scores[trait]:.2f}" if trait in self.scores else ""
+        return f"most fail on {trait.replace('_', ' ')}: too low in {count} of {len(self.pictures)} pictures{mean}"
+
+
+_NAMED: Mapping[Code, str] = {
+    "chosen": "chosen",
+    "spare": "not needed",
+    "trait": "a trait that is missing",
+    "look": "the 3D look",
+    "copy": "being nearly a screenshot",
+    "alike": "being nearly the same as another",
+    "framing": "another framing than their prompt’s",
+    "content": "the content rule",
+    "by_hand": "a person’s choice",
+}
+"""Of many pictures at once."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of one redrawn picture.
+
+    Attributes:
+        name: of the picture.
+        image: its bytes.
+        size: width and height in pixels.
+        scene: what it was to show.
+        scores: what the tagger sees.
+        hash: its perceptual hash, 256 bits.
+        copied: the screenshot that it is nearly the same as; empty: none.
+        forbidden: why the content rule refuses it; empty: it does not.
+    """
+
+    name: str
+    image: Digest
+    size: tuple[int, int]
+    scene: Scene
+    scores: Scores
+    hash: int
+    copied: str = ""
+    forbidden: str = ""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a picture is held to.
+
+    Attributes:
+        options: the recipe's.
+        plan: compositions of the set.
+        traits: canonical tags that the tagger knows.
+        look: tags of the 3D look that the tagger knows.
+        copy_bits: two pictures that differ by at most so many bits of their hashes are the same.
+        left_out: names that a person took out.
+    """
+
+    options: Redraw
+    plan: ShotPlan
+    traits: tuple[str, ...]
+    look: tuple[str, ...]
+    copy_bits: int
+    left_out: Collection[str] = ()
+
+
+def select_pictures(candidates: Sequence[Candidate], bounds: Bounds) -> Selection:
+    """Refuse what misses a bound, with the reason; of the rest, choose by the plan, each scene about equally often.
+
+    Of two that pass, the one whose worst trait is read better goes first, less .05 for every time that its clothes,
+    pose or scene were chosen before. A composition that too few pass of is made up for by others.
+    """
+    judged = {one.name: _judged(one, bounds) for one in candidates}
+    hashes = {one.name: one.hash for one in candidates}
+    wanted = quotas(bounds.plan, bounds.options.pictures)
+    shelf = _Shelf([one for one in judged.values() if one.code == "spare"], hashes, bounds.copy_bits)
+    for composition in sorted(COMPOSITIONS, key=lambda each: shelf.count(each) - wanted[each]):  # the scarcest first
+        for _ in range(wanted[composition]):
+            shelf.take(composition)
+    total = sum(wanted.values())
+    while len(shelf.taken) < total and shelf.take(None):
+        pass
+    judged |= {one.name: one for one in (*shelf.taken, *shelf.refused)}
+    return Selection(pictures=tuple(judged.values()), wanted=total, scores=_means(candidates, bounds))
+
+
+def selection_gate(found: Selection, options: Redraw) -> GateResult:
+    """Whether enough pictures pass; if not, one line says what keeps the others out."""
+    share = len(found.chosen) / found.wanted if found.wanted else 0.0
+    return GateResult(
+        name="redraw",
+        passed=share >= options.least_share,
+        figure=share,
+        bound=options.least_share,
+        at_least=True,
+        meaning=f"{len(found.chosen)} of {found.wanted} pictures chosen from {len(found.pictures)}, a share of",
+        advice=(f"{found.failing}. " if found.failing else "")
+        + "[redraw] candidates draws more, traits names fewer or others, worst_trait and max_look are the bounds",
+        details=tuple(f"{count} × {_NAMED[code]}" for code, count in found.counts.items())
+        + ((found.failing,) if found.failing else ()),
+    )
+
+
+def _judged(one: Candidate, bounds: Bounds) -> Judgement:
+    general = one.scores.general
+    seen = seen_traits(one, bounds.traits)
+    worst = min(seen, key=lambda trait: general.get(trait, 0.0), default="")
+    score = general.get(worst, 0.0) if worst else 1.0
+    look = fmean(general.get(tag, 0.0) for tag in bounds.look) if bounds.look else 0.0
+    composition = _composition(one)
+    code, values = _refused(one, bounds, composition, worst, score, look)
+    return Judgement(
+        name=one.name, image=one.image, width=one.size[0], height=one.size[1], scene=one.scene, composition=composition,
+        view=view_by_scores(general), worst_trait=worst, worst_score=score, look=look, code=code, values=values,
+    )  # fmt: skip
+
+
+def _refused(
+    one: Candidate, bounds: Bounds, composition: Composition | None, worst: str, score: float, look: float
+) -> tuple[Code, tuple[str, ...]]:
+    """The first bound that is missed; "spare" if none is."""
+    options = bounds.options
+    if one.forbidden:
+        return "content", (one.forbidden,)
+    if one.name in bounds.left_out:
+        return "by_hand", ()
+    if look > options.max_look:
+        return "look", (f"{look:.2f}", f"{options.max_look:g}")
+    if worst and score < options.worst_trait:
+        return "trait", (worst, f"{score:.2f}", f"{options.worst_trait:g}")
+    if composition is None:
+        return "framing", (one.scene.framing.replace("_", " "),)
+    if one.copied:
+        return "copy", (one.copied,)
+    return "spare", ()
+
+
+def seen_traits(one: Candidate, traits: Sequence[str]) -> tuple[str, ...]:
+    """The traits that can be seen in a picture, by what its prompt asks for and the tagger reads."""
+    read = {tag for tag, score in one.scores.general.items() if score >= 0.5}
+    beside = {*tags_of_prompt(one.scene.prompt), *read}
+    return tuple(trait for trait in traits if not taxonomy.is_hidden(trait, beside))
+
+
+def _composition(one: Candidate) -> Composition | None:
+    """As the tagger reads it; where it is not sure, what the prompt asks for, unless the tagger sees none of that."""
+    reading = composition_by_scores(one.scores.general).composition
+    asked = one.scene.framing
+    return reading or (asked if one.scores.general.get(asked, 0.0) >= _UNCLEAR else None)
+
+
+def _means(candidates: Sequence[Candidate], bounds: Bounds) -> dict[str, float]:
+    found: dict[str, list[float]] = {trait: [] for trait in bounds.traits}
+    for one in candidates:
+        for trait in seen_traits(one, bounds.traits):
+            found[trait].append(one.scores.general.get(trait, 0.0))
+    return {trait: fmean(scores) for trait, scores in found.items() if scores}
+
+
+class _Shelf:
+    """Pictures that pass, taken one by one."""
+
+    def __init__(self, passing: Sequence[Judgement], hashes: Mapping[str, int], copy_bits: int) -> None:
+        self._left, self._hashes, self._copy_bits = list(passing), hashes, copy_bits
+        self._used: Counter[tuple[str, str]] = Counter()
+        self.taken: list[Judgement] = []
+        self.refused: list[Judgement] = []
+
+    def count(self, composition: Composition) -> int:
+        """Pictures that are left of a composition."""
+        return sum(one.composition == composition for one in self._left)
+
+    def take(self, composition: Composition | None) -> bool:
+        """Take the best of a composition, or of all; those that are nearly one of the taken are refused on the way.
+
+        Returns:
+            Whether there was one.
+        """
+        while own := [one for one in self._left if composition in (None, one.composition)]:
+            best = max(own, key=lambda one: (self._worth(one), -one.scene.seed))
+            self._left.remove(best)
+            twin = next((one.name for one in self.taken if self._are_alike(one, best)), None)
+            if twin is None:
+                self.taken.append(best.model_copy(update={"code": "chosen"}))
+                self._used.update(_slots(best))
+                return True
+            self.refused.append(best.model_copy(update={"code": "alike", "values": (twin,)}))
+        return False
+
+    def _worth(self, one: Judgement) -> float:
+        return one.worst_score - _USED_BEFORE * sum(self._used[slot] for slot in _slots(one))
+
+    def _are_alike(self, one: Judgement, other: Judgement) -> bool:
+        return (self._hashes[one.name] ^ self._hashes[other.name]).bit_count() <= self._copy_bits
+
+
+def _slots(one: Judgement) -> tuple[tuple[str, str], ...]:
+    scene = one.scene
+    return tuple(
+        (slot, text)
+        for slot, text in (("clothes", scene.clothes), ("pose", scene.pose), ("scene", scene.place))
+        if text
+    )

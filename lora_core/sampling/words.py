@@ -1,0 +1,40 @@
+"""A base's own pictures, and the same with a word in the prompt."""
+
+from collections.abc import Sequence
+
+from lora_core.captions.tags import escaped
+from lora_core.progress import Progress, silent
+from lora_core.recipe import Sampling
+from lora_core.refs import CheckpointRef
+from lora_core.sampling.sampler import Place, Planned, Sampler, SamplerConfig
+from lora_core.sampling.samples import NO_LORA, Column, Samples
+from lora_core.store import Store
+
+
+def draw_words(
+    store: Store,
+    base: CheckpointRef,
+    words: Sequence[str],
+    options: Sampling,
+    config: SamplerConfig,
+    progress: Progress = silent,
+) -> tuple[Samples, ...]:
+    """Every prompt × seed without a word, then with each of them behind the prompt; kept picture by picture.
+
+    Raises:
+        CheckpointError: the base cannot be loaded.
+    """
+    sampler = Sampler(store, base, options, config)
+    added = (f", {escaped(word)}" for word in words)
+    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), more) for number, more in enumerate(added, 1))]
+    each = len(options.prompts) * len(options.seeds)
+    drawn = []
+    for number, (column, more) in enumerate(columns):
+        prompts = [f"{prompt}{more}" for prompt in options.prompts]
+        places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
+
+        def listen(done: int, total: int, note: str = "", number: int = number) -> None:
+            progress(number * each * total + done * each, len(columns) * each * total, note)
+
+        drawn.append(sampler.draw([Planned(column, None)], places, listen))
+    return tuple(drawn)

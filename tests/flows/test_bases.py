@@ -1,0 +1,114 @@
+"""Every kind of base × the recipe that `new` writes for it, run whole: read, trained, merged, drawn, judged, published.
+
+The models are tiny and so are the pictures; all else is as `new` writes it: sampler, steps, CFG, template, rates, text
+encoders, checkpointing, prediction. Two kinds are in the quick suite, all of them in the long one.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from small_project import Project
+
+from demo.project import MODELS
+
+pytestmark = pytest.mark.slow
+
+_V = ("sd2-v", "sdxl-v", "sdxl-zsnr")
+_NAMES = {
+    "sd1": "anything-v5", "sd2": "512-base", "sd2-v": "v2-1_768", "sdxl": "illustriousXL_v01", "sdxl-v": "mine",
+    "sdxl-zsnr": "noobai-vpred",
+}  # fmt: skip
+_PRESETS = {
+    "sd1": "sd15-nai", "sd2": "sd2", "sd2-v": "sd2-v", "sdxl": "illustrious", "sdxl-v": "noobai-v",
+    "sdxl-zsnr": "noobai-v",
+}  # fmt: skip
+_SMALL = {"resolution": "64", "repeats": "1", "epochs": "1", "size": "48", "width": "64", "height": "96"}
+_FEW = (
+    '[sampling]\nprompts = ["{trigger}, 1girl, upper body"]\nstyle_prompts = ["1girl, solo, upper body"]\nseeds = [1]\n'
+    "weights = [1.0]\n"
+)
+_GATES = '[gates]\nstyle = "off"\nmerge = "off"\nepoch = "off"\n'
+_QUICK = (("sd1", "file"), ("sdxl-zsnr", "file"))
+_MATRIX = [
+    pytest.param(kind, layout, marks=() if (kind, layout) in _QUICK else pytest.mark.long)
+    for kind in _NAMES
+    for layout in ("file", "folder")
+]
+
+
+def write_base(workshop: Any, folder: Path, kind: str, layout: str) -> Path:
+    """A base that says what it is as such models do: by tensors in a file, by the scheduler's config in a folder."""
+    architecture = kind.partition("-")[0]
+    if layout == "file":
+        path: Path = workshop.single_file(
+            folder / f"{_NAMES[kind]}.safetensors", architecture, metadata=_metadata(kind)
+        )
+        marks = {"sdxl-v": ("v_pred",), "sdxl-zsnr": ("v_pred", "ztsnr")}.get(kind, ())
+        if marks:
+            save_file(load_file(path) | {mark: torch.zeros(()) for mark in marks}, path)
+        return path
+    path = workshop.folder(folder / _NAMES[kind], architecture)
+    said: dict[str, object] = {"prediction_type": "v_prediction" if kind in _V else "epsilon"}
+    said |= {"rescale_betas_zero_snr": True} if kind == "sdxl-zsnr" else {}
+    (path / "scheduler/scheduler_config.json").write_text(json.dumps(said))
+    return path
+
+
+def _metadata(kind: str) -> dict[str, str] | None:
+    return {"modelspec.prediction_type": "v"} if kind == "sd2-v" else None
+
+
+def make_small(recipe: Path) -> None:
+    """Small pictures and few of them."""
+    text = recipe.read_text()
+    for name, value in _SMALL.items():
+        text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+    text = text.replace("[sampling]\n", _FEW).replace("[gates]\n", _GATES).replace("[preprocess]\n", _PREPROCESS)
+    recipe.write_text(re.sub(r'^model = ".*wd-swinv2".*$', f"model = '{MODELS}/tagger'", text, flags=re.MULTILINE))
+
+
+_PREPROCESS = "[preprocess]\nsize = 64\n"
+
+
+@pytest.mark.parametrize(("kind", "layout"), _MATRIX)
+def test_the_recipe_that_new_writes_runs_whole(project: Project, workshop: Any, kind: str, layout: str) -> None:
+    base = write_base(workshop, project.folder, kind, layout)
+    done = project.run("new", "hero", "--base", str(base))
+    assert done.returncode == 0, done.stderr
+    hero = project.folder / "hero"
+    for side in ("style", "character"):
+        shutil.rmtree(hero / side)
+        shutil.copytree(project.folder / side, hero / side)
+    make_small(hero / "recipe.toml")
+
+    done = project.run("run", "hero/recipe.toml")
+    assert done.returncode == 0, done.stderr
+    out = hero / "out/hero"
+    report = json.loads((out / "report.json").read_text())
+    drawn, expected = report["recipe"]["sampling"], _expected(kind)
+    assert {name: drawn[name] for name in expected} == expected
+    text_encoders = report["recipe"]["character_training"]["text_encoder_lr"]
+    with safe_open(out / "hero.safetensors", framework="pt") as lora:
+        names, metadata = list(lora.keys()), lora.metadata()
+    assert any(name.startswith("lora_te") for name in names) == bool(text_encoders)
+    assert metadata["ss_v2"] == str(kind.startswith("sd2"))
+    with Image.open(out / "hero.png") as picture:
+        assert picture.size == (64, 96)
+        low, high = picture.convert("L").getextrema()
+    assert low < high
+    assert drawn["template"].replace("{prompt}", "hchero, 1girl, upper body") in (out / "prompts.txt").read_text()
+
+
+def _expected(kind: str) -> dict[str, Any]:
+    from lora_core.bases.presets import base_preset
+
+    preset = base_preset(_PRESETS[kind])
+    return {name: preset.sections["sampling"][name] for name in ("template", "negative", "steps", "cfg", "scheduler")}
