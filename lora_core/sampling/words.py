@@ -27,14 +27,13 @@ def draw_words(
     sampler = Sampler(store, base, options, config)
     added = (f", {escaped(word)}" for word in words)
     columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), more) for number, more in enumerate(added, 1))]
-    each = len(options.prompts) * len(options.seeds)
     drawn = []
     for number, (column, more) in enumerate(columns):
         prompts = [f"{prompt}{more}" for prompt in options.prompts]
         places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
 
         def listen(done: int, total: int, note: str = "", number: int = number) -> None:
-            progress(number * each * total + done * each, len(columns) * each * total, note)
+            progress(number * total + done, len(columns) * total, note)
 
         drawn.append(sampler.draw([Planned(column, None)], places, listen))
     return tuple(drawn)
