@@ -100,6 +100,7 @@ _MODULES = _one_of(
     {"networks.lora": "", "lycoris.kohya": "", "networks.lora_fa": ""},
     "no such network here; what it writes is not ours",
 )
+_LOSSES = _one_of({"l2": "l2", "huber": "huber", "smooth_l1": "smooth_l1"}, "no such loss here")
 _LINE = "character_training."
 _NETWORK, _NOISE = _LINE + "network.", _LINE + "noise."
 
@@ -142,6 +143,15 @@ KOHYA: Mapping[str, Equivalent] = {
     "shuffle_caption": Equivalent(_LINE + "shuffle_caption", _is_on),
     "keep_tokens": Equivalent(_LINE + "keep_tokens", number),
     "caption_dropout_rate": Equivalent(_LINE + "caption_dropout", number),
+    "caption_tag_dropout_rate": Equivalent(_LINE + "tag_dropout", number),
+    "max_token_length": Equivalent(_LINE + "max_token_length", number),
+    "min_timestep": Equivalent(_LINE + "min_timestep", number),
+    "max_timestep": Equivalent(_LINE + "max_timestep", number),
+    "loss_type": Equivalent(_LINE + "loss", _LOSSES),
+    "huber_c": Equivalent(_LINE + "huber_c", number),
+    "huber_schedule": Equivalent(_LINE + "huber_schedule", str),
+    "text_encoder_lr1": Equivalent("", why='write [character_training.network] block_lr, such as "TE1 = 0.5"'),
+    "text_encoder_lr2": Equivalent("", why='write [character_training.network] block_lr, such as "TE2 = 0.5"'),
     "mixed_precision": Equivalent(_LINE + "precision", _PRECISIONS),
     "save_precision": Equivalent(_LINE + "save_precision", _PRECISIONS),
     "max_resolution": Equivalent(_LINE + "resolution", _side),
@@ -171,7 +181,7 @@ KOHYA: Mapping[str, Equivalent] = {
     "reg_data_dir": Equivalent("", why="stage 1's screenshots are the regularization pictures: style = FOLDER"),
     "caption_extension": Equivalent("", why="captions are made here; .txt and .caption come in with caption --import"),
     "network_weights": Equivalent("", why="a training does not start from another LoRA here"),
-    "block_dims": Equivalent("", why="one rank for all blocks; [character_training.network] block_lr has rates"),
+    "block_dims": Equivalent("", why="write [character_training.network] block_rank, such as \"MID = 64\""),
     "down_lr_weight": Equivalent("", why="write [character_training.network] block_lr, such as \"IN = 0.5\""),
     "mid_lr_weight": Equivalent("", why="write [character_training.network] block_lr, such as \"MID = 0.5\""),
     "up_lr_weight": Equivalent("", why="write [character_training.network] block_lr, such as \"OUT = 0.5\""),

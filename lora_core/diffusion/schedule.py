@@ -3,6 +3,8 @@
 Symbols as in Ho et al. 2020 (arXiv:2006.11239): beta_t, alpha_t = 1 - beta_t, alphas_cumprod_t = prod of alpha up to t.
 """
 
+from typing import Literal
+
 import torch
 from torch.nn import functional
 
@@ -120,24 +122,54 @@ def debiased_weight(snr: torch.Tensor, prediction: Prediction = "epsilon") -> to
     return 1.0 / (snr.sqrt() if prediction == "epsilon" else snr + 1.0)
 
 
-def weighted_mse(
-    predicted: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor, masks: torch.Tensor | None = None
+def huber_c(
+    alphas: torch.Tensor, timesteps: torch.Tensor, c: float, schedule: Literal["snr", "exponential", "constant"]
 ) -> torch.Tensor:
-    """Mean over the batch of weight · mean squared error of the sample, in float32.
+    """Pseudo-Huber's c of every sample, in sd-scripts' three schedules: from 1 without noise towards c, or c alone.
+
+    Source: Khrapov et al. 2024 (arXiv:2403.16728); snr: (1 - c) / (1 + sigma)^2 + c.
+
+    Args:
+        alphas: (B,), cumulative alphas at the timesteps.
+        timesteps: (B,).
+        c: at pure noise.
+        schedule: constant: c everywhere; exponential: c to the power of timestep / 1000.
+    """
+    if schedule == "constant":
+        return torch.full_like(alphas, c)
+    if schedule == "exponential":
+        return c ** (timesteps.to(alphas.dtype) / TRAIN_STEPS)
+    sigmas = ((1.0 - alphas) / alphas).sqrt()
+    return (1.0 - c) / (1.0 + sigmas) ** 2 + c
+
+
+def pseudo_huber(errors: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """2 c (sqrt(error^2 + c^2) - c): error^2 where it is small beside c, 2 c |error| where it is large.
+
+    Source: Charbonnier et al. 1997; with the factor 2 c as in sd-scripts, so that small errors count as with l2.
+
+    Args:
+        errors: (B, C, H, W).
+        c: (B,).
+    """
+    c = c.view(-1, 1, 1, 1)
+    return 2 * c * errors**2 / ((errors**2 + c**2).sqrt() + c)  # the same without the difference, which would cancel
+
+
+def weighted_mean(errors: torch.Tensor, weights: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean over the batch of weight · mean error of the sample.
 
     The weights do not divide the sum: a regularization picture at weight 0.5 counts half, as in sd-scripts. Neither do
     the masks: a subject that fills a quarter of the picture counts a quarter, also as there.
 
     Args:
-        predicted: (B, C, H, W).
-        wanted: (B, C, H, W).
+        errors: (B, C, H, W), in float32.
         weights: (B,).
         masks: (B, 1, H, W), how much each place counts, 0 to 1.
 
     Returns:
         A scalar.
     """
-    errors = torch.nn.functional.mse_loss(predicted.float(), wanted.float(), reduction="none")
     if masks is not None:
         errors = errors * masks
     return (errors.mean(dim=(1, 2, 3)) * weights).mean()

@@ -1,7 +1,7 @@
 """A base model in memory: the names of its modules, those that get a LoRA, and a finished LoRA that acts on it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, cast
@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from lora_core.errors import LoraError, RecipeError
-from lora_core.hub.layout import Architecture, Part, unet_name
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import Part, unet_name
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.lora.module import LoraModule
 from lora_core.lora.naming import TEXT_MODULES, TEXT_PARTS, Build, Module, file_names, misfit
@@ -119,12 +120,15 @@ def targets(
         RecipeError: `block_lr` names a block that the base does not have, or leaves nothing to train.
     """
     found: list[Target] = []
+    encoders = {f"TE{number}": part for number, part in enumerate(TEXT_PARTS[: len(base.text_encoders)], 1)}
     if text_encoder:
         width = network.text_encoder_rank or rank
         scaled = network.text_encoder_alpha or alpha / rank * width
-        for part in TEXT_PARTS[: len(base.text_encoders)]:
-            for path in trainable_paths(base, part):
-                found.append(Target(path, _name(base, part, path), cast(LoraPart, part), width, scaled, 1.0))
+        for called, part in encoders.items():
+            if factor := network.block_factors.get(called, 1.0):
+                for path in trainable_paths(base, part):
+                    found.append(Target(path, _name(base, part, path), cast(LoraPart, part), width, scaled, factor))
+    _refuse_unknown("block_lr", {"TE1", "TE2"} & network.block_factors.keys(), set(encoders))
     if unet:
         found += _unet(base, network, rank, alpha)
     if not found:
@@ -148,7 +152,7 @@ def block_of(path: str, build: Build) -> str:
 
 
 def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Target]:
-    factors = network.block_factors
+    factors, ranks = network.block_factors, network.block_ranks
     build = build_of(base)
     known: set[str] = set()
     for path, (width, scaled) in _widths(base, network, rank, alpha).items():
@@ -156,11 +160,19 @@ def _unet(base: Base, network: Network, rank: int, alpha: float) -> Iterator[Tar
         group = block.rstrip("0123456789")
         known |= {block, group}
         factor = factors.get(block, factors.get(group, 1.0))
+        own = ranks.get(block, ranks.get(group, rank))
+        if own != rank and (width, scaled) == (rank, alpha):
+            width, scaled = own, alpha / rank * own
         if factor:
             yield Target(path, _name(base, "unet", path), "unet", width, scaled, factor)
-    if unknown := sorted(factors.keys() - known):
+    _refuse_unknown("block_lr", factors.keys() - {"TE1", "TE2"}, known)
+    _refuse_unknown("block_rank", ranks.keys(), known)
+
+
+def _refuse_unknown(option: str, named: Collection[str], known: Collection[str]) -> None:
+    if unknown := sorted(set(named) - set(known)):
         raise RecipeError(
-            f"network.block_lr names {', '.join(unknown)}, where this base has nothing to train; "
+            f"network.{option} names {', '.join(unknown)}, where this base has nothing to train; "
             f"it has {', '.join(sorted(known))}"
         )
 

@@ -1,7 +1,7 @@
 """What a training trains, and with which noise: the options that most people leave alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,7 +10,8 @@ from lora_core.recipe.options import Options
 
 _Share = Annotated[float, Field(ge=0, lt=1)]
 
-BLOCK = r"(?:IN|OUT)(?:\d\d)?|MID"
+_BLOCK = r"(?:IN|OUT)(?:\d\d)?|MID"
+_FACTOR = r"\d+(?:\.\d*)?|\.\d+"
 
 
 class Network(Options):
@@ -30,9 +31,13 @@ class Network(Options):
     text_encoder_alpha: float = Field(default=0.0, ge=0, le=512, title="Alpha of the text encoders")
     """0: so that alpha / rank is the same everywhere."""
     block_lr: tuple[str, ...] = Field(default=(), title="Learning rates of blocks")
-    """Factors on the U-Net's learning rate, such as "IN04 = 0.5". Blocks are named as web UIs do: IN00 to IN11, MID,
-    OUT00 to OUT11 (SDXL: to 08); IN and OUT mean all of them, a single block goes before them. A block at 0 is not
-    trained and not in the file. Empty: 1 everywhere. sd-scripts' down, mid and up_lr_weight."""
+    """Factors on the learning rates, such as "IN04 = 0.5". Blocks are named as web UIs do: IN00 to IN11, MID, OUT00 to
+    OUT11 (SDXL: to 08); IN and OUT mean all of them, a single block goes before them. TE1 and TE2 are the text encoders
+    (SD1 and SD2 have TE1 alone). What is at 0 is not trained and not in the file. Empty: 1 everywhere. sd-scripts'
+    down, mid and up_lr_weight, text_encoder_lr1 and lr2."""
+    block_rank: tuple[str, ...] = Field(default=(), title="Ranks of blocks")
+    """Ranks that differ from the plain one, such as "MID = 64"; blocks are named as above, without text encoders. alpha
+    / rank is the same everywhere; 3×3 convolutions keep conv_rank. Empty: one rank. sd-scripts' block_dims."""
     factor: int = Field(default=0, ge=0, le=512, title="LoKr factor")
     """Side of LoKr's first matrix. 0: as near to the square root as divides. LyCORIS' factor; its -1."""
     dropout: _Share = Field(default=0.0, title="Dropout")
@@ -52,19 +57,31 @@ class Network(Options):
             raise ValueError(f"dropout is for lora and dora; for {self.kind} use rank_dropout or module_dropout")
         if self.factor and self.kind != "lokr":
             raise ValueError("factor is for kind = 'lokr' only; leave it at 0")
-        _ = self.block_factors
+        _ = self.block_factors, self.block_ranks
         return self
 
     @property
     def block_factors(self) -> Mapping[str, float]:
-        """Block or group of blocks → factor on the U-Net's learning rate."""
-        factors: dict[str, float] = {}
-        for text in self.block_lr:
-            found = re.fullmatch(rf"\s*({BLOCK})\s*=\s*(\d+(?:\.\d*)?|\.\d+)\s*", text)
-            if found is None:
-                raise ValueError(f'block_lr has {text!r}; write a block and a factor from 0 on, such as "IN04 = 0.5"')
-            factors[found[1]] = float(found[2])
-        return factors
+        """Block, group of blocks or text encoder → factor on its part's learning rate."""
+        pattern, wanted = (
+            rf"({_BLOCK}|TE[12])\s*=\s*({_FACTOR})",
+            'a block and a factor from 0 on, such as "IN04 = 0.5"',
+        )
+        return {name: float(value) for name, value in _entries(self.block_lr, "block_lr", pattern, wanted)}
+
+    @property
+    def block_ranks(self) -> Mapping[str, int]:
+        """Block or group of blocks → rank."""
+        pattern, wanted = rf"({_BLOCK})\s*=\s*([1-9]\d{{0,2}})", 'a block and a rank from 1 to 999, such as "MID = 64"'
+        return {name: int(value) for name, value in _entries(self.block_rank, "block_rank", pattern, wanted)}
+
+
+def _entries(texts: tuple[str, ...], option: str, pattern: str, wanted: str) -> Iterator[tuple[str, str]]:
+    for text in texts:
+        found = re.fullmatch(pattern, text.strip())
+        if found is None:
+            raise ValueError(f"{option} has {text!r}; write {wanted}")
+        yield found[1], found[2]
 
 
 class Noise(Options):

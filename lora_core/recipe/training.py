@@ -75,6 +75,20 @@ class Training(Options):
     """Loss weight min(snr, gamma) / snr (Hang et al. 2023). 0: off, as in the method. 5 is the paper's."""
     debiased: bool = Field(default=False, title="Debiased estimation")
     """Loss weight 1 / √snr, for v-prediction 1 / (snr + 1) (Yu et al. 2023). Off in the method."""
+    min_timestep: int = Field(default=0, ge=0, le=999, title="First timestep")
+    """Noise levels below it are not trained: details are left as the base draws them. 0: all, as in the method.
+    sd-scripts' min_timestep."""
+    max_timestep: int = Field(default=1000, ge=1, le=1000, title="End of the timesteps")
+    """Noise levels from it on are not trained: composition is left as the base draws it. 1000: all, as in the method.
+    sd-scripts' max_timestep."""
+    loss: Literal["l2", "huber", "smooth_l1"] = Field(default="l2", title="Loss")
+    """l2: the squared error, as in the method. huber, smooth_l1: the pseudo-Huber loss, which large errors of single
+    places pull less (Khrapov et al. 2024, arXiv:2403.16728), in sd-scripts' two scalings."""
+    huber_c: float = Field(default=0.1, gt=0, le=10, title="Huber's c")
+    """Errors much larger than c count by their size, much smaller ones by their square. 0.1 is sd-scripts' default."""
+    huber_schedule: Literal["snr", "exponential", "constant"] = Field(default="snr", title="Huber's schedule")
+    """How c falls with the noise: snr and exponential from 1 at none to huber_c, constant not at all. snr is
+    sd-scripts' default."""
     masked_loss: bool = Field(default=False, title="Masked loss")
     """Count the loss only where the screenshot was not transparent, so that the background is not learned. Pictures
     without transparency count whole. Off in the method."""
@@ -92,6 +106,9 @@ class Training(Options):
     UIs read prompts; shorter ones train as they always did. 225 is usual with sd-scripts (max_token_length)."""
     keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
     """Tags at the front that shuffling leaves in place: the trigger."""
+    tag_dropout: float = Field(default=0.0, ge=0, lt=1, title="Tag dropout")
+    """Share of a caption's tags, keep_tokens excepted, that a step leaves out, drawn for each tag: the trigger then
+    stands for more of them. 0: off, as in the method. sd-scripts' caption_tag_dropout_rate."""
     caption_dropout: float = Field(default=0.0, ge=0, le=1, title="Caption dropout")
     """Share of samples, regularization included, trained with an empty caption: no tags, no trigger. What CFG compares
     every prompt with is then trained too, and the LoRA shows a little without its trigger. The method does not say; 0
@@ -119,6 +136,10 @@ class Training(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.min_timestep >= self.max_timestep:
+            raise ValueError(
+                f"min_timestep = {self.min_timestep} leaves nothing below max_timestep = {self.max_timestep}; lower it"
+            )
         if self.min_snr_gamma and self.debiased:
             raise ValueError("min_snr_gamma and debiased are two weights for the same; set one of them to 0 or false")
         if ours := {"lr", "params", "weight_decay"} & self.optimizer_arguments.keys():

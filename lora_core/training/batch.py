@@ -93,7 +93,7 @@ def _only(rows: Rows) -> torch.Tensor | None:
     return rows[0] if rows else None
 
 
-_NOISE, _PERTURBATION = 5, 6
+_NOISE, _PERTURBATION, _TAGS = 5, 6, 9
 _TENSORS = ("latents", "noise", "timesteps", "weights", "sizes", "masks", "perturbation")
 
 
@@ -188,9 +188,10 @@ def draw_batch(
     noise, timesteps, captions, perturbations = [], [], [], []
     for sample in samples:
         generator = draws(options.seed, epoch, sample.position)
-        timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
+        timesteps.append(torch.randint(options.min_timestep, options.max_timestep, (), generator=generator))
         drawn = torch.randn(latents[sample.picture].shape, generator=generator)
-        captions.append(_caption(pictures[sample.picture].tags, options, generator))
+        tags = _kept_tags(pictures[sample.picture].tags, options, (epoch, sample.position))
+        captions.append(_caption(tags, options, generator))
         noise.append(_changed(drawn, options.noise, counter_generator(options.seed, _NOISE, epoch, sample.position)))
         if strength := options.noise.input_perturbation:
             own = counter_generator(options.seed, _PERTURBATION, epoch, sample.position)
@@ -218,6 +219,15 @@ def size_ids(picture: Picture) -> SizeIds:
     """
     (left, top), (width, height) = picture.placement.crop, picture.placement.bucket
     return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
+
+
+def _kept_tags(tags: Sequence[str], options: Training, place: tuple[int, int]) -> Sequence[str]:
+    """Without the tags that are left out at this step."""
+    if not options.tag_dropout:
+        return tags
+    own = counter_generator(options.seed, _TAGS, *place)
+    stays = torch.rand(len(tags), generator=own) >= options.tag_dropout
+    return [tag for number, tag in enumerate(tags) if number < options.keep_tokens or stays[number]]
 
 
 def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:

@@ -18,10 +18,12 @@ from lora_core.diffusion.schedule import (
     add_noise,
     alphas_cumprod,
     debiased_weight,
+    huber_c,
     min_snr_weight,
+    pseudo_huber,
     snr,
     target,
-    weighted_mse,
+    weighted_mean,
     zero_terminal,
 )
 from lora_core.lora.inject import LoraLayer, limit_norms
@@ -128,7 +130,7 @@ class Stepper:
             components,
             clip_skip=clip_skip,
             trained=any(layer.part != "unet" for layer in layers),
-            remember=not options.shuffle_caption,
+            remember=not (options.shuffle_caption or options.tag_dropout),
             most_tokens=options.max_token_length,
         )
         self._teacher = (
@@ -207,7 +209,16 @@ class Stepper:
                 wanted = self._teacher.teacher_target(wanted, batch, noisy, batch.timesteps)
             condition = self._read.condition(batch.texts).to(self._dtype)
             predicted = predict(self._unet, noisy, batch.timesteps, condition, batch.sizes)
-        return weighted_mse(predicted, wanted, weights, batch.masks)
+        errors = self._errors(predicted.float(), wanted.float(), batch)
+        return weighted_mean(errors, weights, batch.masks)
+
+    def _errors(self, predicted: torch.Tensor, wanted: torch.Tensor, batch: Batch) -> torch.Tensor:
+        options = self._options
+        if options.loss == "l2":
+            return torch.nn.functional.mse_loss(predicted, wanted, reduction="none")
+        c = huber_c(self._alphas[batch.timesteps], batch.timesteps, options.huber_c, options.huber_schedule)
+        errors = pseudo_huber(predicted - wanted, c)
+        return errors if options.loss == "huber" else errors / c.view(-1, 1, 1, 1)
 
     def step(self, batch: Batch, number: int) -> Outcome:
         """One step, and what it came to; see `launch`."""

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_core.diffusion.schedule import TRAIN_STEPS
 from lora_core.diffusion.source import Prediction
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 from lora_core.lora.metadata import BASE_VERSIONS
 from lora_core.recipe import Training
 from lora_core.store import Tree
@@ -184,9 +185,15 @@ def _optimization(options: Training) -> dict[str, str]:
         "ss_multires_noise_discount": str(options.noise.multires_discount),
         "ss_ip_noise_gamma": _or_none(options.noise.input_perturbation),
         "ss_prior_loss_weight": str(options.prior_loss_weight),
-        "ss_loss_type": "l2",
+        "ss_loss_type": options.loss,
         "ss_seed": str(options.seed),
     }
+    if options.loss != "l2":
+        found |= {"ss_huber_c": str(options.huber_c), "ss_huber_schedule": options.huber_schedule}
+    if options.min_timestep or options.max_timestep < TRAIN_STEPS:
+        found |= {"ss_min_timestep": str(options.min_timestep), "ss_max_timestep": str(options.max_timestep)}
+    if options.tag_dropout:
+        found["ss_caption_tag_dropout_rate"] = str(options.tag_dropout)
     ours = {"headcanon.prior_preservation": "teacher"} if options.prior_preservation == "teacher" else {}
     if options.masked_loss:
         ours["headcanon.masked_loss"] = "True"
@@ -216,8 +223,9 @@ def _network(options: Training) -> dict[str, str]:
     for name in ("text_encoder_rank", "text_encoder_alpha", "rank_dropout", "module_dropout"):
         if value := getattr(network, name):
             arguments[name] = value
-    if network.block_lr:
-        arguments["block_lr"] = ", ".join(network.block_lr)
+    for name in ("block_lr", "block_rank"):
+        if entries := getattr(network, name):
+            arguments[name] = ", ".join(entries)
     found = {
         "ss_network_module": "lycoris.kohya" if lycoris else "networks.lora",
         "ss_network_dim": str(options.rank),

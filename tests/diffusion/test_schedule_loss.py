@@ -10,7 +10,7 @@ from lora_core.diffusion.schedule import (
     min_snr_weight,
     snr,
     target,
-    weighted_mse,
+    weighted_mean,
     zero_terminal,
 )
 
@@ -61,4 +61,4 @@ def test_min_snr_caps_easy_timesteps_only() -> None:
 def test_weights_do_not_divide_the_loss() -> None:
     predicted = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
     wanted = torch.zeros(2, 1, 1, 1)
-    assert weighted_mse(predicted, wanted, torch.tensor([1.0, 0.5])).item() == pytest.approx((1 + 0.5 * 4) / 2)
+    assert weighted_mean((predicted - wanted) ** 2, torch.tensor([1.0, 0.5])).item() == pytest.approx((1 + 0.5 * 4) / 2)
