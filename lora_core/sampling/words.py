@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from lora_core.captions.tags import escaped
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef
@@ -25,8 +24,7 @@ def draw_words(
         CheckpointError: the base cannot be loaded.
     """
     sampler = Sampler(store, base, options, config)
-    added = (f", {escaped(word)}" for word in words)
-    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), more) for number, more in enumerate(added, 1))]
+    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), f", {word}") for number, word in enumerate(words, 1))]
     drawn = []
     for number, (column, more) in enumerate(columns):
         prompts = [f"{prompt}{more}" for prompt in options.prompts]
