@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 def run(

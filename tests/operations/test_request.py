@@ -155,8 +155,10 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
         "name", "trigger", "base.revision", "tagger.revision", "tagger.tag_thresholds", "style.identifier",
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
         "captions.add", "captions.face", "character_training.network.block_lr",
-        "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
+        "style_training.network.block_lr", "character_training.network.block_rank", "style_training.network.block_rank",
+        "sampling.prompts", "sampling.style_prompts", "sampling.negative",
         "sampling.template",
+        "redraw.prompt", "redraw.traits", "redraw.clothes", "redraw.poses", "redraw.scenes",
         "judging.classifier_label", "publish.licence", "publish.version",
     }  # fmt: skip
     code = {f"{section}.{field}" for section in _TRAININGS for field in ("optimizer", "optimizer_args")}
