@@ -27,8 +27,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lora_core.hub.detect import Architecture
 from lora_core.hub.formats import TensorInfo, write_safetensors
-from lora_core.hub.layout import Architecture, OriginalLayout, Part, TextEncoderAt
+from lora_core.hub.layout import OriginalLayout, Part, TextEncoderAt
 from lora_core.lora.combine import Term
 from lora_core.lora.file import write_lora
 from lora_core.lora.merge import merge_file

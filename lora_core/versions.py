@@ -41,7 +41,7 @@ VERSIONS: Mapping[str, int] = {
     "downscale": 3,
     "train style": 3,
     "check style": 5,
-    "merge": 2,
+    "merge": 3,
     "check merge": 5,
     "train character": 4,
     "subtract": 1,

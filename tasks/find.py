@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
+from lora_core.diffusion.source import refuse_without_vae
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
 from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
@@ -30,8 +31,8 @@ def find_sets(recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
 @helper(peek="run")
 def find_base(options: Base, at: At) -> CheckpointRef:
     """Find the base model's files and refuse what cannot be trained; they stay where they are."""
-    files = find_model_files(options.model, options.revision)
-    read_source(files, options.process)
+    files = find_model_files(options.model, options.revision, options.vae)
+    refuse_without_vae(read_source(files, options.process))
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 

@@ -1,7 +1,11 @@
 """The style LoRA into the base."""
 
+from pathlib import Path
+
+from lora_core.hub.find import own_files
 from lora_core.recipe import Merge
 from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.store.files import write_atomically
 from tasks.caching import current_key, step
 from tasks.runtime import At, progress
 
@@ -15,13 +19,17 @@ def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> Checkpo
 
     store, key = at.open_store(), current_key()
     store.drop_work(key)  # a merge has no state worth keeping: what a killed one left is half a model
-    files = store.tree(base.sha256)
+    everything = store.tree(base.sha256)
+    files = own_files(everything)
     name = "merged.safetensors" if len(files) == 1 else "merged"
     out = store.work_folder(key) / name
     last = epoch_files(store, lora)[-1]
     with progress("merge", "tensor") as listen:
         merge_file(files, [Term(store.path(last.sha256), options.weight, last.file)], out, listen)
     parts = {name: out} if out.is_file() else {file: out / file for file in files}
+    for other in everything.keys() - files.keys():  # another VAE goes on to be used
+        parts[other] = store.work_folder(key) / Path(other).name
+        write_atomically(parts[other], everything[other].read_bytes())
     merged = CheckpointRef(sha256=store.put_tree(parts, how="move"))
     store.drop_work(key)
     return merged

@@ -21,7 +21,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.tokenizer import clip_vocabulary
 from lora_core.hub import find_model_files
-from lora_core.hub.layout import Architecture, OriginalLayout, Part, TextEncoderAt
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import OriginalLayout, Part, TextEncoderAt
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores; more threads than that only wait for each other.

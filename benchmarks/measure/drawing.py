@@ -15,7 +15,7 @@ from demo.project import MODELS
 from lora_core.device import memory_format, pick_device, pick_dtype, set_kernels
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.engine import Engine
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 from lora_core.recipe import Sampling, Speed
 from lora_core.sampling.generate import Shot, generate
 from measure.models import make

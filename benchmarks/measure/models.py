@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from lora_core.device import pick_dtype
 from lora_core.diffusion.components import Components
 from lora_core.diffusion.tokenizer import clip_vocabulary, shipped_tokenizer
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 from measure.runner import Settings
 
 CONFIGS = Path(__file__).parents[2] / "lora_core/diffusion/configs"

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lora_core.device import memory_format
 from lora_core.diffusion.components import Components
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 from lora_core.lora.base import targets
 from lora_core.lora.folded import FOLDED
 from lora_core.lora.inject import inject

@@ -31,6 +31,7 @@ def merge(
       headcanon merge sd15.safetensors a.safetensors b.safetensors merged.safetensors --weight 0.8 --weight 0.5
     """
     from lora_core.hub import find_model_files
+    from lora_core.hub.find import companions
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.metadata import check_models
@@ -45,7 +46,7 @@ def merge(
     files = find_model_files(base, revision)
     check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
-        merge_file(files, terms, out, listen)
+        merge_file({**files, **companions(base, files)}, terms, out, listen)
     echo(f"Wrote {out}")
 
 
@@ -75,6 +76,7 @@ def sample(
     zero_terminal_snr: Annotated[
         bool, typer.Option("--zero-terminal-snr", help="The base was trained with it, but does not state it.")
     ] = False,
+    vae: Annotated[str, typer.Option(help="A VAE's .safetensors file, in place of the base's own.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     revision: Revision = "",
 ) -> None:
@@ -106,7 +108,7 @@ def sample(
         )  # fmt: skip
     except ValidationError as error:
         raise RecipeError(f"sample: {explain(error, Sampling)}") from None
-    files, loras = find_model_files(base, revision), [lora] if lora else []
+    files, loras = find_model_files(base, revision, vae), [lora] if lora else []
     check_models((base, *map(str, loras)), (*files.values(), *loras), options.prompts)
     with progress("sample", "step") as listen:
         paths = sample_to_folder(
@@ -128,4 +130,20 @@ def inspect(
     from lora_core.lora.inspect import inspect_file
 
     found = inspect_file(file)
+    if found.kind == "checkpoint":
+        found = found.model_copy(update={"unusable": _fault(file)})
     echo(dumps(found.model_dump(mode="json"), indent=2) if json else found)
+
+
+def _fault(model: Path) -> str:
+    """Why a checkpoint cannot be trained on or drawn with, as the commands that refuse it say; "" if it can."""
+    from lora_core.diffusion.read import read_source
+    from lora_core.diffusion.source import refuse_without_vae
+    from lora_core.errors import CheckpointError
+    from lora_core.hub import find_model_files
+
+    try:
+        refuse_without_vae(read_source(find_model_files(str(model), "")))
+    except CheckpointError as error:
+        return str(error)
+    return ""

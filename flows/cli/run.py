@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 def run(
@@ -99,7 +99,7 @@ def execute(
 
 def _weight(folder: Path, name: str) -> str:
     """The weight that was chosen, as the published folder tells web UIs."""
-    return f"{json.loads((folder / f'{name}.json').read_text())['preferred weight']:g}"
+    return f"{json.loads((folder / f'{name}.json').read_text('utf-8'))['preferred weight']:g}"
 
 
 def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
@@ -144,6 +144,7 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.captions.content import check_tagger, words_of
     from lora_core.captions.rule_file import rules_for
     from lora_core.diffusion.read import read_source
+    from lora_core.diffusion.source import refuse_without_vae
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.collect import list_pictures
     from lora_core.store.outputs import check_out_folder
@@ -155,8 +156,8 @@ def _check_at_once(recipe: "Recipe") -> None:
             list_pictures(Path(folder))
     rules = rules_for(recipe.captions, recipe.trigger)
     content.check((), words_of(recipe, rules))
-    base = find_model_files(recipe.base.model, recipe.base.revision)
-    read_source(base, recipe.base.process)
+    base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
+    refuse_without_vae(read_source(base, recipe.base.process))
     check_tagger(find_tagger_files(recipe.tagger.model, recipe.tagger.revision), base, recipe.tagger.model)
 
 

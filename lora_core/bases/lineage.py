@@ -14,6 +14,7 @@ from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Source
 from lora_core.errors import CheckpointError
+from lora_core.hub.find import own_files
 from lora_core.hub.formats import read_header
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
@@ -66,6 +67,7 @@ def find_lineage(
         for where, text in (("name", _own_name(files, name)), *_metadata(files)):
             if found := next((known for known in preset.names if known in text.lower()), ""):
                 return Lineage(preset, source, f"its {where} holds '{found}'")
+    files = own_files(files)
     if deep and len(files) == 1:
         known = digest(next(iter(files.values())))
         for preset in fitting:

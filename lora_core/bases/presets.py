@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lora_core.diffusion.source import Prediction
 from lora_core.errors import RecipeError
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 
 _TABLE = re.compile(r"\[([\w.]+)\]")
 _KEY = re.compile(r"(\w+) = ")

@@ -13,11 +13,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.read import read_source
-from lora_core.diffusion.source import Prediction, Source
+from lora_core.diffusion.source import Prediction, Source, refuse_without_vae
 from lora_core.diffusion.tokenizer import folder_tokenizer, shipped_tokenizer
 from lora_core.errors import CheckpointError
 from lora_core.finite_check import is_finite, not_finite
-from lora_core.hub.layout import Architecture, Part, Place
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import Part, Place
 from lora_core.recipe import Process
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -116,6 +117,7 @@ def load_components(
         CheckpointError: a part is missing, a file is broken, or the model is of a kind that cannot be used.
     """
     source = read_source(files, process)
+    refuse_without_vae(source)
 
     def filled(part: Part) -> Any:
         there = source.parts[part]
@@ -147,9 +149,13 @@ def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process
         RecipeError: there is no such device.
     """
     where = pick_device(device)
-    half = where.type == "cuda" and read_source(files, process).architecture != "sd2"
-    dtype = torch.float16 if half else pick_dtype("auto", where)
+    dtype = drawing_dtype(read_source(files, process).architecture, where)
     return load_components(files, device=where, dtype=dtype, process=process)
+
+
+def drawing_dtype(architecture: Architecture, device: torch.device) -> torch.dtype:
+    """The number format that a web UI draws in."""
+    return torch.float16 if device.type == "cuda" and architecture != "sd2" else pick_dtype("auto", device)
 
 
 def _tokenizers(source: Source, files: Mapping[str, Path]) -> tuple[CLIPTokenizer, ...]:

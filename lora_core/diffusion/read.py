@@ -1,8 +1,9 @@
 """A base model's files, read without loading them: one file in the original layout, or a diffusers folder."""
 
 import functools
-import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.diffusion.configs import original_configs, own_configs
 from lora_core.diffusion.source import PartSource, Source, make_source, refuse_quantized
+from lora_core.diffusion.vae import vae_source
 from lora_core.errors import CheckpointError
+from lora_core.hub.detect import Architecture
+from lora_core.hub.find import OTHER_VAE, WEIGHTS, own_files
 from lora_core.hub.formats import Header, read_header
-from lora_core.hub.layout import EMA_PREFIX, Architecture, OriginalLayout, Part, Place, read_layout
+from lora_core.hub.layout import OriginalLayout, Part, Place, read_layout
 from lora_core.recipe import Process
 
 _PARTS: tuple[Part, ...] = ("unet", "vae", "text_encoder", "text_encoder_2")
@@ -35,7 +39,7 @@ def single_source(path: Path, name: str, process: Process) -> Source:
                 f"{name}: its tensor {mark} says that it was trained with EDM, another diffusion process "
                 "(Playground 2.5, CosXL); use a plain SDXL model"
             )
-    layout = read_layout([key for key in header.tensors if not key.startswith(EMA_PREFIX)], name)
+    layout = read_layout(header.shapes, name)
     configs = original_configs(header, layout, name)
     parts = {
         part: PartSource(configs[part], {path: functools.partial(layout.place, part)})
@@ -43,7 +47,7 @@ def single_source(path: Path, name: str, process: Process) -> Source:
         if part in configs
     }
     scheduler = {**_scheduler(path, header, layout), **own_configs(header, name).get("scheduler", {})}
-    open_clip = tuple(at.style == "open_clip" for at in layout.text_encoders)
+    open_clip = tuple(at.style == "open_clip" or layout.architecture == "sd2" for at in layout.text_encoders)
     return make_source(name, layout.architecture, parts, scheduler, process, open_clip=open_clip)
 
 
@@ -132,19 +136,13 @@ def folder_architecture(unet: Mapping[str, Collection[int]], *, two: bool) -> Ar
 
 
 def weight_names(files: Mapping[str, Path], part: str) -> tuple[str, ...]:
-    """The weight files of one part of a folder: the plain one, else the fp16 variant, either in one piece or sharded.
+    """The weight files of one part of a folder, by the first of the known namings that is there.
 
     Raises:
         CheckpointError: there is none.
     """
-    names = sorted(name for name in files if re.fullmatch(rf"{part}/[^/]+\.safetensors", name))
-    for pattern in (
-        r"/(diffusion_pytorch_model|model)\.safetensors$",
-        r"/(diffusion_pytorch_model|model)-\d+-of-\d+\.safetensors$",
-        r"/(diffusion_pytorch_model|model)\.fp16\.safetensors$",
-        r"/(diffusion_pytorch_model|model)\.fp16-\d+-of-\d+\.safetensors$",
-    ):
-        if found := tuple(name for name in names if re.search(pattern, name)):
+    for pattern in WEIGHTS:
+        if found := tuple(sorted(name for name in files if fnmatchcase(name, pattern.format(part=part)))):
             return found
     raise CheckpointError(f"{_NAME}: {part}/ holds no .safetensors weights; get the whole diffusers folder")
 
@@ -202,7 +200,12 @@ def read_source(files: Mapping[str, Path], process: Process | None = None) -> So
         raise CheckpointError(
             "the base model has no files; name a .safetensors file, a diffusers folder or a repository"
         )
-    told, name = process or Process(), next(iter(files))
-    if len(files) == 1 and "/" not in name and not name.endswith(".json"):
-        return single_source(files[name], name, told)
-    return folder_source(files, told)
+    own = own_files(files)
+    told, name = process or Process(), next(iter(own))
+    single = len(own) == 1 and "/" not in name and not name.endswith(".json")
+    source = single_source(own[name], name, told) if single else folder_source(own, told)
+    for other, path in files.items():
+        if other not in own:
+            parts = {**source.parts, "vae": vae_source(path, other.removeprefix(OTHER_VAE), source.architecture)}
+            source = replace(source, parts=parts)
+    return source

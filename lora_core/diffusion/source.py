@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from lora_core.errors import CheckpointError
+from lora_core.hub.detect import Architecture
 from lora_core.hub.formats import Header
-from lora_core.hub.layout import Architecture, Part, Place
+from lora_core.hub.layout import Part, Place
 from lora_core.recipe import Process
 
 Prediction = Literal["epsilon", "v_prediction"]
@@ -51,6 +52,19 @@ class Source:
     open_clip: tuple[bool, ...]
     """For each text encoder of a single file, whether its tokenizer fills short prompts with id 0 as open_clip does;
     empty for a folder, which has the tokenizers' files."""
+
+
+def refuse_without_vae(source: Source) -> None:
+    """Refuse to train on or draw with a base that has no VAE; merging, adding and extracting need none.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if "vae" not in source.parts:
+        raise CheckpointError(
+            f'{source.name}: it has no VAE, which training and drawing need; name one: [base] vae = "FILE" in the '
+            "recipe, --vae FILE for sample"
+        )
 
 
 def make_source(

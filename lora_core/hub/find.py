@@ -12,16 +12,17 @@ from lora_core.hub.formats import read_header
 
 _PARTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _TEXTS = ("model_index.json", "scheduler/scheduler_config.json")
-WEIGHTS = (
-    "{part}/diffusion_pytorch_model.safetensors",
-    "{part}/model.safetensors",
-    "{part}/diffusion_pytorch_model-*-of-*.safetensors",
-    "{part}/model-*-of-*.safetensors",
-    "{part}/diffusion_pytorch_model.fp16.safetensors",
-    "{part}/model.fp16.safetensors",
-    "{part}/diffusion_pytorch_model.fp16-*-of-*.safetensors",
-    "{part}/model.fp16-*-of-*.safetensors",
+_STEMS = ("diffusion_pytorch_model", "model")
+_VARIANTS = ("", ".fp16", ".bf16", ".fp32", ".non_ema", ".ema")
+_SHARD = "-?????-of-?????"
+WEIGHTS = tuple(
+    f"{{part}}/{stem}{ending}.safetensors"
+    for variant in _VARIANTS
+    for ending in dict.fromkeys((variant, f"{variant}{_SHARD}", f"{_SHARD}{variant}"))
+    for stem in _STEMS
 )
+"""The namings of a part's weights, the one that is taken first at the front: plain before a variant, whole before
+shards."""
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 _FAST_TOKENIZER = "tokenizer.json"
 """All that newer transformers save of a tokenizer's vocabulary; beside the older two files it says nothing new."""
@@ -32,19 +33,44 @@ MODEL_TEXTS = (
     *(f"{part}/{name}" for part in ("tokenizer", "tokenizer_2") for name in (*_TOKENIZER, _FAST_TOKENIZER)),
 )
 """The small files of a diffusers folder."""
+_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(.*)")
+_SMALL = (".json", ".txt", ".md")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def find_model_files(model: str, revision: str) -> dict[str, Path]:
+OTHER_VAE = "other_vae/"
+"""Where a VAE in a file of its own stands among a base model's files."""
+
+
+def own_files(files: Mapping[str, Path]) -> dict[str, Path]:
+    """A base model's files without another VAE beside them."""
+    return {name: path for name, path in files.items() if not name.startswith(OTHER_VAE)}
+
+
+def find_model_files(model: str, revision: str, vae: str = "") -> dict[str, Path]:
     """The files of a base model, relative name → path; only those that are needed.
 
     Args:
         model: a .safetensors file in the original layout, a diffusers folder, or a hub repository `owner/name`.
         revision: the commit, for a repository.
+        vae: a VAE's file, to be used in place of the model's own; it stands under `OTHER_VAE`.
 
     Raises:
         CheckpointError: nothing is there, it is a pickle, parts are missing, or a repository has no revision.
     """
+    files = _own_files(model, revision)
+    if not vae:
+        return files
+    path = Path(vae).expanduser()
+    if path.is_dir():
+        path /= "diffusion_pytorch_model.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"{vae}: there is no such VAE; name its .safetensors file, or diffusers' vae/ folder")
+    read_header(path, str(path))
+    return files | {OTHER_VAE + path.name: path}
+
+
+def _own_files(model: str, revision: str) -> dict[str, Path]:
     path = Path(model).expanduser()
     if path.is_file():
         read_header(path, str(path))
@@ -108,6 +134,7 @@ def _weights(folder: Path, part: str, model: str) -> Mapping[str, Path]:
     """The weights of one part: the first of the known namings that is there."""
     for pattern in WEIGHTS:
         if found := sorted(folder.glob(pattern.format(part=part))):
+            _refuse_missing_shards([path.name for path in found], f"{model}: {part}/")
             for path in found:
                 read_header(path, str(path))
             return {f"{part}/{path.name}": path for path in found}
@@ -115,6 +142,49 @@ def _weights(folder: Path, part: str, model: str) -> Mapping[str, Path]:
         if path.suffix in (".bin", ".ckpt", ".pt", ".pth"):
             read_header(path, str(path))
     raise CheckpointError(f"{model}: {part}/ holds no .safetensors weights; get the whole diffusers folder")
+
+
+def _refuse_missing_shards(names: Sequence[str], where: str) -> None:
+    """Refuse weights in several files of which some are not there.
+
+    Raises:
+        CheckpointError: the first that is missing is named.
+    """
+    if found := _NUMBERED.fullmatch(names[0]):
+        wanted = [f"{found[1]}-{n:05}-of-{found[3]}{found[4]}" for n in range(1, int(found[3]) + 1)]
+        if missing := [name for name in wanted if name not in names]:
+            raise CheckpointError(
+                f"{where}{missing[0]} is missing: the weights are in {len(wanted)} files, {len(missing)} of which are "
+                "not there; get the whole folder"
+            )
+
+
+def companions(model: str, files: Mapping[str, Path]) -> dict[str, Path]:
+    """What else a diffusers folder needs to be opened by diffusers: indexes of shards, and small parts such as
+    feature_extractor/, by their names.
+
+    Args:
+        model: what the user names; of anything but a folder there is none.
+        files: from `find_model_files`.
+    """
+    folder = Path(model).expanduser()
+    if "model_index.json" not in files or not folder.is_dir():
+        return {}
+    found = {str(path.relative_to(folder)): path for path in folder.glob("*/*.safetensors.index*.json")}
+    for part in folder.iterdir():
+        inside = sorted(part.iterdir()) if part.is_dir() and part.name not in _PARTS else []
+        if all(path.is_file() and path.suffix in _SMALL for path in inside):
+            found |= {f"{part.name}/{path.name}": path for path in inside}
+    shards = {name for name in found if ".index" in name and not _is_of(name, files)}
+    return {name: path for name, path in found.items() if name not in files and name not in shards}
+
+
+def _is_of(index: str, files: Mapping[str, Path]) -> bool:
+    """Whether an index is that of the weights that were chosen."""
+    part = index.partition("/")[0]
+    variant = (re.search(r"index(\.\w+)?\.json$", index) or [""])[0]
+    mark = variant.removeprefix("index").removesuffix(".json")
+    return any(_NUMBERED.fullmatch(Path(name).name) and mark in name for name in files if name.startswith(f"{part}/"))
 
 
 def _from_hub(

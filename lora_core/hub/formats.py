@@ -59,6 +59,11 @@ class Header:
     metadata: Mapping[str, str]
     data_start: int
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors."""
+        return {name: info.shape for name, info in self.tensors.items()}
+
 
 def read_header(path: Path, name: str, error: type[UserError] = CheckpointError) -> Header:
     """Read and check the header of a safetensors file.
@@ -144,6 +149,8 @@ def _checked(table: Any, data_start: int, size: int) -> Header:
         if info.start != expected:
             raise ValueError(f"the bytes of {name} overlap others or leave a gap")
         expected = info.end
+    if expected < size - data_start:
+        raise ValueError(f"it describes {expected} bytes of data, the file is {size - data_start - expected} longer")
     if expected != size - data_start:
         raise ValueError(f"it describes {expected} bytes of data, the file has {size - data_start}: it is cut off")
     return Header(tensors, metadata, data_start)

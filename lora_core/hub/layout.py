@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lora_core.errors import CheckpointError
+from lora_core.hub.detect import UNET_PREFIX, VAE_PREFIX, Architecture, Shapes, detect_architecture
 
 if TYPE_CHECKING:
     import torch
 
-Architecture = Literal["sd1", "sd2", "sdxl"]
 Part = Literal["unet", "vae", "text_encoder", "text_encoder_2"]
-
-UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
-EMA_PREFIX = "model_ema."
 
 _UNET_ENDS = (
     ("conv_in.", "input_blocks.0.0."),
@@ -42,6 +38,8 @@ _UNET_RESNET = {
     "conv_shortcut": "skip_connection",
 }
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+_VAE_NEW_ATTENTION = {"group_norm": "norm", **{name: name for name in ("to_q", "to_k", "to_v", "to_out.0")}}
+"""As diffusers' converters of 2023 left it."""
 _OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -91,7 +89,10 @@ class OriginalLayout:
     up_attention: tuple[bool, ...]
     """For each of the U-Net's levels on the way up, whether it has attention."""
     vae_levels: int
+    """0: the file has no VAE."""
     text_encoders: tuple[TextEncoderAt, ...]
+    vae_new_attention: bool = False
+    """Whether the VAE's attention goes by diffusers' newer names."""
 
     def place(self, part: Part, key: str) -> Place:
         """Where the file keeps tensor `key` of a model.
@@ -102,7 +103,7 @@ class OriginalLayout:
         if part == "unet":
             return Place(UNET_PREFIX + unet_name(key, self.layers, self.up_attention))
         if part == "vae":
-            return Place(VAE_PREFIX + vae_name(key, self.vae_levels))
+            return Place(VAE_PREFIX + vae_name(key, self.vae_levels, new_attention=self.vae_new_attention))
         return text_place(key, self.text_encoders[0 if part == "text_encoder" else 1])
 
 
@@ -132,8 +133,8 @@ def unet_name(key: str, layers: int, up_attention: tuple[bool, ...]) -> str:
     return f"{way}.{block + layers}.{2 if up_attention[level] else 1}.{rest}"
 
 
-def vae_name(key: str, levels: int) -> str:
-    """The original name of one of diffusers' AutoencoderKL tensors.
+def vae_name(key: str, levels: int, *, new_attention: bool = False) -> str:
+    """The original name of one of diffusers' AutoencoderKL tensors; in some files its attention has newer names.
 
     Raises:
         KeyError: there is none.
@@ -148,7 +149,7 @@ def vae_name(key: str, levels: int) -> str:
     if found := re.fullmatch(r"mid_block\.resnets\.(\d+)\.(.*)", rest):
         return f"{half}.mid.block_{int(found[1]) + 1}.{found[2].replace('conv_shortcut', 'nin_shortcut')}"
     if found := re.fullmatch(r"mid_block\.attentions\.0\.(.*)", rest):
-        return f"{half}.mid.attn_1.{_renamed(found[1], _VAE_ATTENTION)}"
+        return f"{half}.mid.attn_1.{_renamed(found[1], _VAE_NEW_ATTENTION if new_attention else _VAE_ATTENTION)}"
     found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.*)", rest)
     if not found:
         raise KeyError(key)
@@ -188,8 +189,8 @@ def _renamed(key: str, names: dict[str, str]) -> str:
     raise KeyError(key)
 
 
-def read_layout(keys: Collection[str], name: str) -> OriginalLayout:
-    """Read a single file's build from its tensors' names.
+def read_layout(keys: Shapes, name: str) -> OriginalLayout:
+    """Read a single file's build from its tensors' names, and from shapes where names leave it open.
 
     Raises:
         CheckpointError: it is no Stable Diffusion 1, 2 or XL checkpoint; the message says what it looks like.
@@ -206,82 +207,22 @@ def read_layout(keys: Collection[str], name: str) -> OriginalLayout:
         for level in range(levels)
     )
     vae_levels = len({key.split(".")[3] for key in keys if key.startswith(f"{VAE_PREFIX}encoder.down.")})
-    if blocks % levels or layers < 1 or vae_levels < 1:
+    has_vae = any(key.startswith(VAE_PREFIX) for key in keys)
+    if blocks % levels or layers < 1 or (has_vae and vae_levels < 1):
         raise CheckpointError(
             f"{name}: tensors of the U-Net or the VAE are missing; the file is not a whole checkpoint"
         )
-    return OriginalLayout(architecture, layers, attention, vae_levels, _text_encoders(keys, architecture))
+    new_attention = any(key.startswith(VAE_PREFIX) and ".mid.attn_1.to_q." in key for key in keys)
+    texts = _text_encoders(keys, architecture)
+    return OriginalLayout(architecture, layers, attention, vae_levels, texts, new_attention)
 
 
 def _text_encoders(keys: Collection[str], architecture: Architecture) -> tuple[TextEncoderAt, ...]:
-    if architecture == "sd2":
+    if architecture == "sd2" and any(key.startswith("cond_stage_model.model.") for key in keys):
         return (TextEncoderAt("cond_stage_model.model.", "open_clip"),)
     first = "conditioner.embedders.0.transformer." if architecture == "sdxl" else "cond_stage_model.transformer."
     wrapped = any(key.startswith(f"{first}text_model.") for key in keys)
     clip = TextEncoderAt(f"{first}text_model." if wrapped else first, "transformers")
-    if architecture == "sd1":
+    if architecture != "sdxl":
         return (clip,)
     return (clip, TextEncoderAt("conditioner.embedders.1.model.", "open_clip"))
-
-
-_LOOKS_LIKE = (
-    ("double_blocks.", "a Flux model"),
-    ("joint_blocks.", "a Stable Diffusion 3 model"),
-    ("double_layers.", "an AuraFlow model"),
-    ("transformer_blocks.0.norm1.linear.", "a diffusion transformer such as Stable Diffusion 3 or Flux"),
-    ("conditioner.embedders.0.model.", "the SDXL refiner"),
-    ("time_stack.", "a video model (Stable Video Diffusion)"),
-    ("motion_modules.", "AnimateDiff's motion module"),
-    ("cond_stage_model.roberta.", "an AltDiffusion model"),
-    ("control_model.", "a ControlNet"),
-    ("input_hint_block.", "a ControlNet"),
-    ("controlnet_cond_embedding.", "a ControlNet"),
-    ("ip_adapter.", "an IP-Adapter"),
-    ("lora_unet_", "a LoRA, not a base model"),
-    ("lora_te", "a LoRA, not a base model"),
-    (".lora_A.", "a LoRA, not a base model"),
-    (".lora_down.", "a LoRA, not a base model"),
-    ("emb_params", "a textual inversion"),
-)
-_PIECES = (
-    ("encoder.down.", "a VAE alone"),
-    ("down_blocks.", "one part of a diffusers folder; name the folder instead"),
-    ("text_model.", "one part of a diffusers folder; name the folder instead"),
-    ("transformer.resblocks.", "a text encoder alone"),
-)
-_TEXT_PREFIXES = ("cond_stage_model.", "conditioner.embedders.")
-
-
-def detect_architecture(keys: Collection[str], name: str) -> Architecture:
-    """Which Stable Diffusion a single file holds.
-
-    Raises:
-        CheckpointError: none; the message says what it looks like.
-    """
-
-    def has(start: str) -> bool:
-        return any(key.startswith(start) for key in keys)
-
-    if has(UNET_PREFIX) and has(VAE_PREFIX):
-        if has("conditioner.embedders.0.transformer.") and has("conditioner.embedders.1.model."):
-            return "sdxl"
-        if has("cond_stage_model.model."):
-            return "sd2"
-        if has("cond_stage_model.transformer."):
-            return "sd1"
-    for mark, what in (*_LOOKS_LIKE, *([(UNET_PREFIX, _incomplete(keys))] if has(UNET_PREFIX) else _PIECES)):
-        if any(mark in key for key in keys):
-            raise CheckpointError(f"{name}: this looks like {what}; a Stable Diffusion 1, 2 or XL checkpoint is needed")
-    raise CheckpointError(
-        f"{name}: no Stable Diffusion checkpoint in the original layout (its tensors are named like "
-        f"{next(iter(sorted(keys)), 'nothing: it is empty')!r}); use one, or a diffusers folder"
-    )
-
-
-def _incomplete(keys: Collection[str]) -> str:
-    """What a file is that has a U-Net in the original layout but not all the rest."""
-    missing = ["text encoder"] if not any(key.startswith(_TEXT_PREFIXES) for key in keys) else []
-    missing += ["VAE"] if not any(key.startswith(VAE_PREFIX) for key in keys) else []
-    if not missing:
-        return "a model of another kind, with the U-Net's names but other text encoders"
-    return f"a U-Net without its {' and '.join(missing)}"

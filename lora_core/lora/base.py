@@ -13,7 +13,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from lora_core.errors import LoraError, RecipeError
-from lora_core.hub.layout import Architecture, Part, unet_name
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import Part, unet_name
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.lora.module import LoraModule
 from lora_core.lora.naming import TEXT_MODULES, TEXT_PARTS, Build, Module, file_names, misfit

@@ -9,8 +9,9 @@ import torch
 
 from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.errors import CheckpointError, LoraError
+from lora_core.hub.detect import Architecture
 from lora_core.hub.formats import Header, TensorInfo
-from lora_core.hub.layout import Architecture, OriginalLayout, Part, Place, read_layout
+from lora_core.hub.layout import OriginalLayout, Part, Place, read_layout
 from lora_core.lora.algebra import Size, factored
 from lora_core.lora.combine import PRECISIONS, LoraSummary
 from lora_core.lora.file import add_module
@@ -50,7 +51,7 @@ def find_weights(headers: Mapping[str, Header], files: Mapping[str, Path]) -> We
         CheckpointError: it is no Stable Diffusion 1, 2 or XL base.
     """
     if len(headers) == 1 and "/" not in (name := next(iter(headers))):
-        layout = read_layout(headers[name].tensors.keys(), name)
+        layout = read_layout(headers[name].shapes, name)
         return Weights(layout.architecture, dict(_in_single_file(name, headers[name].tensors, layout)))
     return _in_folder(headers, files)
 
@@ -64,7 +65,7 @@ def _in_single_file(
     build = Build(layout.layers, layout.up_attention, depth, (layers,) * len(layout.text_encoders))
     for module in modules_of(build):
         place = layout.place(module.part, f"{module.path}.weight")
-        if place.key in tensors:
+        if place.key in tensors and len(tensors[place.key].shape) >= 2:
             rows, *rest = tensors[place.key].shape
             weight = Weight(name, place, (rows if place.third is None else rows // 3, *rest))
             yield from ((lora, weight) for lora in file_names(layout.architecture, module, build))

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, LoraError, OtherKindError
 from lora_core.hub import find_model_files
+from lora_core.hub.detect import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
 from lora_core.hub.formats import Header, TensorInfo, read_header
-from lora_core.hub.layout import EMA_PREFIX, UNET_PREFIX, VAE_PREFIX, detect_architecture
 from lora_core.lora.checkpoint import find_weights
 from lora_core.lora.file import OpenLora, is_lora
 from lora_core.lora.merge import MERGED
@@ -61,6 +61,7 @@ class Inspection(BaseModel):
     alphas: tuple[float, ...] = Field(default=(), description="Of a LoRA, each once; empty: as the rank.")
     tags: tuple[Tag, ...] = Field(default=(), description="The most frequent tags, from the metadata.")
     parameters: Mapping[str, int] = Field(default={}, description="Numbers in each model, or of a LoRA for each.")
+    unusable: str = Field(default="", description="Of a checkpoint: why it cannot be trained on or drawn with.")
     made: tuple[str, ...] = Field(default=(), description="How one of our tools made it, a line each.")
     metadata: Mapping[str, str] = Field(default={})
 
@@ -68,6 +69,8 @@ class Inspection(BaseModel):
         """What a person wants to know, line by line; the metadata that is long JSON is left to programs."""
         lines = [f"{self.path}: {self.what}", f"architecture  {self.architecture}"]
         lines.append(f"size          {self.size_bytes / 1e6:.1f} MB, {self.tensors} tensors, {', '.join(self.dtypes)}")
+        if self.unusable:
+            lines.append(f"not usable    {self.unusable}")
         if self.parameters:
             models = (f"{name} {count / 1e6:.3g} M" for name, count in self.parameters.items())
             lines.append(f"parameters    {', '.join(models)}")
@@ -108,7 +111,7 @@ def inspect_file(path: Path) -> Inspection:
     if is_lora(header):
         return Inspection.model_validate({**common, **_lora(path, header)})
     try:
-        architecture = detect_architecture(header.tensors.keys(), path.name)
+        architecture = detect_architecture(header.shapes, path.name)
     except CheckpointError as error:
         what = str(error).removeprefix(f"{path.name}: ").partition(";")[0]
         return Inspection.model_validate({**common, "kind": "other", "what": what, "architecture": "unknown"})

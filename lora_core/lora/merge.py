@@ -15,8 +15,8 @@ import torch
 from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.finite_check import is_finite, not_finite
+from lora_core.hub.detect import EMA_PREFIX
 from lora_core.hub.formats import Header, TensorInfo, read_header, write_safetensors
-from lora_core.hub.layout import EMA_PREFIX
 from lora_core.lora.checkpoint import Weight, Weights, find_weights
 from lora_core.lora.combine import Term
 from lora_core.lora.file import OpenLora, open_lora
@@ -93,13 +93,29 @@ def merge_file(base_files: Mapping[str, Path], terms: Sequence[Term], out: Path,
         for name, source in base_files.items():
             target = path if len(base_files) == 1 else path / name
             if name not in headers:
-                write_atomically(target, source.read_bytes())
+                data = source.read_bytes()
+                write_atomically(target, _present_parts(data, base_files) if name == "model_index.json" else data)
                 continue
             metadata = {key: value for key, value in headers[name].metadata.items() if key not in _STALE}
             if name in addends:
                 metadata[MERGED] = json.dumps([*_earlier(metadata), *made], sort_keys=True)
             changes = {key: partial(_merge, key, found) for key, found in addends.get(name, {}).items()}
             _rewrite(source, name, headers[name], target, metadata, changes, done)
+
+
+def _present_parts(index: bytes, files: Mapping[str, Path]) -> bytes:
+    """A folder's model_index.json with null for every part that is not among its files, such as a safety checker."""
+    try:
+        parts = json_of(index)
+    except ValueError:
+        return index
+    here = {name.partition("/")[0] for name in files}
+    absent = (
+        [n for n, kind in parts.items() if isinstance(kind, list) and n not in here] if isinstance(parts, dict) else []
+    )
+    if not absent:
+        return index
+    return json.dumps({**parts, **{name: [None, None] for name in absent}}, indent=2).encode()
 
 
 def _addends(

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple, cast
 
-from lora_core.hub.layout import Architecture, Part, unet_name
+from lora_core.hub.detect import Architecture
+from lora_core.hub.layout import Part, unet_name
 
 TEXT_PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2")
 TEXT_MODULES = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")

@@ -98,6 +98,11 @@ class Sampling(Options):
     """How much of the enlarged picture is drawn anew. 0.5 changes details, more changes shapes."""
     batch: int = Field(default=4, ge=1, le=64, title="Batch")
     """Pictures drawn at once; halved where memory does not hold so many."""
+    while_training: int = Field(default=0, ge=0, le=64, exclude=True, title="Pictures while training")
+    """How many pictures of every epoch of the character are drawn as soon as it is saved, at the last of the weights,
+    and of the base: into the training's folder of curves, for the studio page. They are the first of those that are
+    drawn of every epoch in any case, so they cost loading the base once an epoch, and memory for it. The LoRA stays
+    the same to the byte. 0: none."""
     transfer: Annotated[tuple[str, ...], OnDisk(or_repository=True)] = Field(default=(), title="Further bases")
     """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
     files, diffusers folders, or hub repositories as owner/name@COMMIT."""

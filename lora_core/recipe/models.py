@@ -51,6 +51,9 @@ class Base(Options):
     revision: str = Field(default="", title="Revision")
     """For a hub repository: the commit to use (40 hexadecimal digits), so that the same recipe means the same bytes
     next year. Must be set for a repository, must be empty for a path."""
+    vae: Annotated[str, OnDisk()] = Field(default="", title="VAE")
+    """A VAE's .safetensors file, used in place of the model's own: many checkpoints come without one, or with a worse
+    one. It decodes samples and encodes what is trained; the LoRA does not hold it. Empty: the model's own."""
     clip_skip: int = Field(default=1, ge=1, le=12, title="Clip skip")
     """Which layer of the text encoder is read, counted from the end; 1 is the last. The method does not say; 1 is
     sd-scripts' default. Many anime models were trained with 2. SDXL always reads the last layer but one of both its

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lora_core.diffusion.schedule import TRAIN_STEPS
 from lora_core.diffusion.source import Prediction
-from lora_core.hub.layout import Architecture
+from lora_core.hub.detect import Architecture
 from lora_core.lora.metadata import BASE_VERSIONS
 from lora_core.recipe import Training
 from lora_core.store import Tree

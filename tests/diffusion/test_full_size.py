@@ -49,7 +49,7 @@ def test_a_full_size_file_is_told_by_its_shapes(workshop: Any, architecture: Any
         tensors |= {k.replace(".22.", ".23."): tensor for k, tensor in tensors.items() if k.startswith(last)}
     header = Header({key: TensorInfo("F16", tuple(tensor.shape), 0, 0) for key, tensor in tensors.items()}, {}, 0)
 
-    assert read_layout(header.tensors.keys(), "m") == layout
+    assert read_layout(header.shapes, "m") == layout
     found = original_configs(header, layout, "m")
 
     assert found.keys() == published.keys()

@@ -54,7 +54,7 @@ def test_a_model_trained_with_edm_is_told_by_its_marker_tensors(single: Path, ma
 
 @pytest.mark.parametrize(
     ("part", "what"),
-    [("first_stage_model.", "U-Net without its VAE"), ("cond_stage_model.", "U-Net without its text encoder")],
+    [("cond_stage_model.", "U-Net without its text encoder"), ("model.diffusion_model.", "a VAE alone")],
 )
 def test_a_checkpoint_without_a_part_is_told_by_what_it_lacks(single: Path, part: str, what: str) -> None:
     assert what in refusal(changed(single, {}, without=part))

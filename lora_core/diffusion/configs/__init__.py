@@ -7,17 +7,19 @@ in the header key `headcanon.configs`: JSON, part → options that replace what 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError
+from lora_core.hub.detect import UNET_PREFIX, VAE_PREFIX
 from lora_core.hub.formats import Header
-from lora_core.hub.layout import UNET_PREFIX, VAE_PREFIX, OriginalLayout, TextEncoderAt
+from lora_core.hub.layout import OriginalLayout, TextEncoderAt
 
 _CLIP_VOCABULARY = 49408
 _CLIP_HEAD_WIDTH = 64
+_SD2_LAYERS = 24
 _OWN_CONFIGS = "headcanon.configs"
 
 
@@ -54,12 +56,17 @@ def original_configs(header: Header, layout: OriginalLayout, name: str) -> dict[
     Raises:
         CheckpointError: a tensor that shows a size is missing, or the file's own configs are not readable.
     """
-    known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{layout.architecture}.json").read_text())
+    known: dict[str, dict[str, Any]] = json.loads(
+        Path(__file__).with_name(f"{layout.architecture}.json").read_text("utf-8")
+    )
     unet = _Shapes(header, UNET_PREFIX, name)
-    vae = _Shapes(header, VAE_PREFIX, name)
-    found = {"unet": _unet(unet, layout), "vae": _vae(vae, layout.vae_levels)}
+    found = {"unet": _unet(unet, layout)}
+    if layout.vae_levels:
+        found["vae"] = _vae(_Shapes(header, VAE_PREFIX, name), layout.vae_levels)
     for part, at in zip(("text_encoder", "text_encoder_2"), layout.text_encoders, strict=False):
         found[part] = _text(_Shapes(header, at.prefix, name), at, name)
+        if layout.architecture == "sd2" and found[part]["num_hidden_layers"] == _SD2_LAYERS:
+            found[part]["num_hidden_layers"] -= 1  # SD2 reads the last layer but one: transformers drops the last
     own = own_configs(header, name)
     return {part: {**known[part], **found[part], **own.get(part, {})} for part in found}
 
@@ -89,6 +96,35 @@ def _unet(shapes: _Shapes, layout: OriginalLayout) -> dict[str, Any]:
         if layout.architecture != "sdxl":
             config["class_embed_type"] = "projection"
     return config
+
+
+def vae_config(
+    architecture: str, levels: int, shape_of: Callable[[str], tuple[int, ...]], keys: Collection[str]
+) -> dict[str, Any]:
+    """The config of a VAE alone.
+
+    Args:
+        architecture: whose scaling factor it has.
+        levels: of resolution.
+        shape_of: the shape of a tensor by diffusers' name.
+        keys: the file's own names.
+    """
+    known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{architecture}.json").read_text())
+    blocks = {
+        found[1]
+        for key in keys
+        if (found := re.match(r"encoder\.down(?:_blocks)?\.0\.(?:block|resnets)\.(\d+)\.", key))
+    }
+    widths = [shape_of(f"encoder.down_blocks.{level}.resnets.0.conv2.weight")[0] for level in range(levels)]
+    return known["vae"] | {
+        "block_out_channels": widths,
+        "layers_per_block": len(blocks),
+        "latent_channels": shape_of("post_quant_conv.weight")[0],
+        "in_channels": shape_of("encoder.conv_in.weight")[1],
+        "out_channels": shape_of("decoder.conv_out.weight")[0],
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+    }
 
 
 def _vae(shapes: _Shapes, levels: int) -> dict[str, Any]:
@@ -125,9 +161,7 @@ def _text(shapes: _Shapes, at: TextEncoderAt, name: str) -> dict[str, Any]:
         "num_hidden_layers": layers,
         "num_attention_heads": max(1, tokens[1] // _CLIP_HEAD_WIDTH),
     }
-    if at.prefix.startswith("cond_stage_model.model."):  # SD2 reads the last layer but one: transformers drops the last
-        config["num_hidden_layers"] = 23 if layers == 24 else layers
-    elif "text_projection" in shapes:
+    if not at.prefix.startswith("cond_stage_model.") and "text_projection" in shapes:
         config["projection_dim"] = shapes["text_projection"][1]
     return config
 
