@@ -50,7 +50,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 4,
     "judge": 5,
     "transfer": 5,
-    "report": 8,
+    "report": 9,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {
