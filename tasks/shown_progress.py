@@ -4,15 +4,18 @@ Prefect's UI shows it as a bar, the studio page reads its figures. It is brought
 server that is slow, or away, holds no step up.
 """
 
+import base64
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from contextvars import copy_context
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 from uuid import UUID
 
+from PIL import Image
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
@@ -21,12 +24,13 @@ from prefect.settings import PREFECT_API_URL
 from lora_core.printable import duration
 from lora_core.progress import Progress
 from lora_core.progress import silent as _silent
-from tasks.shown_samples import newest_samples
 
 KEY = "progress"
 """Of the artifacts, with the step's name behind it."""
 _EVERY_SECONDS = 2.0
 _LAST_SECONDS = 5.0
+_SIDE_PX = 320
+_QUALITY = 80
 
 
 @contextlib.contextmanager
@@ -139,3 +143,29 @@ class _Shown:
             return f"{self._step}: starting"
         left = f", about {duration(self._seconds_left())} left" if done < total else ""
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
+
+
+def newest_samples(folder: Path) -> str:
+    """The newest epoch that is drawn, and the base beside it, as Markdown; empty: nothing is drawn yet.
+
+    Args:
+        folder: of the training's curves; `samples/` in it holds `epoch-0001-01.png` …, `base-01.png` ….
+    """
+    drawn = sorted((folder / "samples").glob("epoch-*.png"))
+    if not drawn:
+        return ""
+    epoch = drawn[-1].stem.rpartition("-")[0]
+    rows = [
+        f"**{title}**\n\n" + " ".join(_picture(path) for path in sorted((folder / "samples").glob(f"{name}-*.png")))
+        for title, name in ((epoch.replace("-", " "), epoch), ("base", "base"))
+    ]
+    return "\n\n".join(rows)
+
+
+def _picture(path: Path) -> str:
+    with Image.open(path) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((_SIDE_PX, _SIDE_PX))
+    data = BytesIO()
+    small.save(data, "JPEG", quality=_QUALITY)
+    return f'<img width="200" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'

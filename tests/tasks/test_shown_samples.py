@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.shown_samples import newest_samples
+from tasks.shown_progress import newest_samples
 
 
 def test_only_the_newest_epoch_is_shown_and_the_base_beside_it(tmp_path: Path) -> None:
