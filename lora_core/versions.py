@@ -48,8 +48,8 @@ VERSIONS: Mapping[str, int] = {
     "redraw": 1,
     "select": 1,
     "sample": 4,
-    "judge": 5,
-    "transfer": 5,
+    "judge": 6,
+    "transfer": 6,
     "report": 9,
 }
 
