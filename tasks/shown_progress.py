@@ -16,6 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
+from lora_core.printable import duration
 from lora_core.progress import Progress
 from lora_core.progress import silent as _silent
 
@@ -110,16 +111,5 @@ class _Shown:
         done, total, note = self._now
         if not total:
             return f"{self._step}: starting"
-        left = f", about {_duration(self._seconds_left())} left" if done < total else ""
+        left = f", about {duration(self._seconds_left())} left" if done < total else ""
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 90
-        else f"{minutes} min"
-    )

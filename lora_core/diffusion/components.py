@@ -149,9 +149,13 @@ def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process
         RecipeError: there is no such device.
     """
     where = pick_device(device)
-    half = where.type == "cuda" and read_source(files, process).architecture != "sd2"
-    dtype = torch.float16 if half else pick_dtype("auto", where)
+    dtype = drawing_dtype(read_source(files, process).architecture, where)
     return load_components(files, device=where, dtype=dtype, process=process)
+
+
+def drawing_dtype(architecture: Architecture, device: torch.device) -> torch.dtype:
+    """The number format that a web UI draws in."""
+    return torch.float16 if device.type == "cuda" and architecture != "sd2" else pick_dtype("auto", device)
 
 
 def _tokenizers(source: Source, files: Mapping[str, Path]) -> tuple[CLIPTokenizer, ...]:

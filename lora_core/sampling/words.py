@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from lora_core.captions.tags import escaped
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef
@@ -25,16 +24,14 @@ def draw_words(
         CheckpointError: the base cannot be loaded.
     """
     sampler = Sampler(store, base, options, config)
-    added = (f", {escaped(word)}" for word in words)
-    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), more) for number, more in enumerate(added, 1))]
-    each = len(options.prompts) * len(options.seeds)
+    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), f", {word}") for number, word in enumerate(words, 1))]
     drawn = []
     for number, (column, more) in enumerate(columns):
         prompts = [f"{prompt}{more}" for prompt in options.prompts]
         places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
 
         def listen(done: int, total: int, note: str = "", number: int = number) -> None:
-            progress(number * each * total + done * each, len(columns) * each * total, note)
+            progress(number * total + done, len(columns) * total, note)
 
         drawn.append(sampler.draw([Planned(column, None)], places, listen))
     return tuple(drawn)

@@ -10,7 +10,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 
-from lora_core.diffusion.components import Components, load_components
+from lora_core.diffusion.components import Components, drawing_dtype, load_components
 from lora_core.errors import CheckpointError
 from lora_core.lora.base import attach, detach
 from lora_core.recipe import Sampling
@@ -192,3 +192,10 @@ def test_numbers_too_large_for_fp16_are_drawn_in_a_wider_format(
     detach(half)
     without, *_ = draw(half, SHOTS, options)
     assert distance(with_lora, without) > 0
+
+
+def test_a_gpu_draws_in_fp16_as_web_uis_do_but_for_sd2() -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert [drawing_dtype(kind, gpu) for kind in ("sd1", "sdxl")] == [torch.float16] * 2
+    assert drawing_dtype("sd2", gpu) in (torch.bfloat16, torch.float32)
+    assert drawing_dtype("sd1", cpu) == torch.float32
