@@ -33,6 +33,7 @@ from prefect.runner._starter_engine import EngineCommandStarter
 from prefect.runner._state_proposer import StateProposer
 from prefect.utilities.processutils import command_to_string
 
+from flows.process_signals import ask_group_to_end, ask_self
 from tasks.stopping import SAVES_SECONDS
 
 _COMMAND = command_to_string([sys.executable, "-m", "flows.engine"])
@@ -108,12 +109,11 @@ async def end_runs() -> None:
     """Ask every run of this worker to end, wait, then end as Prefect's worker does."""
     runs = psutil.Process().children()
     for run in runs:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(run.pid, signal.SIGTERM)  # each leads a group of its own
+        ask_group_to_end(run.pid)  # each leads a group of its own
     deadline = time.monotonic() + SAVES_SECONDS
     while any(run.is_running() for run in runs) and time.monotonic() < deadline:
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
-    os.kill(os.getpid(), signal.SIGINT)
+    ask_self(signal.SIGINT)
 
 
 async def _patient_kill(

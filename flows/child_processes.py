@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import IO
 
 import psutil
 
+from flows.process_signals import NEW_GROUP, ask_to_end, kill_group
 from lora_core.errors import HeadcanonError
 
 # A child that ends this soon after it was started has something wrong that starting it again will not mend.
@@ -55,6 +55,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            creationflags=NEW_GROUP,
             umask=self._umask,
         )
         if self._process.stdout is not None:
@@ -95,12 +96,10 @@ class Child:
         if self._process is None:
             return
         family = self._family()
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        ask_to_end(self._process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(patience_seconds)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process.pid)
         for one in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
@@ -153,7 +152,7 @@ class _PrivateHandler(RotatingFileHandler):
 
     def _open(self) -> TextIOWrapper:
         handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.fchmod(handle, 0o600)
+        Path(self.baseFilename).chmod(0o600)  # one that is there already
         return os.fdopen(handle, "a", encoding="utf-8")
 
     def handleError(self, record: LogRecord) -> None:  # noqa: N802 (logging's own name)

@@ -17,10 +17,12 @@ from typing import Any, cast
 
 import httpx
 
+from flows.process_signals import NEW_GROUP, ask_to_end
 from lora_core.errors import HeadcanonError, StoreError
 
 _ENVIRONMENT = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """As Prefect has it for its temporary servers."""
+_HANDS_SOCKETS_ON = os.name != "nt"
 _LOOK_EVERY_SECONDS = 0.05
 _ENDS_SECONDS = 10.0
 _DATABASE_BYTES = 4 << 20
@@ -56,13 +58,14 @@ class PrivateServer:
             self.port = int(listening.getsockname()[1])
             self._said = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
             self.server_process = subprocess.Popen(
-                [sys.executable, "-m", "flows.service", "private-server", str(listening.fileno())],
+                [sys.executable, "-m", "flows.service", "private-server", _handed_on(listening)],
                 env={**os.environ, **_ENVIRONMENT},
-                pass_fds=(listening.fileno(),),
+                pass_fds=(listening.fileno(),) if _HANDS_SOCKETS_ON else (),
                 stdin=subprocess.PIPE,
                 stdout=self._said,
                 stderr=self._said,
                 start_new_session=True,
+                creationflags=NEW_GROUP,
             )
         self._started = False
 
@@ -110,11 +113,20 @@ class PrivateServer:
 
     def stop(self) -> None:
         """End it; what it has been told is written first."""
-        self.server_process.terminate()
+        ask_to_end(self.server_process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.server_process.wait(_ENDS_SECONDS)
         self.server_process.kill()
         self.server_process.wait()
+
+
+def _handed_on(listening: socket.socket) -> str:
+    """How the child is told where to listen; where it cannot inherit the socket, its port is free again for it."""
+    if _HANDS_SOCKETS_ON:
+        return str(listening.fileno())
+    port = int(listening.getsockname()[1])
+    listening.close()
+    return f":{port}"
 
 
 def start_private_server() -> None:

@@ -1,11 +1,11 @@
 """Prefect's server or worker as a child that ends with its parent, however that ends: `python -m flows.service …`.
 
 The parent holds the other end of this process' standard input. When it is gone, killed or not, that pipe closes.
-`private-server FD` is no command of Prefect's, but its API for one run, on a socket that the parent listens at already.
+`private-server FD` is no command of Prefect's, but its API for one run, on a socket that the parent listens at already;
+where no socket can be handed on (Windows), `private-server :PORT`.
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 
+from flows.process_signals import ask_self
+
 _ENDS_SECONDS = 10.0
 
 
 def _end_with_parent(at_once: bool) -> None:
     while os.read(0, 1):  # not sys.stdin: its lock would be held when the interpreter ends
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    ask_self(signal.SIGTERM)
     if at_once:
         time.sleep(_ENDS_SECONDS)
         os._exit(1)
@@ -32,7 +34,7 @@ def main() -> None:
     private = sys.argv[1] == "private-server"
     threading.Thread(target=_end_with_parent, args=(private,), daemon=True).start()
     if private:
-        _serve(int(sys.argv[2]))
+        _serve(_socket(sys.argv[2]))
         return
     if sys.argv[1:3] == ["server", "start"]:
         import_module("flows.server").main(sys.argv[3:])
@@ -45,7 +47,16 @@ def main() -> None:
     app()
 
 
-def _serve(socket_number: int) -> None:
+def _socket(where: str) -> socket.socket:
+    """A socket to listen at: an open one's number, or `:PORT`."""
+    if not where.startswith(":"):
+        return socket.socket(fileno=int(where))
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", int(where[1:])))
+    return listening
+
+
+def _serve(listening: socket.socket) -> None:
     """As `prefect.server.api.server.SubprocessASGIServer` does."""
     import uvicorn
 
@@ -56,7 +67,7 @@ def _serve(socket_number: int) -> None:
 
     config = uvicorn.Config("flows.server:guarded", factory=True, log_level="error", lifespan="on")
     server = Server(config)
-    server.run(sockets=[socket.socket(fileno=socket_number)])
+    server.run(sockets=[listening])
     sys.exit(0 if server.started else 1)
 
 
@@ -65,11 +76,13 @@ def _alone() -> Iterator[None]:
     """One server of this Prefect home starts at a time, where its disk keeps locks."""
     from prefect.settings import PREFECT_HOME
 
+    from lora_core.store.locks import alone
+
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
             home = PREFECT_HOME.value()
             home.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(held.enter_context((home / "starting.lock").open("w")), fcntl.LOCK_EX)
+            held.enter_context(alone(home / "starting.lock", lambda _: None))
         yield
 
 

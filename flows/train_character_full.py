@@ -24,6 +24,7 @@ from lora_core.recipe import (
     Preprocess,
     Publish,
     Recipe,
+    Redraw,
     Regularization,
     Sampling,
     Set,
@@ -58,6 +59,7 @@ def train_character_full(
     difference: Difference = Difference(),
     regularization: Regularization = Regularization(),
     character_training: CharacterTraining = CharacterTraining(),
+    redraw: Redraw = Redraw(),
     sampling: Sampling = Sampling(),
     gates: Gates = Gates(),
     judging: Judging = Judging(),
@@ -86,6 +88,7 @@ def train_character_full(
         difference: Instead of stage 2, the style LoRA out of the character's.
         regularization: Stage 1's pictures beside the character's.
         character_training: Stage 3, the character LoRA.
+        redraw: After stage 3, a final LoRA trained on pictures that the first one drew.
         sampling: Pictures drawn to check each stage and to choose the epoch.
         gates: Checks between stages, and what becomes of a run that misses one.
         judging: How the epoch is chosen.

@@ -77,7 +77,11 @@ with warnings.catch_warnings():
 
         async def start(self, *arguments: Any, **options: Any) -> None:
             """Run until SIGTERM."""
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+            loop = asyncio.get_running_loop()
+            try:
+                loop.add_signal_handler(signal.SIGTERM, self._end)
+            except NotImplementedError:  # Windows' event loop hears no signals
+                signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(self._end))
             await super().start(*arguments, **options)
 
         async def _submit_scheduled_flow_runs(self, flow_run_response: list[WorkerFlowRunResponse]) -> list[FlowRun]:

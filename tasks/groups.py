@@ -42,6 +42,14 @@ class Drawing(NamedTuple):
     process: Process
 
 
+class Shown(NamedTuple):
+    """What every epoch is shown with while it trains: on this base, by this trigger."""
+
+    base: CheckpointRef
+    trigger: str
+    drawing: Drawing
+
+
 class Scenes(NamedTuple):
     """What redrawn pictures are to show: who the captions say is drawn, in which compositions and scenes."""
 

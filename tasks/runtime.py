@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import get_run_logger
@@ -18,7 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lora_core.printable import one_line
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
+from lora_core.refs import CheckpointRef
 from lora_core.store import Store, open_store
+from tasks.groups import Drawing, Shown
 from tasks.shown_progress import shown_progress
 from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
@@ -46,6 +49,8 @@ class At(BaseModel):
     processes: int = Field(default=1, ge=1)
     speed: Speed = Speed()
     branch: Branch = ""
+    shown: Shown | None = None
+    """What a training draws of its epochs, for whoever watches."""
 
     @classmethod
     def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
@@ -68,6 +73,11 @@ class At(BaseModel):
     def on(self, branch: Branch) -> "At":
         """The same for a step that is done for both sets, as the dry run tells them apart."""
         return self.model_copy(update={"branch": branch})
+
+    def showing(self, base: CheckpointRef, trigger: str, drawing: Drawing) -> "At":
+        """The same for a training that shows its epochs, if the options of the drawing want to see them."""
+        wanted = Shown(base, trigger, drawing) if drawing.options.while_training else None
+        return self.model_copy(update={"shown": wanted})
 
     def open_store(self, step: Step | None = None) -> Store:
         """The store; for a step that is forced, one that remembers no records."""
@@ -144,13 +154,13 @@ _bars = Progress(
 
 
 @contextlib.contextmanager
-def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
+def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Listener]:
     """A listener that shows a bar while the block runs, and what it came to when it ends.
 
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
+        curves: folder of a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")

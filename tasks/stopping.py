@@ -15,7 +15,10 @@ from types import FrameType
 
 from lora_core.progress import Stopped
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Windows has no SIGHUP, and sends SIGBREAK for Ctrl-Break and a closed window.
+SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 
 SAVES_SECONDS = 100
 """The longest that a stopped run may take to end: a step, and the state of the largest LoRA on a slow network disk."""

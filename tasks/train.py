@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 from lora_core.dataset import load_manifest
 from lora_core.recipe import CharacterTraining, Reading, StyleTraining, Training
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
+from lora_core.store import Store
 from tasks.caching import current_key, step
 from tasks.groups import CharacterSets
 from tasks.runtime import At, progress, say
 from tasks.walking import helper
 
 if TYPE_CHECKING:
+    from lora_core.training.epochs import Saved
     from lora_core.training.samples import TrainingSet
 
 
@@ -94,6 +96,17 @@ def _set(
     )
 
 
+def _previews(store: Store, at: At, curves: Path) -> "Saved | None":
+    if at.shown is None:
+        return None
+    from lora_core.sampling.previews import Previews
+    from lora_core.sampling.sampler import SamplerConfig
+
+    base, trigger, drawing = at.shown
+    config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
+    return Previews(store, base, drawing.options, config, trigger, curves).show
+
+
 def _train(
     name: str,
     trigger: str,
@@ -109,7 +122,7 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {'character' if trigger else 'style'}", "step", curves.name) as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step", curves) as listen:
         return train(
             store,
             base,
@@ -123,6 +136,7 @@ def _train(
             progress=listen,
             process=reading.process,
             curves=curves,
+            saved=_previews(store, at, curves),
             processes=at.processes,
             speed=at.speed,
         )

@@ -40,7 +40,7 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"style": None}, "r.toml: style = None"),
         (
             {"method": "diff"},
-            "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'difference', 'captions-only' or",
+            "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'named-look', 'difference',",
         ),
         ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'note'"),
         ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
@@ -66,7 +66,7 @@ def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object]
 
 
 def test_a_method_sets_what_the_recipe_leaves_open_and_a_key_of_its_own_wins() -> None:
-    note, low, difference, captions, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
+    note, low, _, difference, captions, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
     assert note == parse_recipe(MINIMAL, "r")
     assert (low.character_training.rank, low.character_training.alpha, low.merge.use) == (8, 4, True)
     assert (difference.merge.use, difference.difference.use, difference.regularization.use) == (False, True, True)
@@ -101,6 +101,16 @@ def test_only_a_recipe_that_learns_no_look_can_do_without_style_screenshots() ->
     for more in ({}, {"method": "difference"}, {"method": "naive", "regularization": {"use": True}}):
         with pytest.raises(RecipeError, match=r"^r\.toml: 'style' is missing: method '[a-z]+' learns the look"):
             parse_recipe(bare | more, "r.toml")
+
+
+def test_a_look_that_is_named_has_its_word_in_the_characters_captions_once() -> None:
+    found = parse_recipe(MINIMAL | {"method": "named-look"}, "r")
+    assert (found.captions.add, found.style.captions, found.style_training.text_encoder_lr) == (("hcstyle",), "tags", 0)
+    own = {"style": {"images": "s", "identifier": "plastic"}, "captions": {"add": ("blurry",)}}
+    assert parse_recipe(MINIMAL | {"method": "named-look"} | own, "r").captions.add == ("blurry", "plastic")
+    assert Recipe.model_validate(found.model_dump()) == found
+    with pytest.raises(RecipeError, match="write it small"):
+        parse_recipe(MINIMAL | {"style": {"images": "s", "identifier": "Plastic", "named": True}}, "r")
 
 
 def test_a_missing_option_is_named() -> None:

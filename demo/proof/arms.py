@@ -21,7 +21,7 @@ _COMMON: Final = "common"
 _QUICK: Final = "quick"
 
 CROWD: Final = "crowd"
-"""As an arm's `style`: screenshots of many characters in the place of one's."""
+"""As an arm's `style`, or its `images`: screenshots of many characters in the place of one's."""
 _LIKE: Final = "like"
 """As a key of an arm's file: another arm, whose changes this one makes too."""
 
@@ -47,7 +47,8 @@ class Arm:
     @property
     def of_a_crowd(self) -> bool:
         """Whether the look is learned from many characters."""
-        return self.table.get("style") == CROWD
+        style = self.table.get("style")
+        return CROWD in (style, style.get("images") if isinstance(style, Mapping) else None)
 
 
 @dataclass(frozen=True)

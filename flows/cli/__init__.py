@@ -5,6 +5,7 @@ by a closed terminal.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -29,6 +30,7 @@ def main() -> None:
     from lora_core.progress import Stopped
     from tasks import stopping
 
+    say_everything()
     keep_private(Path(os.environ.get("PREFECT_HOME") or "~/.prefect"))
     try:
         with stopping.heeding_signals():
@@ -50,6 +52,13 @@ def main() -> None:
             _say(f"headcanon: {one_line(mistake)}")
             sys.exit(2)
         raise
+
+
+def say_everything() -> None:
+    """Escape what a stream cannot show, as a log on Windows (cp1252), instead of ending with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def keep_private(home: Path) -> None:

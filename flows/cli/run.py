@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tasks.runtime import At
 
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 def run(
@@ -99,7 +99,7 @@ def execute(
 
 def _weight(folder: Path, name: str) -> str:
     """The weight that was chosen, as the published folder tells web UIs."""
-    return f"{json.loads((folder / f'{name}.json').read_text())['preferred weight']:g}"
+    return f"{json.loads((folder / f'{name}.json').read_text('utf-8'))['preferred weight']:g}"
 
 
 def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":

@@ -74,9 +74,10 @@ def up(
 @contextlib.contextmanager
 def _until_told_to_end() -> Iterator[threading.Event]:
     """An event that Ctrl-C, SIGTERM and a closed terminal set, so that nothing is cut off in the middle."""
+    from tasks.stopping import SIGNALS
+
     ended = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in SIGNALS}
     try:
         yield ended
     finally:

@@ -18,7 +18,7 @@ from lora_core.errors import LoraError, OutputExistsError, UserError
 from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.formats import TensorInfo, header_bytes, read_header, write_safetensors
 from lora_core.store.digests import file_digest
-from lora_core.store.files import disk_errors, remove_leftovers, temporary_name
+from lora_core.store.files import disk_errors, move, remove_leftovers, temporary_name
 
 FLOATS: Mapping[str, torch.dtype] = {
     "F16": torch.float16,
@@ -195,7 +195,7 @@ def new_output(out: Path) -> Iterator[Path]:
         made = temporary / out.name
         yield made
         if not out.exists():
-            made.replace(out)
+            move(made, out)
         elif _digests(made) != _digests(out):
             raise _taken(out)
     finally:

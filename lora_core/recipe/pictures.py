@@ -1,8 +1,8 @@
 """The two sets of screenshots, what becomes of them, and what their captions say."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 
@@ -59,6 +59,16 @@ class Style(Set):
     """What stage 1 is told beside the picture. none: identifier and class alone, as in the method, so that look and
     style character are learned as one. tags: the tagger's words for all that is seen (hair, eyes, clothes, framing) but
     the 3D look, so that less of the character is learned with it."""
+    named: bool = Field(default=False, title="Name the look")
+    """Put the identifier on every picture of the character too, as the word for the look: with `captions = "tags"` it
+    stands for what both sets share, so less of that is learned as the character. A rule file with an `add` of its own
+    has to name it there."""
+
+    @model_validator(mode="after")
+    def _word_is_a_tag(self) -> Self:
+        if self.named and self.identifier != self.identifier.lower():
+            raise ValueError(f"identifier {self.identifier!r} is a caption tag where the look is named; write it small")
+        return self
 
 
 class Preprocess(Options):

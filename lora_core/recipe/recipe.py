@@ -13,7 +13,7 @@ from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess
 from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
-Method = Literal["note", "note-low-rank", "difference", "captions-only", "naive"]
+Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 class Preset(NamedTuple):
@@ -28,6 +28,16 @@ PRESETS: Mapping[Method, Preset] = {
     "note-low-rank": Preset(
         "as note, with a character LoRA of rank 8 and alpha 4, which has less room for what is left of the look",
         {"character_training": {"rank": 8, "alpha": 4.0}},
+    ),
+    "named-look": Preset(
+        "the look gets a word of its own, on the style's pictures and on the character's, and is merged into the base",
+        {
+            "style": {"captions": "tags", "named": True},
+            # Of the U-Net alone: what the words of the look's pictures mean is left to the base.
+            "style_training": {"text_encoder_lr": 0.0},
+            "regularization": {"use": False},
+            "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
+        },
     ),
     "difference": Preset(
         "a LoRA of look and character minus a LoRA of the look, both trained on the plain base",
@@ -79,6 +89,8 @@ def with_preset(data: Any) -> Any:
 def _under(section: Any, defaults: Mapping[str, Any]) -> Any:
     """A section's own keys over the defaults."""
     own = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
+    if isinstance(own, str):  # `style = "folder"` is short for its images
+        own = {"images": own}
     return {**defaults, **own} if isinstance(own, Mapping) else section
 
 
@@ -210,6 +222,13 @@ class Recipe(Options):
                 "(neither merge, difference nor regularization)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _look_has_a_word(self) -> Self:
+        word, captions = self.style.identifier, self.captions
+        if not self.style.named or word in captions.add:
+            return self
+        return self.model_copy(update={"captions": captions.model_copy(update={"add": (*captions.add, word)})})
 
     @model_validator(mode="after")
     def _trigger_from_name(self) -> Self:

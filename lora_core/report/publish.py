@@ -109,7 +109,7 @@ def _is_copy(path: Path, original: Path) -> bool:
 
 def _inputs_of(folder: Path) -> str:
     path = folder / INPUTS_FILE
-    return path.read_text() if path.is_file() else ""
+    return path.read_text("utf-8") if path.is_file() else ""
 
 
 def _digest(inputs: object) -> str:

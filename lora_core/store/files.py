@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -18,6 +19,10 @@ from lora_core.errors import StoreError
 
 _TOLD_BY_RUST = re.compile(r"\(os error (\d+)\)")
 _HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+_PLAINLY = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_BINARY"))
+_READERS_BLOCK, _READERS_SECONDS = os.name == "nt", 5.0
+_SYNCED = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows syncs nothing that is open for reading only
+_numbers = itertools.count()  # clocks of Windows stand still for 16 ms
 NAME_BYTES = 255
 """Of a file's or folder's name: what file systems take. (Windows and macOS count letters of UTF-16.)"""
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[A-Za-z0-9-]+)\.(?P<process>\d+)\.\d+\.tmp", re.DOTALL)
@@ -84,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             sync(temporary)
-            temporary.replace(path)
+            move(temporary, path)
             sync(path.parent)
     finally:
         remove(temporary)
@@ -96,9 +101,27 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def move(source: Path, target: Path) -> None:
+    """Rename, over what is there. On Windows whoever reads a file, a virus scanner too, is in the way for a moment."""
+    deadline = time.monotonic() + _READERS_SECONDS
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if not _READERS_BLOCK or time.monotonic() > deadline:
+                raise
+        time.sleep(_REST_SECONDS)
+
+
 def sync(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file's bytes, or a folder's names, are on the disk; Windows keeps a folder's names by itself."""
+    try:
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else _SYNCED)
+    except PermissionError:
+        if path.is_dir():
+            return
+        raise
     try:
         os.fsync(handle)
     finally:
@@ -112,7 +135,7 @@ def read_regular(path: Path, largest_bytes: int) -> bytes:
         OSError: it cannot be read, or is a link or no file.
         ValueError: it is larger than that.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    handle = os.open(path, os.O_RDONLY | _PLAINLY)
     with open(handle, "rb") as file:  # noqa: PTH123 (a handle, not a path)
         fact = os.fstat(handle)
         if not stat.S_ISREG(fact.st_mode):
@@ -132,7 +155,7 @@ def is_file(path: Path) -> bool:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` for what is being made of it, which says who makes it."""
-    ending = f".{_HOST}.{os.getpid()}.{time.monotonic_ns()}.tmp"
+    ending = f".{_HOST}.{os.getpid()}.{time.monotonic_ns()}{next(_numbers):04d}.tmp"
     name = os.fsencode(path.name)[: NAME_BYTES - 1 - len(ending)]
     return path.with_name(f".{name.decode(errors='ignore')}{ending}")
 

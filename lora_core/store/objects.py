@@ -13,6 +13,7 @@ from lora_core.store.files import (
     file_fact,
     is_file,
     is_sound,
+    move,
     read_steadily,
     replacing,
     seen_sound,
@@ -49,7 +50,7 @@ class Objects(Records):
         if is_file(path):
             incoming.unlink()
         else:
-            incoming.replace(path)
+            move(incoming, path)
         self._share(path)
         return sha256
 
@@ -59,7 +60,7 @@ class Objects(Records):
         sync(source)
         path = self._object(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        source.replace(path)
+        move(source, path)
         seen_sound(path, sha256)
         self._share(path)
         return sha256
@@ -195,7 +196,7 @@ class Objects(Records):
             self._remote.remove(self._name(path))
             raise DamagedError(f"{self._remote.url}: {self._name(path)} was damaged there, and is removed")
         path.parent.mkdir(parents=True, exist_ok=True)
-        incoming.replace(path)
+        move(incoming, path)
         return path
 
     def _object(self, sha256: str) -> Path:

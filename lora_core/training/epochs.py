@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -65,8 +66,18 @@ class TrainerParts:
         return State(self.layers, self.optimizer, () if average is None else average.values)
 
 
+class Saved(Protocol):
+    """Who wants to see every epoch that is saved."""
+
+    def __call__(self, epoch: int, path: Path, progress: Progress) -> None:
+        """Look at an epoch, counted from 1, in its file; and call the listener now and then."""
+
+
 class Run:
     """One training under way."""
+
+    saved: Saved | None = None
+    """Who wants to see its epochs."""
 
     def __init__(self, folder: Path, metadata: Metadata, parts: TrainerParts, numerics: dict[str, str]) -> None:
         self._folder, self._metadata, self._parts, self._numerics = folder, metadata, parts, numerics
@@ -113,6 +124,8 @@ class Run:
         self._parts.stepper.expected = steps_by_shape(metadata.pictures, metadata.options, self._epoch)
         self._validate(epochs=0)
         self._save()
+        for epoch in range(self._epoch):  # of one that was killed before it was shown
+            self._show(epoch, progress)
         for epoch, repeats in enumerate(epoch_repeats(metadata.pictures, metadata.options.epochs)):
             if epoch == self._epoch:
                 self._finish_epoch(repeats, progress)
@@ -121,6 +134,7 @@ class Run:
                 self._write_epoch()
                 self._epoch, self._batch = epoch + 1, 0
                 self._save()
+                self._show(epoch, progress)
 
     def _finish_epoch(self, repeats: Sequence[int], progress: Progress) -> None:
         options, stepper = self._metadata.options, self._parts.stepper
@@ -225,6 +239,23 @@ class Run:
         if self._epoch + 1 == options.epochs:
             table = _loss_table(self._losses, self._metadata.layout) | _validation_table(self._validation)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
+
+    def _show(self, epoch: int, progress: Progress) -> None:
+        """Let whoever wants to see an epoch draw it; all of it is saved by then."""
+        if self.saved is None or not self._leads:
+            return
+        steps, every = self.step, self._metadata.layout.total_steps
+
+        def listen(done: int, total: int, note: str = "") -> None:
+            progress(steps, every, f"loss {_average(self._losses):.4f}, drawing epoch {epoch + 1}")
+
+        try:
+            self.saved(
+                epoch + 1, self._folder / epoch_file(self._metadata.name, epoch, self._metadata.options.epochs), listen
+            )
+        except Stopped as stopped:
+            stopped.kept = f"step {steps} of {every}"
+            raise
 
     def _modules(self) -> dict[str, LoraModule]:
         """The layers as they go into a file: with the moving average's values if there is one."""

@@ -27,6 +27,7 @@ _PATIENCE = timedelta(minutes=30)
 """How long processes wait for each other: one may be writing an epoch's file to a slow disk."""
 _ENDS_SECONDS = 10
 _TCPStore: Any = getattr(dist, "TCPStore", None)  # there are builds of torch without
+_LIBUV = {"use_libuv": False} if sys.platform == "win32" else {}  # PyTorch for Windows is built without it
 
 
 class _PartedError(Exception):
@@ -80,7 +81,7 @@ def process_group(size: int, follow: Callable[[Group], None], device: torch.devi
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    meeting = _TCPStore("127.0.0.1", 0, size, is_master=True, timeout=_PATIENCE, wait_for_workers=False)
+    meeting = _TCPStore("127.0.0.1", 0, size, is_master=True, timeout=_PATIENCE, wait_for_workers=False, **_LIBUV)
     here, there = context.Pipe(duplex=False)
     others = [
         context.Process(target=_other, args=(follow, rank, size, meeting.port, device.type, there), daemon=True)
@@ -110,6 +111,9 @@ def process_group(size: int, follow: Callable[[Group], None], device: torch.devi
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
     """Processes that are started in the block never see the signals that end a run; `kill` still ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where they ignore Ctrl-C by themselves (`_other`)
+        yield
+        return
     resource_tracker.ensure_running()  # its start lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
@@ -123,7 +127,7 @@ def _joined(rank: int, size: int, meeting: Any, device: str) -> Iterator[Group]:
     """Take one's place among processes that meet at a store."""
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all on one machine, whatever its name resolves to
-    backend = "nccl" if device == "cuda" else "gloo"
+    backend = "nccl" if device == "cuda" and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield Group(rank, size)
@@ -140,8 +144,10 @@ def _end_with_parent() -> None:
 
 def _other(follow: Callable[[Group], None], rank: int, size: int, port: int, device: str, trouble: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if not hasattr(signal, "pthread_sigmask"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        meeting = _TCPStore("127.0.0.1", port, size, is_master=False, timeout=_PATIENCE)
+        meeting = _TCPStore("127.0.0.1", port, size, is_master=False, timeout=_PATIENCE, **_LIBUV)
         with _joined(rank, size, meeting, device) as group:
             follow(group)
     except Exception as error:

@@ -24,7 +24,7 @@ from lora_core.store import Store, Tree
 from lora_core.store.files import remove_leftovers
 from lora_core.training.batch import Validation
 from lora_core.training.curves import Curves
-from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Run, TrainerParts, epoch_file
+from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Run, Saved, TrainerParts, epoch_file
 from lora_core.training.group import Group, process_group
 from lora_core.training.latents import cached_latents, latent_masks
 from lora_core.training.loop import Stepper
@@ -56,6 +56,7 @@ def train(
     progress: Progress,
     process: Process | None = None,
     curves: Path | None = None,
+    saved: Saved | None = None,
     processes: int = 1,
     speed: Speed | None = None,
 ) -> LoraRef:
@@ -74,6 +75,7 @@ def train(
         progress: told about every step, with the moving average of the loss.
         process: what the recipe says of the base's diffusion process; None: what the base says itself.
         curves: folder for a CSV and TensorBoard's files of every step; None: nobody watches.
+        saved: shows every epoch as soon as it is saved; changes nothing that comes out.
         processes: how many share every step's pictures: one a GPU, or on the CPU one for some of its cores.
         speed: how a GPU is kept busy; None: the defaults.
 
@@ -106,6 +108,7 @@ def train(
                 contextlib.closing(Curves(curves, run.step)) if curves else contextlib.nullcontext() as watched,
                 process_group(processes, follow, job.device) as group,
             ):
+                run.saved = saved
                 run.finish(timed(progress, store, work), watched, group)
     names = [*(epoch_file(name, epoch, options.epochs) for epoch in range(options.epochs)), LOSS_FILE]
     return LoraRef(sha256=store.put_tree({each: job.folder / each for each in names}))

@@ -1,6 +1,7 @@
 """The graph is written once: what is changed there, every way of calling it sees."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from small_project import Project, new_project
@@ -11,11 +12,11 @@ from flows import graph, redrawing
 from flows.cli.compare import _variant
 from flows.cli.plan import show_plan
 from lora_core.errors import GateError
-from lora_core.recipe import Recipe
+from lora_core.recipe import Recipe, Redraw
 from lora_core.recipe_file import read_recipe
 from lora_core.refs import ReportRef, pending
 from tasks.runtime import At
-from tasks.steps import Until
+from tasks.steps import Step, Until
 from tasks.walking import walking
 
 
@@ -129,3 +130,14 @@ def test_the_style_branch_is_the_graph_s(recipe: Recipe, monkeypatch: pytest.Mon
     assert steps() == ["preprocess", "tag", "train style", "check style", "merge", "check merge"]
     monkeypatch.setattr(graph, "merge", lambda base, *_: base)
     assert steps() == ["preprocess", "tag", "train style", "check style", "check merge"]
+
+
+def test_a_run_can_end_after_every_step(recipe: Recipe) -> None:
+    every = recipe.model_copy(update={"redraw": Redraw(use=True)})
+
+    def ends(until: Step) -> bool:
+        with walking(until, peeking=True) as walk:
+            graph.graph(every, At.of(every))
+        return walk.arrived
+
+    assert [step for step in get_args(Step) if not ends(step)] == [], "name it in the @stage of its paragraph"

@@ -57,7 +57,7 @@ def test_every_option_of_the_full_form_has_a_title_a_description_and_a_place() -
                 assert field.get("title"), (section, name)
                 assert field.get("description"), (section, name)
             if field.get("type") in ("integer", "number"):
-                assert {"minimum", "exclusiveMinimum"} & field.keys(), (section, name)
+                assert {"minimum", "exclusiveMinimum", "enum"} & field.keys(), (section, name)
 
 
 def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() -> None:

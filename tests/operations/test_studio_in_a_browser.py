@@ -31,8 +31,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[Up]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     with chromium() as found:
         yield found
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +90,14 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora(empty: Up, pa
     rules = empty.project.folder / "characters" / "momo" / "captions.toml"
     wait_for(lambda: rules.exists() and "portrait_001" in read_rules(rules).images, "the edit in the rule file")
     page.get_by_label("Epochs character_training.epochs").fill("8")
+    page.get_by_label("Pictures while training sampling.while_training").fill("2")
     page.get_by_role("button", name="Save options").click()
-    expect(page.locator(".option.own")).to_have_count(1)
+    expect(page.locator(".option.own")).to_have_count(3)  # and the rule file, among the others
     _keep(empty, page, "character")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/studio/r/*")
     expect(page.locator(".graph .running", has_text="train character")).to_be_visible()
-    expect(page.locator(".curve")).to_have_count(1)
+    expect(page.locator(".strip img").nth(3)).to_be_visible()  # two of an epoch, two of the base
     _keep(empty, page, "run")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".badge.paused", has_text="Paused")).to_be_visible()

@@ -56,7 +56,9 @@ def original_configs(header: Header, layout: OriginalLayout, name: str) -> dict[
     Raises:
         CheckpointError: a tensor that shows a size is missing, or the file's own configs are not readable.
     """
-    known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{layout.architecture}.json").read_text())
+    known: dict[str, dict[str, Any]] = json.loads(
+        Path(__file__).with_name(f"{layout.architecture}.json").read_text("utf-8")
+    )
     unet = _Shapes(header, UNET_PREFIX, name)
     found = {"unet": _unet(unet, layout)}
     if layout.vae_levels:
