@@ -122,7 +122,7 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {'character' if trigger else 'style'}", "step", curves.name) as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step", curves) as listen:
         return train(
             store,
             base,
