@@ -205,7 +205,7 @@ def say(text: str, *, mark: str = "·") -> None:
 def say_when_cached(task: Any, task_run: Any, state: Any) -> None:
     """Prefect hook: tell which steps were found finished."""
     if state.name == "Cached":
-        console.print(f"[blue]=[/blue] {task_run.name}: cached", highlight=False)
+        console.print(styled(("=", "blue"), f" {task_run.name}: cached"), highlight=False)
 
 
 def _log(text: str) -> None:
