@@ -29,7 +29,6 @@ _OTHER_KINDS = (
     ("oft_", "an OFT (orthogonal fine-tuning)"),
     (".a1.weight", "a GLoRA"),
     (".on_input", "an IA3"),
-    (".diff", "full differences of weights (LyCORIS' full)"),
     ("dora_scale", "a DoRA"),
     ("lora_magnitude_vector", "a DoRA"),
     ("w_norm", "LyCORIS' changes of norm layers"),
@@ -39,6 +38,7 @@ _OTHER_KINDS = (
     ("bundle_emb.", "a textual inversion"),
     ("model.diffusion_model.", "a whole checkpoint"),
     ("down_blocks.", "a part of a diffusers model"),
+    (".diff", "full differences of weights (LyCORIS' full)"),
 )
 _NUMBERS = ("alpha", "scalar")
 _Keys = dict[str | Module, dict[str, str]]
