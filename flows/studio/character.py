@@ -154,8 +154,13 @@ def _with_rule_file(character: str, preset: str) -> CaptionSet:
 def lanes(character: str, folder: str, preset: str, base: str) -> tuple[tuple[str, str], ...]:
     """The steps of a run in order, each with its lane: what hangs on no character's picture is the style's."""
     recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []  # called as Prefect's UI calls them
     for visit in peek(recipe, at_of(recipe), "report").steps:
         of_character = visit.branch == "character" or any(found[each][1] == "character" for each in visit.after)
-        found.append((visit.step, "character" if of_character or visit.step == "check captions" else "style"))
+        found.append(
+            (
+                f"{visit.step} {visit.branch}".strip(),
+                "character" if of_character or visit.step == "check captions" else "style",
+            )
+        )
     return (*found, ("publish", "character"))

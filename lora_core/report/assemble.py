@@ -206,7 +206,10 @@ def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:
 
 def _curve(store: Store, label: str, lora: LoraRef) -> LossCurve:
     table = json.loads(store.tree(lora.sha256)["loss.json"].read_bytes())
-    points = tuple((point["step"], point["loss"]) for point in table["points"])
+    every = tuple((point["step"], point["loss"]) for point in table["points"])
+    # Before that many steps there is no mean of so many: of a training that is long enough, they are left out.
+    points = tuple(point for point in every if point[0] >= table["averaged_steps"])
+    points = points if len(points) > 1 else every
     epochs = max((point["epoch"] for point in table["points"]), default=0)
     validation = tuple(
         (points[-1][0] * each["epoch"] / epochs, each["loss"]) for each in table.get("validation", ()) if points

@@ -19,6 +19,8 @@ from lora_core.bases.presets import BasePreset, base_preset, base_presets
 from lora_core.recipe_file import read_recipe
 from tasks.runtime import At
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
