@@ -17,7 +17,7 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
     """The style LoRA and the base model with it, for all characters of a preset.
 
     Args:
-        preset: A recipe in recipes/ that names the base model and the style screenshots.
+        preset: A recipe in recipes/ that names the base model and the style screenshots; or a family of bases.
         force: Steps to do again although they are finished.
     """
     recipe = shared_recipe(AllowedFolders(), preset)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field
 
 from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
+from lora_core.bases.presets import base_presets
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
@@ -44,7 +45,8 @@ def recipe_of(
         place: what this worker may touch.
         character: name of the character, and of its folder if `folder` is empty.
         folder: its screenshots, or a folder with recipe.toml.
-        preset: name of a recipe in the home's recipes/. Empty: `default` if there is one.
+        preset: name of a recipe in the home's recipes/, or of a family of bases (docs/bases.md), whose numbers then
+            lie under `default`'s keys. Empty: `default` if there is one.
         base: a base model instead of the recipe's.
         own: what a recipe.toml beside the screenshots would say, to be checked before it is written.
 
@@ -59,8 +61,7 @@ def recipe_of(
     _refuse_owners_options(own, own_file)
     if base:
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
-    file = _preset_file(place, preset, needed="base" not in own)
-    shared = _read(file) if file else {}
+    file, shared = _shared(place, preset, needed="base" not in own)
     runtime = _runtime(place, shared, own)
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
     data = {**_over(shared, own), "name": character, "runtime": runtime}
@@ -78,8 +79,9 @@ def shared_recipe(place: AllowedFolders, preset: str) -> Recipe:
     Raises:
         RecipeError: no such preset, or an option that does not exist or is out of bounds.
     """
-    file = place.preset(preset)
-    data = _read(file)
+    file, data = _shared(place, preset, needed=True)
+    if file is None:
+        raise RecipeError(f"preset {preset!r}: there is no recipe in {place.folder / PRESETS}")
     nobody = _section(data.get("style"), "style").get("images") or str(place.folder)
     stand_in = {"name": "style", "trigger": "", "character": nobody, "runtime": _runtime(place, data)}
     return anchored(parse_recipe({**data, **stand_in}, str(file)), file.parent)
@@ -108,6 +110,18 @@ def _runtime(place: AllowedFolders, *said: Mapping[str, Any]) -> dict[str, Any]:
     sections = [one["runtime"] for one in said if isinstance(one.get("runtime"), Mapping)]
     computing = {key: value for section in sections for key, value in section.items() if key not in _WHERE}
     return {**computing, "out": place.out, "store": place.store}
+
+
+def _shared(place: AllowedFolders, preset: str, *, needed: bool) -> tuple[Path | None, dict[str, Any]]:
+    """The file of a preset, and its keys: over the numbers of a family of bases, if it is called after one."""
+    fitting = next((each for each in base_presets() if each.name == preset), None)
+    if fitting is None or (place.folder / PRESETS / f"{preset}.toml").is_file():
+        file = _preset_file(place, preset, needed=needed)
+        return file, _read(file) if file else {}
+    file = _preset_file(place, "", needed=needed)
+    own = _read(file) if file else {}
+    own = {key: _section(value, key) if key in fitting.sections else value for key, value in own.items()}
+    return file, _over(fitting.sections, own)
 
 
 def _preset_file(place: AllowedFolders, preset: str, *, needed: bool) -> Path | None:

@@ -26,7 +26,7 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
     """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.
 
     Args:
-        preset: A recipe in recipes/ with what the characters share.
+        preset: A recipe in recipes/ with what the characters share; or a family of bases, such as illustrious.
         characters: Names of folders in characters/. Empty: all of them.
         force: Steps to do again although they are finished, in every run.
     """

@@ -29,7 +29,9 @@ def train_character(
     Args:
         character: Name of the LoRA, and of the folder in characters/ that holds its screenshots.
         folder: Screenshots that lie elsewhere. Empty: characters/ and the name.
-        preset: A recipe in recipes/ with what your characters share. Empty: "default".
+        preset: A recipe in recipes/ with what your characters share. Empty: "default". Or the family of your base,
+            whose numbers then stand for those that "default" leaves out: illustrious, noobai, noobai-v, pony,
+            animagine, sdxl, sd15, sd15-nai, sd2, sd2-v.
         base: Another base model than the recipe's. Empty: the recipe's.
         force: Steps to do again although they are finished.
     """

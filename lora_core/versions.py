@@ -48,9 +48,9 @@ VERSIONS: Mapping[str, int] = {
     "redraw": 1,
     "select": 1,
     "sample": 4,
-    "judge": 5,
-    "transfer": 5,
-    "report": 8,
+    "judge": 6,
+    "transfer": 6,
+    "report": 9,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

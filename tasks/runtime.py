@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import get_run_logger
@@ -153,13 +154,13 @@ _bars = Progress(
 
 
 @contextlib.contextmanager
-def progress(step: str, unit: str, curves: str = "") -> Iterator[Listener]:
+def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Listener]:
     """A listener that shows a bar while the block runs, and what it came to when it ends.
 
     Args:
         step: what is being done, such as "train style".
         unit: what is counted, such as "step" or "image".
-        curves: name of the folder with a training's curves; the last note is then about all its steps: a mean loss.
+        curves: folder of a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
@@ -204,7 +205,7 @@ def say(text: str, *, mark: str = "·") -> None:
 def say_when_cached(task: Any, task_run: Any, state: Any) -> None:
     """Prefect hook: tell which steps were found finished."""
     if state.name == "Cached":
-        console.print(f"[blue]=[/blue] {task_run.name}: cached", highlight=False)
+        console.print(styled(("=", "blue"), f" {task_run.name}: cached"), highlight=False)
 
 
 def _log(text: str) -> None:

@@ -4,18 +4,24 @@ Prefect's UI shows it as a bar, the studio page reads its figures. It is brought
 server that is slow, or away, holds no step up.
 """
 
+import base64
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from contextvars import copy_context
+from io import BytesIO
+from pathlib import Path
+from typing import cast
 from uuid import UUID
 
+from PIL import Image
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
+from lora_core.printable import duration
 from lora_core.progress import Progress
 from lora_core.progress import silent as _silent
 
@@ -23,16 +29,18 @@ KEY = "progress"
 """Of the artifacts, with the step's name behind it."""
 _EVERY_SECONDS = 2.0
 _LAST_SECONDS = 5.0
+_SIDE_PX = 320
+_QUALITY = 80
 
 
 @contextlib.contextmanager
-def shown_progress(step: str, unit: str, curves: str = "") -> Iterator[Progress]:
+def shown_progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Progress]:
     """A listener whose figures the server shows while the block runs; none where there is no server that stays.
 
     Args:
         step: what is being done.
         unit: what is counted.
-        curves: name of the folder with the training's curves, for whoever draws them.
+        curves: folder with the training's curves and samples, which the studio page finds by its name.
     """
     context = TaskRunContext.get()
     if context is None or not PREFECT_API_URL.value():  # a command's own server ends with it
@@ -51,12 +59,13 @@ def shown_progress(step: str, unit: str, curves: str = "") -> Iterator[Progress]
 class _Shown:
     """One step's artifact."""
 
-    def __init__(self, step: str, unit: str, curves: str, flow_run: UUID | None, task_run: UUID) -> None:
+    def __init__(self, step: str, unit: str, curves: Path | None, flow_run: UUID | None, task_run: UUID) -> None:
         self._step, self._unit, self._curves = step, unit, curves
         self._flow_run, self._task_run = flow_run, task_run
         self._started = time.monotonic()
         self._first = 0
         self._now = (0, 0, "")
+        self._page, self._samples = "", cast(UUID | None, None)
         self.ended = threading.Event()
 
     def tell(self, done: int, total: int, note: str = "") -> None:
@@ -71,7 +80,29 @@ class _Shown:
             made = self._made(client)
             while not self.ended.wait(_EVERY_SECONDS):
                 self._update(client, made)
+                self._show_samples(client)
             self._update(client, made)
+            self._show_samples(client)
+
+    def _show_samples(self, client: SyncPrefectClient) -> None:
+        """One artifact with the newest pictures, replaced when there are newer ones."""
+        page = newest_samples(self._curves) if self._curves else ""
+        if not page or page == self._page:
+            return
+        self._page = page
+        if self._samples is None:
+            self._samples = client.create_artifact(
+                ArtifactCreate(
+                    key=f"samples-{self._step.replace(' ', '-')}",
+                    type="markdown",
+                    description="The newest epoch",
+                    data=page,
+                    flow_run_id=self._flow_run,
+                    task_run_id=self._task_run,
+                )
+            ).id
+        else:
+            client.update_artifact(self._samples, ArtifactUpdate(data=page))
 
     def _made(self, client: SyncPrefectClient) -> UUID:
         return client.create_artifact(
@@ -99,7 +130,7 @@ class _Shown:
         done, total, note = self._now
         return {
             "step": self._step, "unit": self._unit, "done": str(done), "total": str(total), "note": note,
-            "seconds_left": f"{self._seconds_left():.0f}", "curves": self._curves,
+            "seconds_left": f"{self._seconds_left():.0f}", "curves": self._curves.name if self._curves else "",
         }  # fmt: skip
 
     def _seconds_left(self) -> float:
@@ -110,16 +141,31 @@ class _Shown:
         done, total, note = self._now
         if not total:
             return f"{self._step}: starting"
-        left = f", about {_duration(self._seconds_left())} left" if done < total else ""
+        left = f", about {duration(self._seconds_left())} left" if done < total else ""
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
 
 
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 90
-        else f"{minutes} min"
-    )
+def newest_samples(folder: Path) -> str:
+    """The newest epoch that is drawn, and the base beside it, as Markdown; empty: nothing is drawn yet.
+
+    Args:
+        folder: of the training's curves; `samples/` in it holds `epoch-0001-01.png` …, `base-01.png` ….
+    """
+    drawn = sorted((folder / "samples").glob("epoch-*.png"))
+    if not drawn:
+        return ""
+    epoch = drawn[-1].stem.rpartition("-")[0]
+    rows = [
+        f"**{title}**\n\n" + " ".join(_picture(path) for path in sorted((folder / "samples").glob(f"{name}-*.png")))
+        for title, name in ((epoch.replace("-", " "), epoch), ("base", "base"))
+    ]
+    return "\n\n".join(rows)
+
+
+def _picture(path: Path) -> str:
+    with Image.open(path) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((_SIDE_PX, _SIDE_PX))
+    data = BytesIO()
+    small.save(data, "JPEG", quality=_QUALITY)
+    return f'<img width="200" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @helper(peek="run")
 def find_optimizers(*trainings: Training) -> None:
     """Refuse an optimizer that is not there, before any work; those that every installation has are not imported."""
-    if named := [options for options in trainings if options.names_code]:
+    if named := [options for options in trainings if options.names_code or options.optimizer_args]:
         from lora_core.training.optim import check_optimizer
 
         for options in named:
@@ -122,7 +122,7 @@ def _train(
     curves = store.curves_folder(f"{name}-{key[:8]}")
     here = Path.cwd()
     say(f"curves of {name}: {curves.relative_to(here) if curves.is_relative_to(here) else curves}")
-    with progress(f"train {'character' if trigger else 'style'}", "step", curves.name) as listen:
+    with progress(f"train {'character' if trigger else 'style'}", "step", curves) as listen:
         return train(
             store,
             base,

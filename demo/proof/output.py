@@ -24,6 +24,7 @@ from demo.proof.scope import Scope, drawn
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.judging import bootstrap
 from lora_core.recipe import Recipe
+from lora_core.sampling.schedulers import settled
 from lora_core.store.digests import canonical_json, digest_of, file_digest
 from lora_core.store.files import write_atomically
 
@@ -112,8 +113,8 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
         training_seeds=scope.seeds,
         sampling_seeds=sampling.seeds,
         prompts=sampling.prompts,
-        sampling=f"{sampling.scheduler}, {sampling.steps} steps, CFG {sampling.cfg:g}, "
-        f"{sampling.width}×{sampling.height}",
+        sampling=f"{settled(sampling, zero_terminal_snr=False).scheduler}, {sampling.steps} steps, "
+        f"CFG {sampling.cfg:g}, {sampling.width}×{sampling.height}",
         gate_prompts=scope.gate_prompts,
         bootstrap_seed=bootstrap.SEED,
         resamples=bootstrap.RESAMPLES,

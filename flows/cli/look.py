@@ -142,4 +142,5 @@ def _tell(report: "LookReport", out: Path) -> None:
         console.print(table)
         echo(f"Measured by {', '.join(report.measured_by)}: what the tagger sees more of in the screenshots.")
     echo(f"Look at {out / 'look.png'}.")
-    echo(f'method = "{report.method}": {report.reason}.')
+    echo(f"Suits this base: {report.reason}.")
+    echo(f'In the recipe: method = "{report.method}"; and use = true under [redraw], which draws the character anew.')

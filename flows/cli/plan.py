@@ -104,7 +104,7 @@ def _steps(peeked: Peeked, to_do: Sequence[Cost]) -> Table:
     for visit in peeked.steps:
         known = seconds.get((visit.step, visit.branch))
         waiting = f"to do, about {duration(known)}" if known else "to do"
-        table.add_row(visit.step, visit.branch, "[blue]cached[/blue]" if visit.ref else waiting)
+        table.add_row(visit.step, visit.branch, styled(("cached", "blue")) if visit.ref else waiting)
     return table
 
 
@@ -122,4 +122,4 @@ def _room(room: Room) -> Iterator[str]:
     if room.needed:
         yield f"Disk: about {filesize.decimal(room.needed)} will be written, {filesize.decimal(room.free)} are free"
     if room.needed > room.free:
-        yield "[yellow]![/yellow] not enough: `headcanon store gc` frees some; [runtime] store takes another disk"
+        yield "! not enough: `headcanon store gc` frees some; [runtime] store takes another disk"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.cli.caption_set import CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
+from flows.cost import costs
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
@@ -28,6 +29,7 @@ from lora_core.recipe import COMPOSITIONS, Recipe
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import thresholds
 from tasks.compositions import framings
+from tasks.runtime import At
 
 RULE_FILE = "captions.toml"
 _EMPTY_RULES = (
@@ -41,7 +43,7 @@ def show(character: str, preset: str) -> Shown:
     shown = Shown()
     try:
         shown = _captions(recipe)
-        return Shown(**{**vars(shown), "plan": _planned(dry_run(recipe, at_of(recipe)))})
+        return Shown(**{**vars(shown), "plan": _planned(dry_run(recipe, at_of(recipe)), at_of(recipe))})
     except UserError as error:
         return Shown(**{**vars(shown), "error": one_line(error)})
 
@@ -83,7 +85,8 @@ def _set(recipe: Recipe) -> CaptionSet:
     return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger), thresholds(recipe.tagger))
 
 
-def _planned(found: DryRun) -> Planned:
+def _planned(found: DryRun, at: At) -> Planned:
+    to_do = costs(found, at)
     trainings = (("style", found.style), ("character", found.character))
     return Planned(
         rows=tuple((row.composition or "unknown", row.planned, row.there[-1]) for row in found.coverage.rows),
@@ -91,6 +94,8 @@ def _planned(found: DryRun) -> Planned:
             (name, plan.samples_per_epoch, plan.total_steps, len(plan.epoch_steps)) for name, plan in trainings if plan
         ),
         memory_gb=found.memory_bytes / 1e9,
+        seconds=sum(cost.seconds or 0 for cost in to_do),
+        unmeasured=tuple(cost.step for cost in to_do if cost.seconds is None),
         steps=tuple((visit.step, visit.branch, visit.ref is not None) for visit in found.peeked.steps),
         remarks=unequal_views(found.coverage),
     )
@@ -149,8 +154,13 @@ def _with_rule_file(character: str, preset: str) -> CaptionSet:
 def lanes(character: str, folder: str, preset: str, base: str) -> tuple[tuple[str, str], ...]:
     """The steps of a run in order, each with its lane: what hangs on no character's picture is the style's."""
     recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []  # called as Prefect's UI calls them
     for visit in peek(recipe, at_of(recipe), "report").steps:
         of_character = visit.branch == "character" or any(found[each][1] == "character" for each in visit.after)
-        found.append((visit.step, "character" if of_character or visit.step == "check captions" else "style"))
+        found.append(
+            (
+                f"{visit.step} {visit.branch}".strip(),
+                "character" if of_character or visit.step == "check captions" else "style",
+            )
+        )
     return (*found, ("publish", "character"))

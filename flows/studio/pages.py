@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import jinja2
 
+from lora_core.printable import duration
+
 
 def page(template: str, **shown: Any) -> str:
     """A page, or a part of one, as HTML."""
@@ -28,7 +30,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(q=quoted, path=quote, ago=_ago, thousands=lambda number: f"{number:,}")
+    made.filters.update(duration=duration, q=quoted, path=quote, ago=_ago, thousands=lambda number: f"{number:,}")
     return made
 
 

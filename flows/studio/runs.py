@@ -36,6 +36,7 @@ from lora_core.training.curves import CSV_FILE
 FLOWS = ("train-character", "train-character-full", "prepare-style", "train-cast")
 _PAUSED_DAYS = 365
 _MOST_POINTS, _FEWEST_POINTS = 300, 3
+_MEAN_OF = 99
 _OPEN = (
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING,
 )  # fmt: skip
@@ -252,6 +253,7 @@ def drawing(curves: Path, name: str) -> Drawing | None:
         return None
     with (folder / CSV_FILE).open(encoding="utf-8", errors="replace", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("samples_per_second")]
+    rows = rows[_MEAN_OF:] if len(rows) > _MEAN_OF + _FEWEST_POINTS else rows  # the first are no mean of so many
     every = max(1, len(rows) // _MOST_POINTS)
     points = [
         (int(row["step"]), float(row["average_loss"]), float(row["unet_lr"])) for row in [*rows[:-1:every], *rows[-1:]]

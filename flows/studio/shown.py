@@ -48,10 +48,21 @@ class Shown:
 
 @dataclass(frozen=True)
 class Planned:
-    """A dry run in figures: rows of (composition, planned, there), of (training, samples, steps, epochs)."""
+    """A dry run in figures.
+
+    Attributes:
+        rows: composition, how many are planned, how many are there.
+        trainings: name, samples an epoch, steps, epochs.
+        memory_gb: that training takes.
+        seconds: that training and drawing take, without `unmeasured`, which this machine has not done yet.
+        steps: name, set, whether it is cached.
+        remarks: what the sets do not share.
+    """
 
     rows: tuple[tuple[str, int, int], ...]
     trainings: tuple[tuple[str, int, int, int], ...]
     memory_gb: float
+    seconds: float
+    unmeasured: tuple[str, ...]
     steps: tuple[tuple[str, str, bool], ...]
     remarks: tuple[str, ...]

@@ -107,7 +107,8 @@ def _sampler(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
     if recipe.sampling.scheduler.startswith("dpmpp"):
         reason = "with zero terminal SNR its steps go where there is nothing but noise"
         yield Misfit("sampling.scheduler", f'"{recipe.sampling.scheduler}"', reason, f'scheduler = "{fits}"')
-    if recipe.sampling.cfg > _V_MOST_CFG:
+    rescaled = recipe.sampling.cfg_rescale or recipe.sampling.scheduler == "auto"
+    if recipe.sampling.cfg > _V_MOST_CFG and not rescaled:
         fits = lineage.preset.sections["sampling"]["cfg"]
         reason = "v-prediction with zero terminal SNR burns colours at that scale"
         yield Misfit("sampling.cfg", f"{recipe.sampling.cfg:g}", reason, f"cfg = {fits:g}")

@@ -3,19 +3,27 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 
 from lora_core.captions import taxonomy
 from lora_core.captions.edit import Edited
 from lora_core.captions.emphasis import unemphasized
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
+from lora_core.judging.leak import Look
 from lora_core.judging.similarity import Closest, Embedded, Nearest, Similarity
 from lora_core.sampling.samples import Sample
 
 PLAIN_TAGS = ("white_background", "simple_background")
 
 _LEAST_SHARE = 0.4
+_DRAWN_ANYWAY = 0.5
+_SAME_TRAIT = {
+    "hair_length": "hair_style", "bangs": "hair_style", "pupils": "eye_color", "eye_shape": "eye_color",
+    "species": "ears", "horns_tails_wings": "ears",
+}  # fmt: skip
+"""Families of the taxonomy that a viewer counts as one: five tags of a haircut are one trait."""
 _PLACES = re.compile(
     r"(out|in)doors|(?!(white|simple|transparent)_).*_background|(.*_)?sky|(.*_)?clouds?|day|night|evening|dawn|dusk|"
     r"twilight|sun(set|rise|light)?|moon(light)?|(.*_)?(grass|forest|woods|trees?|field|garden|meadow|park|beach|shore|"
@@ -52,6 +60,22 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
     return _common(Counter(removed), least_share, len(edited))
 
 
+def trait_family(tag: str) -> str:
+    """What a trait is about: the hair's colour, the haircut, eyes, ears; a tag of no family stands alone."""
+    family = taxonomy.family_of(tag) or tag
+    return _SAME_TRAIT.get(family, family)
+
+
+def drawn_anyway(base: Sequence[Sample], table: TagTable, traits: Sequence[str]) -> tuple[str, ...]:
+    """Traits that the base draws without the LoRA on at least half of the prompts that do not ask for them."""
+    found = []
+    for tag in traits:
+        values = [probability(one, table, tag) for one in base if tag not in tags_of_prompt(one.prompt)]
+        if values and fmean(values) >= _DRAWN_ANYWAY:
+            found.append(tag)
+    return tuple(found)
+
+
 def dataset_bias_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tuple[str, ...]:
     """Framings, views and poses on at least this share of the pictures, the commonest first."""
     common = (tag for one in edited for tag in {*one.before, *one.tags} if is_framing_or_pose(tag))
@@ -86,6 +110,8 @@ class Evidence:
         classifier: image digest → probability of the look by the auxiliary classifier; None: there is none.
         embedded: how near samples come to screenshots by an image encoder; None: there is none.
         copy_cosine: a sample this near to a screenshot by the encoder is a copy.
+        look: what measures the 3D look.
+        drawn_anyway: traits that the base draws by itself; they count nothing.
     """
 
     table: TagTable
@@ -97,6 +123,13 @@ class Evidence:
     classifier: Mapping[str, float] | None = None
     embedded: Embedded | None = None
     copy_cosine: float = 0.95
+    look: Look = field(default_factory=Look)
+    drawn_anyway: tuple[str, ...] = ()
+
+    @property
+    def counted_traits(self) -> tuple[str, ...]:
+        """Traits that identity is measured on."""
+        return self.known([tag for tag in self.traits if tag not in self.drawn_anyway])
 
     def known(self, tags: Sequence[str]) -> tuple[str, ...]:
         """The tags that can be measured, each once."""

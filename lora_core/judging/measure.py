@@ -10,6 +10,7 @@ from lora_core.errors import DatasetError
 from lora_core.judging import metrics
 from lora_core.judging.bootstrap import Score, nested
 from lora_core.judging.evidence import PLAIN_TAGS, Evidence, SamplePair, probability
+from lora_core.judging.leak import LookWord
 from lora_core.judging.metrics import Metric
 from lora_core.judging.similarity import Closest, Nearest
 from lora_core.recipe import LEAK_TAGS
@@ -67,6 +68,8 @@ class Measurements(Frozen):
         default={}, description="By metric: the tags that it is the mean of, or the model that measures it."
     )
     not_measured: tuple[str, ...] = Field(default=(), description="Tags that the tagger does not know.")
+    look: tuple[LookWord, ...] = Field(default=(), description="All that could have measured the 3D look.")
+    drawn_anyway: tuple[str, ...] = Field(default=(), description="Traits that the base draws by itself.")
 
 
 def measure(samples: Samples, evidence: Evidence) -> Measurements:
@@ -92,6 +95,8 @@ def measure(samples: Samples, evidence: Evidence) -> Measurements:
         base=_scores(own, alone, _pictures(alone, evidence), evidence),
         measured_by={each.key: each.measured_by(evidence) for each in metrics.METRICS if each.measured_by},
         not_measured=tuple(tag for tag in dict.fromkeys(wanted) if tag not in evidence.labels),
+        look=evidence.look.tried,
+        drawn_anyway=evidence.drawn_anyway,
     )
 
 
@@ -118,6 +123,7 @@ def _partner(sample: Sample, base: Mapping[tuple[int, int], Sample]) -> Sample:
 
 def _pictures(pairs: Sequence[SamplePair], evidence: Evidence) -> tuple[PictureScores, ...]:
     """Raises: DatasetError: a picture was not tagged."""
+    together = {each.key: each.of_column(pairs, evidence) for each in metrics.METRICS if each.of_column}
     return tuple(
         PictureScores(
             prompt_index=pair[0].prompt_index,
@@ -126,11 +132,16 @@ def _pictures(pairs: Sequence[SamplePair], evidence: Evidence) -> tuple[PictureS
             values={
                 metric.key: value
                 for metric in metrics.METRICS
-                if metric.of_sample and (value := metric.of_sample(pair, evidence)) is not None
+                if (value := together[metric.key][number] if metric.of_column else _alone(metric, pair, evidence))
+                is not None
             },
         )
-        for pair in pairs
+        for number, pair in enumerate(pairs)
     )
+
+
+def _alone(metric: Metric, pair: SamplePair, evidence: Evidence) -> float | None:
+    return metric.of_sample(pair, evidence) if metric.of_sample else None
 
 
 def _scores(

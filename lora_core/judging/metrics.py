@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lora_core.judging.bootstrap import Score
-from lora_core.judging.evidence import PLAIN_TAGS, Evidence, SamplePair, asks_for_a_place, probability, tags_of_prompt
+from lora_core.judging.evidence import (
+    PLAIN_TAGS,
+    Evidence,
+    SamplePair,
+    asks_for_a_place,
+    probability,
+    tags_of_prompt,
+    trait_family,
+)
 from lora_core.recipe import LEAK_TAGS, Judging, Publish
 from lora_core.sampling.samples import Sample
 
@@ -29,11 +37,15 @@ class Metric:
         label: its name within a sentence.
         explanation: a sentence for the reader of a report.
         of_sample: the value of one sample and its base picture; None: it cannot be measured, or not on this prompt.
+        of_column: instead, values of all samples of an epoch, which are measured together.
         of_seeds: instead, values of the samples of one prompt that differ by their seed.
         measured_by: the tags or the model that measure it; runs are compared only where these are the same.
         over_base: a delta over the base model alone, which therefore has none of its own.
         higher_is_better: None: neither is.
         bound: the option that an epoch has to hold to be chosen.
+        by_edge: it is the interval's worse end that has to hold the bound, not the mean.
+        of_base: the bound is a share of what the base model's own pictures have.
+        required: an epoch of which it is not known is not within bounds.
         tolerance: the option that says how much worse a further version may be.
         format: how a value is written.
         headline: shown where there is room for few.
@@ -43,11 +55,15 @@ class Metric:
     label: str
     explanation: str
     of_sample: Callable[[SamplePair, Evidence], float | None] | None = None
+    of_column: Callable[[Sequence[SamplePair], Evidence], Sequence[float | None]] | None = None
     of_seeds: Callable[[Sequence[Sample], Evidence], Iterable[float]] | None = None
     measured_by: Callable[[Evidence], tuple[str, ...]] | None = None
     over_base: bool = False
     higher_is_better: bool | None = None
     bound: Callable[[Judging], float] | None = None
+    by_edge: bool = False
+    of_base: bool = False
+    required: bool = False
     tolerance: Callable[[Publish], float] | None = None
     format: Callable[[float], str] = two_digits
     headline: bool = False
@@ -72,10 +88,16 @@ class Metric:
 
     def missed(self, score: Score | None, bound: float | None) -> str:
         """The bound that a score misses, in words; empty: it holds it, or there is no score or no bound."""
-        sign = 1 if self.higher_is_better else -1
-        if score is None or bound is None or sign * score.mean >= sign * bound:
+        if bound is None or (score is None and not self.required):
             return ""
-        return f"{self.label} {self.format(score.mean)}, {self.limit(bound)}"
+        if score is None:
+            return f"{self.label} cannot be measured"
+        sign = 1 if self.higher_is_better else -1
+        edge = (score.low if self.higher_is_better else score.high) if self.by_edge else score.mean
+        if sign * edge >= sign * bound:
+            return ""
+        value = self.format(score.mean) + (f" (to {self.format(edge)})" if self.by_edge else "")
+        return f"{self.label} {value}, {self.limit(bound)}"
 
     def limit(self, bound: float) -> str:
         """A bound in words."""
@@ -83,11 +105,17 @@ class Metric:
 
 
 def _identity(pair: SamplePair, evidence: Evidence) -> float | None:
-    return _delta(pair, evidence, _not_asked(pair, evidence.traits))
+    """The mean over families of traits, so that five tags of a haircut are one trait."""
+    (drawn, base), table = pair, evidence.table
+    families: dict[str, list[float]] = {}
+    for tag in _not_asked(pair, evidence.counted_traits):
+        delta = probability(drawn, table, tag) - probability(base, table, tag)
+        families.setdefault(trait_family(tag), []).append(delta)
+    return fmean(map(fmean, families.values())) if families else None
 
 
-def _leak(pair: SamplePair, evidence: Evidence) -> float | None:
-    return _delta(pair, evidence, _not_asked(pair, LEAK_TAGS))
+def _leak(pairs: Sequence[SamplePair], evidence: Evidence) -> Sequence[float | None]:
+    return evidence.look.leak(pairs)
 
 
 def _background(pair: SamplePair, evidence: Evidence) -> float | None:
@@ -134,15 +162,17 @@ def _embedder(evidence: Evidence) -> tuple[str, ...]:
 
 IDENTITY = Metric(
     key="identity", label="identity", of_sample=_identity, over_base=True, higher_is_better=True, headline=True,
-    explanation="How much more of the character’s traits the tagger sees than without the LoRA.",
-    measured_by=lambda evidence: evidence.known(evidence.traits),
+    explanation="How much more of the character’s traits the tagger sees than without the LoRA, trait by trait: hair "
+    "colour, haircut, eyes, ears count alike, however many tags they have.",
+    measured_by=lambda evidence: evidence.counted_traits,
     tolerance=lambda publish: publish.worse_identity,
 )  # fmt: skip
 LEAK = Metric(
-    key="leak", label="leak of the look", of_sample=_leak, over_base=True, higher_is_better=False, headline=True,
-    explanation="How much more of the 3D look the tagger sees than without the LoRA.",
-    measured_by=lambda evidence: evidence.known(LEAK_TAGS),
-    bound=lambda judging: judging.max_leak, tolerance=lambda publish: publish.worse_leak,
+    key="leak", label="leak of the look", of_column=_leak, over_base=True, higher_is_better=False, headline=True,
+    explanation="How far the samples went from the base’s own pictures (0) to the screenshots (1), by the look word "
+    "that says so most surely. The interval’s upper end has to hold the bound.",
+    measured_by=lambda evidence: tuple(each.word.name for each in evidence.look.instruments),
+    bound=lambda judging: judging.max_leak, by_edge=True, required=True, tolerance=lambda publish: publish.worse_leak,
 )  # fmt: skip
 METRICS: tuple[Metric, ...] = (
     IDENTITY,
@@ -174,10 +204,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         key="prompt_adherence", label="prompt adherence", of_sample=_prompt_adherence, higher_is_better=True,
         explanation="How much the tagger sees of what the prompts ask for.",
+        bound=lambda judging: judging.min_adherence, of_base=True,
     ),
     Metric(
         key="diversity", label="diversity", of_seeds=_diversity, higher_is_better=True,
         explanation="How much two seeds of a prompt differ: 0 the same, 1 unrelated.",
+        bound=lambda judging: judging.min_diversity, of_base=True,
     ),
     Metric(
         key="classifier_leak", label="leak by the auxiliary classifier", of_sample=_classifier_leak, over_base=True,

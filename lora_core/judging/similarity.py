@@ -86,11 +86,13 @@ class Embedded:
         embedder: digest of its files; cosines of two encoders cannot be compared.
         closest: sample's image digest → the training picture nearest to it; empty without training pictures.
         mean: sample's image digest → mean cosine to the training pictures.
+        screenshots: the training pictures' own mean cosine to each other, itself left out.
     """
 
     embedder: str
     closest: Mapping[str, Closest]
     mean: Mapping[str, float]
+    screenshots: float = 0.0
 
 
 def compare(store: Store, samples: Samples, training: Manifest) -> Similarity:
@@ -151,6 +153,7 @@ def embed(
         embedder=model,
         closest={image: _closest(own @ every.T, names) for image, own in drawn.items()},
         mean={image: float(own[0] @ middle) for image, own in drawn.items()},
+        screenshots=float(np.mean([(own[0] @ middle * len(shots) - 1) / max(1, len(shots) - 1) for own in shots])),
     )
 
 

@@ -16,8 +16,9 @@ import torch
 from lora_core.bounded import json_of
 from lora_core.errors import LoraError, OtherKindError
 from lora_core.hub.formats import Header
+from lora_core.lora.keys import parse_key
 from lora_core.lora.module import DOWN, MAGNITUDE, MID, TENSORS, UP, LoraModule, kind_of
-from lora_core.lora.naming import Module, lora_architecture, names_of, parse_key
+from lora_core.lora.naming import Module, lora_architecture, names_of
 from lora_core.lora.tensor_files import FLOATS, SafetensorsWriter, TensorFile
 
 ADAPTER_METADATA = "lora_adapter_metadata"
@@ -25,18 +26,21 @@ _EMBEDDING = re.compile(r"bundle_emb\.(?P<name>[^.]+)\..+")
 _OTHER_KINDS = (
     ("hada_w1", "a LoHa"),
     ("lokr_", "a LoKr"),
-    ("oft_", "an OFT"),
+    ("oft_", "an OFT (orthogonal fine-tuning)"),
+    (".a1.weight", "a GLoRA"),
+    (".on_input", "an IA3"),
     ("dora_scale", "a DoRA"),
     ("lora_magnitude_vector", "a DoRA"),
     ("w_norm", "LyCORIS' changes of norm layers"),
     ("base_model.model.", "a peft adapter that does not say which model it is of"),
     ("lora_A", "a LoRA in peft's naming for another kind of model"),
-    ("_lora.down", "a LoRA of diffusers' first releases"),
     ("emb_params", "a textual inversion"),
     ("bundle_emb.", "a textual inversion"),
     ("model.diffusion_model.", "a whole checkpoint"),
     ("down_blocks.", "a part of a diffusers model"),
+    (".diff", "full differences of weights (LyCORIS' full)"),
 )
+_NUMBERS = ("alpha", "scalar")
 _Keys = dict[str | Module, dict[str, str]]
 """Module → name of a tensor → its key in the file."""
 
@@ -114,17 +118,22 @@ class OpenLora:
         infos = {each: self._file.header.tensors[key] for each, key in keys.items()}
         tensors: dict[str, torch.Tensor] = {}
         for each, info in infos.items():
-            if each != "alpha" and info.dtype not in FLOATS:
+            if each not in _NUMBERS and info.dtype not in FLOATS:
                 raise LoraError(
                     f"{self.name}: {keys[each]} is stored as {info.dtype}; a LoRA in fp16, bf16 or fp32 is needed"
                 )
-            if each != "alpha":
+            if each not in _NUMBERS:
                 tensors[each] = torch.empty(info.shape, dtype=FLOATS[info.dtype], device="meta")
         if kind_of(tensors) is None:
             raise LoraError(f"{self.name}: {_incomplete(name, tensors)}")
         if isinstance(name, Module) and MAGNITUDE in tensors:  # peft's are of rows, as (out,) or (1, out, 1, 1)
             tensors[MAGNITUDE] = tensors[MAGNITUDE].reshape(-1, *(1 for _ in tensors[DOWN].shape[1:]))
         module = LoraModule(tensors, self._file.number(keys["alpha"]) if "alpha" in keys else None)
+        if "scalar" in keys:  # LyCORIS' factor on the whole change, which alpha can hold as well
+            if not module.rank:
+                raise LoraError(f"{self.name}: {_text(name)} has a scalar but no rank; save it again with LyCORIS")
+            alpha = float(module.rank) if module.alpha is None else module.alpha
+            module = LoraModule(tensors, alpha * self._file.number(keys["scalar"]))
         try:
             _ = module.shape
         except (RuntimeError, IndexError):
@@ -146,7 +155,8 @@ class OpenLora:
                 raise LoraError(
                     f"{self.name}: {_text(module)} is no module of {architecture}; this LoRA is of no use here"
                 )
-            modules[module] = LoraModule(each.tensors, _peft_alpha(config, module, each.rank))
+            stated = each.alpha is not None  # by a tensor, as some converters write it
+            modules[module] = each if stated else LoraModule(each.tensors, _peft_alpha(config, module, each.rank))
         return dict(names)
 
 
@@ -219,11 +229,19 @@ def _incomplete(name: str | Module, tensors: Mapping[str, object]) -> str:
         if isinstance(name, Module):
             missing = "lora_A.weight" if missing == DOWN else "lora_B.weight"
         return f"{_text(name)} has no {missing}; the file is incomplete, take another copy"
-    norms = "; that is a change of a norm layer, which no tool here applies" if "w_norm" in tensors else ""
+    what = next((f"; that is {what}, which no tool here applies" for mark, what in _FOREIGN if mark in tensors), "")
     return (
-        f"{_text(name)} has {', '.join(sorted(tensors)) or 'nothing but alpha'}{norms}; read are whole LoRAs, DoRAs, "
+        f"{_text(name)} has {', '.join(sorted(tensors)) or 'nothing but alpha'}{what}; read are whole LoRAs, DoRAs, "
         "LoHas and LoKrs; take another copy of the file or another LoRA"
     )
+
+
+_FOREIGN = (
+    ("w_norm", "a change of a norm layer"), ("diff", "a full difference of the weight"),
+    ("diff_b", "a change of the bias"), ("lora_up.bias", "a change of the bias"), ("a1.weight", "a GLoRA"),
+    ("on_input", "an IA3"), ("oft_blocks", "an OFT"), ("oft_diag", "an OFT"),
+)  # fmt: skip
+"""A tensor's name, and what a module that has it is."""
 
 
 def _text(name: str | Module) -> str:

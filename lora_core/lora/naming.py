@@ -1,4 +1,4 @@
-"""The names of a LoRA's modules: sd-scripts' in files, diffusers' and peft's in files, and the paths in the models.
+"""The names of a LoRA's modules, sd-scripts' in files, and the paths in the models (files' other keys: `keys.py`).
 
 sd-scripts' name is the module's path with underscores for dots after a prefix: `lora_unet_`, `lora_te_`; SDXL has
 `lora_te1_` and `lora_te2_`, and calls the blocks of its U-Net as the original layout does (sd-scripts 48d368f). It is
@@ -7,11 +7,10 @@ the builds of Stable Diffusion 1, 2 and XL and holds every linear layer and conv
 encoders' attention and MLP, whether an architecture's own trainer touches them or not.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from lora_core.hub.detect import Architecture
 from lora_core.hub.layout import Part, unet_name
@@ -22,7 +21,7 @@ TEXT_MODULES = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), 
 _RESNET = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
 _ATTENTION = tuple(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v"))
 _TRANSFORMER = (*_ATTENTION, "attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2")
-_ENDS = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
+ENDS = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
 _KERNELS = ("conv1", "conv2", "conv", "conv_in", "conv_out")
 """The U-Net's modules with a kernel of 3×3, by the ends of their paths."""
 _UNET = "lora_unet_"
@@ -71,7 +70,7 @@ def modules_of(build: Build) -> Iterator[Module]:
 
 
 def _unet_paths(build: Build) -> Iterator[str]:
-    yield from _ENDS
+    yield from ENDS
     for level in range(len(build.up_attention)):
         yield from _block(f"down_blocks.{level}", build.layers, build.layers, build.depth)
         yield from _block(f"up_blocks.{level}", build.layers + 1, build.layers + 1, build.depth)
@@ -94,7 +93,7 @@ def _block(block: str, resnets: int, attentions: int, depth: int) -> Iterator[st
 def file_names(architecture: Architecture, module: Module, build: Build) -> tuple[str, ...]:
     """The names in use for a module in files, sd-scripts' own first.
 
-    SDXL's U-Net is known by diffusers' blocks too, and the text encoder of SD1 and SD2 by `lora_te1_`.
+    A U-Net is known by the original layout's blocks and by diffusers', SD1's and SD2's text encoder by `lora_te1_` too.
 
     Raises:
         KeyError: the architecture has no such module, or a LoRA never touches it.
@@ -103,10 +102,8 @@ def file_names(architecture: Architecture, module: Module, build: Build) -> tupl
     xl = architecture == "sdxl"
     if part == "unet":
         plain = _UNET + path.replace(".", "_")
-        if not xl:
-            return (plain,)
-        original = unet_name(f"{path}.", build.layers, build.up_attention).rstrip(".")
-        return (_UNET + original.replace(".", "_"), plain)
+        original = _UNET + unet_name(f"{path}.", build.layers, build.up_attention).rstrip(".").replace(".", "_")
+        return (original, plain) if xl else (plain, original)
     rest = f"text_model_{path.removeprefix('text_model.').replace('.', '_')}"
     return tuple(start + rest for start in _TEXT_STARTS[xl, part])
 
@@ -123,7 +120,7 @@ def module_table() -> Mapping[str, Module]:
 
 
 @cache
-def _original_table() -> Mapping[str, str]:
+def original_table() -> Mapping[str, str]:
     """Path in the original layout's U-Net → path in diffusers', of all architectures."""
     return {
         unet_name(f"{path}.", build.layers, build.up_attention).rstrip("."): path
@@ -174,7 +171,7 @@ def kernel_of(name: str) -> tuple[int, ...]:
 # ── architectures ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _FOREIGN = {"flux": ("lora_unet_double_blocks_", "lora_unet_single_blocks_"), "sd3": ("lora_unet_joint_blocks_",)}
-_SDXL = ("lora_te2_", "lora_unet_input_blocks_", "lora_unet_output_blocks_", "lora_unet_middle_block_")
+_ORIGINAL = ("lora_unet_input_blocks_", "lora_unet_output_blocks_", "lora_unet_middle_block_")
 _EARLIER = ("lora_te_", "lora_unet_down_blocks_", "lora_unet_up_blocks_", "lora_unet_mid_block_")
 _PROMPT_WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 _VERSIONS = {"sdxl_": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
@@ -183,8 +180,9 @@ _VERSIONS = {"sdxl_": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
 def lora_architecture(modules: Mapping[str, int], metadata: Mapping[str, str]) -> str:
     """The architecture that a LoRA was trained on: `sd1`, `sd2`, `sdxl`, `sd1 or sd2`, `flux`, `sd3` or `unknown`.
 
-    Names distinguish SDXL from its elders, and the width of the prompt that cross-attention reads distinguishes those.
-    The metadata is used only where these leave it open: it is the one thing that people edit.
+    The width of the prompt that cross-attention reads tells, whatever the names: SD1 and SD2 have the original layout's
+    in some files. Else a second text encoder or deep transformers do. The metadata is used only where these leave it
+    open: it is the one thing that people edit.
 
     Args:
         modules: sd-scripts' name → columns of its weight, 0 where that is not known.
@@ -193,17 +191,18 @@ def lora_architecture(modules: Mapping[str, int], metadata: Mapping[str, str]) -
     for foreign, starts in _FOREIGN.items():
         if any(name.startswith(starts) for name in modules):
             return foreign
-    if any(name.startswith(_SDXL) or "_transformer_blocks_1_" in name for name in modules):
-        return "sdxl"
     prompt = {width for name, width in modules.items() if name.endswith(("attn2_to_k", "attn2_to_v"))}
     text = {width for name, width in modules.items() if name.startswith("lora_te_") and name.endswith("_proj")}
-    for widths in (prompt, text):
-        if len(known := {_PROMPT_WIDTHS[width] for width in widths if width in _PROMPT_WIDTHS}) == 1:
-            return known.pop()
+    if len(known := {_PROMPT_WIDTHS[width] for width in prompt if width in _PROMPT_WIDTHS}) == 1:
+        return known.pop()
+    if any(name.startswith("lora_te2_") or "_transformer_blocks_1_" in name for name in modules):
+        return "sdxl"
+    if len(known := {_PROMPT_WIDTHS[width] for width in text if width in _PROMPT_WIDTHS}) == 1:
+        return known.pop()
     version = metadata.get("ss_base_model_version", "")
     if stated := next((name for start, name in _VERSIONS.items() if version.startswith(start)), ""):
         return stated
-    if any(name.startswith("lora_te1_") for name in modules):  # of SD1 and SD2 too, by some trainers
+    if any(name.startswith(("lora_te1_", *_ORIGINAL)) for name in modules):  # of SD1 and SD2 too, by some trainers
         return "sdxl"
     return "sd1 or sd2" if any(name.startswith(_EARLIER) for name in modules) else "unknown"
 
@@ -217,51 +216,6 @@ def misfit(file: str, unknown: Sequence[str], total: int, architecture: Architec
     return (
         f"{file}: {len(unknown)} of its {total} modules match nothing in the {architecture} base ({some}); nothing done"
     )
-
-
-# ── the keys of files ────────────────────────────────────────────────────────────────────────────────────────────────
-
-_KOHYA = re.compile(r"(?P<module>lora_\w+)\.(?P<tensor>[\w.]+)")
-_PEFT = re.compile(
-    r"(?:(?P<part>unet|text_encoder|text_encoder_2|diffusion_model)\.)?(?:base_model\.model\.)?(?P<path>[\w.]+?)\."
-    r"(?P<tensor>lora_A|lora_B|lora\.down|lora\.up|lora_linear_layer\.down|lora_linear_layer\.up|lora_magnitude_vector)"
-    r"(?:\.default)?(?:\.weight)?"
-)
-_PEFT_TENSORS = {
-    **{"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": "dora_scale"},
-    **{f"{layer}.{half}": f"lora_{half}.weight" for layer in ("lora", "lora_linear_layer") for half in ("down", "up")},
-}
-_UNET_STARTS = ("down_blocks.", "mid_block.", "up_blocks.", *(f"{end}." for end in _ENDS))
-
-
-class Key(NamedTuple):
-    """A tensor's key in a file, taken apart."""
-
-    module: str | Module
-    """sd-scripts' name, or the module itself in a file in diffusers' naming."""
-    tensor: str
-    """The tensor's name in sd-scripts' naming: `lora_down.weight`, `alpha`, `hada_w1_a`, …"""
-
-
-def parse_key(key: str) -> Key | None:
-    """The module and the tensor that a key of a file means; None where it is none of a LoRA's.
-
-    Known are sd-scripts' and LyCORIS' (`lora_unet_….lora_down.weight`), diffusers' (`unet.….lora_A.weight`, earlier
-    `.lora.down.weight`), peft's of a U-Net without saying so (`down_blocks.….lora_A.weight`), and the original
-    layout's (`diffusion_model.input_blocks.….lora_A.weight`).
-    """
-    if found := _KOHYA.fullmatch(key):
-        return Key(found["module"], found["tensor"])
-    if not (found := _PEFT.fullmatch(key)):
-        return None
-    part, path, tensor = found["part"], found["path"], _PEFT_TENSORS[found["tensor"]]
-    if part is None:
-        return Key(Module("unet", path), tensor) if f"{path}.".startswith(_UNET_STARTS) else None
-    if part == "diffusion_model":
-        return Key(Module("unet", _original_table()[path]), tensor) if path in _original_table() else None
-    if part != "unet" and not path.startswith("text_model."):
-        path = f"text_model.{path}"  # transformers 5 has no text_model between the encoder and its layers
-    return Key(Module(cast(Part, part), path), tensor)
 
 
 def names_of(modules: Mapping[Module, int], metadata: Mapping[str, str]) -> tuple[str, dict[Module, str]]:

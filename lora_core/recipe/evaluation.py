@@ -28,13 +28,17 @@ class Sampling(Options):
             "{trigger}, 1girl, solo, upper body, smile, outdoors",
             "{trigger}, 1girl, solo, portrait, white background",
             "{trigger}, 1girl, solo, cowboy shot, night",
+            "{trigger}, 1girl, solo, upper body, indoors, window, closed mouth",
+            "{trigger}, 1girl, solo, from side, forest, white dress",
+            "{trigger}, 1girl, solo, portrait, beach, open mouth",
         ),
         min_length=1,
         title="Prompts",
     )
     """{trigger} stands for the character's trigger. Emphasis, BREAK and length as in A1111: `(word:1.2)`, `[word]`,
-    `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name
-    places, framings and clothes that the screenshots do not have: what becomes of them is measured."""
+    `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places, framings and clothes that
+    the screenshots do not have: what becomes of them is measured. Six with two seeds each are about the fewest of which
+    the choice is not chance (docs/judging.md)."""
     style_prompts: tuple[str, ...] = Field(
         default=(
             "1girl, solo, upper body, smile, outdoors, day",
@@ -151,8 +155,10 @@ class Judging(Options):
     """How the epoch and the weight are chosen."""
 
     max_leak: float = Field(default=0.25, ge=0, le=1, title="Largest leak")
-    """An epoch whose samples show more of the 3D look than this, above the base model's own, is not chosen. Measured by
-    the tagger as the mean delta of realistic, 3d, nose and lips."""
+    """An epoch whose samples may have come further than this on the way from the base's own pictures (0) to the
+    screenshots (1) is not chosen: the upper end of the 95 % interval counts. Measured by the look word that says so
+    most surely, of those that the tagger sees in the screenshots: realistic, 3d, nose, lips. Where it sees none, by
+    the classifier, or else by the embedder."""
     max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
     """The same for white and simple backgrounds where the prompt asks for another one."""
     max_habits: float = Field(default=0.25, ge=0, le=1, title="Largest leak of framing and pose")
@@ -160,6 +166,10 @@ class Judging(Options):
     for."""
     max_copying: float = Field(default=0.1, ge=0, le=1, title="Largest share of copies")
     """Samples that are nearly one of the screenshots it was trained on."""
+    min_adherence: float = Field(default=0.7, ge=0, le=1, title="Least prompt adherence (share of the base's)")
+    """An epoch that follows prompts less than this share of how the base alone does is not chosen: it is burnt."""
+    min_diversity: float = Field(default=0.5, ge=0, le=1, title="Least diversity (share of the base's)")
+    """The same for how much two seeds of a prompt differ. Needs two seeds."""
     copy_bits: int = Field(default=32, ge=0, le=128, title="A copy differs by (bits)")
     """At most so many of a perceptual hash's 256 bits. One pose turned by 2° differs by 12 to 30, two poses before
     white by about 100, unrelated pictures by 128."""

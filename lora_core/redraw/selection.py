@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from lora_core.captions import taxonomy
+from lora_core.captions.tags import spaced
 from lora_core.dataset import Frozen, Scores, View
 from lora_core.images.composition import composition_by_scores, view_by_scores
 from lora_core.judging.evidence import tags_of_prompt
@@ -54,7 +55,8 @@ class Judgement(Frozen):
     @property
     def text(self) -> str:
         """The reason in words."""
-        return _TEXTS[self.code].format(*self.values)
+        values = tuple(map(spaced, self.values)) if self.code == "trait" else self.values
+        return _TEXTS[self.code].format(*values)
 
 
 class Selection(Frozen):

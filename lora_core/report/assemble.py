@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePath
@@ -18,6 +18,8 @@ from lora_core.errors import LoraError
 from lora_core.hub.formats import read_header
 from lora_core.images.coverage import coverage
 from lora_core.images.png import png_bytes
+from lora_core.judging.choice import Edge
+from lora_core.judging.gates import read_gates
 from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.recipe import Recipe, ShotPlan
 from lora_core.recipe_file import looks_like_path
@@ -58,6 +60,16 @@ class _Files:
 
     def take(self, name: str, ref: LoraRef | ReportRef, file: str) -> None:
         self.digests[name] = self.store.digest_of_file(self.store.tree(ref.sha256)[file])
+
+
+_EDGES: Mapping[Edge, str] = {
+    "last epoch": "The chosen epoch is the last one: more epochs may be better. Raise [character_training] epochs.",
+    "highest weight": "The chosen weight is the highest that was drawn: a higher one may be better. Add one to "
+    "[sampling] weights.",
+    "lowest weight": "The chosen weight is the lowest that was drawn: a lower one may be better. Add one to "
+    "[sampling] weights.",
+}  # fmt: skip
+"""What a choice at the edge of what was drawn leaves open."""
 
 
 def assemble(store: Store, recipe: Recipe, made: ReportInputs, timings: tuple[Timing, ...] = ()) -> ReportRef:
@@ -128,6 +140,7 @@ def report_data(
         template=recipe.sampling.template,
         styled=made.style_lora is not None,
         subtracted=recipe.difference.use,
+        warnings=tuple(_warnings(store, recipe, made, verdict)),
         checks=(*_misfits(store, recipe, made), *all_checks(store, made)),
         curves=tuple(
             _curve(store, label, lora)
@@ -164,6 +177,17 @@ def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     return named_sets(style, load_manifest(store, made.squares))
 
 
+def _warnings(store: Store, recipe: Recipe, made: ReportInputs, verdict: Verdict) -> Iterator[str]:
+    """Where the best may lie beyond what was drawn, and what a gate that was off would have stopped."""
+    yield from (_EDGES[edge] for edge in verdict.choice.edges)
+    for name, check in (("captions", made.caption_check), ("style", made.style_check), ("merge", made.merge_check)):
+        if check and getattr(recipe.gates, name) == "off":
+            missed = [gate.line for gate in read_gates(store, check) if not gate.passed]
+            yield from (f"The gate ‘{name}’ was off, and would have ended this run: {line}." for line in missed)
+    if recipe.gates.epoch == "off" and not verdict.choice.passed and not verdict.choice.by_hand:
+        yield "The gate ‘epoch’ was off, and would have ended this run: no epoch is within bounds."
+
+
 def _misfits(store: Store, recipe: Recipe, made: ReportInputs) -> Iterator[CheckRow]:
     """One for each number of the recipe that does not fit its base."""
     lineage = stored_lineage(store, made.base, recipe.base.model)
@@ -182,7 +206,10 @@ def _elsewhere(store: Store, base: str, ref: ReportRef) -> Elsewhere:
 
 def _curve(store: Store, label: str, lora: LoraRef) -> LossCurve:
     table = json.loads(store.tree(lora.sha256)["loss.json"].read_bytes())
-    points = tuple((point["step"], point["loss"]) for point in table["points"])
+    every = tuple((point["step"], point["loss"]) for point in table["points"])
+    # Before that many steps there is no mean of so many: of a training that is long enough, they are left out.
+    points = tuple(point for point in every if point[0] >= table["averaged_steps"])
+    points = points if len(points) > 1 else every
     epochs = max((point["epoch"] for point in table["points"]), default=0)
     validation = tuple(
         (points[-1][0] * each["epoch"] / epochs, each["loss"]) for each in table.get("validation", ()) if points

@@ -8,10 +8,11 @@ from pydantic import Field
 from lora_core.dataset import Frozen
 from lora_core.judging import metrics
 from lora_core.judging.bootstrap import Score, nested
+from lora_core.judging.choice import RULE
 from lora_core.judging.gates import read_gates
 from lora_core.judging.measure import PictureScores
 from lora_core.judging.metrics import Metric, measured_in
-from lora_core.judging.verdict import RULE, Verdict, read_verdict
+from lora_core.judging.verdict import Verdict, read_verdict
 from lora_core.refs import ReportRef
 from lora_core.report.data import Drawn
 from lora_core.report.html import environment

@@ -138,6 +138,7 @@ class ReportData(Frozen):
     template: str = Field(default="{prompt}", description="What stood around every prompt when it was drawn.")
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
+    warnings: tuple[str, ...] = Field(default=(), description="What a reader should know before all else.")
     checks: tuple[CheckRow, ...] = ()
     curves: tuple[LossCurve, ...] = ()
     sheets: tuple[DataSheet, ...] = ()

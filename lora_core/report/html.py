@@ -10,8 +10,8 @@ import jinja2
 from PIL import Image
 
 from lora_core.images import coverage
+from lora_core.judging.choice import RULE
 from lora_core.judging.metrics import headlines
-from lora_core.judging.verdict import RULE
 from lora_core.printable import duration
 from lora_core.report.card import lora_call
 from lora_core.report.data import CaptionRow, Drawn, ReportData

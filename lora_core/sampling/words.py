@@ -25,14 +25,13 @@ def draw_words(
     """
     sampler = Sampler(store, base, options, config)
     columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), f", {word}") for number, word in enumerate(words, 1))]
-    each = len(options.prompts) * len(options.seeds)
     drawn = []
     for number, (column, more) in enumerate(columns):
         prompts = [f"{prompt}{more}" for prompt in options.prompts]
         places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
 
         def listen(done: int, total: int, note: str = "", number: int = number) -> None:
-            progress(number * each * total + done * each, len(columns) * each * total, note)
+            progress(number * total + done, len(columns) * total, note)
 
         drawn.append(sampler.draw([Planned(column, None)], places, listen))
     return tuple(drawn)

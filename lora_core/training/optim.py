@@ -65,13 +65,14 @@ def check_optimizer(options: Training) -> None:
         TrainingError: bitsandbytes is wanted and not there.
         RecipeError: there is no such class, or a training cannot use it.
     """
-    if options.names_code:
-        _named(options.optimizer)
     if options.optimizer == "adamw8bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise TrainingError(
             "optimizer = 'adamw8bit' needs bitsandbytes, which is not installed: pip install 'headcanon[bnb]', "
             "or use 'adamw' or 'adafactor'"
         )
+    if options.names_code or options.optimizer_args:
+        trial = [{"params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": 1e-3}]
+        _made(optimizer_class(options.optimizer), trial, options)
 
 
 def rate_remarks(options: Training) -> tuple[str, ...]:
@@ -104,17 +105,20 @@ def build_optimizer(layers: Sequence[LoraLayer], options: Training) -> torch.opt
     recordable = options.optimizer == "adamw" and device.type == "cuda"
     if recordable:
         groups = [group | {"lr": torch.tensor(group["lr"], device=device), "capturable": True} for group in groups]
-    with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
-        made = _made(optimizer_class(options.optimizer), groups, options)
+    made = _made(optimizer_class(options.optimizer), groups, options)
     if recordable:  # torch warns of steps that could be recorded and are not; the first ones of every size never are
         made._warned_capturable_if_run_uncaptured = True
     return made
 
 
 def _made(kind: Any, groups: list[dict[str, Any]], options: Training) -> torch.optim.Optimizer:
-    settings = optimizer_settings(options)
+    settings = dict(optimizer_settings(options))
+    rate = inspect.signature(kind).parameters.get("lr") if options.names_code else None
+    if rate is not None and rate.default is inspect.Parameter.empty:
+        settings["lr"] = groups[0]["lr"]  # every group has its own
     try:
-        made: torch.optim.Optimizer = kind(groups, **settings)
+        with contextlib.redirect_stdout(io.StringIO()):  # Prodigy prints
+            made: torch.optim.Optimizer = kind(groups, **settings)
     except (TypeError, ValueError) as error:
         told = ", ".join(f"{name} = {value!r}" for name, value in settings.items())
         raise RecipeError(

@@ -87,11 +87,17 @@ def test_of_a_base_whose_family_is_not_known_nothing_is_said_that_hangs_on_it(fo
 @pytest.mark.parametrize("scheduler", ["dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras"])
 def test_zero_terminal_snr_is_not_drawn_with_dpm_steps_nor_at_a_high_scale(found: Found, scheduler: str) -> None:
     sections = dict(base_preset("noobai-v").sections)
-    sections["sampling"] = {**sections["sampling"], "scheduler": scheduler, "cfg": 7.0}
+    sections["sampling"] = {**sections["sampling"], "scheduler": scheduler, "cfg": 7.0, "cfg_rescale": 0}
     lines = found("noobai-v", **sections)
     assert [line.partition(";")[2].strip() for line in lines] == [
         'write scheduler = "euler" under [sampling]', "write cfg = 4.5 under [sampling]",
     ]  # fmt: skip
+
+
+def test_a_high_scale_is_fine_where_it_is_rescaled(found: Found) -> None:
+    sections = dict(base_preset("noobai-v").sections)
+    for sampling in ({"cfg": 7.0, "cfg_rescale": 0.7}, {"cfg": 7.0, "cfg_rescale": 0, "scheduler": "auto"}):
+        assert found("noobai-v", **{**sections, "sampling": {**sections["sampling"], **sampling}}) == []
 
 
 def test_what_only_epsilon_needs_is_named_on_zero_terminal_snr(found: Found) -> None:

@@ -13,7 +13,7 @@ from lora_core.captions.rule_file import read_rules
 from lora_core.captions.rules import Rules
 from lora_core.dataset import Scores, TagTable
 from lora_core.errors import CaptionError, ContentRuleError, OutputExistsError, RecipeError, UserError
-from lora_core.recipe import Recipe
+from lora_core.recipe import Recipe, Redraw
 from lora_core.store.digests import digest_of, file_digest
 from lora_core.tagging.select import write_tags
 
@@ -278,8 +278,12 @@ def test_the_content_rule_hears_what_a_recipe_says_of_its_characters():
     )  # fmt: skip
     said = [each if isinstance(each, str) else each.text for each in words_of(recipe, rules)]
     assert [each for each in said if each] == [
-        "Momo", "hcmomo", "hcstyle 1boy", "{trigger}, outdoors", "1boy, night", "m", "o", "k", "new", "a", "f", "p",
-        "b", "s", "c", "v2", "t.safetensors", "name",
+        "Momo", "hcmomo", "hcstyle 1boy", "{prompt}", "{trigger}, outdoors", "1boy, night", "m", "o", "k", "new", "a",
+        "f", "p", "b", "s", "c", "v2", "t.safetensors", "name",
     ]  # fmt: skip
+    drawn = recipe.model_copy(
+        update={"redraw": Redraw(use=True, traits=("t",), clothes=(), poses=("q",), scenes=("r",))}
+    )
+    assert {"t", "q", "r"} <= set(words_of(drawn, rules))
     style = [each if isinstance(each, str) else each.text for each in style_words_of(recipe)]
-    assert style == ["hcstyle 1boy", "1boy, night", "b", "s"]
+    assert style == ["hcstyle 1boy", "{prompt}", "1boy, night", "b", "s"]

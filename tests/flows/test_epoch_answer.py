@@ -65,8 +65,8 @@ def test_every_epoch_is_listed_with_its_scores_and_why(recipe: Recipe, at: At, s
     assert pass_epoch_gate(recipe, *seen, at) == seen[1]
     (question,) = questions
     assert question.lines[1:] == (
-        "epoch 1 at 0.8: identity 0.30 (0.20 to 0.40); lower bound of identity 0.20",
-        "epoch 2 at 0.8: identity 0.50 (0.40 to 0.60); chosen",
+        "epoch 1 at 0.8: identity 0.30 (0.20 to 0.40); leak of the look cannot be measured",
+        "epoch 2 at 0.8: identity 0.50 (0.40 to 0.60); chosen, though leak of the look cannot be measured",
     )
 
 

@@ -21,7 +21,8 @@ def test_a_base_that_was_trained_with_words_for_the_look_is_found_to_know_them(p
     assert known["share"]["low"] > 0.5
     assert unknown["share"]["high"] < 0.2
     assert report["method"] == "captions-only"
-    assert 'method = "captions-only": the base knows the look by name' in done.stdout
+    assert "Suits this base: the base knows the look by name" in done.stdout
+    assert 'In the recipe: method = "captions-only"; and use = true under [redraw]' in done.stdout
     with Image.open(project.folder / "look/look.png") as grid:
         assert grid.width > 3 * 96
     again = project.run(*asked, *words)

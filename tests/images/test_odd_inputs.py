@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from odd_inputs import GOOD, ODD_INPUTS, Odd, encoded, figure
+from typer.main import get_command
 
+from flows.cli.app import app
 from lora_core.dataset import Manifest
-from lora_core.errors import DatasetError
+from lora_core.errors import DatasetError, OutputExistsError
 from lora_core.images.collect import collect, refuse_bad_pictures
 from lora_core.images.export import write_pictures
 from lora_core.images.pipeline import preprocess
@@ -111,11 +113,11 @@ def test_the_table_in_the_docs_has_exactly_these_rows() -> None:
 
 @pytest.fixture
 def crowd(folder: Path) -> Path:
-    """200 files: every odd one, and good ones."""
+    """300 files: every odd one, and good ones."""
     for odd in ODD_INPUTS:
         if odd.fate != "stops" and "may not be read" not in odd.row:
             odd.make(folder)
-    for number in range(200 - len(_files(folder))):
+    for number in range(300 - len(_files(folder))):
         figure(1000 + number, (280, 200)).save(folder / f"portrait_{number:03d}.png")
     return folder
 
@@ -129,18 +131,50 @@ def _files(folder: Path) -> list[str]:
     ]
 
 
-def test_of_200_mixed_files_the_report_accounts_for_each_one(crowd: Path) -> None:
+def test_of_300_mixed_files_the_report_accounts_for_each_one(crowd: Path) -> None:
     before = _state(crowd)
-    assert len(_files(crowd)) == 200
+    assert len(_files(crowd)) == 300
     store, target = Store(crowd.parent / "store"), crowd.parent / "pictures"
     manifest = _processed(crowd)
     write_pictures(store, manifest, target, ShotPlan(), sheet_files(store, manifest, ShotPlan(), "crowd"))
     told = json.loads((target / "report.json").read_text())
     accounted = [one["source"] for one in (*told["accepted"], *told["rejected"])]
     accounted.remove("gone.png")  # named in composition.csv, and not there
-    assert len(accounted) == len(set(accounted)) == 200
+    assert len(accounted) == len(set(accounted)) == 300
     assert all(one["reason"] for one in told["rejected"])
     assert {path.stem for path in target.glob("*.png")} == {one["name"] for one in told["accepted"]}
     assert {path.name for path in (target / "sheets").iterdir()} == {"accepted.png", "left_out.png"}
-    assert len(told["accepted"]) > 150
+    assert len(told["accepted"]) > 200
+    reasons = {one["source"]: one for one in told["rejected"]}
+    notes = {one["source"]: " ".join((*one["notes"], *one["flags"])) for one in told["accepted"]}
+    crowded = ("byte for byte", "has the same name as")
+    for odd in ODD_INPUTS:
+        why = reasons[odd.name]["reason"] if odd.name in reasons else ""
+        if odd.fate in ("left out", "ignored") and why and not any(words in why for words in crowded):
+            assert odd.says in why
+        elif odd.fate in ("used", "flagged") and odd.name in notes:
+            assert odd.says in notes[odd.name] or "nearly the same as" in notes[odd.name]
     assert _state(crowd) == before
+
+
+@pytest.mark.parametrize("odd", [odd for odd in ODD_INPUTS if odd.fate == "stops"], ids=lambda odd: odd.row)
+def test_after_a_refusal_nothing_is_half_written(folder: Path, odd: Odd) -> None:
+    odd.make(folder)
+    before = _state(folder)
+    command = ["preprocess", str(folder), str(folder.parent / "out"), "--store", str(folder.parent / "store")]
+    with pytest.raises(DatasetError):
+        get_command(app)(command, standalone_mode=False)
+    assert _state(folder) == before
+    assert not (folder.parent / "out").exists()
+    assert [path.name for path in (folder.parent / "store").rglob("*.tmp")] == []
+
+
+def test_a_name_in_the_output_that_is_taken_by_something_else_stops_before_a_picture_is_written(folder: Path) -> None:
+    target = folder.parent / "out"
+    target.mkdir()
+    (target / "report.json").write_text("somebody's")
+    figure(7).save(folder / "another.png")
+    command = ["preprocess", str(folder), str(target), "--store", str(folder.parent / "store"), "--size", "64"]
+    with pytest.raises(OutputExistsError, match="is not overwritten"):
+        get_command(app)(command, standalone_mode=False)
+    assert [(path.name, path.read_text()) for path in target.iterdir()] == [("report.json", "somebody's")]

@@ -7,16 +7,18 @@ from scored import epoch, measurements, score
 
 from lora_core.errors import GateError
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.choice import choose_epoch
+from lora_core.judging.leak import LookWord
 from lora_core.judging.measure import Measurements
-from lora_core.judging.verdict import choose_epoch
 from lora_core.recipe import Judging
 
 OPTIONS = Judging(max_leak=0.25)
 
 
 def table(*rows: tuple[Score | None, Score | None]) -> Measurements:
-    """Identity and leak, epoch by epoch."""
-    return measurements(epoch(n, identity=identity, leak=leak) for n, (identity, leak) in enumerate(rows, start=1))
+    """Identity, and leak without any doubt, epoch by epoch."""
+    sure = [(identity, leak and score(leak.mean, 0)) for identity, leak in rows]
+    return measurements(epoch(n, identity=identity, leak=leak) for n, (identity, leak) in enumerate(sure, start=1))
 
 
 def test_the_highest_lower_bound_wins_not_the_highest_mean() -> None:
@@ -32,7 +34,7 @@ def test_an_epoch_that_leaks_is_not_chosen_however_much_like_the_character() -> 
     assert choice.epoch == "1"
     assert [row.within_bounds for row in choice.table] == [True, False]
     assert [row.chosen for row in choice.table] == [True, False]
-    assert choice.table[1].reason == "leak of the look 0.26, at most 0.25"
+    assert choice.table[1].reason == "leak of the look 0.26 (to 0.26), at most 0.25"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_when_all_leak_the_least_leak_is_taken_and_flagged() -> None:
     choice = choose_epoch(table((score(0.9), score(0.8)), (score(0.1), score(0.4))), OPTIONS)
     assert (choice.epoch, choice.flagged, choice.passed) == ("2", True, False)
     assert "0.40" in choice.reason
-    assert choice.table[1].reason == "chosen, though leak of the look 0.40, at most 0.25"
+    assert choice.table[1].reason == "chosen, though leak of the look 0.40 (to 0.40), at most 0.25"
 
 
 def test_without_identity_the_last_epoch_within_bounds_is_taken_and_flagged() -> None:
@@ -76,10 +78,43 @@ def test_without_identity_the_last_epoch_within_bounds_is_taken_and_flagged() ->
     assert (choice.epoch, choice.flagged, choice.passed) == ("2", True, True)
 
 
-def test_an_unmeasured_leak_bars_nothing_and_is_flagged() -> None:
-    choice = choose_epoch(table((score(0.1), None), (score(0.5), None)), OPTIONS)
-    assert (choice.epoch, choice.flagged) == ("2", True)
-    assert "not measured" in choice.reason
+def test_a_leak_that_cannot_be_measured_never_passes_and_a_person_is_asked() -> None:
+    look = (LookWord(name="realistic", base=0.03, screenshots=0.06),)
+    found = table((score(0.1), None), (score(0.5), None)).model_copy(update={"look": look})
+    choice = choose_epoch(found, OPTIONS)
+    assert (choice.epoch, choice.flagged, choice.passed) == ("2", True, False)
+    assert "cannot be measured with this tagger" in choice.reason
+    assert "realistic 0.03 and 0.06" in choice.reason
+    assert choice.table[0].reason == "leak of the look cannot be measured"
+
+
+def test_it_is_the_upper_end_of_the_leak_that_has_to_be_within_bounds() -> None:
+    rows = [epoch(n, identity=score(0.5), leak=score(0.2, width)) for n, width in ((1, 0.06), (2, 0.05))]
+    choice = choose_epoch(measurements(rows), OPTIONS)
+    assert [row.within_bounds for row in choice.table] == [False, True]
+    assert choice.table[0].reason == "leak of the look 0.20 (to 0.26), at most 0.25"
+
+
+@pytest.mark.parametrize(("what", "least"), [("prompt_adherence", 0.63), ("diversity", 0.45)])
+def test_a_burnt_epoch_is_not_chosen_however_much_like_the_character(what: str, least: float) -> None:
+    """Adherence at least .7 of the base's own .9, diversity at least .5 of it."""
+    good, burnt = ({"leak": score(0, 0), what: score(value)} for value in (least, least - 0.01))
+    rows = [epoch(1, identity=score(0.3), **good), epoch(2, identity=score(0.9), **burnt)]
+    choice = choose_epoch(measurements(rows, base={what: score(0.9)}), OPTIONS)
+    assert (choice.epoch, choice.bounds[what]) == ("1", least)
+    assert choice.table[1].reason.endswith(f"{least - 0.01:.2f}, at least {least:.2f}")
+
+
+def test_a_choice_at_the_edge_of_what_was_drawn_says_so() -> None:
+    def chosen(best: tuple[int, float]) -> tuple[str, ...]:
+        every = [(number, weight) for number in (1, 2, 3) for weight in (0.6, 0.8, 1.0)]
+        rows = [epoch(n, w, identity=score(0.9 if (n, w) == best else 0.2), leak=score(0, 0)) for n, w in every]
+        return choose_epoch(measurements(rows), OPTIONS).edges
+
+    assert chosen((2, 0.8)) == chosen((1, 0.8)) == ()
+    assert chosen((3, 1.0)) == ("last epoch", "highest weight")
+    assert chosen((2, 0.6)) == ("lowest weight",)
+    assert choose_epoch(table((score(0.5), score(0))), OPTIONS).edges == ()
 
 
 def test_a_person_overrules_the_rule_and_the_table_still_says_what_it_takes() -> None:
@@ -89,7 +124,7 @@ def test_a_person_overrules_the_rule_and_the_table_still_says_what_it_takes() ->
     assert choice.reason.startswith("Epoch 2 at weight 1 was chosen by hand. By the rule: Epoch 1")
     assert [row.reason for row in choice.table] == [
         "what the rule takes",
-        "chosen by hand, though leak of the look 0.80, at most 0.25",
+        "chosen by hand, though leak of the look 0.80 (to 0.80), at most 0.25",
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lora_core.dataset import Scores, TagTable
 from lora_core.errors import DatasetError
-from lora_core.judging.evidence import Evidence
+from lora_core.judging.evidence import Evidence, drawn_anyway
 from lora_core.judging.measure import EpochMetrics, Measurements, measure
 from lora_core.judging.similarity import Nearest, Similarity
 from lora_core.sampling.samples import Sample, Samples
@@ -77,12 +77,27 @@ def test_identity_is_the_mean_delta_of_the_traits() -> None:
     assert identity.samples == 2
 
 
-def test_leak_is_the_mean_delta_of_the_3d_look_over_the_tags_that_the_tagger_knows() -> None:
-    measured = read(TWO_SEEDS)
-    leak = only(measured).scores["leak"]
-    # realistic, nose, lips; seed 1: (0.3 + 0.3 + 0) / 3 = 0.2; seed 2: 0.3 / 3 = 0.1
-    assert leak.mean == pytest.approx(0.15)
-    assert measured.measured_by["leak"] == ("realistic", "nose", "lips")
+def test_five_tags_of_a_haircut_are_one_trait() -> None:
+    scores: dict[At, dict[str, float]] = {
+        ("none", 1): {},
+        ("1", 1): {"blue_hair": 0.9, "long_hair": 0.5, "twintails": 0.3, "ahoge": 0.1},
+    }
+    drawn, table = make(scores)
+    evidence = Evidence(table, (*LABELS, "twintails", "ahoge"), NO_SIMILARITY, (*TRAITS, "twintails", "ahoge"))
+    # colour .9; cut (.5 + .3 + .1) / 3 = .3
+    assert only(measure(drawn, evidence)).scores["identity"].mean == pytest.approx((0.9 + 0.3) / 2)
+
+
+def test_a_trait_that_the_base_draws_anyway_counts_nothing() -> None:
+    drawn, table = make(TWO_SEEDS)
+    anyway = drawn_anyway(drawn.of("none"), table, TRAITS)
+    assert anyway == ()
+    table.images[drawn.samples[0].image].general["long_hair"] = 0.5  # type: ignore[index]
+    anyway = drawn_anyway(drawn.of("none"), table, TRAITS)
+    assert anyway == ("long_hair",)
+    measured = measure(drawn, Evidence(table, LABELS, NO_SIMILARITY, TRAITS, drawn_anyway=anyway))
+    assert only(measured).scores["identity"].mean == pytest.approx((0.8 + 0.4) / 2)
+    assert (measured.measured_by["identity"], measured.drawn_anyway) == (("blue_hair",), ("long_hair",))
 
 
 def test_tags_unknown_to_the_tagger_are_named() -> None:

@@ -85,7 +85,7 @@ def _odd_file_name(folder: Path) -> None:
     [
         (_not_utf8, "its name is not UTF-8"),
         (_long_name, "81 letters, at most 80"),
-        (_name_no_file_can_have, "must not have"),
+        (_name_no_file_can_have, "must not hold"),
         (_pipe, ""),
         (_socket, ""),
         (_loop, ""),

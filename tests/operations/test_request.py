@@ -155,9 +155,8 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
         "name", "trigger", "base.revision", "tagger.revision", "tagger.tag_thresholds", "style.identifier",
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
         "captions.add", "captions.face", "character_training.network.block_lr",
-        "style_training.network.block_lr", "character_training.network.block_rank", "style_training.network.block_rank",
-        "sampling.prompts", "sampling.style_prompts", "sampling.negative",
-        "sampling.template",
+        "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
+        "sampling.template", "character_training.network.block_rank", "style_training.network.block_rank",
         "redraw.prompt", "redraw.traits", "redraw.clothes", "redraw.poses", "redraw.scenes",
         "judging.classifier_label", "publish.licence", "publish.version",
     }  # fmt: skip
@@ -254,3 +253,20 @@ def test_a_full_form_that_contradicts_itself_ends_with_one_line(
     monkeypatch.setenv("HEADCANON_HOME", str(place.folder))
     state = train_character_full.fn("momo", Base(model="b"), Style(), Set(images="characters/momo"))
     assert str(state.message).startswith("form: 'style' is missing: method 'note' learns the look")
+
+
+def test_a_family_of_bases_in_the_place_of_a_preset_gives_the_numbers_that_default_leaves_out(
+    place: AllowedFolders,
+) -> None:
+    recipe = recipe_of(place, "momo", preset="pony")
+    assert recipe.base.model == str(place.folder / "models/base.safetensors")
+    assert (recipe.base.clip_skip, recipe.sampling.width) == (2, 832)
+    assert recipe.sampling.template.startswith("score_9, ")
+    assert (recipe.character_training.rank, recipe.character_training.resolution) == (8, 1024)  # default's own; Pony's
+    assert recipe.captions.add == ("realistic",)  # default's own
+    assert shared_recipe(place, "pony").sampling == recipe.sampling
+
+
+def test_a_recipe_called_after_a_family_is_that_recipe(place: AllowedFolders) -> None:
+    (place.folder / "recipes/pony.toml").write_text(_PRESET)
+    assert recipe_of(place, "momo", preset="pony").sampling == recipe_of(place, "momo").sampling

@@ -92,7 +92,7 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora(empty: Up, pa
     page.get_by_label("Epochs character_training.epochs").fill("8")
     page.get_by_label("Pictures while training sampling.while_training").fill("2")
     page.get_by_role("button", name="Save options").click()
-    expect(page.locator(".option.own")).to_have_count(2)
+    expect(page.locator(".option.own")).to_have_count(3)  # and the rule file, among the others
     _keep(empty, page, "character")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/studio/r/*")

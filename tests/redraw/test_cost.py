@@ -10,7 +10,15 @@ from lora_core.training.plan import SetPlan
 
 def _recipe(**redraw: object) -> Recipe:
     return parse_recipe(
-        {"name": "a", "trigger": "a", "base": "b", "style": "s", "character": "c", "redraw": {"use": True, **redraw}},
+        {
+            "name": "a",
+            "trigger": "a",
+            "base": "b",
+            "style": "s",
+            "character": "c",
+            "sampling": {"prompts": ["a", "b", "c"]},
+            "redraw": {"use": True, **redraw},
+        },
         "test",
     )
 

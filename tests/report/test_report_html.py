@@ -39,7 +39,7 @@ def png(colour: str, size: tuple[int, int] = (32, 48)) -> bytes:
 
 
 def row(number: int, identity: float, leak: float, *, weight: float = 0.8) -> EpochMetrics:
-    scores = {"identity": score(identity), "leak": score(leak), "copying": score(0.1), "diversity": score(0.7)}
+    scores = {"identity": score(identity), "leak": score(leak, 0.04), "copying": score(0.1), "diversity": score(0.7)}
     return epoch(number, weight, **scores)
 
 
@@ -188,7 +188,7 @@ def test_changes_with_one_reason_are_listed_together() -> None:
 
 def test_an_unmeasured_metric_is_called_so() -> None:
     page = "".join(Page(render(with_verdict(judged(epoch(1, copying=score(0.1)))))).text)
-    assert page.count("not measured") == 3  # two figures at the top, and the choice's reason
+    assert page.count("not measured") == 2  # two figures at the top
 
 
 def test_a_bare_report_renders() -> None:
@@ -280,7 +280,7 @@ def test_the_card_says_how_to_use_it_and_escapes() -> None:
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "| Licence | not stated |" in card
     assert (
-        "| 2 | 0.8 | 0.50 (0.40 to 0.60) | 0.20 (0.10 to 0.30) | 0.10 (0.00 to 0.20) | 0.70 (0.60 to 0.80) | this one |"
+        "| 2 | 0.8 | 0.50 (0.40 to 0.60) | 0.20 (0.16 to 0.24) | 0.10 (0.00 to 0.20) | 0.70 (0.60 to 0.80) | this one |"
         in card
     )
 

@@ -173,7 +173,7 @@ _ALPHAS = (
         "alpha 0 everywhere, over colours",
         "left out",
         "its alpha is 0 over 126,000 of 126,000 pixels, so that nothing shows; export it again, or set",
-        "zero.png",
+        "zero_alpha.png",
         _case("upper_body_alpha_zero_but_colours.png"),
     ),
     _odd(

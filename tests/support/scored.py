@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.choice import choose_epoch
 from lora_core.judging.measure import EpochMetrics, Measurements
-from lora_core.judging.verdict import Verdict, choose_epoch
+from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Judging
 
 

@@ -1,0 +1,127 @@
+"""How much of the 3D look came along: how far on the way from the base's own pictures to these very screenshots.
+
+What a tagger gives a look differs by tagger and creator: one sees `3d` at .99; another knows no `3d` and gives the same
+pictures `realistic` .35 and `nose` .25. A LoRA that copies the look whole then moves the mean of the probabilities by
+little and looks clean. As a share of the way it moves by 1, whatever the tagger.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+
+from pydantic import Field
+
+from lora_core.dataset import Frozen
+from lora_core.judging.bootstrap import nested
+from lora_core.recipe import LEAK_TAGS
+from lora_core.sampling.samples import Sample
+
+LEAST_WAY = 0.15
+"""An instrument that gives the screenshots no more than this above the base's own pictures does not see the look."""
+
+Reader = Callable[[Sample], float]
+
+
+class LookWord(Frozen):
+    """One instrument's reading of the look: a tag, the auxiliary classifier's class, the embedder's similarity."""
+
+    name: str
+    base: float = Field(description="Mean over the base's own pictures, of prompts that do not ask for it.")
+    screenshots: float = Field(description="Mean over the screenshots.")
+
+    @property
+    def way(self) -> float:
+        """From the base's own pictures to the screenshots."""
+        return self.screenshots - self.base
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What reads the look off a picture, and what it reads off the screenshots.
+
+    Attributes:
+        word: its name and means.
+        read: a sample's value.
+        is_asked: whether a sample's prompt asks for it, which says nothing of the LoRA then.
+    """
+
+    word: LookWord
+    read: Reader
+    is_asked: Callable[[Sample], bool]
+
+    def shares(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
+        """The share of the way that each sample went from its own base picture; None where the prompt asks for it."""
+        return [
+            None if self.is_asked(drawn) else (self.read(drawn) - self.read(base)) / self.word.way
+            for drawn, base in pairs
+        ]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The instruments that see the look in the screenshots; empty: it cannot be measured.
+
+    Attributes:
+        instruments: all of one kind: tags if any sees it, else the classifier, else the embedder.
+        tried: every reading, also of those that do not see it.
+    """
+
+    instruments: tuple[Instrument, ...] = ()
+    tried: tuple[LookWord, ...] = ()
+
+    def leak(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
+        """Each sample's share of the way, by the instrument that says most surely that the look came along.
+
+        That is the one whose interval has the highest lower end: where the look leaked, all of them or one; where it
+        did not, the one that is least noisy. The largest mean instead would make noise of a clean LoRA's leak.
+        """
+        each = [instrument.shares(pairs) for instrument in self.instruments]
+        measured = [shares for shares in each if any(share is not None for share in shares)]
+        return max(measured, key=lambda shares: _lower_end(shares, pairs), default=[None] * len(pairs))
+
+
+def _lower_end(shares: Sequence[float | None], pairs: Sequence[tuple[Sample, Sample]]) -> float:
+    found = [
+        (share, (drawn.prompt_index,)) for share, (drawn, _) in zip(shares, pairs, strict=True) if share is not None
+    ]
+    return nested([share for share, _ in found], [place for _, place in found]).low
+
+
+def find_look(
+    base: Sequence[Sample],
+    tags: Mapping[str, tuple[Reader, float]],
+    others: Sequence[tuple[str, Reader, float]],
+    asked: Callable[[Sample], Sequence[str]],
+) -> Look:
+    """Choose what measures the look.
+
+    Args:
+        base: samples without the LoRA.
+        tags: look tags that the tagger knows: how to read a sample, and their mean over the screenshots.
+        others: what takes over where no tag sees the look, the first that does: name, reader, the screenshots' mean.
+        asked: the canonical tags that a sample's prompt names.
+    """
+    by_tag = [
+        _instrument(base, name, read, mean, partial(_asks, asked, (name,))) for name, (read, mean) in tags.items()
+    ]
+    by_other = [_instrument(base, *other, partial(_asks, asked, LEAK_TAGS)) for other in others]
+    tried = [one for one in (*by_tag, *by_other) if one]
+    seen = [one for one in by_tag if one and one.word.way >= LEAST_WAY]
+    if not seen:
+        seen = [one for one in by_other if one and one.word.way >= LEAST_WAY][:1]
+    return Look(tuple(seen), tuple(one.word for one in tried))
+
+
+def _asks(asked: Callable[[Sample], Sequence[str]], words: Sequence[str], sample: Sample) -> bool:
+    return any(tag in words for tag in asked(sample))
+
+
+def _instrument(
+    base: Sequence[Sample], name: str, read: Reader, screenshots: float, is_asked: Callable[[Sample], bool]
+) -> Instrument | None:
+    """None: every prompt asks for it."""
+    values = [read(sample) for sample in base if not is_asked(sample)]
+    if not values:
+        return None
+    return Instrument(LookWord(name=name, base=fmean(values), screenshots=screenshots), read, is_asked)
