@@ -12,7 +12,7 @@ from flows.graph import graph
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.store.files import write_atomically
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.walking import Walk, walking
 
 _README = Path("README.md")
@@ -25,7 +25,7 @@ def picture_of(recipe: Recipe) -> str:
     A node that is done for both sets is named with its set, as in Prefect's UI.
     """
     with walking(peeking=True) as walk:
-        graph(recipe, At.of(recipe))
+        graph(recipe, RunContext.of(recipe))
     lines = (f"    {_box(first)} --> {_box(second)}" for first, second in _arrows(walk))
     return "\n".join(("flowchart LR", *lines, ""))
 

@@ -15,7 +15,7 @@ from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import open_store
 from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
 from lora_core.training.probe import probe_training
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 from tasks.steps import Branch, Step
 
 _PIXEL_BYTES = 2
@@ -39,7 +39,7 @@ class Room(NamedTuple):
     free: int
 
 
-def costs(dry: DryRun, at: At) -> tuple[Cost, ...]:
+def costs(dry: DryRun, at: RunContext) -> tuple[Cost, ...]:
     """Of the steps that train or draw and are not finished; the others take minutes together."""
     store, works = at.open_store(), dict(_works(dry, at))
     return tuple(
@@ -50,7 +50,7 @@ def costs(dry: DryRun, at: At) -> tuple[Cost, ...]:
     )
 
 
-def probe(dry: DryRun, at: At) -> None:
+def probe(dry: DryRun, at: RunContext) -> None:
     """Train and draw a few steps of each kind that waits, so that its pace is known.
 
     Raises:
@@ -74,7 +74,7 @@ def probe(dry: DryRun, at: At) -> None:
             probe_drawing(store, base, recipe.sampling, config, listen)
 
 
-def room(dry: DryRun, at: At) -> Room:
+def room(dry: DryRun, at: RunContext) -> Room:
     """What the steps that are not finished will write, roughly, and how much room there is."""
     recipe, waiting, store = dry.recipe, _waiting(dry), at.open_store()
     files = store.tree(dry.peeked.artifacts.inputs.base.sha256)
@@ -100,7 +100,7 @@ def _trainings(dry: DryRun) -> dict[Node, tuple[Training, Plan]]:
     return {("train style", ""): (dry.recipe.style_training, dry.style), **found} if dry.style else found
 
 
-def _works(dry: DryRun, at: At) -> Iterator[tuple[Node, Work]]:
+def _works(dry: DryRun, at: RunContext) -> Iterator[tuple[Node, Work]]:
     recipe, base = dry.recipe, dry.peeked.artifacts.inputs.base
     components, device = unloaded(at.open_store().tree(base.sha256), at.device, recipe.base.process)
     for node, (options, plan) in _trainings(dry).items():

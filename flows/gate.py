@@ -13,7 +13,7 @@ from lora_core.store.digests import canonical_json, digest_of
 from tasks.judge import overrule
 from tasks.publish import hold_back
 from tasks.redraw import refuse_unknown
-from tasks.runtime import At, say
+from tasks.runtime import RunContext, say
 from tasks.walking import idle_walk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Answer)
 
 
-def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> None:
+def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: RunContext) -> None:
     """Let the run go on past a check, as its mode says.
 
     Raises:
@@ -43,7 +43,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: At) -> 
         _remember(name, check, answer, at)
 
 
-def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef], at: At) -> ReportRef:
+def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef], at: RunContext) -> ReportRef:
     """The selection that the run goes on with: without the pictures that a person takes out.
 
     Args:
@@ -76,7 +76,7 @@ def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef
     return select(answer.names) if answer.names else selected
 
 
-def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: At) -> ReportRef:
+def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: RunContext) -> ReportRef:
     """The verdict that the run goes on with: as the rule has it, or as a person says.
 
     Raises:
@@ -103,7 +103,7 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
     return taken
 
 
-def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: At) -> None:
+def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: RunContext) -> None:
     """Let a further version be published, or leave its report beside the last one.
 
     Raises:
@@ -116,7 +116,7 @@ def pass_successor_gate(recipe: Recipe, check: ReportRef, files: ReportRef, at: 
         raise
 
 
-def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: At) -> EpochAnswer:
+def _ask_for_epoch(recipe: Recipe, samples: ReportRef, found: "Verdict", at: RunContext) -> EpochAnswer:
     """What a person says of the choice.
 
     Raises:
@@ -138,7 +138,7 @@ def _line(row: "JudgedEpoch") -> str:
     return f"epoch {one.epoch} at {one.weight:g}: {'; '.join((*scores, ruling.reason))}"
 
 
-def _taken(verdict: ReportRef, given: EpochAnswer, recipe: Recipe, at: At) -> ReportRef:
+def _taken(verdict: ReportRef, given: EpochAnswer, recipe: Recipe, at: RunContext) -> ReportRef:
     """The verdict with the choice of a person, if it made one.
 
     Raises:
@@ -165,12 +165,12 @@ def _abort_if_asked(answer: Answer, name: str) -> None:
         raise GateError(f"{name}: stopped by hand; what is finished stays cached, the same command asks again")
 
 
-def _answered(name: str, seen: ReportRef, at: At, kind: type[A]) -> A | None:
+def _answered(name: str, seen: ReportRef, at: RunContext, kind: type[A]) -> A | None:
     """What a person said of the very same scores and pictures."""
     return at.open_store().record(_key(name, seen), kind)
 
 
-def _remember(name: str, seen: ReportRef, answer: Answer, at: At) -> None:
+def _remember(name: str, seen: ReportRef, answer: Answer, at: RunContext) -> None:
     at.open_store().set_record(_key(name, seen), answer.model_dump(mode="json"))
 
 

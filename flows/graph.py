@@ -30,7 +30,7 @@ from tasks.judge import transfer
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
@@ -45,14 +45,14 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @flow(name="headcanon", validate_parameters=False, persist_result=False)
 @end_as_asked
 @recompute_damaged
-def make_lora(recipe: Recipe, at: At, until: Until = "publish") -> RunArtifacts:
+def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
     with stopping_all_when_one_fails(), walking(until):
         return graph(recipe, at)
 
 
 @recompute_damaged
-def make_style(recipe: Recipe, at: At) -> StyledBase | None:
+def make_style(recipe: Recipe, at: RunContext) -> StyledBase | None:
     """Stages 1 and 2 on their own. They hold no character: every later one finds them finished."""
     if not recipe.trains_style:
         return None
@@ -72,13 +72,13 @@ class Peeked(NamedTuple):
         return all(step.ref for step in self.steps)
 
 
-def peek(recipe: Recipe, at: At, until: Until = "judge") -> Peeked:
+def peek(recipe: Recipe, at: RunContext, until: Until = "judge") -> Peeked:
     """Everything that is finished, without running anything; after a step that is not, nothing can be known."""
     with walking(until, peeking=True) as walk:
         return Peeked(graph(recipe, at), tuple(walk.visits))
 
 
-def graph(recipe: Recipe, at: At) -> RunArtifacts:
+def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     """The method, from screenshots to the published folder."""
     inputs = find(recipe, at)
     refuse_at_once(words_of(recipe, inputs.rules), inputs.base, inputs.tagger, recipe.tagger.model, at)
@@ -111,7 +111,7 @@ def graph(recipe: Recipe, at: At) -> RunArtifacts:
     )  # fmt: skip
 
 
-def style_branch(recipe: Recipe, at: At) -> StyledBase:
+def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
     """The style's part of the graph: the same paragraphs without a character."""
     base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
     find_optimizers(recipe.style_training)
@@ -121,7 +121,7 @@ def style_branch(recipe: Recipe, at: At) -> StyledBase:
     return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
 
-def find(recipe: Recipe, at: At) -> Inputs:
+def find(recipe: Recipe, at: RunContext) -> Inputs:
     """Everything the recipe names, before any work."""
     find_optimizers(recipe.style_training, recipe.character_training)
     return Inputs(
@@ -134,13 +134,13 @@ def find(recipe: Recipe, at: At) -> Inputs:
 
 
 @stage("preprocess")
-def prepare(screenshots: Sets, recipe: Recipe, at: At) -> Sets:
+def prepare(screenshots: Sets, recipe: Recipe, at: RunContext) -> Sets:
     """Square pictures on white, of every set."""
     return {name: preprocess(each, recipe.preprocess, at.on(name)) for name, each in screenshots.items()}
 
 
 @stage("tag")
-def tag_sets(squares: Sets, inputs: Inputs, recipe: Recipe, at: At) -> PreparedSets:
+def tag_sets(squares: Sets, inputs: Inputs, recipe: Recipe, at: RunContext) -> PreparedSets:
     """Tag both sets; settle compositions, and say how the sets differ from the plan."""
     found = tagged(squares, inputs.base, inputs.tagger, words_of(recipe, inputs.rules), at)
     character, style, its_squares = found["character"], found.get("style"), squares.get("style")
@@ -154,7 +154,7 @@ def tag_sets(squares: Sets, inputs: Inputs, recipe: Recipe, at: At) -> PreparedS
 
 
 def tagged(
-    squares: Sets, base: CheckpointRef, tagger: CheckpointRef, words: tuple[str | Said, ...], at: At
+    squares: Sets, base: CheckpointRef, tagger: CheckpointRef, words: tuple[str | Said, ...], at: RunContext
 ) -> dict[Branch, TaggedSet]:
     """Every set's pictures and their tags; forbidden content of all together is refused."""
     pictures = {name: without_remarks(each, at) for name, each in squares.items()}
@@ -163,7 +163,7 @@ def tagged(
     return sets
 
 
-def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) -> TaggedSet:
+def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: RunContext) -> TaggedSet:
     """The style set with words for all that is seen but the look, where the recipe wants them."""
     if not recipe.captions_style:
         return style
@@ -173,7 +173,7 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: At) ->
     return style._replace(pictures=captioned(captions, at))
 
 
-def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: At) -> Callable[[], LoraRef]:
+def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
     training = (base, style.pictures, style_tokens(recipe), options, recipe.base.reading, at)
@@ -185,7 +185,7 @@ def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: At) -
 
 
 @_CAPTIONS
-def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: At) -> CaptionedSet:
+def write_captions(character: TaggedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> CaptionedSet:
     """Captions that leave out what the character is, checked, and small copies of the captioned pictures."""
     rules = (inputs.rules, recipe.trigger, inputs.least)
     captions = edit_captions(character.pictures, character.tags, *rules, at.on("character"))
@@ -205,7 +205,7 @@ def finish_style(trained: Callable[[], LoraRef] | None) -> LoraRef | None:
 
 @stage("check style", "merge", "check merge")
 def style_base(
-    base: CheckpointRef, lora: LoraRef | None, style: TaggedSet | None, recipe: Recipe, at: At
+    base: CheckpointRef, lora: LoraRef | None, style: TaggedSet | None, recipe: Recipe, at: RunContext
 ) -> StyledBase:
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
     if lora is None or style is None:
@@ -224,7 +224,7 @@ def style_base(
 
 @stage("train character")
 def learn_character(
-    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: At
+    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: RunContext
 ) -> LoraRef:
     """Stage 3: the character, trained where the look is known already."""
     sets = CharacterSets(
@@ -236,13 +236,13 @@ def learn_character(
 
 
 @stage("subtract")
-def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: At) -> LoraRef:
+def take_style_out(lora: LoraRef, styled: StyledBase, recipe: Recipe, at: RunContext) -> LoraRef:
     """Method `difference`: the LoRA of look and character without the style LoRA."""
     return subtract(lora, styled.lora, recipe.difference, at) if styled.lora and recipe.difference.use else lora
 
 
 def try_elsewhere(
-    lora: LoraRef, verdict: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: At
+    lora: LoraRef, verdict: ReportRef, captions: CaptionsRef, inputs: Inputs, recipe: Recipe, at: RunContext
 ) -> tuple[tuple[str, ReportRef], ...]:
     """The chosen epoch on further bases."""
     by = Judge(inputs.tagger, None, None, recipe.judging.without_place)
@@ -252,12 +252,12 @@ def try_elsewhere(
 
 
 @stage("transfer", "report")
-def write_report(made: ReportInputs, recipe: Recipe, at: At) -> ReportRef:
+def write_report(made: ReportInputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """Every file that is published."""
     return report(without_place(recipe), made, at)
 
 
-def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Recipe, at: At) -> str:
+def hand_over(made: ReportInputs, files: ReportRef, inputs: Inputs, recipe: Recipe, at: RunContext) -> str:
     """Publish, unless the last version is better, and clean up. Returns the folder."""
     if made.successor_check:
         pass_successor_gate(recipe, made.successor_check, files, at)

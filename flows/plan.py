@@ -18,7 +18,7 @@ from lora_core.training.plan import Plan, plan
 from lora_core.training.plan import memory_bytes as training_memory
 from lora_core.training.samples import TrainingSet
 from tasks.compositions import framings
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 
 
 class DryRun(NamedTuple):
@@ -53,7 +53,7 @@ class DryRun(NamedTuple):
     misfits: tuple[Misfit, ...]
 
 
-def dry_run(recipe: Recipe, at: At) -> DryRun:
+def dry_run(recipe: Recipe, at: RunContext) -> DryRun:
     """Find everything, prepare and tag the pictures (seconds, and kept), and plan the trainings.
 
     Raises:
@@ -78,7 +78,7 @@ def dry_run(recipe: Recipe, at: At) -> DryRun:
 
 
 def _looked_at(
-    screenshots: DatasetRef, tagger: CheckpointRef, said: Mapping[str, Composition], recipe: Recipe, at: At
+    screenshots: DatasetRef, tagger: CheckpointRef, said: Mapping[str, Composition], recipe: Recipe, at: RunContext
 ) -> Manifest:
     """The square pictures with compositions and views; each is prepared and tagged once for this and for every run."""
     from lora_core.tagging.tag import tag
@@ -114,7 +114,7 @@ def _plan_redrawn(recipe: Recipe) -> Plan | None:
     return plan([_set(final_set(recipe), options.repeats, options.resolution)], options)
 
 
-def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: At) -> int:
+def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: RunContext) -> int:
     """Of the larger of the trainings."""
     files = at.open_store().tree(base.sha256)
     trainings = (

@@ -13,7 +13,7 @@ from tasks.caption import captioned, edit_captions
 from tasks.groups import CharacterSets, Drawing, Judge, Scenes
 from tasks.judge import judge
 from tasks.redraw import best_number, mix_in, redraw, select_redrawn, take_chosen
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.sample import sample_epochs
 from tasks.tag import tag
 from tasks.train import train_character
@@ -21,7 +21,7 @@ from tasks.walking import stage
 
 
 def redraw_rounds(
-    lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At
+    lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext
 ) -> tuple[RedrawRound, ...]:
     """Every round: judge, draw, select, caption, train. None where the recipe does not redraw."""
     rounds: list[RedrawRound] = []
@@ -34,33 +34,35 @@ def redraw_rounds(
     return tuple(rounds)
 
 
-def judge_before(lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At) -> JudgedLora:
+def judge_before(lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> JudgedLora:
     """The epoch that draws: by the rule, for a choice by hand is meant for the LoRA that is published."""
     samples = draw(lora, inputs, recipe, at)
     by_rule = recipe.judging.model_copy(update={"epoch": 0, "weight": 0})
     return JudgedLora(lora, samples, judge_samples(samples, captions, inputs, by_rule, at))
 
 
-def judge_last(lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At) -> JudgedLora:
+def judge_last(lora: LoraRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> JudgedLora:
     """The last LoRA's epochs: a run to `sample` or `judge` ends here."""
     here = at.on("redrawn") if recipe.redraw.use else at
     samples = stage("sample")(draw)(lora, inputs, recipe, here)
     return JudgedLora(lora, samples, stage("judge")(judge_samples)(samples, captions, inputs, recipe.judging, here))
 
 
-def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+def draw(lora: LoraRef, inputs: Inputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """Every epoch, on the original base."""
     return sample_epochs(inputs.base, lora, recipe.trigger, drawing_of(recipe), at)
 
 
-def judge_samples(samples: ReportRef, captions: CaptionedSet, inputs: Inputs, judging: Judging, at: At) -> ReportRef:
+def judge_samples(
+    samples: ReportRef, captions: CaptionedSet, inputs: Inputs, judging: Judging, at: RunContext
+) -> ReportRef:
     """Metrics of every epoch and weight, and the one that the rule chooses."""
     by = Judge(inputs.tagger, inputs.classifier, inputs.embedder, judging.without_place)
     return judge(samples, captions.captions, by, at)
 
 
 @stage("redraw")
-def draw_anew(before: JudgedLora, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+def draw_anew(before: JudgedLora, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """The character with its traits named, in many scenes, on the original base."""
     scenes = Scenes(captions.captions, inputs.rules, recipe.plan, recipe.redraw.drawing)
     sampling = square(recipe.sampling, recipe.character_training.resolution)
@@ -68,7 +70,7 @@ def draw_anew(before: JudgedLora, captions: CaptionedSet, inputs: Inputs, recipe
 
 
 @stage("select")
-def select(drawn: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At) -> ReportRef:
+def select(drawn: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """The pictures that the final LoRA is trained on, as tagger and judge say, and then a person if it is asked."""
     scenes = Scenes(captions.captions, inputs.rules, recipe.plan, recipe.redraw.selecting)
 
@@ -78,7 +80,9 @@ def select(drawn: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Rec
     return pass_redraw_gate(recipe.gates, without, at)
 
 
-def caption_redrawn(selected: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: At) -> DatasetRef:
+def caption_redrawn(
+    selected: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext
+) -> DatasetRef:
     """Captions by the same rules, without what soaks up the look; screenshots beside them where the recipe says so."""
     here, chosen = at.on("redrawn"), take_chosen(selected, at)
     tags = tag(chosen, inputs.tagger, here)
@@ -87,7 +91,7 @@ def caption_redrawn(selected: ReportRef, captions: CaptionedSet, inputs: Inputs,
     return mix_in(pictures, captions.pictures, share, recipe.style.identifier, at) if share else pictures
 
 
-def learn_redrawn(pictures: DatasetRef, inputs: Inputs, recipe: Recipe, at: At) -> LoraRef:
+def learn_redrawn(pictures: DatasetRef, inputs: Inputs, recipe: Recipe, at: RunContext) -> LoraRef:
     """The final LoRA: plain, straight on the original base."""
     no_copies = recipe.downscale.model_copy(update={"size": 0})
     sets = CharacterSets(pictures, None, no_copies, None, "", Regularization(use=False))
@@ -97,7 +101,7 @@ def learn_redrawn(pictures: DatasetRef, inputs: Inputs, recipe: Recipe, at: At) 
     )
 
 
-def better(rounds: tuple[RedrawRound, ...], last: JudgedLora, at: At) -> JudgedLora:
+def better(rounds: tuple[RedrawRound, ...], last: JudgedLora, at: RunContext) -> JudgedLora:
     """The LoRA that is published: the last, unless one before it is better."""
     every = (*(each.before for each in rounds), last)
     return every[best_number(tuple(each.verdict for each in every), at)]

@@ -12,7 +12,7 @@ from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
-from tasks.runtime import At, Step
+from tasks.runtime import RunContext, Step
 
 OWN_RECIPE = "recipe.toml"
 DEFAULT_PRESET = "default"
@@ -100,9 +100,9 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     return settled
 
 
-def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> At:
+def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> RunContext:
     """Where the steps of a recipe run."""
-    return At.of(recipe, force)
+    return RunContext.of(recipe, force)
 
 
 def _runtime(place: AllowedFolders, *said: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from lora_core.recipe import Recipe
 from tasks.caption import find_rules
 from tasks.find import find_base, find_sets, find_tagger
 from tasks.publish import check_name
-from tasks.runtime import At, Step
+from tasks.runtime import RunContext, Step
 
 
 @flow(name="train-character", flow_run_name="{character}", persist_result=False, validate_parameters=False)
@@ -42,7 +42,7 @@ def train_character(
     return out
 
 
-def with_free_version(recipe: Recipe, at: At) -> Recipe:
+def with_free_version(recipe: Recipe, at: RunContext) -> Recipe:
     """The recipe with the first version whose name is free, or was made from these very inputs.
 
     A version that the recipe itself names is kept, and refused by the run if it is taken.

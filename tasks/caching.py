@@ -1,6 +1,6 @@
 """The only key function: when is a step's result still good? And who does it, when several ask at once?
 
-Keys are made by `lora_core.store.memo`. Where a step runs (`At`) is no input: it does not
+Keys are made by `lora_core.store.memo`. Where a step runs (`RunContext`) is no input: it does not
 change what comes out. What a step came to is a record of the store; one whose artifacts are gone counts for nothing, so
 that just that step runs again; what hangs on it stays cached, because its content hash comes out the same. Prefect
 keeps no results of its own: it shows a step that was found finished as Cached.
@@ -29,7 +29,7 @@ from lora_core.refs import Ref, pending
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
 from lora_core.store.records import earlier_records, recorded_earlier
-from tasks.runtime import At, Step, accelerator, holding, say, say_when_cached, stop_if_asked
+from tasks.runtime import RunContext, Step, accelerator, holding, say, say_when_cached, stop_if_asked
 from tasks.walking import Walk, idle_walk, is_waiting, walking
 
 P = ParamSpec("P")
@@ -88,12 +88,12 @@ class _Definition(Generic[P, R]):
     function: Callable[P, R]
     kind: type[Ref]
 
-    def key(self, *args: P.args, **kwargs: P.kwargs) -> tuple[At, str]:
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> tuple[RunContext, str]:
         """Where it runs, and the key of its result."""
         at, inputs = inputs_of(self.function, *args, **kwargs)
         return at, memo_key(self.name, inputs)
 
-    def found(self, store: Store, key: str, at: At) -> R | None:
+    def found(self, store: Store, key: str, at: RunContext) -> R | None:
         """What it came to, if that is recorded and it is not forced."""
         known = None if self.name in at.force else recorded(store, key)
         if known is None or known.kind != self.kind.model_fields["kind"].default:
@@ -124,10 +124,10 @@ class _Definition(Generic[P, R]):
             return result
 
 
-def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[At, dict[str, object]]:
+def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[RunContext, dict[str, object]]:
     """Where a step runs, and what its key is made of: a group (`tasks/groups.py`) is its fields."""
     bound = inspect.signature(function).bind(*args, **kwargs).arguments
-    at = next(value for value in bound.values() if isinstance(value, At))
+    at = next(value for value in bound.values() if isinstance(value, RunContext))
     inputs: dict[str, object] = {}
     for name, value in bound.items():
         if value is not at:
@@ -167,7 +167,7 @@ class Node(Generic[P, R]):
 def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
     """Make a function a cached step. Raise its version in lora_core/versions.py when its output changes.
 
-    The function takes one `At` (where it runs) and otherwise refs and option models, and returns a ref.
+    The function takes one `RunContext` (where it runs) and otherwise refs and option models, and returns a ref.
     """
 
     def make(function: Callable[P, R]) -> Node[P, R]:
@@ -183,7 +183,7 @@ def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
                 return cast(R, pending(kind))
             found = None
             inputs = (*args, *kwargs.values())
-            at = next(value for value in inputs if isinstance(value, At))
+            at = next(value for value in inputs if isinstance(value, RunContext))
             if not is_waiting(inputs):
                 found = definition.found(at.open_store(), definition.key(*args, **kwargs)[1], at)
             return cast(R, walk.visited(name, at.branch, kind, inputs, cast(Ref | None, found)))
@@ -211,7 +211,7 @@ def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]
 
 def _task(name: str, function: Callable[P, R], **hooks: Any) -> Task[P, R]:
     def named(parameters: dict[str, Any]) -> str:
-        at = next((value for value in parameters.values() if isinstance(value, At)), None)
+        at = next((value for value in parameters.values() if isinstance(value, RunContext)), None)
         return f"{name} {at.branch}" if at and at.branch else name
 
     of_set = cast(TaskRunNameCallbackWithParameters, named)

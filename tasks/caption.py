@@ -12,7 +12,7 @@ from lora_core.recipe import Captions
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import step
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 from tasks.walking import helper, idle_walk
 
 
@@ -28,7 +28,7 @@ def check_content(
     tags: tuple[TagsRef, ...],
     words: tuple[str | Said, ...],
     base: CheckpointRef,
-    at: At,
+    at: RunContext,
 ) -> None:
     """Refuse what the content rule forbids, before anything is trained: all sets of a run together, and its words."""
     store = at.open_store()
@@ -37,7 +37,7 @@ def check_content(
 
 
 def refuse_at_once(
-    words: tuple[str | Said, ...], base: CheckpointRef, tagger: CheckpointRef, tagger_name: str, at: At
+    words: tuple[str | Said, ...], base: CheckpointRef, tagger: CheckpointRef, tagger_name: str, at: RunContext
 ) -> None:
     """Ask the content rule what can be asked before any work: the words, the base, and whether the tagger can see."""
     from lora_core.captions.content import check_tagger
@@ -49,7 +49,7 @@ def refuse_at_once(
     check_tagger(store.tree(tagger.sha256), store.tree(base.sha256), tagger_name)
 
 
-def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
+def _stated(base: CheckpointRef, at: RunContext) -> tuple[Said, ...]:
     from lora_core.lora.metadata import stated_in
 
     files = at.open_store().tree(base.sha256)
@@ -58,7 +58,7 @@ def _stated(base: CheckpointRef, at: At) -> tuple[Said, ...]:
 
 @step("caption")
 def edit_captions(
-    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: At
+    pictures: DatasetRef, tags: TagsRef, rules: Rules, trigger: str, least: Thresholds, at: RunContext
 ) -> CaptionsRef:
     """A caption for every picture that leaves out what the character is."""
     store = at.open_store("caption")
@@ -70,7 +70,7 @@ def edit_captions(
 
 
 @helper(peek="run")
-def captioned(captions: CaptionsRef, at: At) -> DatasetRef:
+def captioned(captions: CaptionsRef, at: RunContext) -> DatasetRef:
     """The pictures with their captions alone: a reason that reads differently must not make a training run again."""
     store = at.open_store()
     return save_manifest(store, load_captions(store, captions).manifest)

@@ -8,7 +8,7 @@ from lora_core.judging.gates import GateResult, read_gates, with_gates
 from lora_core.refs import CaptionsRef, CheckpointRef, LoraRef, ReportRef
 from tasks.caching import step
 from tasks.groups import Drawing, Merging, TaggedSet
-from tasks.runtime import At, progress, say
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper
 
 _STYLE_ADVICE = (
@@ -29,7 +29,7 @@ def check_style(
     style: TaggedSet,
     least: float,
     drawing: Drawing,
-    at: At,
+    at: RunContext,
 ) -> ReportRef:
     """The style LoRA on the base is meant to draw the style character on white."""
     from lora_core.judging.styled import look_gate, look_of
@@ -48,7 +48,7 @@ def check_style(
 
 @step("check merge")
 def check_merge(
-    merged: CheckpointRef, made_of: Merging, style: TaggedSet, least: float, drawing: Drawing, at: At
+    merged: CheckpointRef, made_of: Merging, style: TaggedSet, least: float, drawing: Drawing, at: RunContext
 ) -> ReportRef:
     """The merged model must equal base + LoRA, and is meant to draw the style character whatever the prompt."""
     from lora_core.judging.merged import merge_gate
@@ -69,7 +69,7 @@ def check_merge(
 
 
 @step("check captions")
-def check_captions(captions: CaptionsRef, rules: Rules, most_tokens: int, at: At) -> ReportRef:
+def check_captions(captions: CaptionsRef, rules: Rules, most_tokens: int, at: RunContext) -> ReportRef:
     """Captions that break their rules: a forgotten hair colour, two framings, no trigger (`caption --check`)."""
     from lora_core.diffusion.tokenizer import token_counter
 
@@ -92,7 +92,7 @@ def check_captions(captions: CaptionsRef, rules: Rules, most_tokens: int, at: At
 
 
 @helper()
-def tell_findings(told: ReportRef, at: At) -> None:
+def tell_findings(told: ReportRef, at: RunContext) -> None:
     """What is to be said of the captions, every time: a result that was found cached has it too."""
     for gate in read_gates(at.open_store(), told):
         for finding in gate.details:

@@ -8,19 +8,21 @@ from lora_core.images import coverage
 from lora_core.images.composition import refuse_doubtful, settle, without_doubtful
 from lora_core.recipe import Composition, Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
-from tasks.runtime import At, say
+from tasks.runtime import RunContext, say
 from tasks.walking import helper
 
 
 @helper(peek="run")
-def settle_style(squares: DatasetRef, tags: TagsRef, at: At) -> DatasetRef:
+def settle_style(squares: DatasetRef, tags: TagsRef, at: RunContext) -> DatasetRef:
     """Compositions and views of the style set; what stays in doubt is flagged, since no caption depends on it."""
     store = at.open_store()
     return save_manifest(store, settle(load_manifest(store, squares), load_tags(store, tags), {}))
 
 
 @helper(peek="try")
-def settle_for_captions(squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: At) -> DatasetRef:
+def settle_for_captions(
+    squares: DatasetRef, tags: TagsRef, rules: Rules, options: Preprocess, at: RunContext
+) -> DatasetRef:
     """Compositions and views of a set that gets captions; what stays in doubt stops the run or is left out."""
     store = at.open_store()
     settled = settle(load_manifest(store, squares), load_tags(store, tags), framings(rules))
@@ -35,7 +37,7 @@ def framings(rules: Rules) -> dict[str, Composition]:
 
 
 @helper()
-def check_plan(style: DatasetRef | None, character: DatasetRef, plan: ShotPlan, at: At) -> None:
+def check_plan(style: DatasetRef | None, character: DatasetRef, plan: ShotPlan, at: RunContext) -> None:
     """Say what the sets lack and how much of them is for a person to look at; refuse an empty composition."""
     store = at.open_store()
     sets = named_sets(load_manifest(store, style) if style else None, load_manifest(store, character))

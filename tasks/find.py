@@ -11,25 +11,25 @@ from lora_core.judging.onnx_models import find_classifier_files, find_embedder_f
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.walking import helper, idle_walk
 
 
 @helper(peek="run")
-def find_screenshots(folder: str, at: At) -> DatasetRef:
+def find_screenshots(folder: str, at: RunContext) -> DatasetRef:
     """Take a folder's pictures into the store, as they are."""
     store = at.open_store()
     return save_manifest(store, collect(store, Path(folder)))
 
 
-def find_sets(recipe: Recipe, at: At) -> tuple[DatasetRef | None, DatasetRef]:
+def find_sets(recipe: Recipe, at: RunContext) -> tuple[DatasetRef | None, DatasetRef]:
     """Style and character screenshots, outside of a flow; no style: the recipe names none."""
     style = find_screenshots(recipe.style.images, at) if recipe.style.images else None
     return style, find_screenshots(recipe.character.images, at)
 
 
 @helper(peek="run")
-def find_base(options: Base, at: At) -> CheckpointRef:
+def find_base(options: Base, at: RunContext) -> CheckpointRef:
     """Find the base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision, options.vae)
     refuse_without_vae(read_source(files, options.process))
@@ -37,14 +37,14 @@ def find_base(options: Base, at: At) -> CheckpointRef:
 
 
 @helper(peek="run")
-def find_tagger(options: Tagger, at: At) -> CheckpointRef:
+def find_tagger(options: Tagger, at: RunContext) -> CheckpointRef:
     """Find the tagger's model and label table; they stay where they are."""
     files = find_tagger_files(options.model, options.revision)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
 @helper(peek="run")
-def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
+def find_classifier(options: Judging, at: RunContext) -> CheckpointRef | None:
     """Find the auxiliary classifier's files, if there is one; they stay where they are."""
     if not options.classifier:
         return None
@@ -52,14 +52,14 @@ def find_classifier(options: Judging, at: At) -> CheckpointRef | None:
 
 
 @helper(peek="run")
-def find_embedder(options: Judging, at: At) -> CheckpointRef | None:
+def find_embedder(options: Judging, at: RunContext) -> CheckpointRef | None:
     """Find the image encoder's files, if there is one; they stay where they are."""
     if not options.embedder:
         return None
     return CheckpointRef(sha256=at.open_store().put_tree(find_embedder_files(Path(options.embedder)), how="refer"))
 
 
-def further_bases(options: Sampling, at: At) -> list[tuple[str, CheckpointRef]]:
+def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, CheckpointRef]]:
     """The further bases that the chosen epoch is drawn on, by name without folders.
 
     Raises:

@@ -5,12 +5,12 @@ from lora_core.recipe import Judging
 from lora_core.refs import CaptionsRef, CheckpointRef, LoraRef, ReportRef
 from tasks.caching import step
 from tasks.groups import Drawing, Judge
-from tasks.runtime import At, progress, say
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper
 
 
 @step("judge")
-def judge(samples: ReportRef, captions: CaptionsRef, by: Judge, at: At) -> ReportRef:
+def judge(samples: ReportRef, captions: CaptionsRef, by: Judge, at: RunContext) -> ReportRef:
     """Every metric of every epoch × weight, and the choice."""
     from lora_core.judging.verdict import judge_epochs, read_verdict
 
@@ -31,7 +31,7 @@ def transfer(
     captions: CaptionsRef,
     by: Judge,
     drawing: Drawing,
-    at: At,
+    at: RunContext,
 ) -> ReportRef:
     """The chosen epoch on another base: its samples, and the same metrics against that base."""
     from lora_core.judging.verdict import judge_epochs, read_verdict
@@ -54,7 +54,7 @@ def transfer(
 
 
 @helper()
-def overrule(verdict: ReportRef, options: Judging, at: At) -> ReportRef:
+def overrule(verdict: ReportRef, options: Judging, at: RunContext) -> ReportRef:
     """The same scores with the choice that a person makes."""
     from lora_core.judging import verdict as verdicts
 

@@ -7,11 +7,11 @@ from lora_core.recipe import Merge
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.store.files import write_atomically
 from tasks.caching import current_key, step
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 
 
 @step("merge")
-def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: At) -> CheckpointRef:
+def merge(base: CheckpointRef, lora: LoraRef, options: Merge, at: RunContext) -> CheckpointRef:
     """A base model that draws the 3D look, in the layout and dtype of the base."""
     from lora_core.lora.combine import Term
     from lora_core.lora.merge import merge_file

@@ -6,12 +6,12 @@ from lora_core.images.collect import refuse_bad_pictures
 from lora_core.recipe import Preprocess
 from lora_core.refs import DatasetRef
 from tasks.caching import step
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 from tasks.walking import helper
 
 
 @step("preprocess")
-def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetRef:
+def preprocess(screenshots: DatasetRef, options: Preprocess, at: RunContext) -> DatasetRef:
     """Flatten, crop, resize; what cannot be used is kept with its reason."""
     store = at.open_store("preprocess")
     with progress("preprocess", "image") as listen:
@@ -22,7 +22,7 @@ def preprocess(screenshots: DatasetRef, options: Preprocess, at: At) -> DatasetR
 
 
 @helper(peek="run")
-def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
+def without_remarks(pictures: DatasetRef, at: RunContext) -> DatasetRef:
     """The pictures alone: what was left out, and why, is for the report and must not make a training run again."""
     store = at.open_store()
     manifest = load_manifest(store, pictures)
@@ -31,7 +31,7 @@ def without_remarks(pictures: DatasetRef, at: At) -> DatasetRef:
 
 
 @step("downscale")
-def downscale(pictures: DatasetRef, size_px: int, at: At) -> DatasetRef:
+def downscale(pictures: DatasetRef, size_px: int, at: RunContext) -> DatasetRef:
     """A small copy of every picture, with its caption."""
     store = at.open_store("downscale")
     with progress("downscale", "image") as listen:

@@ -14,7 +14,7 @@ from lora_core.report.data import ReportInputs, Timing
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
 from tasks.caching import recorded, step, steps_of_run, uncached
-from tasks.runtime import At, progress, say
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper
 
 
@@ -27,7 +27,7 @@ def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
 
 
 @step("report")
-def report(recipe: Recipe, made: ReportInputs, at: At) -> ReportRef:
+def report(recipe: Recipe, made: ReportInputs, at: RunContext) -> ReportRef:
     """Every file that is published, as one tree."""
     from lora_core.report.assemble import assemble
 
@@ -37,7 +37,7 @@ def report(recipe: Recipe, made: ReportInputs, at: At) -> ReportRef:
 
 
 @uncached("publish")
-def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ...], at: At) -> str:
+def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ...], at: RunContext) -> str:
     """Write OUT/NAME; returns the folder."""
     target = _target(recipe)
     folder.write_folder(
@@ -47,7 +47,7 @@ def publish(recipe: Recipe, files: ReportRef, rules: Rules, found: tuple[Ref, ..
 
 
 @helper()
-def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: At) -> ReportRef | None:
+def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at: RunContext) -> ReportRef | None:
     """What would be published beside the version before it, metric by metric; None: there is nothing to compare."""
     from lora_core.judging.gates import successor_gates, with_gates
     from lora_core.judging.verdict import read_verdict
@@ -64,7 +64,7 @@ def check_successor(recipe: Recipe, base: CheckpointRef, verdict: ReportRef, at:
 
 
 @helper()
-def hold_back(recipe: Recipe, files: ReportRef, at: At) -> None:
+def hold_back(recipe: Recipe, files: ReportRef, at: RunContext) -> None:
     """Leave a report of what is not published beside what is."""
     page = _target(recipe).with_name(f"{folder.published_name(recipe)}.held-back.html")
     write_atomically(page, at.open_store().tree(files.sha256)["report.html"].read_bytes())
@@ -72,7 +72,7 @@ def hold_back(recipe: Recipe, files: ReportRef, at: At) -> None:
 
 
 @helper()
-def push(recipe: Recipe, files: ReportRef, at: At) -> str:
+def push(recipe: Recipe, files: ReportRef, at: RunContext) -> str:
     """Put what others may see into the hub repository that the recipe names; returns the commit's address, or ""."""
     options = recipe.publish
     if not options.repository:
@@ -98,7 +98,7 @@ def push(recipe: Recipe, files: ReportRef, at: At) -> str:
 
 
 @helper()
-def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str, pushed: str, at: At) -> None:
+def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str, pushed: str, at: RunContext) -> None:
     """The choice with thumbnails, and the metrics, as artifacts in Prefect's UI."""
     from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -114,7 +114,7 @@ def tell(recipe: Recipe, verdict: ReportRef, samples: ReportRef, published: str,
 
 
 @helper()
-def tidy(at: At) -> None:
+def tidy(at: RunContext) -> None:
     """Steps that are finished, and whose result is recorded, need their unfinished work no more."""
     store = at.open_store()
     for key in store.unfinished():

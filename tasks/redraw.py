@@ -7,13 +7,13 @@ from lora_core.recipe import Judging
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 from tasks.caching import step
 from tasks.groups import Drawing, Scenes
-from tasks.runtime import At, progress, say
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper, idle_walk
 
 
 @step("redraw")
 def redraw(
-    base: CheckpointRef, lora: LoraRef, verdict: ReportRef, wanted: Scenes, drawing: Drawing, at: At
+    base: CheckpointRef, lora: LoraRef, verdict: ReportRef, wanted: Scenes, drawing: Drawing, at: RunContext
 ) -> ReportRef:
     """Every scene once, with the epoch and weight that the verdict chose."""
     from lora_core.judging.verdict import read_verdict
@@ -35,7 +35,7 @@ def redraw(
 
 @step("select")
 def select_redrawn(
-    drawn: ReportRef, wanted: Scenes, tagger: CheckpointRef, judging: Judging, left_out: tuple[str, ...], at: At
+    drawn: ReportRef, wanted: Scenes, tagger: CheckpointRef, judging: Judging, left_out: tuple[str, ...], at: RunContext
 ) -> ReportRef:
     """The pictures that show every trait and nothing of the look; the others with their reasons."""
     from lora_core.redraw.choose import Held, choose, figure_of
@@ -50,7 +50,7 @@ def select_redrawn(
 
 
 @helper(peek="run")
-def take_chosen(selected: ReportRef, at: At) -> DatasetRef:
+def take_chosen(selected: ReportRef, at: RunContext) -> DatasetRef:
     """What was chosen, as a set that gets captions."""
     from lora_core.redraw.choose import chosen_set, read_selection
 
@@ -59,7 +59,7 @@ def take_chosen(selected: ReportRef, at: At) -> DatasetRef:
 
 
 @helper(peek="run")
-def mix_in(redrawn: DatasetRef, screenshots: DatasetRef, share: float, word: str, at: At) -> DatasetRef:
+def mix_in(redrawn: DatasetRef, screenshots: DatasetRef, share: float, word: str, at: RunContext) -> DatasetRef:
     """The final training set: some screenshots beside the redrawn pictures, under the look's own word."""
     from lora_core.redraw.choose import with_screenshots
 
@@ -68,7 +68,7 @@ def mix_in(redrawn: DatasetRef, screenshots: DatasetRef, share: float, word: str
     return save_manifest(store, with_screenshots(*sets, share, word))
 
 
-def refuse_unknown(selected: ReportRef, names: tuple[str, ...], at: At) -> None:
+def refuse_unknown(selected: ReportRef, names: tuple[str, ...], at: RunContext) -> None:
     """Refuse pictures that were not drawn, before an answer that names them is remembered.
 
     Raises:
@@ -82,7 +82,7 @@ def refuse_unknown(selected: ReportRef, names: tuple[str, ...], at: At) -> None:
         raise GateError(f"redraw: there is no picture {unknown}; they go from {known[0]} to {known[-1]}")
 
 
-def best_number(verdicts: tuple[ReportRef, ...], at: At) -> int:
+def best_number(verdicts: tuple[ReportRef, ...], at: RunContext) -> int:
     """Which of the LoRAs before and after redrawing is published; the last where that is not known yet."""
     from lora_core.judging.verdict import read_verdict
     from lora_core.redraw.compare import best_of, comparison

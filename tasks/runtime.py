@@ -38,7 +38,7 @@ GPU_LEASE_SECONDS = 60.0
 _GPU_LOOKS_SECONDS = 10.0
 
 
-class At(BaseModel):
+class RunContext(BaseModel):
     """Where steps run. Changes nothing that comes out, so it is no part of any key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class At(BaseModel):
     """What a training draws of its epochs, for whoever watches."""
 
     @classmethod
-    def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "At":
+    def of(cls, recipe: Recipe, force: tuple[str, ...] = ()) -> "RunContext":
         """Where a recipe's steps run.
 
         Raises:
@@ -70,11 +70,11 @@ class At(BaseModel):
             }
         )
 
-    def on(self, branch: Branch) -> "At":
+    def on(self, branch: Branch) -> "RunContext":
         """The same for a step that is done for both sets, as the dry run tells them apart."""
         return self.model_copy(update={"branch": branch})
 
-    def showing(self, base: CheckpointRef, trigger: str, drawing: Drawing) -> "At":
+    def showing(self, base: CheckpointRef, trigger: str, drawing: Drawing) -> "RunContext":
         """The same for a training that shows its epochs, if the options of the drawing want to see them."""
         wanted = Shown(base, trigger, drawing) if drawing.options.while_training else None
         return self.model_copy(update={"shown": wanted})
@@ -89,7 +89,7 @@ def holding(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def held(*args: P.args, **kwargs: P.kwargs) -> R:
-        if at := next((value for value in (*args, *kwargs.values()) if isinstance(value, At)), None):
+        if at := next((value for value in (*args, *kwargs.values()) if isinstance(value, RunContext)), None):
             at.open_store().hold()
         return function(*args, **kwargs)
 
@@ -97,7 +97,7 @@ def holding(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextlib.contextmanager
-def accelerator(step: Step, at: At) -> Iterator[None]:
+def accelerator(step: Step, at: RunContext) -> Iterator[None]:
     """Hold this host's GPU while the block runs, if the step uses it; wait for it before.
 
     The limit is Prefect's and has a lease: a run that is killed gives the GPU back after a minute or two. Where no

@@ -3,11 +3,11 @@
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
 from tasks.caching import step
 from tasks.groups import Drawing
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 
 
 @step("sample")
-def sample_epochs(base: CheckpointRef, lora: LoraRef, trigger: str, drawing: Drawing, at: At) -> ReportRef:
+def sample_epochs(base: CheckpointRef, lora: LoraRef, trigger: str, drawing: Drawing, at: RunContext) -> ReportRef:
     """Every prompt and seed, without the LoRA and with each epoch at each weight, on the original base."""
     from lora_core.sampling import epochs
     from lora_core.sampling.sampler import SamplerConfig

@@ -3,11 +3,11 @@
 from lora_core.recipe import Difference
 from lora_core.refs import LoraRef
 from tasks.caching import current_key, step
-from tasks.runtime import At, progress
+from tasks.runtime import RunContext, progress
 
 
 @step("subtract")
-def subtract(whole: LoraRef, style: LoraRef, options: Difference, at: At) -> LoraRef:
+def subtract(whole: LoraRef, style: LoraRef, options: Difference, at: RunContext) -> LoraRef:
     """Every epoch of the LoRA of look and character, minus the style LoRA's last; what else lies there stays."""
     from lora_core.lora.algebra import Size
     from lora_core.lora.combine import Term

@@ -9,7 +9,7 @@ from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from lora_core.store import Store
 from tasks.caching import current_key, step
 from tasks.groups import CharacterSets
-from tasks.runtime import At, progress, say
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def train_style(
     class_tokens: str,
     options: StyleTraining,
     reading: Reading,
-    at: At,
+    at: RunContext,
 ) -> LoraRef:
     """Stage 1: teach the base the 3D look; pictures without captions get DreamBooth's identifier and class."""
     sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
@@ -56,7 +56,7 @@ def train_character(
     sets: CharacterSets,
     options: CharacterTraining,
     reading: Reading,
-    at: At,
+    at: RunContext,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
     small, prior, px = sets.downscale, sets.regularization, options.resolution
@@ -69,14 +69,14 @@ def train_character(
 
 
 def _style_set(
-    at: At, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str, regularization: bool = False
+    at: RunContext, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str, regularization: bool = False
 ) -> "TrainingSet":
     identifier = class_tokens.partition(" ")[0]  # first in the captions of those that have some
     return _set(at, pictures, repeats, resolution, class_tokens, regularization, identifier)
 
 
 def _set(
-    at: At,
+    at: RunContext,
     pictures: DatasetRef,
     repeats: int,
     resolution: int,
@@ -96,7 +96,7 @@ def _set(
     )
 
 
-def _previews(store: Store, at: At, curves: Path) -> "Saved | None":
+def _previews(store: Store, at: RunContext, curves: Path) -> "Saved | None":
     if at.shown is None:
         return None
     from lora_core.sampling.previews import Previews
@@ -114,7 +114,7 @@ def _train(
     sets: "list[TrainingSet]",
     options: Training,
     reading: Reading,
-    at: At,
+    at: RunContext,
 ) -> LoraRef:
     from lora_core.training.run import train
 

@@ -22,7 +22,7 @@ from lora_core.lora.combine import Term, resize
 from lora_core.progress import silent
 from lora_core.recipe_file import anchored, parse_recipe
 from lora_core.sampling.epochs import epoch_files
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 RANK: Final = 4
 _SMALL: Final = {"rank": RANK, "alpha": RANK / 2}
@@ -69,7 +69,7 @@ def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     own = tomllib.loads(recipe_file.read_text("utf-8"))
     differs = {"name": name, "method": kind.method, "style": {"captions": "none"}, "character_training": kind.training}
     recipe = anchored(parse_recipe(overlaid(own, differs), name), recipe_file.parent)
-    at = At.of(recipe)
+    at = RunContext.of(recipe)
     store = at.open_store()
     with run_by_command():
         lora = make_lora(recipe, at, "train character").whole

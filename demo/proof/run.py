@@ -25,7 +25,7 @@ from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from lora_core.sampling.samples import Samples, load_samples, samples_manifest
 from lora_core.store import Store
 from tasks.publish import tidy
-from tasks.runtime import At, console
+from tasks.runtime import RunContext, console
 
 Say = Callable[[str], None]
 
@@ -79,7 +79,7 @@ class Failure:
     error: str
 
 
-def run_all(runs: Sequence[ArmRun], scope: Scope, at: At, say: Say, lanes: int) -> Iterator[Outcome | Failure]:
+def run_all(runs: Sequence[ArmRun], scope: Scope, at: RunContext, say: Say, lanes: int) -> Iterator[Outcome | Failure]:
     """Every arm run, so many at once, with one line for each. An error ends its run alone."""
     pieces = [expected_seconds(run, scope) for run in runs]
     open_ = {name: seconds for each in pieces for name, seconds in each.items()}
@@ -115,7 +115,7 @@ def _told(result: Outcome | Failure, seconds: float) -> str:
     return ", ".join(words)
 
 
-def _attempt(run: ArmRun, scope: Scope, at: At) -> Outcome | Failure:
+def _attempt(run: ArmRun, scope: Scope, at: RunContext) -> Outcome | Failure:
     try:
         return _outcome(run, scope, at)
     except HeadcanonError as error:
@@ -124,7 +124,7 @@ def _attempt(run: ArmRun, scope: Scope, at: At) -> Outcome | Failure:
         return Failure(run, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
+def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
     peeked = peek(run.recipe, at, _UNTIL)
     cached, made = peeked.is_finished, peeked.artifacts
     if not cached:
@@ -147,7 +147,7 @@ def _outcome(run: ArmRun, scope: Scope, at: At) -> Outcome:
     )
 
 
-def _gates(run: ArmRun, scope: Scope, at: At, made: RunArtifacts, instruments: Instruments) -> Gates:
+def _gates(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, instruments: Instruments) -> Gates:
     """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
     store, recipe = at.open_store(), run.recipe
     character = None if run.arm.of_a_crowd else run.pair.style_character
@@ -189,6 +189,6 @@ def _hours(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def store_of(out: Path) -> At:
+def store_of(out: Path) -> RunContext:
     """Where a proof keeps everything that it computed."""
-    return At(store=str(out / "store"))
+    return RunContext(store=str(out / "store"))

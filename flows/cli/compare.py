@@ -45,7 +45,7 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     from lora_core.errors import HeadcanonError
     from lora_core.recipe import PRESETS, Gates
     from lora_core.report.compare import Variant, variant
-    from tasks.runtime import At, console, say
+    from tasks.runtime import RunContext, console, say
     from tasks.terminal import styled
 
     console.print(styled("\n", (name, "bold")))
@@ -55,7 +55,7 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     # Nothing is published, so no output folder is in the way.
     nowhere = recipe.runtime.model_copy(update={"out": str(Path(recipe.runtime.store) / "compare")})
     told = recipe.model_copy(update={"gates": gates, "runtime": nowhere})
-    at = At.of(recipe)
+    at = RunContext.of(recipe)
     try:
         with run_by_command():
             made = make_lora(told, at, "judge")

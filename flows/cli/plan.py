@@ -17,7 +17,7 @@ from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
 from lora_core.training.plan import Plan
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.terminal import Terminal, styled
 
 
@@ -28,7 +28,7 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
     """
     console = Terminal()
-    at = At.of(recipe)
+    at = RunContext.of(recipe)
     found = dry_run(recipe, at)
     target = Path(recipe.runtime.out) / recipe.name
     console.print(styled("\n", (recipe.name, "bold"), f"  trigger {recipe.trigger}  →  {target}"), soft_wrap=True)

@@ -11,7 +11,7 @@ from tasks.steps import Until
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
-    from tasks.runtime import At
+    from tasks.runtime import RunContext
 
 
 Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
@@ -102,14 +102,14 @@ def _weight(folder: Path, name: str) -> str:
     return f"{json.loads((folder / f'{name}.json').read_text('utf-8'))['preferred weight']:g}"
 
 
-def _at(recipe: "Recipe", force: tuple[str, ...]) -> "At":
+def _at(recipe: "Recipe", force: tuple[str, ...]) -> "RunContext":
     from pydantic import ValidationError
 
     from lora_core.errors import RecipeError
-    from tasks.runtime import At
+    from tasks.runtime import RunContext
 
     try:
-        return At.of(recipe, force)
+        return RunContext.of(recipe, force)
     except ValidationError as error:
         first = error.errors()[0]
         raise RecipeError(f"--force {first['input']}: {first['msg'].lower()}") from None

@@ -29,7 +29,7 @@ from lora_core.recipe import COMPOSITIONS, Recipe
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import thresholds
 from tasks.compositions import framings
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 RULE_FILE = "captions.toml"
 _EMPTY_RULES = (
@@ -85,7 +85,7 @@ def _set(recipe: Recipe) -> CaptionSet:
     return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger), thresholds(recipe.tagger))
 
 
-def _planned(found: DryRun, at: At) -> Planned:
+def _planned(found: DryRun, at: RunContext) -> Planned:
     to_do = costs(found, at)
     trainings = (("style", found.style), ("character", found.character))
     return Planned(

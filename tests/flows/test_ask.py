@@ -16,17 +16,17 @@ from lora_core.errors import GateError
 from lora_core.judging.gates import GateResult, with_gates
 from lora_core.recipe import Gates
 from lora_core.refs import ReportRef
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 QUESTION = Question("epoch", ("leak 0.30, at most 0.25",), None, 5)
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> At:
-    return At(store=str(tmp_path))
+def at(tmp_path: Path) -> RunContext:
+    return RunContext(store=str(tmp_path))
 
 
-def check(at: At, *, passed: bool) -> ReportRef:
+def check(at: RunContext, *, passed: bool) -> ReportRef:
     gate = GateResult(
         name="merged", passed=passed, figure=0.5, bound=0.75, at_least=True, meaning="share", advice="merge more"
     )
@@ -45,13 +45,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     assert lines == []
 
 
-def test_auto_ends_the_run_with_figure_bound_and_what_helps(at: At) -> None:
+def test_auto_ends_the_run_with_figure_bound_and_what_helps(at: RunContext) -> None:
     pass_gate("auto", "merged", check(at, passed=True), Gates(), at)
     with pytest.raises(GateError, match=r"merged: share 0\.500, at least 0\.75; merge more"):
         pass_gate("auto", "merged", check(at, passed=False), Gates(), at)
 
 
-def test_off_only_tells(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+def test_off_only_tells(at: RunContext, capsys: pytest.CaptureFixture[str]) -> None:
     pass_gate("off", "merged", check(at, passed=False), Gates(), at)
     assert "! merged: share 0.500, at least 0.75" in capsys.readouterr().err
 
@@ -69,7 +69,7 @@ def test_a_question_that_nobody_answers_ends_the_run_with_one_clear_line(monkeyp
         ask(QUESTION, EpochAnswer)
 
 
-def test_an_answer_is_remembered_for_the_very_same_figures(at: At, terminal: list[str]) -> None:
+def test_an_answer_is_remembered_for_the_very_same_figures(at: RunContext, terminal: list[str]) -> None:
     terminal += ["continue"]
     pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
     pass_gate("ask", "merged", check(at, passed=False), Gates(), at)
@@ -77,7 +77,7 @@ def test_an_answer_is_remembered_for_the_very_same_figures(at: At, terminal: lis
     pass_gate("ask", "merged", check(at, passed=True), Gates(), at)
 
 
-def test_stop_ends_the_run_and_is_asked_again(at: At, terminal: list[str]) -> None:
+def test_stop_ends_the_run_and_is_asked_again(at: RunContext, terminal: list[str]) -> None:
     terminal += ["abort", "abort"]
     for _ in range(2):
         with pytest.raises(GateError, match="stopped by hand"):

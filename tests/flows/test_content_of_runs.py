@@ -14,7 +14,7 @@ from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from tasks.caption import refuse_at_once
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 SEXUAL = ('negative = ""', 'negative = ""\ntransfer = ["models/nsfw.safetensors"]')
 
@@ -86,7 +86,7 @@ def known(project):
     def refer(files: dict[str, Path]) -> CheckpointRef:
         return CheckpointRef(sha256=store.put_tree(files, how="refer"))
 
-    return refer, At(store=str(project.folder / "store"))
+    return refer, RunContext(store=str(project.folder / "store"))
 
 
 def test_a_run_of_any_door_asks_about_words_base_and_tagger_together(known, tmp_path):

@@ -17,7 +17,7 @@ from flows.cli.scaffold import write_new
 from flows.plan import dry_run
 from lora_core.bases.presets import BasePreset, base_preset, base_presets
 from lora_core.recipe_file import read_recipe
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def test_the_dry_run_shows_fitting_numbers_steps_and_memory(
     path.write_text(text.replace("[runtime]\n", f'[runtime]\nstore = "{shared}"\n'))
     recipe = read_recipe(path)
 
-    found = dry_run(recipe, At.of(recipe))
+    found = dry_run(recipe, RunContext.of(recipe))
     assert (found.lineage.preset.name, found.lineage.assumed) == (preset.name, False)
     assert found.misfits == ()
     style, character = preset.sections["style_training"], preset.sections["character_training"]

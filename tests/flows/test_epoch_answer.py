@@ -15,7 +15,7 @@ from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> At:
-    return At(store=str(tmp_path))
+def at(tmp_path: Path) -> RunContext:
+    return RunContext(store=str(tmp_path))
 
 
 @pytest.fixture
-def seen(at: At) -> tuple[ReportRef, ReportRef]:
+def seen(at: RunContext) -> tuple[ReportRef, ReportRef]:
     """Samples and a verdict of two epochs, of which the rule takes the second."""
     store = at.open_store()
     verdict = judged(*(epoch(number, 0.8, identity=score(mean)) for number, mean in ((1, 0.3), (2, 0.5))))
@@ -59,7 +59,9 @@ Asked = tuple[list[Question], list[EpochAnswer]]
 Seen = tuple[ReportRef, ReportRef]
 
 
-def test_every_epoch_is_listed_with_its_scores_and_why(recipe: Recipe, at: At, seen: Seen, asked: Asked) -> None:
+def test_every_epoch_is_listed_with_its_scores_and_why(
+    recipe: Recipe, at: RunContext, seen: Seen, asked: Asked
+) -> None:
     questions, answers = asked
     answers.append(EpochAnswer())
     assert pass_epoch_gate(recipe, *seen, at) == seen[1]
@@ -70,7 +72,9 @@ def test_every_epoch_is_listed_with_its_scores_and_why(recipe: Recipe, at: At, s
     )
 
 
-def test_a_picked_epoch_is_taken_and_the_answer_remembered(recipe: Recipe, at: At, seen: Seen, asked: Asked) -> None:
+def test_a_picked_epoch_is_taken_and_the_answer_remembered(
+    recipe: Recipe, at: RunContext, seen: Seen, asked: Asked
+) -> None:
     questions, answers = asked
     answers.append(EpochAnswer(epoch=1))
     for _ in range(2):
@@ -80,7 +84,7 @@ def test_a_picked_epoch_is_taken_and_the_answer_remembered(recipe: Recipe, at: A
 
 
 def test_an_epoch_that_was_not_drawn_is_refused_and_asked_for_again(
-    recipe: Recipe, at: At, seen: Seen, asked: Asked
+    recipe: Recipe, at: RunContext, seen: Seen, asked: Asked
 ) -> None:
     questions, answers = asked
     answers += [EpochAnswer(epoch=7), EpochAnswer(epoch=1)]

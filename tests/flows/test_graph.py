@@ -15,7 +15,7 @@ from lora_core.errors import GateError
 from lora_core.recipe import Recipe, Redraw
 from lora_core.recipe_file import read_recipe
 from lora_core.refs import ReportRef, pending
-from tasks.runtime import At
+from tasks.runtime import RunContext
 from tasks.steps import Step, Until
 from tasks.walking import walking
 
@@ -32,7 +32,7 @@ def recipe(project: Project) -> Recipe:
 
 
 def test_the_steps_of_a_fresh_project_are_all_pending_and_in_the_order_of_the_picture(recipe: Recipe) -> None:
-    peeked = graph.peek(recipe, At.of(recipe))
+    peeked = graph.peek(recipe, RunContext.of(recipe))
     assert not peeked.is_finished
     assert [f"{step.branch} {step.step}".strip() for step in peeked.steps] == [
         "style preprocess", "character preprocess", "style tag", "character tag", "character caption",
@@ -52,14 +52,14 @@ def test_the_steps_of_a_fresh_project_are_all_pending_and_in_the_order_of_the_pi
 
 def test_peeking_at_a_target_ends_with_the_steps_that_are_done_together(recipe: Recipe) -> None:
     last = {
-        until: graph.peek(recipe, At.of(recipe), until).steps[-1].step
+        until: graph.peek(recipe, RunContext.of(recipe), until).steps[-1].step
         for until in ("preprocess", "tag", "caption", "train style", "merge", "sample")
     }
     assert last == {
         "preprocess": "preprocess", "tag": "tag", "caption": "downscale", "train style": "train style",
         "merge": "check merge", "sample": "sample",
     }  # fmt: skip
-    assert "train style" not in {step.step for step in graph.peek(recipe, At.of(recipe), "downscale").steps}
+    assert "train style" not in {step.step for step in graph.peek(recipe, RunContext.of(recipe), "downscale").steps}
 
 
 def test_readme_s_picture_is_the_graph_as_it_is_wired(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +81,17 @@ def test_a_step_that_is_left_out_of_the_graph_is_left_out_of_every_use(
     def missing(first: object, *others: object) -> object:
         return pending(ReportRef) if left_out in ("check_style", "sample_epochs") else first
 
-    before = {step.step for step in graph.peek(recipe, At.of(recipe)).steps}
+    before = {step.step for step in graph.peek(recipe, RunContext.of(recipe)).steps}
     monkeypatch.setattr(written, left_out, missing)
-    after = {step.step for step in graph.peek(recipe, At.of(recipe)).steps}
+    after = {step.step for step in graph.peek(recipe, RunContext.of(recipe)).steps}
     assert before - after == {node.name}
     show_plan(recipe)
     shown = capsys.readouterr().out.partition("Steps")[2].splitlines()
     assert not [line for line in shown if line.startswith(f"{node.name} ")]
-    assert node.name not in {step.step for step in graph.peek(recipe, At.of(recipe), node.name).steps}
+    assert node.name not in {step.step for step in graph.peek(recipe, RunContext.of(recipe), node.name).steps}
     compared: list[str] = []
 
-    def peeked(recipe: Recipe, at: At, until: Until) -> None:
+    def peeked(recipe: Recipe, at: RunContext, until: Until) -> None:
         compared.extend(step.step for step in graph.peek(recipe, at, until).steps)
         raise GateError("looked at, and not run")
 
@@ -124,7 +124,7 @@ def _table(shown: str) -> dict[str, str]:
 def test_the_style_branch_is_the_graph_s(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     def steps() -> list[str]:
         with walking(peeking=True) as walk:
-            graph.style_branch(recipe, At.of(recipe))
+            graph.style_branch(recipe, RunContext.of(recipe))
         return [visit.step for visit in walk.visits]
 
     assert steps() == ["preprocess", "tag", "train style", "check style", "merge", "check merge"]
@@ -137,7 +137,7 @@ def test_a_run_can_end_after_every_step(recipe: Recipe) -> None:
 
     def ends(until: Step) -> bool:
         with walking(until, peeking=True) as walk:
-            graph.graph(every, At.of(every))
+            graph.graph(every, RunContext.of(every))
         return walk.arrived
 
     assert [step for step in get_args(Step) if not ends(step)] == [], "name it in the @stage of its paragraph"

@@ -25,7 +25,7 @@ from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
 from lora_core.store import Store
 from lora_core.store.digests import canonical_json, digest_of, file_digest
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 _REDRAW = """
 [redraw]
@@ -49,7 +49,7 @@ def _redrawing(project: Project) -> Project:
 
 def _steps(recipe: Recipe, *, done: bool) -> list[str]:
     """The steps that are finished, or those that are not."""
-    visits = peek(recipe, At.of(recipe)).steps
+    visits = peek(recipe, RunContext.of(recipe)).steps
     return [f"{visit.branch} {visit.step}".strip() for visit in visits if (visit.ref is not None) == done]
 
 
@@ -108,8 +108,8 @@ def test_a_run_ends_with_the_redrawn_lora_its_contact_sheet_and_the_figures_of_b
 
 @pytest.mark.slow
 def test_the_final_set_is_the_chosen_pictures_and_screenshots_under_the_looks_own_word(recipe: Recipe) -> None:
-    (one,) = peek(recipe, At.of(recipe)).artifacts.rounds
-    store = At.of(recipe).open_store()
+    (one,) = peek(recipe, RunContext.of(recipe)).artifacts.rounds
+    store = RunContext.of(recipe).open_store()
     entries = store.get_json(one.pictures.sha256)["entries"]
     chosen = [each.name for each in read_selection(store, one.selected).chosen]
     assert [entry["name"] for entry in entries[:3]] == chosen
@@ -133,7 +133,7 @@ def test_another_bound_selects_anew_and_draws_nothing(recipe: Recipe) -> None:
 @pytest.mark.slow
 def test_a_picture_that_is_unticked_selects_trains_and_judges_anew_and_draws_nothing(recipe: Recipe) -> None:
     asking = recipe.model_copy(update={"gates": recipe.gates.model_copy(update={"redraw": "ask"})})
-    at = At.of(recipe)
+    at = RunContext.of(recipe)
     (one,) = peek(asking, at).artifacts.rounds
     number = re.sub(r"\D", "", read_selection(at.open_store(), one.selected).chosen[0].name)
     answer = RedrawAnswer(leave_out=number)
@@ -178,7 +178,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[RedrawAnswer]:
 class _Selecting:
     """Selections as the step gives them, with what was left out."""
 
-    def __init__(self, at: At, *, enough: bool = True) -> None:
+    def __init__(self, at: RunContext, *, enough: bool = True) -> None:
         self.store, self.enough, self.asked = at.open_store(), enough, list[tuple[str, ...]]()
 
     def __call__(self, left_out: tuple[str, ...]) -> ReportRef:
@@ -189,7 +189,7 @@ class _Selecting:
 def test_pictures_that_a_person_names_are_left_out_and_the_answer_is_remembered(
     tmp_path: Path, answers: list[RedrawAnswer]
 ) -> None:
-    at = At(store=str(tmp_path))
+    at = RunContext(store=str(tmp_path))
     answers.append(RedrawAnswer(leave_out="12, 3 3"))
     select = _Selecting(at)
     for _ in range(2):
@@ -200,7 +200,7 @@ def test_pictures_that_a_person_names_are_left_out_and_the_answer_is_remembered(
 def test_a_picture_that_is_not_there_is_refused_and_asked_for_again(
     tmp_path: Path, answers: list[RedrawAnswer]
 ) -> None:
-    at = At(store=str(tmp_path))
+    at = RunContext(store=str(tmp_path))
     answers += [RedrawAnswer(leave_out="77"), RedrawAnswer()]
     select = _Selecting(at)
     with pytest.raises(GateError, match="there is no picture redrawn-077; they go from redrawn-001 to redrawn-012"):
@@ -210,7 +210,7 @@ def test_a_picture_that_is_not_there_is_refused_and_asked_for_again(
 
 
 def test_too_few_pictures_end_a_run_with_the_trait_that_fails_unless_the_gate_is_off(tmp_path: Path) -> None:
-    at = At(store=str(tmp_path))
+    at = RunContext(store=str(tmp_path))
     with pytest.raises(GateError, match="most fail on green eyes"):
         pass_redraw_gate(Gates(), _Selecting(at, enough=False), at)
     pass_redraw_gate(Gates(redraw="off"), _Selecting(at, enough=False), at)

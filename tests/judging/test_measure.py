@@ -18,7 +18,7 @@ LABELS = (
 )  # fmt: skip
 TRAITS = ("blue_hair", "long_hair")
 NO_SIMILARITY = Similarity(nearest={}, hashes={})
-At = tuple[str, int]
+RunContext = tuple[str, int]
 
 
 def make_sample(epoch: str, seed: int, prompt: str, weight: float = 1.0) -> Sample:
@@ -28,7 +28,7 @@ def make_sample(epoch: str, seed: int, prompt: str, weight: float = 1.0) -> Samp
     )  # fmt: skip
 
 
-def make(scores: dict[At, dict[str, float]], prompt: str = "hc_mira, smile") -> tuple[Samples, TagTable]:
+def make(scores: dict[RunContext, dict[str, float]], prompt: str = "hc_mira, smile") -> tuple[Samples, TagTable]:
     samples = {key: make_sample(*key, prompt) for key in scores}
     epochs = dict.fromkeys(epoch for epoch, _ in scores if epoch != "none")
     table = TagTable(
@@ -47,7 +47,7 @@ def make(scores: dict[At, dict[str, float]], prompt: str = "hc_mira, smile") -> 
 
 
 def read(
-    scores: dict[At, dict[str, float]],
+    scores: dict[RunContext, dict[str, float]],
     prompt: str = "hc_mira, smile",
     traits: tuple[str, ...] = TRAITS,
     bias: tuple[str, ...] = (),
@@ -61,7 +61,7 @@ def only(measured: Measurements) -> EpochMetrics:
     return epoch
 
 
-TWO_SEEDS: dict[At, dict[str, float]] = {
+TWO_SEEDS: dict[RunContext, dict[str, float]] = {
     ("none", 1): {"blue_hair": 0.1, "long_hair": 0.3, "nose": 0.2},
     ("none", 2): {"blue_hair": 0.1, "long_hair": 0.5},
     ("1", 1): {"blue_hair": 0.9, "long_hair": 0.7, "nose": 0.5, "realistic": 0.3},
@@ -78,7 +78,7 @@ def test_identity_is_the_mean_delta_of_the_traits() -> None:
 
 
 def test_five_tags_of_a_haircut_are_one_trait() -> None:
-    scores: dict[At, dict[str, float]] = {
+    scores: dict[RunContext, dict[str, float]] = {
         ("none", 1): {},
         ("1", 1): {"blue_hair": 0.9, "long_hair": 0.5, "twintails": 0.3, "ahoge": 0.1},
     }
@@ -120,7 +120,7 @@ def test_without_traits_identity_is_not_measured() -> None:
     assert "identity" not in only(read(TWO_SEEDS, traits=())).scores
 
 
-PLAIN: dict[At, dict[str, float]] = {
+PLAIN: dict[RunContext, dict[str, float]] = {
     ("none", 1): {"grass": 0.8, "white_background": 0.1},
     ("1", 1): {"grass": 0.2, "white_background": 0.9, "simple_background": 0.5, "upper_body": 0.7, "standing": 0.4},
 }

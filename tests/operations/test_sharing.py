@@ -14,7 +14,7 @@ from prefect.states import State
 
 from flows.janitor import is_lost, may_retry
 from flows.worker import SteadyWorker
-from tasks.runtime import ON_ACCELERATOR, At, accelerator, gpu_limit
+from tasks.runtime import ON_ACCELERATOR, RunContext, accelerator, gpu_limit
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -87,11 +87,11 @@ def test_only_steps_that_use_a_gpu_ask_for_it(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("tasks.runtime.concurrency", Limit)
     monkeypatch.setattr("lora_core.device.pick_device", lambda name: SimpleNamespace(type="cuda"))
-    at = At(store="store")
+    at = RunContext(store="store")
     for step in ("preprocess", "tag", "caption", "merge", "report"):
         with accelerator(cast(Any, step), at):
             assert asked == []
-    with accelerator("train style", At(store="store", device="cpu")):
+    with accelerator("train style", RunContext(store="store", device="cpu")):
         assert asked == []
     for step in sorted(ON_ACCELERATOR):
         with accelerator(step, at):

@@ -24,7 +24,7 @@ from flows.watch_inbox import watch_inbox
 from lora_core.refs import ReportRef
 from lora_core.store.digests import file_digest
 from tasks.publish import push
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -187,7 +187,7 @@ def test_the_hubs_token_comes_from_a_secret_block_and_is_nowhere_else(
     up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    at = At(store=str(tmp_path / "store"))
+    at = RunContext(store=str(tmp_path / "store"))
     lora = tmp_path / "momo.safetensors"
     lora.write_bytes(b"weights")
     files = ReportRef(sha256=at.open_store().put_tree({lora.name: lora}))

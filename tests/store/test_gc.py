@@ -325,8 +325,9 @@ def test_use_is_told_where_it_can_be_written(store: Store, read_only: bool, monk
 def test_a_run_is_known_from_its_first_look_at_the_store(tmp_path: Path) -> None:
     """What `find_base` and `find_screenshots` put there is named by no record yet."""
     code = (
-        "import flows.cli, sys, pathlib\nfrom tasks.find import find_screenshots\nfrom tasks.runtime import At\n"
-        "find_screenshots(sys.argv[1], At(store='store'))\n"
+        "import flows.cli, sys, pathlib\nfrom tasks.find import find_screenshots\n"
+        "from tasks.runtime import RunContext\n"
+        "find_screenshots(sys.argv[1], RunContext(store='store'))\n"
         "assert len(list(pathlib.Path('store/locks/users').iterdir())) == 1"
     )
     pictures = tmp_path / "pictures"

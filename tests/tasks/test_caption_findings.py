@@ -11,15 +11,15 @@ from lora_core.refs import ReportRef
 from lora_core.tagging.select import Thresholds
 from tasks.caption import edit_captions
 from tasks.check import check_captions, tell_findings
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> At:
-    return At(store=str(tmp_path / "store"))
+def at(tmp_path: Path) -> RunContext:
+    return RunContext(store=str(tmp_path / "store"))
 
 
-def _checked(at: At, rules: Rules) -> ReportRef:
+def _checked(at: RunContext, rules: Rules) -> ReportRef:
     store = at.open_store()
     image = store.put_bytes(b"a picture")
     entry = Entry(name="a", source="a.png", image=image, width=8, height=8, composition="portrait")
@@ -32,7 +32,7 @@ def _checked(at: At, rules: Rules) -> ReportRef:
 
 
 def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(
-    at: At, capsys: pytest.CaptureFixture[str]
+    at: RunContext, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = _checked(at, Rules(drop=("smole",)))
     assert "smole" not in capsys.readouterr().err  # the step does not say it: it would only when it is not cached
@@ -42,7 +42,7 @@ def test_a_rule_that_does_nothing_is_told_every_time_the_result_is_used(
         assert "! caption rules: drop: smole is on no picture; did you mean smile, on 1?" in " ".join(said.split())
 
 
-def test_captions_without_a_fault_are_passed_in_silence(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+def test_captions_without_a_fault_are_passed_in_silence(at: RunContext, capsys: pytest.CaptureFixture[str]) -> None:
     checked = _checked(at, Rules())
     capsys.readouterr()
     tell_findings(checked, at)

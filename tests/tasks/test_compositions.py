@@ -11,17 +11,17 @@ from lora_core.recipe import Preprocess, ShotPlan
 from lora_core.refs import DatasetRef, TagsRef
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.preprocess import without_remarks
-from tasks.runtime import At
+from tasks.runtime import RunContext
 
 PLAN = ShotPlan.model_validate({"close-up": 0, "portrait": 1, "upper_body": 0, "cowboy_shot": 0})
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> At:
-    return At(store=str(tmp_path / "store"))
+def at(tmp_path: Path) -> RunContext:
+    return RunContext(store=str(tmp_path / "store"))
 
 
-def _saved(at: At, scores: dict[str, float], composition: str | None = None) -> tuple[DatasetRef, TagsRef]:
+def _saved(at: RunContext, scores: dict[str, float], composition: str | None = None) -> tuple[DatasetRef, TagsRef]:
     store = at.open_store()
     image = store.put_bytes(repr(scores).encode())
     entry = Entry.model_validate(
@@ -31,11 +31,11 @@ def _saved(at: At, scores: dict[str, float], composition: str | None = None) -> 
     return save_manifest(store, Manifest(entries=(entry,))), save_tags(store, tags)
 
 
-def _entry(at: At, ref: DatasetRef) -> Entry:
+def _entry(at: RunContext, ref: DatasetRef) -> Entry:
     return load_manifest(at.open_store(), ref).entries[0]
 
 
-def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no_remarks(at: At) -> None:
+def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no_remarks(at: RunContext) -> None:
     squares, tags = _saved(at, {"portrait": 0.9, "from_side": 0.8})
     settled = settle_for_captions(squares, tags, Rules(), Preprocess(), at)
     assert _entry(at, settled).view == ("from_side",)
@@ -43,7 +43,9 @@ def test_the_character_gets_compositions_from_the_tagger_and_the_steps_behind_no
     assert (bare.composition, bare.view, bare.notes, bare.flags) == ("portrait", None, (), ())
 
 
-def test_a_character_picture_in_doubt_stops_the_run_unless_the_rules_or_the_recipe_say_what_to_do(at: At) -> None:
+def test_a_character_picture_in_doubt_stops_the_run_unless_the_rules_or_the_recipe_say_what_to_do(
+    at: RunContext,
+) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
     with pytest.raises(DatasetError, match=r"a\.png: composition in doubt \(portrait 0\.40, upper_body 0\.40\)"):
         settle_for_captions(squares, tags, Rules(), Preprocess(), at)
@@ -53,14 +55,16 @@ def test_a_character_picture_in_doubt_stops_the_run_unless_the_rules_or_the_reci
     assert "composition in doubt" in load_manifest(at.open_store(), left_out).rejected[0].reason
 
 
-def test_a_style_picture_in_doubt_stays_flagged(at: At) -> None:
+def test_a_style_picture_in_doubt_stays_flagged(at: RunContext) -> None:
     squares, tags = _saved(at, {"portrait": 0.4, "upper_body": 0.4})
     entry = _entry(at, settle_style(squares, tags, at))
     assert entry.composition is None
     assert entry.flags[0].code == "composition_in_doubt"
 
 
-def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(
+    at: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     monkeypatch.setattr("tasks.compositions.say", lambda text, mark: said.append(text))
     seen, tags = _saved(at, {"portrait": 0.9, "from_side": 0.8})
@@ -76,7 +80,9 @@ def test_what_the_sets_lack_is_said_and_an_empty_composition_refused(at: At, mon
         check_plan(style, settle_style(other, tags, at), PLAN, at)
 
 
-def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(at: At, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_says_how_many_pictures_are_left_out_or_to_look_at(
+    at: RunContext, capsys: pytest.CaptureFixture[str]
+) -> None:
     squares, _ = _saved(at, {}, "portrait")
     store = at.open_store()
     manifest = load_manifest(store, squares)
