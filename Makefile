@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo proof proof-quick test explore test-long check format demo-models graph constraints clean
+.PHONY: demo proof proof-quick test explore test-doors test-long check format demo-models graph constraints clean
 
 demo: $(STAMP)  ## The whole method on the drawn demo world
 	@$(BIN)/headcanon demo
@@ -16,13 +16,16 @@ proof: $(STAMP)  ## Measure the method in the demo world: hours; goes on where i
 proof-quick: $(STAMP)  ## The same on one pair in ten minutes
 	@$(BIN)/python -m demo.proof --quick --arms $(or $(ARMS),core)
 
-test: $(STAMP)  ## The tests, two at a time; those of `make test-long` aside
+test: $(STAMP)  ## The tests, two at a time; the long ones aside
 	@$(BIN)/pytest $(TWO) -m 'not long'
 
 explore: $(STAMP)  ## Look for what the examples of `make test` miss: many more, drawn anew, the tests in any order. What is found becomes an @example
 	@$(BIN)/pytest $(TWO) -m 'not long' -p randomly --hypothesis-profile explore $(ARGS)
 
-test-long: $(STAMP)  ## Those that start servers, workers and browsers, or kill a run again and again
+test-doors: $(STAMP)  ## Of those of `make test-long` what CI runs: the ways in that users take
+	@$(BIN)/pytest $(TWO) -m door
+
+test-long: $(STAMP)  ## Before a release, about an hour: those that start servers, workers and browsers, or kill a run again and again
 	@$(BIN)/pytest $(TWO) -m long
 
 check: $(STAMP)  ## What CI checks before the tests: lint, format, types, layers

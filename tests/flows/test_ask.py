@@ -40,7 +40,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     stdin = StringIO()
     monkeypatch.setattr(stdin, "isatty", lambda: True)
     monkeypatch.setattr("sys.stdin", stdin)
-    monkeypatch.setattr(asking.console, "input", lambda prompt: lines.pop(0))
+    monkeypatch.setattr(asking.console, "input", lambda prompt, markup: lines.pop(0))
     yield lines
     assert lines == []
 

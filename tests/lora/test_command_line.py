@@ -260,10 +260,6 @@ def zipped_pickle(source: Path, path: Path) -> None:
     torch.save({"state_dict": {}}, path)
 
 
-def without_vae(key: str, tensor: torch.Tensor) -> torch.Tensor | None:
-    return None if key.startswith("first_stage_model.") else tensor
-
-
 BROKEN_FILES = [
     pytest.param(truncated, "cut off", id="truncated"),
     pytest.param(lying_length, "not a whole safetensors file", id="header longer than the file"),
@@ -278,7 +274,6 @@ BROKEN_FILES = [
     ("spoil", "words"),
     [
         *BROKEN_FILES,
-        pytest.param(changed(without_vae), "VAE", id="no VAE"),
         pytest.param(changed(eight_bits), "is stored as F8_E4M3", id="fp8"),
         pytest.param(broken_number("attn1.to_k.weight", torch.nan), "not finite (NaN or infinity)", id="NaN"),
         pytest.param(broken_number("decoder.conv_out.weight", torch.nan), "decoder.conv_out", id="NaN in the VAE"),

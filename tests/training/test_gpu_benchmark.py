@@ -40,7 +40,8 @@ importlib.util.find_spec = lambda name, package=None: None if name in {LACKING!r
     return {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-@pytest.mark.slow
+@pytest.mark.door
+@pytest.mark.long
 def test_a_rehearsal_runs_every_kind_of_job_on_a_bare_machine(tmp_path: Path, bare: dict[str, str]) -> None:
     out = tmp_path / "gpu.jsonl"
     command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--rehearse", "--out", str(out)]
