@@ -109,7 +109,7 @@ def vae_config(
         shape_of: the shape of a tensor by diffusers' name.
         keys: the file's own names.
     """
-    known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{architecture}.json").read_text())
+    known: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name(f"{architecture}.json").read_text("utf-8"))
     blocks = {
         found[1]
         for key in keys
