@@ -101,7 +101,7 @@ def test_habits_from_other_trainers_get_their_equivalents(change: dict[str, obje
     assert str(error.value).startswith(f"r.toml: {message}")
 
 
-def test_a_thousand_damaged_recipes_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+def test_thousands_of_damaged_recipes_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     dice = random.Random(3)
     path = tmp_path / "recipe.toml"
     bits = (
@@ -124,7 +124,7 @@ def test_a_thousand_damaged_recipes_are_read_or_refused_in_one_line(tmp_path: Pa
         "\ud800",
     )
     read, refused = 0, []
-    for number in range(1000):
+    for number in range(4000):
         text = PLAIN + "[character_training]\nrank = 8\n[captions]\nadd = ['x']\n"
         for _ in range(dice.randint(1, 3)):
             at = dice.randrange(len(text))

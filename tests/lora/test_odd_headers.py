@@ -134,7 +134,7 @@ def _any_text(dice: random.Random) -> str:
     )
 
 
-def test_a_thousand_headers_at_random_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+def test_thousands_of_headers_at_random_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     dice = random.Random(23)
     keys = (
         "ss_tag_frequency",
@@ -145,7 +145,7 @@ def test_a_thousand_headers_at_random_are_read_or_refused_in_one_line(tmp_path: 
         "lora_adapter_metadata",
     )
     read = 0
-    for _ in range(1000):
+    for _ in range(4000):
         metadata = {dice.choice((*keys, _any_text(dice))): json.dumps(_any_json(dice)) for _ in range(3)}
         if dice.random() < 0.2:
             metadata[_any_text(dice)] = _any_json(dice)
