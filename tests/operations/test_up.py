@@ -28,7 +28,7 @@ from tasks.runtime import RunContext
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-_LONG = ("preprocess", "tag", "train style", "merge", "train character", "sample", "judge")
+_LONG = ("preprocess character", "tag character", "train style", "merge", "train character", "sample", "judge")
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_a_run_that_waits_for_a_person_is_left_alone_and_goes_on_when_answered(u
     assert inspect.unwrap(janitor.fn)(silent_seconds=0) == 0
     up.post(f"flow_runs/{run}/resume", run_input={"decision": "continue"})
     wait_for(lambda: up.run(run)["state_name"] == "Completed", "the resumed run to end")
-    assert up.steps(run, "tag", "publish")["tag"][-1] == "Cached"
+    assert up.steps(run, "tag character", "publish")["tag character"][-1] == "Cached"
 
 
 @pytest.mark.usefixtures("on_server")
