@@ -17,7 +17,7 @@ from small_home import new_home
 
 from flows.deploy import TEMPLATE
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.door]
 
 _PASSWORD = "somebody:a long word"
 _OPEN_TEMPLATE = {

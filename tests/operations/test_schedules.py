@@ -49,6 +49,7 @@ def _wait_for_line(up: Up, line: str) -> str:
     return found
 
 
+@pytest.mark.door
 def test_up_is_ready_when_prefects_scheduler_has_made_a_run_of_every_schedule(up: Up) -> None:
     line = _wait_for_line(up, "Ready: the next look at the folders in ")
     assert str(up.project.folder / "characters") in line
@@ -56,6 +57,7 @@ def test_up_is_ready_when_prefects_scheduler_has_made_a_run_of_every_schedule(up
         assert any(run["auto_scheduled"] and "auto-scheduled" in run["tags"] for run in _runs(up, deployment))
 
 
+@pytest.mark.door
 def test_screenshots_copied_into_a_folder_become_a_lora_though_nobody_calls_anything(up: Up, drawn: Path) -> None:
     characters = up.project.folder / "characters"
     (characters / ("a" * 81)).mkdir(parents=True)

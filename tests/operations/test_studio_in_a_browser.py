@@ -18,7 +18,7 @@ from demo.world import TARGET, screenshots
 from lora_core.captions.rule_file import read_rules
 from lora_core.store.digests import file_digest
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.long, pytest.mark.door]
 
 
 @pytest.fixture(scope="module")

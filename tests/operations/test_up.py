@@ -26,7 +26,7 @@ from lora_core.store.digests import file_digest
 from tasks.publish import push
 from tasks.runtime import RunContext
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.door]
 
 _LONG = ("preprocess character", "tag character", "train style", "merge", "train character", "sample", "judge")
 
