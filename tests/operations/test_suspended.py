@@ -64,9 +64,9 @@ def test_a_person_sees_pictures_and_figures_and_picks_another_epoch(up: Up) -> N
     proposed = re.search(r"Epoch (\d) at weight 1", told)
     assert proposed, told
     score = r"−?\d\.\d\d \(−?\d\.\d\d to −?\d\.\d\d\)"
-    for epoch in (1, 2):
-        metrics = f"identity {score}; leak of the look {score}; share of copies {score}"
-        assert re.search(f"- epoch {epoch} at 1: {metrics}; .+", told)
+    for epoch in (1, 2):  # drawn in two steps, the base shows the look by itself: its leak cannot be measured
+        line = f"- epoch {epoch} at 1: identity {score}; share of copies {score}; .*leak of the look cannot be measured"
+        assert re.search(line, told), told[-3000:]
     picture = re.search(r'src="data:image/jpeg;base64,([^"]+)"', told)
     assert picture
     with Image.open(BytesIO(base64.b64decode(picture[1]))) as thumbnails:
