@@ -67,11 +67,13 @@ class Drawing:
     def _drawn(self, shots: Sequence[tuple[str, int]]) -> Iterator[str]:
         from lora_core.sampling.generate import Shot, generate
         from lora_core.sampling.infotext import infotext, png_bytes
+        from lora_core.sampling.schedulers import settled
 
+        options = settled(self._options, zero_terminal_snr=self._components.zero_terminal_snr)
         all_: list[Shot] = [Shot(prompt, self._options.negative, seed) for prompt, seed in shots]
-        pictures = generate(self._components, all_, self._options, self._clip_skip)
+        pictures = generate(self._components, all_, options, self._clip_skip)
         for shot, picture in zip(all_, pictures, strict=True):
-            yield self._store.put_bytes(png_bytes(picture, infotext(shot, self._options, clip_skip=self._clip_skip)))
+            yield self._store.put_bytes(png_bytes(picture, infotext(shot, options, clip_skip=self._clip_skip)))
 
     @cached_property
     def _components(self) -> "Components":
