@@ -165,8 +165,8 @@ def test_weights_brackets_and_escapes_hide_nothing(picked, form):
 
 
 @given(ANYTHING)
-def test_any_text_at_all_can_be_asked_about(text):
-    refused(text, "child", "smile")
+def test_any_text_at_all_can_be_asked_about_wherever_it_stands(text):
+    assert refused(text, "child", "smile") == refused("smile", "child", text)
 
 
 @given(st.lists(st.sampled_from([text for _, text in MUST_REFUSE]), max_size=6))

@@ -30,8 +30,10 @@ def _deployment(name: str = _NAME, **said: Any) -> DeploymentResponse:
 
 
 @pytest.mark.parametrize("name", _OURS)
-def test_our_own_deployments_are_taken(name: str) -> None:
+def test_our_own_deployments_are_taken_and_the_same_with_other_code_are_not(name: str) -> None:
     refuse_other_code(_run(), name, _deployment(name))
+    with pytest.raises(RunRefusedError):
+        refuse_other_code(_run(), name, _deployment(name, entrypoint="os.system"))
 
 
 @pytest.mark.parametrize("variable", ["command", "env", "working_dir", "image", "volumes", "env.PYTHONPATH", "labels"])

@@ -10,6 +10,7 @@ from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import sample_epochs
 from lora_core.sampling.previews import Previews
 from lora_core.sampling.sampler import SamplerConfig
+from lora_core.sampling.samples import load_samples
 from lora_core.store import Store
 from lora_core.store.digests import digest_of
 from lora_core.training.epochs import Saved
@@ -53,7 +54,9 @@ def test_the_sample_step_finds_them_drawn(
     lora = _trained(store, base, drawn_sets, previews.show)
     whole = _DRAWING.model_copy(update={"weights": (1.0,)})
     monkeypatch.setattr("lora_core.sampling.sampler.generate", None)
-    sample_epochs(store, base, lora, whole, _CONFIG, trigger="t")
+    samples = load_samples(store, sample_epochs(store, base, lora, whole, _CONFIG, trigger="t"))
+    assert samples.epochs == ("none", "1", "2")
+    assert all(store.has(sample.image) for sample in samples.samples)
 
 
 def test_whoever_stops_while_an_epoch_is_drawn_loses_nothing_and_sees_it_later(
