@@ -7,8 +7,7 @@ from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.redraw.draw import square
 from lora_core.redraw.scenes import quotas
-from lora_core.sampling.generate import drawn_size
-from lora_core.sampling.schedulers import step_count
+from lora_core.sampling.generate import pixels_drawn
 from lora_core.training.plan import SetPlan
 
 PASSES_A_SAMPLE = 3
@@ -97,10 +96,8 @@ def _trained(recipe: Recipe) -> int:
 
 
 def _passes_of_a_picture(sampling: Sampling, training: Training) -> int:
-    """Steps, with the negative prompt twice, by the picture's area."""
-    width, height = drawn_size(sampling) if sampling.hires > 1 else (sampling.width, sampling.height)
-    twice = 2 if sampling.cfg > 1 else 1
-    return ceil(step_count(sampling) * twice * width * height / training.resolution**2)
+    """Through the U-Net at the training's resolution, by area."""
+    return ceil(pixels_drawn(sampling) / training.resolution**2)
 
 
 def _stage_3(sets: tuple[SetPlan, ...], training: Training) -> int:

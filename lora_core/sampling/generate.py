@@ -107,15 +107,19 @@ def drawn_size(options: Sampling) -> tuple[int, int]:
     return width, height
 
 
+def pixels_drawn(options: Sampling) -> int:
+    """Pixels that pass the U-Net for one picture: those of every step, twice with guidance, the hires pass included."""
+    width, height = drawn_size(options)
+    first = step_count(options.model_copy(update={"hires": 1.0}))
+    second = step_count(options) - first
+    passes = 2 if options.cfg > 1 else 1
+    return passes * (first * options.width * options.height + second * width * height)
+
+
 def drawing_work(components: Components, options: Sampling, device: torch.device, pictures: int) -> Work:
     """So many pictures, the hires pass included, as their pace is measured."""
-    width, height = drawn_size(options)
-    pixels = options.steps * options.width * options.height
-    if options.hires > 1:
-        pixels += options.steps * width * height
-    passes = 2 if options.cfg > 1 else 1
     kind = "draw", *model_kind(components, device), f"batch {options.batch}"
-    return Work(kind, pictures * passes * pixels / 1e6)
+    return Work(kind, pictures * pixels_drawn(options) / 1e6)
 
 
 Told = Callable[[int], None]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from lora_core.errors import CheckpointError
 from lora_core.lora.base import attach, detach
 from lora_core.recipe import Sampling
 from lora_core.sampling import generate as generating
-from lora_core.sampling.generate import Shot, drawn_size, generate
+from lora_core.sampling.generate import Shot, drawn_size, generate, pixels_drawn
 from lora_core.sampling.schedulers import SAMPLER_NAMES, step_count
 
 OPTIONS = Sampling(steps=4, width=64, height=96, batch=4, cfg=5.0)
@@ -199,3 +200,18 @@ def test_a_gpu_draws_in_fp16_as_web_uis_do_but_for_sd2() -> None:
     assert [drawing_dtype(kind, gpu) for kind in ("sd1", "sdxl")] == [torch.float16] * 2
     assert drawing_dtype("sd2", gpu) in (torch.bfloat16, torch.float32)
     assert drawing_dtype("sd1", cpu) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changed", "pixels"),
+    [
+        ({}, 2 * 10 * 64 * 96),
+        ({"cfg": 1.0}, 10 * 64 * 96),
+        ({"hires": 2.0}, 2 * 10 * (64 * 96 + 128 * 192)),
+        # A1111's DDIM takes every 16th of 1,000 timesteps (1000 // 60), the first aside: 62.
+        ({"scheduler": "ddim", "steps": 60, "cfg": 1.0}, 62 * 64 * 96),
+    ],
+)
+def test_the_cost_of_a_picture_is_its_pixels_in_every_step_of_both_passes(changed: dict[str, Any], pixels: int) -> None:
+    options = Sampling(prompts=("x",), width=64, height=96, steps=10, cfg=7.0).model_copy(update=changed)
+    assert pixels_drawn(options) == pixels
