@@ -10,7 +10,6 @@ from lora_core.captions.rule_file import rules_for
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.images.composition import settle
 from lora_core.images.coverage import Coverage, coverage
-from lora_core.images.pipeline import preprocess
 from lora_core.recipe import Composition, Recipe
 from lora_core.redraw.cost import RedrawCost, cost_of, final_set
 from lora_core.refs import CheckpointRef, DatasetRef
@@ -18,7 +17,8 @@ from lora_core.training.plan import Plan, plan
 from lora_core.training.plan import memory_bytes as training_memory
 from lora_core.training.samples import TrainingSet
 from tasks.compositions import framings
-from tasks.runtime import RunContext, progress
+from tasks.runtime import RunContext
+from tasks.tag import prepared_and_tagged
 
 
 class DryRun(NamedTuple):
@@ -80,15 +80,12 @@ def dry_run(recipe: Recipe, at: RunContext) -> DryRun:
 def _looked_at(
     screenshots: DatasetRef, tagger: CheckpointRef, said: Mapping[str, Composition], recipe: Recipe, at: RunContext
 ) -> Manifest:
-    """The square pictures with compositions and views; each is prepared and tagged once for this and for every run."""
-    from lora_core.tagging.tag import tag
-
+    """The square pictures with compositions and views."""
     store = at.open_store()
     store.hold()
-    with progress("preprocess", "image") as listen:
-        squares = preprocess(store, load_manifest(store, screenshots), recipe.preprocess, listen)
-    with progress("tag", "image") as listen:
-        return settle(squares, tag(store, squares, store.tree(tagger.sha256), listen), said)
+    found = load_manifest(store, screenshots)
+    squares, tags = prepared_and_tagged(store, found, recipe.preprocess, store.tree(tagger.sha256))
+    return settle(squares, tags, said)
 
 
 def _plan_style(recipe: Recipe, style: Manifest) -> Plan:

@@ -129,18 +129,14 @@ def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet
     """
     from lora_core.captions.content import check_tagger
     from lora_core.hub import find_tagger_files
-    from lora_core.images.pipeline import preprocess
-    from lora_core.tagging.tag import tag
-    from tasks.runtime import progress
+    from tasks.tag import prepared_and_tagged
 
     tagger = find_tagger_files(recipe.tagger.model, recipe.tagger.revision)
     check_tagger(tagger, {}, recipe.tagger.model)
     store = open_store(recipe.runtime.store)
     store.hold()
-    with progress("preprocess", "image") as listen:
-        manifest = preprocess(store, collect(store, Path(recipe.character.images)), recipe.preprocess, listen)
-    with progress("tag", "image") as listen:
-        tags = tag(store, manifest, tagger, listen)
+    found = collect(store, Path(recipe.character.images))
+    manifest, tags = prepared_and_tagged(store, found, recipe.preprocess, tagger)
     return CaptionSet(
         source=Path(recipe.character.images),
         store=store,
