@@ -1,5 +1,7 @@
 """How long work tells where it stands, without knowing who listens."""
 
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -26,3 +28,23 @@ class Progress(Protocol):
 
 def silent(done: int, total: int, note: str = "") -> None:
     """The listener that does nothing."""
+
+
+class Countdown:
+    """How long work will still take, at its own pace since it was first heard of."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._started = clock, clock()
+        self._first = self._done = self._total = 0
+
+    def tell(self, done: int, total: int) -> None:
+        """`done` of `total` pieces are finished. A resumed training begins behind what was done before."""
+        if not self._total:
+            self._started, self._first = self._clock(), done
+        self._done, self._total = done, total
+
+    @property
+    def seconds_left(self) -> float:
+        """By the pieces since the first report."""
+        since = self._clock() - self._started
+        return since / max(self._done - self._first, 1) * (self._total - self._done)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.printable import one_line
+from lora_core.progress import Countdown
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.refs import CheckpointRef
@@ -166,20 +167,20 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
     if console.is_terminal:
         _bars.start()
-    seen = (0, 0, "")
+    seen, countdown = (0, 0, ""), Countdown()
 
     def listen(done: int, total: int, note: str = "") -> None:
         nonlocal logged, seen
         stop_if_asked(step)
         note = one_line(note)
         seen = (done, total, note)
+        countdown.tell(done, total)
         show(done, total, note)
         _bars.update(bar, completed=done, total=total, note=note)
         now = time.monotonic()
         if now - logged >= LOG_EVERY_SECONDS:
             logged = now
-            left = (now - started) / max(done, 1) * (total - done)
-            _log(f"{step}: {unit} {done}/{total} {note} ({left:.0f} s left)")
+            _log(f"{step}: {unit} {done}/{total} {note} ({countdown.seconds_left:.0f} s left)")
 
     try:
         with shown_progress(step, unit, curves) as show, working():

@@ -7,7 +7,6 @@ server that is slow, or away, holds no step up.
 import base64
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from contextvars import copy_context
 from io import BytesIO
@@ -22,7 +21,7 @@ from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
 from lora_core.printable import duration
-from lora_core.progress import Progress
+from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
 
 KEY = "progress"
@@ -62,16 +61,14 @@ class _Shown:
     def __init__(self, step: str, unit: str, curves: Path | None, flow_run: UUID | None, task_run: UUID) -> None:
         self._step, self._unit, self._curves = step, unit, curves
         self._flow_run, self._task_run = flow_run, task_run
-        self._started = time.monotonic()
-        self._first = 0
+        self._countdown = Countdown()
         self._now = (0, 0, "")
         self._page, self._samples = "", cast(UUID | None, None)
         self.ended = threading.Event()
 
     def tell(self, done: int, total: int, note: str = "") -> None:
         """How far the step is."""
-        if not self._now[1]:  # a resumed training begins behind what was done before
-            self._started, self._first = time.monotonic(), done
+        self._countdown.tell(done, total)
         self._now = (done, total, note)
 
     def keep(self) -> None:
@@ -130,18 +127,14 @@ class _Shown:
         done, total, note = self._now
         return {
             "step": self._step, "unit": self._unit, "done": str(done), "total": str(total), "note": note,
-            "seconds_left": f"{self._seconds_left():.0f}", "curves": self._curves.name if self._curves else "",
+            "seconds_left": f"{self._countdown.seconds_left:.0f}", "curves": self._curves.name if self._curves else "",
         }  # fmt: skip
-
-    def _seconds_left(self) -> float:
-        done, total, _ = self._now
-        return (time.monotonic() - self._started) / max(done - self._first, 1) * (total - done)
 
     def _text(self) -> str:
         done, total, note = self._now
         if not total:
             return f"{self._step}: starting"
-        left = f", about {duration(self._seconds_left())} left" if done < total else ""
+        left = f", about {duration(self._countdown.seconds_left)} left" if done < total else ""
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
 
 

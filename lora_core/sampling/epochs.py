@@ -13,7 +13,7 @@ from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
 from lora_core.sampling.generate import Shot, generate
 from lora_core.sampling.infotext import infotext, png_bytes
-from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig
+from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig, places_of
 from lora_core.sampling.samples import NO_LORA, Column, save_samples
 from lora_core.sampling.schedulers import settled
 from lora_core.store import Store, Tree
@@ -83,8 +83,7 @@ def sample_epochs(
     columns = [Planned(Column(str(file.epoch), weight), file) for file in files for weight in options.weights]
     if only is not None:
         columns = [Planned(only, file) for file in files if str(file.epoch) == only.epoch]
-    prompts = [prompt.replace("{trigger}", trigger) for prompt in options.prompts]
-    places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
+    places = places_of(options, trigger)
     drawn = Sampler(store, base, options, config).draw([Planned(Column(NO_LORA), None), *columns], places, progress)
     return save_samples(store, drawn, files[-1].name)
 

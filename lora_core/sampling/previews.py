@@ -11,7 +11,7 @@ from lora_core.errors import HeadcanonError
 from lora_core.progress import Progress
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef
-from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig
+from lora_core.sampling.sampler import EpochFile, Planned, Sampler, SamplerConfig, places_of
 from lora_core.sampling.samples import NO_LORA, Column
 from lora_core.store import Store
 from lora_core.store.files import write_atomically
@@ -41,8 +41,7 @@ class Previews:
         """
         self._store, self._base, self._options, self._config = store, base, options, config
         self._folder = folder / FOLDER
-        prompts = [prompt.replace("{trigger}", trigger) for prompt in options.prompts]
-        places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
+        places = places_of(options, trigger)
         self._count = min(options.while_training, len(places))
         self._places = places[: math.ceil(self._count / options.batch) * options.batch]
 

@@ -56,6 +56,12 @@ class Place:
     seed: int
 
 
+def places_of(options: Sampling, trigger: str) -> list[Place]:
+    """Every prompt × seed, the trigger in its place."""
+    prompts = [prompt.replace("{trigger}", trigger) for prompt in options.prompts]
+    return [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
+
+
 @dataclass(frozen=True)
 class SamplerConfig:
     """How the base is read, and where it runs."""

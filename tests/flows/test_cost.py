@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_core.pace import PROBE_STEPS, Work, expected_seconds, remember, timed
-from lora_core.progress import silent
+from lora_core.progress import Countdown, silent
 from lora_core.store import Store
 
 WORK = Work(("train", "sd1"), amount=40.0)
@@ -43,3 +43,12 @@ def test_a_resumed_training_measures_only_what_it_does_itself(store: Store) -> N
     for done in range(30, 30 + PROBE_STEPS + 1):
         listen(done, 40)
     assert expected_seconds(store, WORK) == pytest.approx(40.0)
+
+
+def test_a_countdown_goes_by_the_pieces_since_the_first_report_of_a_resumed_training() -> None:
+    seconds = iter([0.0, 100.0, 110.0])
+    countdown = Countdown(lambda: next(seconds))
+    countdown.tell(30, 40)
+    countdown.tell(35, 40)
+    # Five pieces took 10 s; five are left.
+    assert countdown.seconds_left == pytest.approx(10.0)
