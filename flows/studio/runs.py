@@ -1,7 +1,6 @@
 """Flow runs as the page shows and changes them, through Prefect's API and nothing else."""
 
 import contextlib
-import csv
 import re
 import threading
 import uuid
@@ -31,12 +30,11 @@ from pydantic import SecretStr
 from flows.deploy import start_character
 from flows.run_states import is_saving, waits_for
 from lora_core.errors import UserError
-from lora_core.training.curves import CSV_FILE
+from lora_core.training.curves import read_curves
 
 FLOWS = ("train-character", "train-character-full", "prepare-style", "train-cast")
 _PAUSED_DAYS = 365
-_MOST_POINTS, _FEWEST_POINTS = 300, 3
-_MEAN_OF = 99
+_MOST_POINTS = 300
 _OPEN = (
     StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING,
 )  # fmt: skip
@@ -249,16 +247,7 @@ def drawing(curves: Path, name: str) -> Drawing | None:
         name: of the training's own.
     """
     folder = curves / name
-    if not re.fullmatch(r"[^/\\]+", name) or name.startswith(".") or not (folder / CSV_FILE).is_file():
-        return None
-    with (folder / CSV_FILE).open(encoding="utf-8", errors="replace", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("samples_per_second")]
-    rows = rows[_MEAN_OF:] if len(rows) > _MEAN_OF + _FEWEST_POINTS else rows  # the first are no mean of so many
-    every = max(1, len(rows) // _MOST_POINTS)
-    points = [
-        (int(row["step"]), float(row["average_loss"]), float(row["unet_lr"])) for row in [*rows[:-1:every], *rows[-1:]]
-    ]
-    if len(points) < _FEWEST_POINTS:
+    if not re.fullmatch(r"[^/\\]+", name) or name.startswith(".") or not (points := read_curves(folder, _MOST_POINTS)):
         return None
     steps, losses, rates = zip(*points, strict=True)
     samples: dict[str, list[str]] = {}

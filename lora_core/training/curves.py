@@ -9,10 +9,14 @@ import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from lora_core.store.files import disk_errors, write_atomically
 
 CSV_FILE = "curves.csv"
+AVERAGED_STEPS = 100
+"""Steps that an average loss is the mean of."""
+_FEWEST_POINTS = 3
 
 
 @dataclass(frozen=True)
@@ -100,3 +104,30 @@ def _lines(rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
+
+
+class CurvePoint(NamedTuple):
+    """One step of a curve."""
+
+    step: int
+    average_loss: float
+    unet_lr: float
+
+
+def read_curves(folder: Path, most: int) -> tuple[CurvePoint, ...]:
+    """About `most` steps of a training's CSV, the last among them, from the first whose mean is a whole one.
+
+    Empty: there is no such file, or too little in it. A row that is being written now is left out.
+    """
+    if not (folder / CSV_FILE).is_file():
+        return ()
+    with (folder / CSV_FILE).open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(_COLUMNS[-1])]
+    part_means = AVERAGED_STEPS - 1
+    rows = rows[part_means:] if len(rows) > part_means + _FEWEST_POINTS else rows
+    every = max(1, len(rows) // most)
+    points = tuple(
+        CurvePoint(int(row["step"]), float(row["average_loss"]), float(row["unet_lr"]))
+        for row in [*rows[:-1:every], *rows[-1:]]
+    )
+    return points if len(points) >= _FEWEST_POINTS else ()

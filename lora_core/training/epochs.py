@@ -17,7 +17,7 @@ from lora_core.progress import Progress, Stopped
 from lora_core.store.digests import canonical_json
 from lora_core.store.files import write_atomically
 from lora_core.training.batch import Batch, Validation, draw_batch
-from lora_core.training.curves import Curves, Figures
+from lora_core.training.curves import AVERAGED_STEPS, Curves, Figures
 from lora_core.training.group import Group
 from lora_core.training.loop import Outcome, Stepper
 from lora_core.training.metadata import Metadata, lora_metadata
@@ -29,7 +29,6 @@ from lora_core.training.samples import Sample, epoch_batches, epoch_repeats
 STATE_FILE = "state.safetensors"
 LOSS_FILE = "loss.json"
 
-_AVERAGED_STEPS = 100
 _LOSS_POINTS = 400
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -268,7 +267,7 @@ class Run:
 
 def _average(losses: Sequence[float]) -> float:
     """Mean of the last steps' losses; a single one says little, for it depends on the timestep drawn."""
-    last = losses[-_AVERAGED_STEPS:]
+    last = losses[-AVERAGED_STEPS:]
     return sum(last) / len(last)
 
 
@@ -277,7 +276,7 @@ def _loss_table(losses: Sequence[float], layout: Plan) -> dict[str, object]:
     every = max(1, len(losses) // _LOSS_POINTS)
     ends = [sum(layout.epoch_steps[: epoch + 1]) for epoch in range(len(layout.epoch_steps))]
     return {
-        "averaged_steps": _AVERAGED_STEPS,
+        "averaged_steps": AVERAGED_STEPS,
         "points": [
             {
                 "step": step,
