@@ -1,7 +1,5 @@
 """Files that go in and out through the page: screenshots into a character's folder, results and pictures out of it."""
 
-import contextlib
-import os
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +14,7 @@ from lora_core.images.kinds import MEANT_BY, may_be_picture
 from lora_core.printable import printable, printable_name
 from lora_core.store import Store
 from lora_core.store.digests import file_digest
+from lora_core.store.files import disk_errors, move, remove, sync, temporary_name
 
 REMOVED = ".removed"
 """Screenshots that were taken away on the page; hidden, so no run reads it."""
@@ -75,25 +74,34 @@ async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> No
     Raises:
         DatasetError: not a name for a screenshot, or another picture has it.
         ImageError: not a picture, or too large.
+        StoreError: the disk is full or the folder cannot be written.
     """
     target = upload_target(folder, path)
-    descriptor, temporary = tempfile.mkstemp(prefix=".upload-", dir=folder)
+    temporary = temporary_name(folder / target.name)  # not beside the target: a refused file makes no sub-folder
     try:
-        size = 0
-        with os.fdopen(descriptor, "wb") as file:
-            async for piece in body:
-                size += len(piece)
-                if size > LARGEST_BYTES:
-                    raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
-                file.write(piece)
-        header_of(Path(temporary), path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and file_digest(target) != file_digest(Path(temporary)):
-            raise DatasetError(f"{path}: another picture has that name here; remove that one first, or rename this one")
-        Path(temporary).replace(target)
+        with disk_errors(folder):
+            await _write(temporary, path, body)
+            header_of(temporary, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists() and file_digest(target) != file_digest(temporary):
+                raise DatasetError(
+                    f"{path}: another picture has that name here; remove that one first, or rename this one"
+                )
+            sync(temporary)
+            move(temporary, target)
+            sync(target.parent)
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        remove(temporary)
+
+
+async def _write(file: Path, path: str, body: AsyncIterator[bytes]) -> None:
+    size = 0
+    with file.open("xb") as opened:
+        async for piece in body:
+            size += len(piece)
+            if size > LARGEST_BYTES:
+                raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
+            opened.write(piece)
 
 
 def remove_picture(folder: Path, path: str) -> None:
