@@ -15,7 +15,7 @@ from lora_core.judging.similarity import compare_images
 from lora_core.progress import Progress, silent
 from lora_core.recipe import LEAK_TAGS, Judging, Redraw, ShotPlan
 from lora_core.redraw.draw import RedrawnSet, read_redrawn
-from lora_core.redraw.scenes import Figure, people_of
+from lora_core.redraw.scenes import Figure, people_of, screenshots_beside
 from lora_core.redraw.selection import Bounds, Candidate, Selection, select_pictures, selection_gate
 from lora_core.refs import ReportRef
 from lora_core.store import Store
@@ -132,7 +132,7 @@ def with_screenshots(redrawn: Manifest, screenshots: Manifest, share: float, wor
         share: of the whole, below 1.
         word: goes right after the trigger.
     """
-    count = min(round(len(redrawn.entries) * share / (1 - share)), len(screenshots.entries))
+    count = min(screenshots_beside(len(redrawn.entries), share), len(screenshots.entries))
     step = len(screenshots.entries) / count if count else 0
     taken = (screenshots.entries[int(number * step)] for number in range(count))
     named = (entry.model_copy(update={"caption": _with_word(entry.caption or (), word)}) for entry in taken)

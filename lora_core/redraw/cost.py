@@ -6,7 +6,7 @@ from math import ceil
 from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.redraw.draw import square
-from lora_core.redraw.scenes import quotas
+from lora_core.redraw.scenes import quotas, screenshots_beside
 from lora_core.sampling.generate import pixels_drawn
 from lora_core.training.plan import SetPlan
 
@@ -91,8 +91,8 @@ def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
 
 def _trained(recipe: Recipe) -> int:
     """Pictures of the final set, screenshots included."""
-    kept, share = sum(quotas(recipe.plan, recipe.redraw.pictures).values()), recipe.redraw.screenshots
-    return kept + round(kept * share / (1 - share))
+    kept = sum(quotas(recipe.plan, recipe.redraw.pictures).values())
+    return kept + screenshots_beside(kept, recipe.redraw.screenshots)
 
 
 def _passes_of_a_picture(sampling: Sampling, training: Training) -> int:

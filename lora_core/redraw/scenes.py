@@ -84,6 +84,11 @@ def framings(plan: ShotPlan) -> Iterator[Composition]:
         yield most
 
 
+def screenshots_beside(pictures: int, share: float) -> int:
+    """How many screenshots stand beside redrawn pictures, so that so large a share of the whole, below 1, are such."""
+    return round(pictures * share / (1 - share))
+
+
 def quotas(plan: ShotPlan, pictures: int) -> dict[Composition, int]:
     """How many of each composition make so many pictures in the plan's shares; 0 pictures: the plan itself."""
     if not pictures:
