@@ -4,7 +4,7 @@ from datetime import timedelta
 from importlib import import_module, resources
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
@@ -15,7 +15,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
-from tasks.runtime import Step
+from flows.run_states import open_run
 
 POOL = "headcanon"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
@@ -136,18 +136,29 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
     )
 
 
-_CHARACTER = "train-character/train-character"
-
-
-def start_character(character: str, preset: str, key: str, tag: str, force: tuple[Step, ...] = ()) -> FlowRun:
+def start_character(parameters: dict[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
-    It is no sub-flow of the caller, so that it can be suspended and retried by itself.
+    So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
+
+    Args:
+        parameters: as in the form.
+        key: of this start.
+        tag: says who started it.
     """
+    name = str(parameters["character"])
+    with get_client(sync_client=True) as client:
+        if not parameters.get("force") and (known := open_run(client, name)):
+            return known
+    return start("train-character", parameters, name, key, tag)
+
+
+def start(flow: str, parameters: dict[str, object], name: str, key: str, tag: str) -> FlowRun:
+    """Schedule a run of a deployment, as no sub-flow of the caller: it can be suspended and retried by itself."""
     run = run_deployment(
-        _CHARACTER, parameters={"character": character, "preset": preset, "force": list(force)}, timeout=0,
-        as_subflow=False, idempotency_key=key, tags=[tag], flow_run_name=character,
+        f"{flow}/{flow}", parameters=parameters, timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
+        flow_run_name=name,
     )  # fmt: skip
     if not isinstance(run, FlowRun):
-        raise TypeError("start_character() was called from an asynchronous flow")
+        raise TypeError("start() was called from an asynchronous flow")
     return run

@@ -45,7 +45,10 @@ from tasks.runtime import say
 
 # The longest that a living run is silent: its flows send an event every 30 s (`headcanon up` asks for that).
 HEARTBEAT_SECONDS = 30
-OURS = ("headcanon", "train-character", "train-character-full", "prepare-style", "train-cast", "watch-inbox", "janitor")
+OURS = (
+    "headcanon", "train-character", "train-character-full", "prepare-style", "train-cast", "draw-more", "watch-inbox",
+    "janitor",
+)  # fmt: skip
 
 _ALIVE = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
 # A run that a worker has taken but not begun sends nothing: an image may have to be pulled first.

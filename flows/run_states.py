@@ -4,8 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
@@ -13,6 +17,25 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from tasks.stopping import SAVES_SECONDS
+
+OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
+"""Of a run that has not ended for good."""
+_OF_ONE = ("train-character", "train-character-full")
+
+
+def open_run(client: SyncPrefectClient, character: str) -> FlowRun | None:
+    """The run of a character that runs, waits, or may be resumed, whoever began it."""
+    found = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(_OF_ONE))),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(OPEN)))),
+        limit=200,
+    )
+    return next((run for run in found if character_of(run) == character), None)
+
+
+def character_of(run: FlowRun) -> str:
+    """Whom a run of `train-character` or its full form is for."""
+    return str(run.parameters.get("character") if "name" not in run.parameters else run.parameters["name"])
 
 
 def running_steps(client: SyncPrefectClient, run: FlowRun) -> list[str]:

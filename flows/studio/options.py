@@ -102,6 +102,8 @@ def _set_option(document: Any, recipe: Recipe, path: str, text: str) -> None:
     value = _value(getattr(now, name), text)
     if value is None:
         table.pop(name, None)
+        if sections and not table:
+            document.pop(sections[0])  # an empty section is not the same as none
     else:
         table[name] = value
 

@@ -1,35 +1,41 @@
 """Addresses of the runs, the queue and the results."""
 
+import contextlib
+import functools
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from flows.draw_more import find_published
 from flows.place import AllowedFolders
 from flows.studio import files
+from flows.studio.curves import drawing
 from flows.studio.helper import Helper
 from flows.studio.pages import page, quoted
-from flows.studio.runs import Run, drawing
+from flows.studio.runs import Run, Runs
 from flows.studio.shared import KEEP, ROOT, TheHelper, TheRuns
-from lora_core.errors import HeadcanonError
+from lora_core.errors import HeadcanonError, UserError
+from lora_core.printable import one_line
+from lora_core.report.published import Published, published_in
 from lora_core.store import open_store
 
 router = APIRouter(prefix=ROOT)
 
 
 @router.get("/r/{run}", response_class=HTMLResponse)
-def one(run: str, runs: TheRuns) -> str:
-    return page("run", details=runs.details(run), here="queue")
-
-
-@router.get("/r/{run}/live", response_class=HTMLResponse)
-def live(run: str, runs: TheRuns, helper: TheHelper) -> str:
+def one(run: str, runs: TheRuns, helper: TheHelper) -> str:
     place, details = AllowedFolders(), runs.details(run)
     curves = open_store(place.store).curves_folder("")
     drawn = [found for name in details.curves if (found := (name, drawing(curves, name)))[1]]
-    results = files.results(place, details.run.character)
-    return page("live", details=details, lanes=_lanes(helper, details.run), drawn=drawn, results=results)
+    result = details.run.parameters.get("result", "")
+    made = published_in(Path(place.out), details.run.character) if details.run.character else []
+    return page(
+        "run", details=details, lanes=_lanes(helper, details.run), drawn=drawn, here="queue",
+        result=result or (made[0].name if made else ""),
+    )  # fmt: skip
 
 
 @router.post("/r/{run}/{action}")
@@ -40,14 +46,9 @@ async def act(run: str, action: str, request: Request, runs: TheRuns) -> dict[st
 
 
 @router.get("/queue", response_class=HTMLResponse)
-def queue() -> str:
-    return page("queue", here="queue")
-
-
-@router.get("/queue/live", response_class=HTMLResponse)
-def queue_live(runs: TheRuns) -> str:
-    found = runs.latest(100)
-    return page("queue_live", open=[run for run in found if run.is_open], ended=[r for r in found if not r.is_open])
+def queue(runs: TheRuns) -> str:
+    still_open, ended = runs.queue()
+    return page("queue", open=still_open, ended=ended, here="queue")
 
 
 @router.get("/curves/{name}/{file}")
@@ -58,19 +59,62 @@ def sample(name: str, file: str) -> Response:
 
 @router.get("/out/{name}.zip")
 def archive(name: str) -> Response:
-    lora = files.inside(Path(AllowedFolders().out), f"{name}/{name}.safetensors")
+    found = find_published(AllowedFolders(), name)
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quoted(name)}.zip"}
-    return StreamingResponse(files.zipped(lora.parent), media_type="application/zip", headers=headers)
+    return StreamingResponse(files.zipped(found.folder), media_type="application/zip", headers=headers)
 
 
 @router.get("/out/{name}", response_class=HTMLResponse)
-def result(name: str) -> str:
-    found = files.results(AllowedFolders())
-    shown = next((one for one in found if one["name"] == name), None)
-    if shown is None:
-        raise files.NoSuchFileError(f"{name}: there is no such result in out/")
-    versions = [one for one in found if one["character"] == shown["character"]]
-    return page("result", result=shown, versions=versions, here="characters")
+def result(name: str, runs: TheRuns) -> str:
+    place = AllowedFolders()
+    found = find_published(place, name)
+    drawing_now = [run for run in runs.latest() if run.is_open and run.parameters.get("result") == name]
+    versions = published_in(Path(place.out), found.character)
+    return page("result", result=found, versions=versions, drawing=drawing_now, here="characters")
+
+
+@router.post("/out/{name}/{what}")
+async def do(name: str, what: str, request: Request, runs: TheRuns, helper: TheHelper) -> dict[str, str]:
+    said = {key: str(value) for key, value in (await request.json()).items()}
+    found = find_published(AllowedFolders(), name)
+    act = {"draw": _draw, "choose": _choose}.get(what)
+    if act is None:
+        raise UserError(f"{what}: there is no such button")
+    return await run_in_threadpool(act, found, said, runs, helper)
+
+
+def _draw(found: Published, said: dict[str, str], runs: Runs, _: Helper) -> dict[str, str]:
+    """Further pictures: a mistake is told here, not by a failed run."""
+    prompts = tuple(line.strip() for line in said["prompts"].splitlines() if line.strip())
+    epochs, seeds = (tuple(map(int, _numbers(said[key]))) for key in ("epochs", "seeds"))
+    asked, _options = found.further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
+    runs.draw(found.name, asked)
+    return {}
+
+
+def _choose(found: Published, said: dict[str, str], runs: Runs, helper: Helper) -> dict[str, str]:
+    """Another epoch or weight, published beside this one by a run that finds all its work done."""
+    (epoch,), (weight,), (_, epochs) = _numbers(said["epoch"]), _numbers(said["weight"]), found.made_of
+    before = runs.of(found.character)
+    if any(run.is_open for run in before):
+        raise UserError(f"{found.character}: a run of it is open; choose when that has ended")
+    known = [run.parameters for run in before if run.flow == "train-character"]
+    for parameters in {tuple(_said(one)): one for one in (*known, {"character": found.character})}.values():
+        with contextlib.suppress(UserError):  # a preset that is gone
+            if helper.ask("epochs_of", *_said(parameters)) == epochs:
+                parameters = {**parameters, "force": [], "epoch": int(epoch), "weight": weight}
+                return {"go": f"{ROOT}/r/{runs.start(parameters)}"}
+    raise UserError(
+        f"{found.name}: its pictures or options have changed since, so that another epoch would have to be trained "
+        f"again; start a training of {found.character}, then choose on its result"
+    )
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise UserError(f"{one_line(text)}: numbers with spaces between them are wanted, such as 1 2") from None
 
 
 @router.get("/out/{name}/{path:path}")
@@ -88,16 +132,18 @@ def picture(digest: str) -> Response:
     return Response(data, media_type="image/png", headers=KEEP)
 
 
-_known_lanes: dict[str, tuple[tuple[str, str], ...]] = {}
+@functools.lru_cache(maxsize=1000)
+def _lanes_of(helper: Helper, _run: str, *said: str) -> tuple[tuple[str, str], ...]:
+    found: tuple[tuple[str, str], ...] = helper.ask("lanes", *said)
+    return found
 
 
 def _lanes(helper: Helper, run: Run) -> tuple[tuple[str, str], ...]:
     """The graph of a run of one character; of the others, and where the recipe has gone, nothing."""
-    if run.id not in _known_lanes:
-        names = ("character", "folder", "preset", "base")
-        said = [str(run.parameters.get(name) or "") for name in names]
-        try:
-            _known_lanes[run.id] = helper.ask("lanes", *said) if run.flow == "train-character" else ()
-        except HeadcanonError:
-            return ()
-    return _known_lanes[run.id]
+    with contextlib.suppress(HeadcanonError):
+        return _lanes_of(helper, run.id, *_said(run.parameters)) if run.flow == "train-character" else ()
+    return ()
+
+
+def _said(parameters: dict[str, Any]) -> list[str]:
+    return [str(parameters.get(name) or "") for name in ("character", "folder", "preset", "base")]

@@ -4,10 +4,9 @@ import contextlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -20,24 +19,23 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType, TaskRun
+from prefect.client.schemas.objects import Artifact, FlowRun, State, StateDetails, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Cancelling
 from pydantic import SecretStr
 
-from flows.deploy import start_character
-from flows.run_states import is_saving, waits_for
+from flows.deploy import start, start_character
+from flows.run_states import OPEN, character_of, is_saving, waits_for
 from lora_core.errors import UserError
-from lora_core.training.curves import read_curves
+from lora_core.printable import duration
+from lora_core.report.published import FurtherPictures
 
-FLOWS = ("train-character", "train-character-full", "prepare-style", "train-cast")
+TRAINING = ("train-character", "train-character-full")
+_FLOWS = (*TRAINING, "prepare-style", "train-cast", "draw-more")
 _PAUSED_DAYS = 365
-_MOST_POINTS = 300
-_OPEN = (
-    StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING,
-)  # fmt: skip
+_APART = timedelta(milliseconds=1)
 _PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/=]+")
 
 
@@ -66,21 +64,38 @@ class Question:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: `is_open` until it has ended for good; `doing` is a line about it."""
+    """One run.
+
+    Attributes:
+        id: Prefect's.
+        name: likewise.
+        character: whom it trains; empty: nobody alone.
+        flow: name of its flow.
+        state: what it is at, in a word.
+        kind: the same as Prefect has it.
+        doing: a line about it.
+        share: of the step that it is at, in percent.
+        since: when it came to that.
+        due: when a waiting one is to start; runs that are due start in this order.
+        parameters: as it was started with.
+    """
 
     id: str
+    name: str
     character: str
     flow: str
     state: str
     kind: str
     doing: str
+    share: float
     since: datetime | None
+    due: datetime | None
     parameters: dict[str, Any]
 
     @property
     def is_open(self) -> bool:
         """Whether it runs, waits, or may be resumed."""
-        return self.kind in {kind.value for kind in _OPEN}
+        return self.kind in {kind.value for kind in OPEN}
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,7 @@ class Details:
     """All of one run but its graph."""
 
     run: Run
-    boxes: dict[str, list[Box]]
+    boxes: dict[str, Box]
     curves: tuple[str, ...]
     question: Question | None
 
@@ -110,14 +125,26 @@ class Runs:
             yield client
 
     def latest(self, limit: int = 200) -> list[Run]:
-        """Runs that train something, the newest first."""
+        """Runs that train or draw something, the newest first."""
         with self._client() as client:
             found = client.read_flow_runs(
-                flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
-                limit=limit,
+                flow_filter=FlowFilter(name=FlowFilterName(any_=list(_FLOWS))), limit=limit,
                 sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            )
-            return [self._run(client, run) for run in found]
+            )  # fmt: skip
+            running = [run.id for run in found if run.state_type == StateType.RUNNING]
+            progress = _progress(client, running) if running else []
+            return [self._run(client, run, progress) for run in found]
+
+    def of(self, character: str) -> list[Run]:
+        """Those that train a character, the newest first."""
+        return [run for run in self.latest() if run.character == character]
+
+    def queue(self) -> tuple[list[Run], list[Run]]:
+        """Open runs, those that wait for their turn in its order and after those that have theirs; and ended ones."""
+        found = self.latest(100)
+        waiting = sorted((run for run in found if run.kind == StateType.SCHEDULED.value), key=_due)
+        others = [run for run in reversed(found) if run.is_open and run not in waiting]
+        return [*others, *waiting], [run for run in found if not run.is_open]
 
     def details(self, run_id: str) -> Details:
         """A run with its steps and what they say of themselves.
@@ -127,29 +154,29 @@ class Runs:
         """
         with self._client() as client:
             found = self._read(client, run_id)
-            of_run = FlowRunFilter(id=FlowRunFilterId(any_=[found.id]))
-            steps = client.read_task_runs(flow_run_filter=of_run, limit=200)
-            figures = self._figures(client, found)
-            boxes: dict[str, list[Box]] = {}
-            for step in sorted(steps, key=lambda step: step.expected_start_time or datetime.now(UTC)):
-                boxes.setdefault(step.name, []).append(_box(step, figures.get(step.id)))
-            curves = [one["metadata"].get("curves", "") for one in figures.values()]
+            steps = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[found.id])), limit=200)
+            progress = _progress(client, [found.id])
+            bars = {one.task_run_id: one for one in progress}
+            begun = sorted(steps, key=lambda step: step.expected_start_time or datetime.now(UTC))
+            curves = [(one.metadata_ or {}).get("curves", "") for one in bars.values()]
             return Details(
-                self._run(client, found), boxes, tuple(dict.fromkeys(filter(None, curves))),
-                self._question(client, found),
+                self._run(client, found, progress), {step.name: _box(step, bars.get(step.id)) for step in begun},
+                tuple(dict.fromkeys(filter(None, curves))), _question(client, found),
             )  # fmt: skip
 
-    def start(self, character: str, preset: str) -> str:
+    def start(self, parameters: dict[str, object]) -> str:
         """Start a run, or find the one that this character has already; returns its id."""
-        with self._starting:
-            known = next((run.id for run in self.latest() if run.character == character and run.is_open), "")
-            if known:
-                return known
-            with self._client():
-                return str(start_character(character, preset, f"studio:{uuid.uuid4()}", "studio").id)
+        with self._starting, self._client():
+            return str(start_character(parameters, f"studio:{uuid.uuid4()}", "studio").id)
+
+    def draw(self, result: str, asked: FurtherPictures) -> str:
+        """Start drawing further pictures of a published LoRA; returns the run's id."""
+        with self._client():
+            parameters = {"result": result, **asked.model_dump(mode="json")}
+            return str(start("draw-more", parameters, f"{result} drawn", f"studio:{uuid.uuid4()}", "studio").id)
 
     def act(self, run_id: str, action: str, answer: dict[str, Any]) -> None:
-        """Pause, resume, cancel or retry, as Prefect's UI does.
+        """Pause, resume, cancel or retry, as Prefect's UI does; or let a waiting run start earlier or later.
 
         Raises:
             RunError: there is no such run or action, or the run is in no state for it.
@@ -164,13 +191,31 @@ class Runs:
                 client.set_flow_run_state(run.id, state, force=True)
             elif action == "resume" and kind == StateType.PAUSED:
                 client.resume_flow_run(run.id, answer or None)
-            elif action == "cancel" and kind in _OPEN:
+            elif action == "cancel" and kind in OPEN:
                 works = kind in (StateType.RUNNING, StateType.PENDING)
                 client.set_flow_run_state(run.id, Cancelling() if works else Cancelled(), force=True)
-            elif action == "retry" and kind not in _OPEN:
+            elif action == "retry" and kind not in OPEN:
                 client.set_flow_run_state(run.id, AwaitingRetry(message="Retried on the studio page"), force=True)
+            elif action in ("earlier", "later") and kind == StateType.SCHEDULED and run.state:
+                details = run.state.state_details.model_copy(
+                    update={"scheduled_time": self._beside(run_id, 1 if action == "later" else -1)}
+                )
+                name = run.state.name if run.state.name != "Late" else "Scheduled"  # Prefect finds out again
+                client.set_flow_run_state(
+                    run.id, State(type=StateType.SCHEDULED, name=name, state_details=details), force=True
+                )
             else:
                 raise RunError(f"{run.name}: {action} is not possible while it is {run.state_name}; reload the page")
+
+    def _beside(self, run_id: str, way: int) -> datetime:
+        """When a run has to be due to change places with its neighbour; a pool hands runs out in the order of that."""
+        waiting = [run for run in self.queue()[0] if run.kind == StateType.SCHEDULED.value]
+        place = next((number for number, run in enumerate(waiting) if run.id == run_id), 0)
+        if not 0 <= place + way < len(waiting):
+            raise RunError(f"it is the {'last' if way > 0 else 'first'} that waits")
+        beyond = waiting[place + 2 * way] if 0 <= place + 2 * way < len(waiting) else None
+        near = _due(waiting[place + way])
+        return near + (_due(beyond) - near) / 2 if beyond else near + way * _APART
 
     def _read(self, client: SyncPrefectClient, run_id: str) -> FlowRun:
         try:
@@ -178,91 +223,69 @@ class Runs:
         except (ObjectNotFound, ValueError):
             raise RunError("there is no such run; it may have been deleted") from None
 
-    def _run(self, client: SyncPrefectClient, run: FlowRun) -> Run:
+    def _run(self, client: SyncPrefectClient, run: FlowRun, progress: Sequence[Artifact]) -> Run:
         flow = self._flows.get(str(run.flow_id))
         if flow is None:
             flow = self._flows[str(run.flow_id)] = client.read_flow(run.flow_id).name
-        character = str(run.parameters.get("character") or run.parameters.get("name") or run.name)
         message = " ".join((run.state.message or "").split()) if run.state else ""
-        state, doing = run.state_name or "", message
+        state, doing, share = run.state_name or "", message, 0.0
         if run.state_type == StateType.PAUSED:
             saving = is_saving(client, run)
             state, doing = ("Pausing", "saving …") if saving else ("Paused", waits_for(run))
-        since = run.end_time or run.start_time or run.expected_start_time
-        kind = run.state_type.value if run.state_type else ""
-        return Run(str(run.id), character, flow, state, kind, doing, since, run.parameters)
-
-    def _figures(self, client: SyncPrefectClient, run: FlowRun) -> dict[uuid.UUID, dict[str, Any]]:
-        """Task run → its progress artifact."""
-        found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["progress"])
-            )
-        )
-        newest = sorted(found, key=lambda one: one.updated or datetime.now(UTC))
-        return {
-            one.task_run_id: {"share": one.data, "text": one.description, "metadata": one.metadata_ or {}}
-            for one in newest
-            if one.task_run_id
-        }
-
-    def _question(self, client: SyncPrefectClient, run: FlowRun) -> Question | None:
-        keys = run.state.state_details.run_input_keyset if run.state and run.state_type == StateType.PAUSED else None
-        if not keys or "description" not in keys:
-            return None
-        text = client.read_flow_run_input(run.id, keys["description"])
-        schema = client.read_flow_run_input(run.id, keys["schema"])
-        picture = _PICTURE.search(text)
-        lines = [line.removeprefix("- ").replace("**", "").strip() for line in text.splitlines() if "<img" not in line]
-        return Question(tuple(filter(None, lines)), picture[0] if picture else "", '"epoch"' in schema)
+        elif run.state_type == StateType.RUNNING:
+            mine = [one for one in progress if one.flow_run_id == run.id and float(one.data or 0) < 100]  # type: ignore[arg-type]
+            doing, share = (_now(mine[-1]), float(mine[-1].data or 0)) if mine else (message, 0.0)  # type: ignore[arg-type]
+        return Run(
+            str(run.id), run.name, character_of(run) if flow in TRAINING else "", flow, state,
+            run.state_type.value if run.state_type else "", doing, share,
+            run.end_time or run.start_time or run.expected_start_time, run.next_scheduled_start_time, run.parameters,
+        )  # fmt: skip
 
 
-def _box(step: TaskRun, figures: dict[str, Any] | None) -> Box:
-    done = step.state_type == StateType.COMPLETED
-    share = 100.0 if done else float(figures["share"] or 0) if figures else 0.0
-    seconds = step.total_run_time.total_seconds()
-    text = str(figures["text"]).partition(": ")[2] if figures and not done else f"{seconds:.0f} s" if done else ""
-    return Box(step.name, step.state_name or "", share, "cached" if step.state_name == "Cached" else text)
+def _due(run: Run) -> datetime:
+    return run.due or run.since or datetime.now(UTC)
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A training's curves as points of an SVG of 600 × 120, and what its axes say."""
-
-    name: str
-    loss: str
-    rate: str
-    steps: int
-    lowest: float
-    highest: float
-    learning_rate: float
-    samples: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def drawing(curves: Path, name: str) -> Drawing | None:
-    """The curves of a training in the store's folder of them, as far as it is; None: nothing is there yet.
-
-    Args:
-        curves: the store's folder of curves.
-        name: of the training's own.
-    """
-    folder = curves / name
-    if not re.fullmatch(r"[^/\\]+", name) or name.startswith(".") or not (points := read_curves(folder, _MOST_POINTS)):
-        return None
-    steps, losses, rates = zip(*points, strict=True)
-    samples: dict[str, list[str]] = {}
-    for path in sorted((folder / "samples").glob("*.png")):
-        samples.setdefault(path.stem.rpartition("-")[0], []).append(path.name)
-    return Drawing(
-        name.rpartition("-")[0], _line(steps, losses), _line(steps, rates), steps[-1], min(losses), max(losses),
-        rates[-1], tuple((epoch, tuple(names)) for epoch, names in samples.items()),
-    )  # fmt: skip
-
-
-def _line(steps: tuple[int, ...], values: tuple[float, ...]) -> str:
-    low, high = min(values), max(values)
-    wide, tall = max(steps[-1] - steps[0], 1), (high - low) or 1.0
-    return " ".join(
-        f"{600 * (step - steps[0]) / wide:.1f},{115 - 110 * (value - low) / tall:.1f}"
-        for step, value in zip(steps, values, strict=True)
+def _progress(client: SyncPrefectClient, runs: list[uuid.UUID]) -> list[Artifact]:
+    """Progress artifacts of runs, those that were brought up to date last at the end."""
+    of_runs = ArtifactFilterFlowRunId(any_=list(runs))
+    found = client.read_artifacts(
+        artifact_filter=ArtifactFilter(flow_run_id=of_runs, type=ArtifactFilterType(any_=["progress"]))
     )
+    return sorted(found, key=lambda one: one.updated or datetime.now(UTC))
+
+
+def _now(bar: Artifact) -> str:
+    """What a run is at: "train character 812 of 3,800, whole run about 40 min"."""
+    told = {"step": "", "run_left": "", **(bar.metadata_ or {})}
+    counted, left = _counted(bar)
+    return f"{told['step']} {counted}, {told['run_left'] or left}".strip(" ,")
+
+
+def _counted(bar: Artifact) -> tuple[str, str]:
+    """How far a step is, and how long it takes on."""
+    told = {"done": "0", "total": "0", "seconds_left": "0", **(bar.metadata_ or {})}
+    done, total = int(told["done"]), int(told["total"])
+    left = f"{duration(float(told['seconds_left']))} left" if 0 < done < total else ""
+    return f"{done:,} of {total:,}" if total else "starting", left
+
+
+def _box(step: TaskRun, bar: Artifact | None) -> Box:
+    if step.state_name == "Cached" or step.state_type == StateType.COMPLETED:
+        seconds = step.total_run_time.total_seconds()
+        return Box(
+            step.name, step.state_name or "", 100.0, "cached" if step.state_name == "Cached" else f"{seconds:.0f} s"
+        )
+    text = ", ".join(filter(None, _counted(bar))) if bar else ""
+    return Box(step.name, step.state_name or "", float(bar.data or 0) if bar else 0.0, text)  # type: ignore[arg-type]
+
+
+def _question(client: SyncPrefectClient, run: FlowRun) -> Question | None:
+    keys = run.state.state_details.run_input_keyset if run.state and run.state_type == StateType.PAUSED else None
+    if not keys or "description" not in keys:
+        return None
+    text = client.read_flow_run_input(run.id, keys["description"])
+    schema = client.read_flow_run_input(run.id, keys["schema"])
+    picture = _PICTURE.search(text)
+    lines = [line.removeprefix("- ").replace("**", "").strip() for line in text.splitlines() if "<img" not in line]
+    return Question(tuple(filter(None, lines)), picture[0] if picture else "", '"epoch"' in schema)

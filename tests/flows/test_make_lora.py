@@ -18,6 +18,9 @@ from small_project import Project, new_project
 from step_outputs import outputs_of
 
 from demo.project import MODELS
+from flows.draw_more import draw_more
+from lora_core.errors import ContentRuleError, PublishError
+from lora_core.report.published import Published
 from lora_core.store import Store
 from lora_core.store.digests import file_digest
 from lora_core.versions import VERSIONS
@@ -60,6 +63,32 @@ def test_a_run_leaves_the_lora_every_epoch_the_checks_and_a_report(finished: Pro
         "checks/merge/gate.json", "checks/style-lora/style.safetensors",
     }  # fmt: skip
     assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_more_is_drawn_of_a_published_lora_and_what_was_drawn_before_is_found_again(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, folder in (("HOME", "."), ("OUT_PATH", "out"), ("STORE_PATH", "store")):
+        monkeypatch.setenv(f"HEADCANON_{name}", str(finished.folder / folder))
+    folder, known = finished.lora.parent, "{trigger}, 1girl, solo, portrait"
+    with monkeypatch.context() as patched:
+        patched.setattr("lora_core.sampling.sampler.load_for_drawing", None)  # nothing needs the base
+        drawn = Path(draw_more.fn("momo", (known,), epochs=(2,), weights=(1.0,)))
+    assert (drawn / "2-w1-1-1.png").read_bytes() == (folder / "samples" / "2-w1" / "1-1.png").read_bytes()
+    prompts = (known, "{trigger}, 1girl, beach")
+    drawn = Path(draw_more.fn("momo", prompts, epochs=(1, 2), weights=(0.5, 1.0)))
+    (newest, listed), _ = Published(folder).drawn
+    assert folder / newest == drawn
+    assert [(one.prompt, one.epoch, one.weight, one.seed) for one in listed.pictures] == [
+        (prompt.replace("{trigger}", "momo"), epoch, weight, 1)
+        for epoch in ("1", "2") for weight in (0.5, 1.0) for prompt in prompts
+    ]  # fmt: skip
+    with pytest.raises(PublishError, match="has no epoch 3; there are 1, 2"):
+        draw_more.fn("momo", prompts, epochs=(3,))
+    with pytest.raises(PublishError, match="there is no such result in"):
+        draw_more.fn("nobody", prompts)
+    with pytest.raises(ContentRuleError):
+        draw_more.fn("momo", ("{trigger}, child", "{trigger}, nude"))
 
 
 def test_a_second_run_finds_everything_finished(finished: Project) -> None:

@@ -28,7 +28,8 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_deployment_is_there() -> None:
     assert set(DEPLOYMENTS) == {
-        "train-character", "train-character-full", "prepare-style", "train-cast", "watch-inbox", "janitor",
+        "train-character", "train-character-full", "prepare-style", "train-cast", "draw-more", "watch-inbox",
+        "janitor",
     }  # fmt: skip
 
 
@@ -68,7 +69,7 @@ def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() ->
 
 def test_the_short_form_is_short() -> None:
     schema = _schema(DEPLOYMENTS["train-character"])
-    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force"]
+    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force", "epoch", "weight"]
     assert schema["required"] == ["character"]
 
 

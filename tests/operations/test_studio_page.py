@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from flows.door import Door, Names
 from flows.studio import character, files
 from flows.studio.app import Before, studio
+from flows.studio.curves import drawing
 from flows.studio.options import options_of, set_options
-from flows.studio.runs import drawing
 from lora_core.captions.rule_file import read_rules
 from lora_core.errors import CaptionError, RecipeError
 from lora_core.training.curves import Curves, Figures
@@ -179,29 +179,30 @@ def test_an_option_that_cannot_be_is_refused_and_the_file_stays(momo: Path, path
 def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten_unseen(momo: Path) -> None:
     shown = character.show("momo", "")
     assert shown.error == ""
-    assert shown.plan is not None
-    assert shown.plan.rows[0] == ("close-up", 1, 1)
+    assert shown.dry is not None
+    first = shown.dry.coverage.rows[0]
+    assert (first.composition, first.planned, first.there[-1]) == ("close-up", 1, 1)
     one = next(picture for picture in shown.pictures if picture.composition == "portrait")
     assert one.caption.startswith("hcmomo, ")
     assert any(rule for _, rule, _ in one.reasons)
-    character.set_caption("momo", "", one.name, f"{one.caption}, hat", one.caption)
+    character.set_caption("momo", "", one.entry.name, f"{one.caption}, hat", one.caption)
     with pytest.raises(CaptionError, match="was changed elsewhere meanwhile"):
-        character.set_caption("momo", "", one.name, f"{one.caption}, scarf", one.caption)
-    assert read_rules(momo / "captions.toml").images[one.name].add == ("hat",)
-    character.set_composition("momo", "", one.name, "upper_body")
-    again = next(picture for picture in character.show("momo", "").pictures if picture.name == one.name)
+        character.set_caption("momo", "", one.entry.name, f"{one.caption}, scarf", one.caption)
+    assert read_rules(momo / "captions.toml").images[one.entry.name].add == ("hat",)
+    character.set_composition("momo", "", one.entry.name, "upper_body")
+    again = next(picture for picture in character.show("momo", "").pictures if picture.entry.name == one.entry.name)
     assert again.composition == "upper_body"
     assert "upper body" in again.caption
     assert "hat" in again.caption
     with pytest.raises(CaptionError, match="is no composition"):
-        character.set_composition("momo", "", one.name, "full_body")
+        character.set_composition("momo", "", one.entry.name, "full_body")
 
 
 def test_a_picture_in_doubt_is_shown_beside_the_captions_of_the_others(momo: Path) -> None:
     Image.radial_gradient("L").resize((400, 400)).save(momo / "2026-01-02.png")
     shown = character.show("momo", "")
-    doubtful = [picture for picture in shown.pictures if picture.doubt]
-    assert [picture.source for picture in doubtful] == ["2026-01-02.png"]
+    doubtful = [picture for picture in shown.pictures if not picture.edited]
+    assert [picture.entry.source for picture in doubtful] == ["2026-01-02.png"]
     assert len([picture for picture in shown.pictures if picture.caption]) == len(files.screenshots(momo)) - 1
 
 

@@ -1,0 +1,212 @@
+"""A published folder, read back: what it was made of, and what further pictures of it are asked for."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
+from lora_core.captions import content
+from lora_core.dataset import Frozen
+from lora_core.errors import PublishError, UserError
+from lora_core.judging.choice import Choice
+from lora_core.judging.measure import EpochMetrics
+from lora_core.judging.metrics import headlines
+from lora_core.recipe import Recipe, Sampling
+from lora_core.recipe_file import explain
+from lora_core.refs import CheckpointRef
+from lora_core.store.digests import canonical_json, digest_of
+
+DRAWN = "drawn"
+"""Sub-folder of further pictures, a folder for each time that some were asked for."""
+PICTURES_FILE = "pictures.json"
+
+
+class FurtherPictures(Frozen):
+    """What is to be drawn with a published LoRA: every prompt and seed, with each of the epochs at each weight."""
+
+    prompts: tuple[str, ...] = Field(min_length=1)
+    epochs: tuple[int, ...] = Field(min_length=1)
+    weights: tuple[float, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field(min_length=1)
+
+    @property
+    def folder(self) -> str:
+        """Below the published one; the same pictures have the same."""
+        return f"{DRAWN}/{digest_of(canonical_json(self.model_dump(mode='json')))[:12]}"
+
+
+class DrawnPicture(Frozen):
+    """One of them."""
+
+    file: str
+    prompt: str
+    epoch: str
+    weight: float
+    seed: int
+
+
+class DrawnPictures(Frozen):
+    """Those that are there so far: `pictures.json` beside them."""
+
+    asked: FurtherPictures
+    pictures: tuple[DrawnPicture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder with NAME.safetensors, NAME.json and report.json."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Of the LoRA, with its version."""
+        return self.folder.name
+
+    @property
+    def lora(self) -> Path:
+        """The chosen epoch."""
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is what a run published."""
+        return self.lora.is_file()
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """report.json; empty: it cannot be read."""
+        return _json(self.folder / "report.json")
+
+    @property
+    def character(self) -> str:
+        """Whom it draws."""
+        return str((self.report.get("recipe") or {}).get("name", self.name))
+
+    @property
+    def prompt(self) -> str:
+        """What a web UI's prompt begins with."""
+        call = _json(self.folder / f"{self.name}.json")
+        return f"<lora:{self.name}:{call.get('preferred weight', 1):g}> {call.get('activation text', '')}"
+
+    @property
+    def preview(self) -> str:
+        """The picture for web UIs; empty: there is none."""
+        return f"{self.name}.png" if (self.folder / f"{self.name}.png").is_file() else ""
+
+    @property
+    def trigger(self) -> str:
+        """The word that calls the character."""
+        return str(self.report.get("trigger", ""))
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether there is a picture of all samples."""
+        return (self.folder / "samples" / "grid.png").is_file()
+
+    @property
+    def made_of(self) -> tuple[CheckpointRef, str]:
+        """The base that it was sampled on, and the digest of all its epochs.
+
+        Raises:
+            PublishError: the report does not say.
+        """
+        try:
+            made = self.report["made"]
+            return CheckpointRef.model_validate(made["base"]), str(made["lora"]["sha256"])
+        except (KeyError, TypeError, ValidationError):
+            raise self._unreadable from None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The run's, without where things lay.
+
+        Raises:
+            PublishError: the report does not hold it.
+        """
+        try:
+            return Recipe.model_validate(self.report["recipe"])
+        except (KeyError, ValidationError):
+            raise self._unreadable from None
+
+    @property
+    def choice(self) -> Choice | None:
+        """The epoch and weight that shipped; None: the report does not say."""
+        try:
+            return Choice.model_validate(self.report["verdict"]["choice"])
+        except (KeyError, TypeError, ValidationError):
+            return None
+
+    @property
+    def headlines(self) -> list[tuple[str, str]]:
+        """The headline metrics of what shipped, each with its label."""
+        choice = self.choice
+        if choice is None:
+            return []
+        epochs = self.report["verdict"].get("measured", {}).get("epochs", ())
+        try:
+            every = [EpochMetrics.model_validate(one) for one in epochs]
+        except ValidationError:
+            return []
+        chosen = next((one for one in every if (one.epoch, one.weight) == (choice.epoch, choice.weight)), None)
+        scored = [(metric, chosen.score(metric)) for metric in headlines()] if chosen else []
+        return [(metric.label, metric.text(score)) for metric, score in scored if score]
+
+    @property
+    def drawn(self) -> list[tuple[str, DrawnPictures]]:
+        """Further pictures, those that were asked for last first, each with its folder."""
+        lists = sorted(self.folder.glob(f"{DRAWN}/*/{PICTURES_FILE}"), key=lambda path: -path.stat().st_mtime)
+        found = []
+        for path in lists:
+            try:
+                found.append((f"{DRAWN}/{path.parent.name}", DrawnPictures.model_validate(_json(path))))
+            except ValidationError:
+                continue  # somebody else's file
+        return found
+
+    def further(
+        self, prompts: tuple[str, ...], epochs: tuple[int, ...], weights: tuple[float, ...], seeds: tuple[int, ...]
+    ) -> tuple[FurtherPictures, Sampling]:
+        """What is asked for, as it is drawn: like the run's samples; epochs and weights, if none, as it shipped.
+
+        Raises:
+            PublishError: no such epoch, or an option out of bounds.
+            ContentRuleError: what may not be drawn.
+        """
+        choice, recipe = self.choice, self.recipe
+        if choice is None:
+            raise self._unreadable
+        known = sorted({int(row.epoch) for row in choice.table})
+        epochs, weights = epochs or (int(choice.epoch),), weights or (choice.weight,)
+        if unknown := [epoch for epoch in epochs if epoch not in known]:
+            raise PublishError(f"{self.name}: has no epoch {unknown[0]}; there are {', '.join(map(str, known))}")
+        changed = {"prompts": prompts, "weights": weights, "seeds": seeds or (1,), "transfer": ()}
+        try:
+            options = Sampling.model_validate({**recipe.sampling.model_dump(), **changed})
+        except ValidationError as error:
+            raise PublishError(f"{self.name}: {explain(error, Sampling)}") from None
+        content.check((), (recipe.trigger, recipe.name, *options.prompts, options.template))
+        asked = FurtherPictures(prompts=options.prompts, epochs=epochs, weights=options.weights, seeds=options.seeds)
+        return asked, options
+
+    @property
+    def _unreadable(self) -> PublishError:
+        return PublishError(f"{self.folder / 'report.json'}: cannot be read as a run's report; publish it again")
+
+
+def published_in(out: Path, character: str = "") -> list[Published]:
+    """The published LoRAs of a folder, newest first; of one character, or of all."""
+    found = [one for folder in out.glob("*") if (one := Published(folder)).is_there]
+    newest = sorted(found, key=lambda one: -one.lora.stat().st_mtime)
+    return [one for one in newest if character in ("", one.character)]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json_of(read_bounded(path, TABLE_BYTES, PublishError))
+    except (OSError, ValueError, UserError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,83 @@
+"""How long the rest of a run takes: steps at work at their own pace, others as this machine did them before."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar, copy_context
+
+from prefect.context import TaskRunContext
+
+from lora_core.printable import duration
+from lora_core.progress import Countdown
+from tasks.steps import ON_ACCELERATOR
+
+Expected = Mapping[str, float | None]
+"""Seconds of each step that is to do, by the name that Prefect shows; None: nothing of its kind was measured here."""
+
+
+class RunClock:
+    """One run's."""
+
+    def __init__(self, ask: Callable[[], Expected]) -> None:
+        """Know nothing yet.
+
+        Args:
+            ask: what is to do, and how long it takes; takes seconds itself.
+        """
+        self._ask, self._expected = ask, dict[str, float | None]()
+        self._working, self._done = dict[str, Countdown](), set[str]()
+
+    @contextlib.contextmanager
+    def timing(self, countdown: Countdown) -> Iterator[None]:
+        """Count a step's own pace while the block runs."""
+        context = TaskRunContext.get()
+        node = context.task_run.name if context else ""
+        self._working[node] = countdown
+        # Only then are pictures prepared and captioned, which the question would otherwise do beside the steps. Asked
+        # again at each of these steps: those before have measured this machine's pace.
+        if any(node.startswith(step) for step in ON_ACCELERATOR):
+            threading.Thread(target=copy_context().run, args=(self._look,), daemon=True).start()
+        try:
+            yield
+        finally:
+            self._working.pop(node, None)
+            self._done.add(node)
+
+    def _look(self) -> None:
+        with contextlib.suppress(Exception):  # no run fails for its clock
+            self._expected = dict(self._ask())
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the run, as far as it is known; None: not at all."""
+        known = [countdown.seconds_left for countdown in list(self._working.values()) if countdown.has_pace]
+        return sum(known) + sum(filter(None, self._waiting)) if self._expected and known else None
+
+    @property
+    def text(self) -> str:
+        """The same in words; empty: unknown."""
+        seconds = self.seconds_left
+        least = "at least" if None in self._waiting else "about"
+        return "" if seconds is None else f"whole run {least} {duration(seconds)}"
+
+    @property
+    def _waiting(self) -> list[float | None]:
+        return [self._expected[node] for node in self._expected.keys() - self._working.keys() - self._done]
+
+
+_clock: ContextVar[RunClock | None] = ContextVar("clock", default=None)
+
+
+@contextlib.contextmanager
+def whole_run(ask: Callable[[], Expected]) -> Iterator[None]:
+    """Let the steps in this block know how long the rest takes."""
+    token = _clock.set(RunClock(ask))
+    try:
+        yield
+    finally:
+        _clock.reset(token)
+
+
+def run_clock() -> RunClock:
+    """The run's; outside of one, a clock that knows nothing."""
+    return _clock.get() or RunClock(dict)
