@@ -15,7 +15,7 @@ from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
-from flows.run_states import open_run
+from flows.runs import open_run
 
 POOL = "headcanon"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.

@@ -16,7 +16,7 @@ from flows.errors import report_user_errors
 from flows.inbox import MEMORY, Change, Inbox
 from flows.notify import REFUSED
 from flows.place import CHARACTERS, AllowedFolders
-from flows.run_states import open_run
+from flows.runs import open_run
 from lora_core.store import open_store
 from tasks.runtime import say
 

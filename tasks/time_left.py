@@ -58,7 +58,7 @@ class RunClock:
         """The same in words; empty: unknown."""
         seconds = self.seconds_left
         least = "at least" if None in self._waiting else "about"
-        return "" if seconds is None else f"whole run {least} {duration(seconds)}"
+        return "" if seconds is None else f"{least} {duration(seconds)} to the run's end"
 
     @property
     def _waiting(self) -> list[float | None]:

@@ -8,16 +8,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 
 from flows.place import CHARACTERS, PRESETS, AllowedFolders, name_fault
 from flows.request import DEFAULT_PRESET, recipe_of
+from flows.runs import Run
 from flows.studio import files
-from flows.studio.helper import Helper
-from flows.studio.options import MAIN, Option, options_of, set_options
+from flows.studio.options import MAIN, options_of, set_options
 from flows.studio.pages import page, quoted
-from flows.studio.runs import Run, Runs
-from flows.studio.shared import KEEP, ROOT, TheHelper, TheRuns
+from flows.studio.shared import KEEP, ROOT, Answer, Said, TheHelper, TheRuns
 from lora_core.errors import DatasetError, UserError
 from lora_core.images.decode import decode
 from lora_core.images.kinds import MEANT_BY
@@ -39,8 +37,8 @@ def cards(runs: TheRuns) -> str:
 
 
 @router.post("/characters")
-async def new(request: Request) -> dict[str, str]:
-    name = str((await request.json()).get("name", "")).strip()
+def new(said: Said) -> Answer:
+    name = str(said.get("name", "")).strip()
     if fault := name_fault(name):
         raise UserError(fault)
     (AllowedFolders().folder / CHARACTERS / name).mkdir(parents=True, exist_ok=True)
@@ -51,11 +49,11 @@ async def new(request: Request) -> dict[str, str]:
 def one(name: str, runs: TheRuns, preset: str = "") -> str:
     place = AllowedFolders()
     own, folder = files.character_folder(place, name), files.pictures_folder(place, name)
-    presets = sorted(path.stem for path in (place.folder / PRESETS).glob("*.toml"))
-    sources = list(dict.fromkeys([*files.source_folders(place), *([str(folder)] if folder != own else [])]))
+    source = "" if folder == own else str(folder)
     return page(
-        "character", name=name, preset=preset or DEFAULT_PRESET, presets=presets, here="characters",
-        source=str(folder) if folder != own else "", sources=sources, pictures=files.screenshots(folder),
+        "character", name=name, preset=preset or DEFAULT_PRESET, here="characters", source=source,
+        presets=sorted(path.stem for path in (place.folder / PRESETS).glob("*.toml")),
+        sources=sorted({*files.source_folders(place), source} - {""}), pictures=files.screenshots(folder),
         runs=runs.of(name)[:5], results=published_in(Path(place.out), name), endings=",".join(MEANT_BY),
     )  # fmt: skip
 
@@ -69,24 +67,18 @@ def sheet(name: str, helper: TheHelper, preset: str = "") -> str:
 @router.get("/c/{name}/options", response_class=HTMLResponse)
 def options(name: str, preset: str = "") -> str:
     files.character_folder(AllowedFolders(), name)
-    found = options_of(name, preset)
-    by_path = {one.path: one for one in found}
-    rest: dict[str, list[Option]] = {}
-    for one in found:
-        if one.path not in MAIN:
-            rest.setdefault(one.path.rpartition(".")[0] or "general", []).append(one)
-    main = [by_path[path] for path in MAIN if path in by_path]
-    return page("options", name=name, preset=preset, main=main, rest=rest)
+    groups = options_of(name, preset)
+    return page("options", name=name, preset=preset, main=groups.pop(MAIN), rest=groups)
 
 
 @router.put("/c/{name}/pictures/{path:path}")
-async def upload(name: str, path: str, request: Request) -> dict[str, str]:
+async def upload(name: str, path: str, request: Request) -> Answer:
     await files.take_upload(_own_pictures(name), path, request.stream())
     return {}
 
 
 @router.delete("/c/{name}/pictures/{path:path}")
-def remove(name: str, path: str) -> dict[str, str]:
+def remove(name: str, path: str) -> Answer:
     files.remove_picture(_own_pictures(name), path)
     return {}
 
@@ -97,27 +89,31 @@ def thumbnail(name: str, path: str) -> Response:
     return Response(_small(file, file.stat().st_mtime_ns), media_type="image/jpeg", headers=KEEP)
 
 
-@router.post("/c/{name}/do/{what}")
-async def do(name: str, what: str, request: Request, runs: TheRuns, helper: TheHelper) -> dict[str, str]:
-    said = {key: str(value) for key, value in (await request.json()).items()}
+@router.post("/c/{name}/start")
+def start(name: str, said: Said, runs: TheRuns) -> Answer:
+    recipe_of(AllowedFolders(), name, preset=said["preset"])  # a mistake is told here, not by a failed run
+    run = runs.start({"character": name, "preset": said["preset"]})
+    return {"go": f"{ROOT}/r/{run}"}
+
+
+@router.post("/c/{name}/options")
+def change(name: str, said: Said) -> Answer:
     files.character_folder(AllowedFolders(), name)
-    return await run_in_threadpool(_change, runs, helper, name, what, said)
+    set_options(name, said.pop("preset"), said)
+    return {}
 
 
-def _change(runs: Runs, helper: Helper, name: str, what: str, said: dict[str, str]) -> dict[str, str]:
-    """What a button of a character's page does."""
-    preset = said.pop("preset", "")
-    if what == "start":
-        recipe_of(AllowedFolders(), name, preset=preset)  # a mistake is told here, not by a failed run
-        return {"go": f"{ROOT}/r/{runs.start({'character': name, 'preset': preset})}"}
-    if what == "options":
-        set_options(name, preset, said)
-    elif what == "caption":
-        helper.ask("set_caption", name, preset, said["picture"], said["text"], said["seen"])
-    elif what == "composition":
-        helper.ask("set_composition", name, preset, said["picture"], said["composition"])
-    else:
-        raise UserError(f"{what}: there is no such button")
+@router.post("/c/{name}/caption")
+def caption(name: str, said: Said, helper: TheHelper) -> Answer:
+    files.character_folder(AllowedFolders(), name)
+    helper.ask("set_caption", name, said["preset"], said["picture"], said["text"], said["seen"])
+    return {}
+
+
+@router.post("/c/{name}/composition")
+def composition(name: str, said: Said, helper: TheHelper) -> Answer:
+    files.character_folder(AllowedFolders(), name)
+    helper.ask("set_composition", name, said["preset"], said["picture"], said["composition"])
     return {}
 
 

@@ -36,7 +36,8 @@ def drawing(curves: Path, name: str) -> Drawing | None:
     steps, losses, rates = zip(*points, strict=True)
     samples: dict[str, list[str]] = {}
     for path in sorted((folder / "samples").glob("*.png")):
-        samples.setdefault(path.stem.rpartition("-")[0], []).append(path.name)
+        name_of, _, number = path.stem.rpartition("-")[0].partition("-")
+        samples.setdefault(f"{name_of} {int(number)}" if number else name_of, []).append(path.name)
     return Drawing(
         name.rpartition("-")[0], _line(steps, losses), _line(steps, rates), steps[-1], min(losses), max(losses),
         rates[-1], tuple((epoch, tuple(names)) for epoch, names in samples.items()),

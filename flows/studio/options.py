@@ -13,7 +13,8 @@ from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.store.files import write_atomically
 
-MAIN = (
+MAIN = "main"
+_MAIN = (
     "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
     "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
     "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
@@ -35,12 +36,16 @@ class Option(NamedTuple):
     own: bool
 
 
-def options_of(character: str, preset: str) -> tuple[Option, ...]:
-    """Every option of a character, as it stands."""
+def options_of(character: str, preset: str) -> dict[str, list[Option]]:
+    """Every option of a character, as it stands: what matters most under `MAIN`, the rest by section."""
     place = AllowedFolders()
     recipe = recipe_of(place, character, preset=preset)
-    own = tomllib.loads(_own_text(folder_of(place, character)))
-    return tuple(_options(recipe, "", own))
+    found: dict[str, list[Option]] = {MAIN: []}
+    for one in _options(recipe, "", tomllib.loads(_own_text(folder_of(place, character)))):
+        section = one.path.rpartition(".")[0] or "general"
+        found.setdefault(MAIN if one.path in _MAIN else section, []).append(one)
+    found[MAIN].sort(key=lambda one: _MAIN.index(one.path))
+    return found
 
 
 def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[Option]:

@@ -5,21 +5,20 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
 from flows.draw_more import find_published
 from flows.place import AllowedFolders
+from flows.runs import Run, in_order
 from flows.studio import files
 from flows.studio.curves import drawing
 from flows.studio.helper import Helper
 from flows.studio.pages import page, quoted
-from flows.studio.runs import Run, Runs
-from flows.studio.shared import KEEP, ROOT, TheHelper, TheRuns
+from flows.studio.shared import KEEP, ROOT, Answer, Said, TheHelper, TheRuns
 from lora_core.errors import HeadcanonError, UserError
 from lora_core.printable import one_line
-from lora_core.report.published import Published, published_in
+from lora_core.report.published import published_in
 from lora_core.store import open_store
 
 router = APIRouter(prefix=ROOT)
@@ -30,25 +29,22 @@ def one(run: str, runs: TheRuns, helper: TheHelper) -> str:
     place, details = AllowedFolders(), runs.details(run)
     curves = open_store(place.store).curves_folder("")
     drawn = [found for name in details.curves if (found := (name, drawing(curves, name)))[1]]
-    result = details.run.parameters.get("result", "")
-    made = published_in(Path(place.out), details.run.character) if details.run.character else []
-    return page(
-        "run", details=details, lanes=_lanes(helper, details.run), drawn=drawn, here="queue",
-        result=result or (made[0].name if made else ""),
-    )  # fmt: skip
+    of, result = details.run.character, details.run.parameters.get("result", "")
+    if of and (made := published_in(Path(place.out), of)):
+        result = made[0].name
+    return page("run", details=details, lanes=_lanes(helper, details.run), drawn=drawn, result=result, here="queue")
 
 
 @router.post("/r/{run}/{action}")
-async def act(run: str, action: str, request: Request, runs: TheRuns) -> dict[str, str]:
-    answer = {key: value for key, value in (await request.json()).items() if value != ""}
-    await run_in_threadpool(runs.act, run, action, answer)
+def act(run: str, action: str, said: Said, runs: TheRuns) -> Answer:
+    runs.act(run, action, {key: value for key, value in said.items() if value != ""})
     return {}
 
 
 @router.get("/queue", response_class=HTMLResponse)
 def queue(runs: TheRuns) -> str:
-    still_open, ended = runs.queue()
-    return page("queue", open=still_open, ended=ended, here="queue")
+    found = runs.latest()
+    return page("queue", open=in_order(found), ended=[run for run in found if not run.is_open][:50], here="queue")
 
 
 @router.get("/curves/{name}/{file}")
@@ -68,53 +64,40 @@ def archive(name: str) -> Response:
 def result(name: str, runs: TheRuns) -> str:
     place = AllowedFolders()
     found = find_published(place, name)
-    drawing_now = [run for run in runs.latest() if run.is_open and run.parameters.get("result") == name]
-    versions = published_in(Path(place.out), found.character)
-    return page("result", result=found, versions=versions, drawing=drawing_now, here="characters")
+    at_it = [run for run in runs.latest() if run.is_open and run.parameters.get("result") == name]
+    return page(
+        "result", result=found, versions=published_in(Path(place.out), found.character), drawing=at_it,
+        here="characters",
+    )  # fmt: skip
 
 
-@router.post("/out/{name}/{what}")
-async def do(name: str, what: str, request: Request, runs: TheRuns, helper: TheHelper) -> dict[str, str]:
-    said = {key: str(value) for key, value in (await request.json()).items()}
-    found = find_published(AllowedFolders(), name)
-    act = {"draw": _draw, "choose": _choose}.get(what)
-    if act is None:
-        raise UserError(f"{what}: there is no such button")
-    return await run_in_threadpool(act, found, said, runs, helper)
-
-
-def _draw(found: Published, said: dict[str, str], runs: Runs, _: Helper) -> dict[str, str]:
-    """Further pictures: a mistake is told here, not by a failed run."""
+@router.post("/out/{name}/draw")
+def draw(name: str, said: Said, runs: TheRuns) -> Answer:
     prompts = tuple(line.strip() for line in said["prompts"].splitlines() if line.strip())
     epochs, seeds = (tuple(map(int, _numbers(said[key]))) for key in ("epochs", "seeds"))
-    asked, _options = found.further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
-    runs.draw(found.name, asked)
+    # A mistake is told here, not by a failed run.
+    asked, _ = find_published(AllowedFolders(), name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
+    runs.draw(name, asked)
     return {}
 
 
-def _choose(found: Published, said: dict[str, str], runs: Runs, helper: Helper) -> dict[str, str]:
+@router.post("/out/{name}/choose")
+def choose(name: str, said: Said, runs: TheRuns, helper: TheHelper) -> Answer:
     """Another epoch or weight, published beside this one by a run that finds all its work done."""
-    (epoch,), (weight,), (_, epochs) = _numbers(said["epoch"]), _numbers(said["weight"]), found.made_of
-    before = runs.of(found.character)
+    found = find_published(AllowedFolders(), name)
+    of, (_, epochs), before = found.character, found.made_of, runs.of(found.character)
     if any(run.is_open for run in before):
-        raise UserError(f"{found.character}: a run of it is open; choose when that has ended")
+        raise UserError(f"{of}: a run of it is open; choose when that has ended")
     known = [run.parameters for run in before if run.flow == "train-character"]
-    for parameters in {tuple(_said(one)): one for one in (*known, {"character": found.character})}.values():
+    for parameters in {tuple(_said(one)): one for one in (*known, {"character": of})}.values():
         with contextlib.suppress(UserError):  # a preset that is gone
             if helper.ask("epochs_of", *_said(parameters)) == epochs:
-                parameters = {**parameters, "force": [], "epoch": int(epoch), "weight": weight}
-                return {"go": f"{ROOT}/r/{runs.start(parameters)}"}
+                choice = {"force": [], "epoch": int(said["epoch"]), "weight": float(said["weight"])}
+                return {"go": f"{ROOT}/r/{runs.start({**parameters, **choice})}"}
     raise UserError(
-        f"{found.name}: its pictures or options have changed since, so that another epoch would have to be trained "
-        f"again; start a training of {found.character}, then choose on its result"
+        f"{name}: its pictures or options have changed since, so that another epoch would have to be trained again; "
+        f"start a training of {of}, then choose on its result"
     )
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        raise UserError(f"{one_line(text)}: numbers with spaces between them are wanted, such as 1 2") from None
 
 
 @router.get("/out/{name}/{path:path}")
@@ -130,6 +113,13 @@ def file(name: str, path: str) -> Response:
 def picture(digest: str) -> Response:
     data = files.stored_picture(open_store(AllowedFolders().store), digest)
     return Response(data, media_type="image/png", headers=KEEP)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise UserError(f"{one_line(text)}: numbers with spaces between them are wanted, such as 1 2") from None
 
 
 @functools.lru_cache(maxsize=1000)

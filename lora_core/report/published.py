@@ -141,8 +141,8 @@ class Published:
             return None
 
     @property
-    def headlines(self) -> list[tuple[str, str]]:
-        """The headline metrics of what shipped, each with its label."""
+    def headlines(self) -> list[tuple[str, str, str]]:
+        """The headline metrics of what shipped: label, mean, and the interval in words."""
         choice = self.choice
         if choice is None:
             return []
@@ -153,7 +153,7 @@ class Published:
             return []
         chosen = next((one for one in every if (one.epoch, one.weight) == (choice.epoch, choice.weight)), None)
         scored = [(metric, chosen.score(metric)) for metric in headlines()] if chosen else []
-        return [(metric.label, metric.text(score)) for metric, score in scored if score]
+        return [(metric.label, metric.format(score.mean), metric.span(score)) for metric, score in scored if score]
 
     @property
     def drawn(self) -> list[tuple[str, DrawnPictures]]:

@@ -155,12 +155,13 @@ def test_options_go_into_the_character_s_recipe_and_an_empty_one_out_of_it(momo:
     file.write_text("# mine\n[captions]\nmemorize = ['a_b']  # kept\n")
     set_options("momo", "", {"character_training.epochs": "3", "captions.outfit": "red dress\nhat"})
     assert file.read_text().startswith("# mine\n[captions]\nmemorize = ['a_b']  # kept\n")
-    shown = {one.path: one for one in options_of("momo", "")}
+    shown = {one.path: one for group in options_of("momo", "").values() for one in group}
     assert (shown["character_training.epochs"].value, shown["character_training.epochs"].own) == ("3", True)
     assert shown["captions.outfit"].value == "red dress\nhat"
     assert not shown["character_training.rank"].own
     set_options("momo", "", {"character_training.epochs": ""})
-    assert {one.path: one for one in options_of("momo", "")}["character_training.epochs"].value == "2"
+    shown = {one.path: one for group in options_of("momo", "").values() for one in group}
+    assert shown["character_training.epochs"].value == "2"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from prefect_server import prefect_server
 from small_home import new_home
 
 from flows.deploy import POOL, put_in_place, start_character
-from flows.studio.runs import RunError, Runs
+from flows.runs import RunError, in_order
+from flows.studio.runs import Runs
 from flows.watch_inbox import watch_inbox
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
@@ -45,7 +46,7 @@ def _handed_out(server: str) -> list[str]:
 
 
 def _shown(runs: Runs) -> list[str]:
-    return [run.name for run in runs.queue()[0]]
+    return [run.name for run in in_order(runs.latest())]
 
 
 def test_waiting_runs_change_places_and_a_worker_gets_them_in_the_order_that_the_page_shows(
@@ -72,7 +73,7 @@ def test_a_run_that_is_held_is_not_handed_out_until_it_is_resumed_and_a_dropped_
     ids = {name: runs.start({"character": name}) for name in ("aiko", "momo")}
     runs.act(ids["aiko"], "pause", {})
     assert _handed_out(server) == ["momo"]
-    assert {run.name: run.state for run in runs.queue()[0]} == {"aiko": "Paused", "momo": "Scheduled"}
+    assert {run.name: run.state for run in in_order(runs.latest())} == {"aiko": "Paused", "momo": "Scheduled"}
     runs.act(ids["momo"], "cancel", {})
     assert _handed_out(server) == []
     runs.act(ids["aiko"], "resume", {})
