@@ -17,7 +17,7 @@ from tasks.runtime import RunContext
 Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-@flow(name="draw-more", flow_run_name="{result} drawn", persist_result=False, validate_parameters=False)
+@flow(name="draw-more", flow_run_name="{result}: more pictures", persist_result=False, validate_parameters=False)
 @report_user_errors
 @end_as_asked
 def draw_more(

@@ -178,7 +178,7 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
         seen = (done, total, note)
         countdown.tell(done, total)
         show(done, total, note)
-        _bars.update(bar, completed=done, total=total, note=note, rest=clock.text)
+        _bars.update(bar, completed=done, total=total, note=note, rest=clock.short_text)
         now = time.monotonic()
         if now - logged >= LOG_EVERY_SECONDS:
             logged = now

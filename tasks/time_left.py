@@ -14,6 +14,9 @@ from tasks.steps import ON_ACCELERATOR
 Expected = Mapping[str, float | None]
 """Seconds of each step that is to do, by the name that Prefect shows; None: nothing of its kind was measured here."""
 
+_ASKS_SECONDS = 10.0
+"""A step that is done sooner than the question is answered waits for that as long: no thread outlives its run."""
+
 
 class RunClock:
     """One run's."""
@@ -30,20 +33,24 @@ class RunClock:
     @contextlib.contextmanager
     def timing(self, countdown: Countdown) -> Iterator[None]:
         """Count a step's own pace while the block runs."""
-        context = TaskRunContext.get()
-        node = context.task_run.name if context else ""
+        node = _node()
         self._working[node] = countdown
         # Only then are pictures prepared and captioned, which the question would otherwise do beside the steps. Asked
         # again at each of these steps: those before have measured this machine's pace.
-        if any(node.startswith(step) for step in ON_ACCELERATOR):
-            threading.Thread(target=copy_context().run, args=(self._look,), daemon=True).start()
+        asks = any(node.startswith(step) for step in ON_ACCELERATOR)
+        asking = threading.Thread(target=copy_context().run, args=(self.look,), daemon=True) if asks else None
+        if asking:
+            asking.start()
         try:
             yield
         finally:
+            if asking:
+                asking.join(_ASKS_SECONDS)
             self._working.pop(node, None)
             self._done.add(node)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Ask what is to do."""
         with contextlib.suppress(Exception):  # no run fails for its clock
             self._expected = dict(self._ask())
 
@@ -61,8 +68,19 @@ class RunClock:
         return "" if seconds is None else f"{least} {duration(seconds)} to the run's end"
 
     @property
+    def short_text(self) -> str:
+        """The same beside a step's own time; empty: unknown."""
+        seconds = self.seconds_left
+        return "" if seconds is None else f"· run {duration(seconds)}"
+
+    @property
     def _waiting(self) -> list[float | None]:
         return [self._expected[node] for node in self._expected.keys() - self._working.keys() - self._done]
+
+
+def _node() -> str:
+    context = TaskRunContext.get()
+    return context.task_run.name if context else ""
 
 
 _clock: ContextVar[RunClock | None] = ContextVar("clock", default=None)

@@ -1,7 +1,7 @@
 """A published folder, read back: what it was made of, and what further pictures of it are asked for."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Published:
         """Whether it is what a run published."""
         return self.lora.is_file()
 
-    @cached_property
+    @property
     def report(self) -> dict[str, Any]:
         """report.json; empty: it cannot be read."""
         return _json(self.folder / "report.json")
@@ -132,7 +132,7 @@ class Published:
         except (KeyError, ValidationError):
             raise self._unreadable from None
 
-    @property
+    @cached_property
     def choice(self) -> Choice | None:
         """The epoch and weight that shipped; None: the report does not say."""
         try:
@@ -201,12 +201,18 @@ def published_in(out: Path, character: str = "") -> list[Published]:
     """The published LoRAs of a folder, newest first; of one character, or of all."""
     found = [one for folder in out.glob("*") if (one := Published(folder)).is_there]
     newest = sorted(found, key=lambda one: -one.lora.stat().st_mtime)
-    return [one for one in newest if character in ("", one.character)]
+    return [one for one in newest if not character or one.character == character]
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json_of(read_bounded(path, TABLE_BYTES, PublishError))
+        return _read(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, UserError):
         return {}
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, _modified_ns: int) -> dict[str, Any]:
+    """A report has megabytes, and a page that is open asks for it every few seconds. Nobody may change what it gets."""
+    data = json_of(read_bounded(path, TABLE_BYTES, PublishError))
     return data if isinstance(data, dict) else {}

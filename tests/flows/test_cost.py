@@ -7,6 +7,8 @@ import pytest
 from lora_core.pace import PROBE_STEPS, Work, expected_seconds, remember, timed
 from lora_core.progress import Countdown, silent
 from lora_core.store import Store
+from tasks import time_left
+from tasks.time_left import RunClock
 
 WORK = Work(("train", "sd1"), amount=40.0)
 
@@ -52,3 +54,30 @@ def test_a_countdown_goes_by_the_pieces_since_the_first_report_of_a_resumed_trai
     countdown.tell(35, 40)
     # Five pieces took 10 s; five are left.
     assert countdown.seconds_left == pytest.approx(10.0)
+
+
+def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to_do: dict[str, float | None] = {"train style": 100.0, "train character": 300.0, "sample": None}
+    now, clock = [0.0], RunClock(lambda: to_do)
+    first, second = (Countdown(lambda: now[0]) for _ in range(2))
+    assert clock.text == ""
+    monkeypatch.setattr(time_left, "_node", lambda: "train style")
+    with clock.timing(first):
+        clock.look()
+        first.tell(0, 10)
+        assert clock.seconds_left is None, "nothing is known of its own pace yet"
+        now[0] = 10.0
+        first.tell(5, 10)  # five pieces took 10 s; five are left, and the character's 300 s
+        assert clock.seconds_left == pytest.approx(310.0)
+        assert clock.text == "at least 5 min 10 s to the run's end", "how long samples take was never measured"
+    to_do["sample"] = 40.0
+    monkeypatch.setattr(time_left, "_node", lambda: "train character")
+    with clock.timing(second):
+        clock.look()
+        second.tell(0, 20)
+        now[0] = 20.0
+        second.tell(10, 20)  # half of it took 10 s: whatever was expected of it
+        assert clock.text == "about 50 s to the run's end"
+    assert clock.seconds_left is None

@@ -9,6 +9,7 @@ from small_home import new_home
 from starlette.testclient import TestClient
 
 from flows.door import Door, Names
+from flows.place import AllowedFolders
 from flows.studio import character, files
 from flows.studio.app import Before, studio
 from flows.studio.curves import drawing
@@ -205,6 +206,36 @@ def test_a_picture_in_doubt_is_shown_beside_the_captions_of_the_others(momo: Pat
     doubtful = [picture for picture in shown.pictures if not picture.edited]
     assert [picture.entry.source for picture in doubtful] == ["2026-01-02.png"]
     assert len([picture for picture in shown.pictures if picture.caption]) == len(files.screenshots(momo)) - 1
+
+
+def test_a_character_takes_its_pictures_from_an_allowed_folder_of_the_server_and_the_page_changes_none_there(
+    visitor: TestClient, home: Path, momo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renders, elsewhere = tmp_path / "opened" / "renders", tmp_path / "closed"
+    for folder in (renders, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "portrait_1.png").write_bytes(_png())
+    (renders / ".hidden.png").write_bytes(_png())
+    monkeypatch.setenv("HEADCANON_ALSO", str(renders.parent))
+    place, url = AllowedFolders(), "/studio/c/momo"
+    assert files.source_folders(place) == [str(home / "style"), str(renders)]
+    said = {"preset": "", "character.images": str(elsewhere)}
+    answer = visitor.post(f"{url}/options", json=said, headers=_PAGE)
+    assert answer.status_code == 400
+    assert "outside of the folders" in answer.json()["error"]
+    assert visitor.post(f"{url}/options", json={**said, "character.images": str(renders)}, headers=_PAGE).json() == {}
+    assert files.screenshots(files.pictures_folder(place, "momo")) == ["portrait_1.png"]
+    assert visitor.get(f"{url}/thumbnails/portrait_1.png").headers["content-type"] == "image/jpeg"
+    for answer in (
+        visitor.put(f"{url}/pictures/new.png", content=_png(), headers=_PAGE),
+        visitor.delete(f"{url}/pictures/portrait_1.png", headers=_PAGE),
+    ):
+        assert answer.status_code == 400
+        assert f"its pictures come from {renders}" in answer.json()["error"]
+    assert sorted(path.name for path in renders.iterdir()) == [".hidden.png", "portrait_1.png"]
+    assert visitor.post(f"{url}/options", json={**said, "character.images": ""}, headers=_PAGE).json() == {}
+    assert files.pictures_folder(place, "momo") == momo
+    assert (momo / "recipe.toml").read_text().strip() == ""
 
 
 def test_curves_are_drawn_from_what_is_there(tmp_path: Path) -> None:
