@@ -35,6 +35,8 @@ OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAU
 TRAINING = ("train-character", "train-character-full")
 FLOWS = ("headcanon", *TRAINING, "prepare-style", "train-cast", "draw-more")
 """Those that people start."""
+_WAITS = {StateType.SCHEDULED: "Waiting", StateType.PENDING: "Starting"}
+"""In a person's words, for Prefect's Scheduled, Late, AwaitingRetry …"""
 _PAUSED_DAYS = 365
 _APART = timedelta(milliseconds=1)
 
@@ -122,6 +124,8 @@ def described(client: SyncPrefectClient, run: FlowRun, flow: str, bars: Sequence
         doing = f"saving {', '.join(running_steps(client, run))}" if saving else waits_for(run)
     elif kind == StateType.CANCELLING:
         doing = f"saving {', '.join(running_steps(client, run))}"
+    elif kind in _WAITS:
+        state = _WAITS[kind]
     elif kind == StateType.RUNNING:
         mine = [one for one in bars if one.flow_run_id == run.id and share_of(one) < 100]
         doing, share = (_now(mine[-1]), share_of(mine[-1])) if mine else (", ".join(running_steps(client, run)), 0.0)

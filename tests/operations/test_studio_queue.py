@@ -73,7 +73,7 @@ def test_a_run_that_is_held_is_not_handed_out_until_it_is_resumed_and_a_dropped_
     ids = {name: runs.start({"character": name}) for name in ("aiko", "momo")}
     runs.act(ids["aiko"], "pause", {})
     assert _handed_out(server) == ["momo"]
-    assert {run.name: run.state for run in in_order(runs.latest())} == {"aiko": "Paused", "momo": "Scheduled"}
+    assert {run.name: run.state for run in in_order(runs.latest())} == {"aiko": "Paused", "momo": "Waiting"}
     runs.act(ids["momo"], "cancel", {})
     assert _handed_out(server) == []
     runs.act(ids["aiko"], "resume", {})
