@@ -38,8 +38,8 @@ def draw_more(
     """
     place = AllowedFolders()
     published = find_published(place, result)
-    asked, options = published.further(tuple(prompts), tuple(epochs), tuple(weights), tuple(seeds))
-    return sample.draw_more(published, asked, options, RunContext(store=place.store))
+    asked = published.further(tuple(prompts), tuple(epochs), tuple(weights), tuple(seeds))
+    return sample.draw_more(published, asked, RunContext(store=place.store))
 
 
 def find_published(place: AllowedFolders, name: str) -> Published:

@@ -1,8 +1,7 @@
 """Every epoch side by side; and, of a LoRA that is published, what somebody wants to see besides."""
 
-from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.report.published import FurtherPictures, Published
+from lora_core.report.published import Further, Published
 from tasks.caching import step, uncached
 from tasks.groups import Drawing
 from tasks.runtime import RunContext, accelerator, progress
@@ -20,10 +19,9 @@ def sample_epochs(base: CheckpointRef, lora: LoraRef, trigger: str, drawing: Dra
 
 
 @uncached("draw more")
-def draw_more(published: Published, asked: FurtherPictures, options: Sampling, at: RunContext) -> str:
+def draw_more(published: Published, asked: Further, at: RunContext) -> str:
     """Pictures into the published folder; those that were drawn before are found in the store. Returns their folder."""
     from lora_core.report.further import draw_further
 
     with accelerator("sample", at), progress("draw more", "step") as listen:
-        draw_further(at.open_store(), published, asked, options, device=at.device, speed=at.speed, progress=listen)
-    return str(published.folder / asked.folder)
+        return str(draw_further(at.open_store(), published, asked, device=at.device, speed=at.speed, progress=listen))

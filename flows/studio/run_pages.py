@@ -76,7 +76,7 @@ def draw(name: str, said: Said, runs: TheRuns) -> Answer:
     prompts = tuple(line.strip() for line in said["prompts"].splitlines() if line.strip())
     epochs, seeds = (tuple(map(int, _numbers(said[key]))) for key in ("epochs", "seeds"))
     # A mistake is told here, not by a failed run.
-    asked, _ = find_published(AllowedFolders(), name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
+    asked = find_published(AllowedFolders(), name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
     runs.draw(name, asked)
     return {}
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from flows import runs
 from flows.deploy import start, start_character
 from flows.runs import Run
-from lora_core.report.published import FurtherPictures
+from lora_core.report.published import Further
 
 _PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/=]+")
 
@@ -99,10 +99,10 @@ class Runs:
         with self._starting, self._client():
             return str(start_character(parameters, f"studio:{uuid.uuid4()}", "studio").id)
 
-    def draw(self, result: str, asked: FurtherPictures) -> str:
+    def draw(self, result: str, asked: Further) -> str:
         """Start drawing further pictures of a published LoRA; returns the run's id."""
         with self._client():
-            parameters = {"result": result, **asked.model_dump(mode="json")}
+            parameters = {"result": result, **asked.parameters}
             return str(
                 start("draw-more", parameters, f"{result}: more pictures", f"studio:{uuid.uuid4()}", "studio").id
             )

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
 from lora_core.captions import content
-from lora_core.dataset import Frozen
 from lora_core.errors import PublishError, UserError
 from lora_core.judging.choice import Choice
 from lora_core.judging.measure import EpochMetrics
@@ -17,42 +16,29 @@ from lora_core.judging.metrics import headlines
 from lora_core.recipe import Recipe, Sampling
 from lora_core.recipe_file import explain
 from lora_core.refs import CheckpointRef
+from lora_core.sampling.samples import SAMPLES_FILE, Samples
 from lora_core.store.digests import canonical_json, digest_of
 
 DRAWN = "drawn"
 """Sub-folder of further pictures, a folder for each time that some were asked for."""
-PICTURES_FILE = "pictures.json"
 
 
-class FurtherPictures(Frozen):
-    """What is to be drawn with a published LoRA: every prompt and seed, with each of the epochs at each weight."""
+class Further(NamedTuple):
+    """What is to be drawn with a published LoRA: the options' prompts and seeds, with each epoch at each weight."""
 
-    prompts: tuple[str, ...] = Field(min_length=1)
-    epochs: tuple[int, ...] = Field(min_length=1)
-    weights: tuple[float, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(min_length=1)
+    epochs: tuple[int, ...]
+    options: Sampling
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """As the form of `draw-more` takes them."""
+        prompts, weights, seeds = self.options.prompts, self.options.weights, self.options.seeds
+        return {"prompts": [*prompts], "epochs": [*self.epochs], "weights": [*weights], "seeds": [*seeds]}
 
     @property
     def folder(self) -> str:
         """Below the published one; the same pictures have the same."""
-        return f"{DRAWN}/{digest_of(canonical_json(self.model_dump(mode='json')))[:12]}"
-
-
-class DrawnPicture(Frozen):
-    """One of them."""
-
-    file: str
-    prompt: str
-    epoch: str
-    weight: float
-    seed: int
-
-
-class DrawnPictures(Frozen):
-    """Those that are there so far: `pictures.json` beside them."""
-
-    asked: FurtherPictures
-    pictures: tuple[DrawnPicture, ...] = ()
+        return f"{DRAWN}/{digest_of(canonical_json(self.parameters))[:12]}"
 
 
 @dataclass(frozen=True)
@@ -156,21 +142,17 @@ class Published:
         return [(metric.label, metric.format(score.mean), metric.span(score)) for metric, score in scored if score]
 
     @property
-    def drawn(self) -> list[tuple[str, DrawnPictures]]:
+    def drawn(self) -> list[tuple[str, Samples]]:
         """Further pictures, those that were asked for last first, each with its folder."""
-        lists = sorted(self.folder.glob(f"{DRAWN}/*/{PICTURES_FILE}"), key=lambda path: -path.stat().st_mtime)
-        found = []
-        for path in lists:
-            try:
-                found.append((f"{DRAWN}/{path.parent.name}", DrawnPictures.model_validate(_json(path))))
-            except ValidationError:
-                continue  # somebody else's file
-        return found
+        lists = sorted(self.folder.glob(f"{DRAWN}/*/{SAMPLES_FILE}"), key=lambda path: -path.stat().st_mtime)
+        return [
+            (f"{DRAWN}/{path.parent.name}", Samples.model_validate(read)) for path in lists if (read := _json(path))
+        ]
 
     def further(
         self, prompts: tuple[str, ...], epochs: tuple[int, ...], weights: tuple[float, ...], seeds: tuple[int, ...]
-    ) -> tuple[FurtherPictures, Sampling]:
-        """What is asked for, as it is drawn: like the run's samples; epochs and weights, if none, as it shipped.
+    ) -> Further:
+        """What is asked for, drawn like the run's samples; epochs and weights, if none, as it shipped.
 
         Raises:
             PublishError: no such epoch, or an option out of bounds.
@@ -180,17 +162,15 @@ class Published:
         if choice is None:
             raise self._unreadable
         known = sorted({int(row.epoch) for row in choice.table})
-        epochs, weights = epochs or (int(choice.epoch),), weights or (choice.weight,)
         if unknown := [epoch for epoch in epochs if epoch not in known]:
             raise PublishError(f"{self.name}: has no epoch {unknown[0]}; there are {', '.join(map(str, known))}")
-        changed = {"prompts": prompts, "weights": weights, "seeds": seeds or (1,), "transfer": ()}
+        changed = {"prompts": prompts, "weights": weights or (choice.weight,), "seeds": seeds or (1,), "transfer": ()}
         try:
             options = Sampling.model_validate({**recipe.sampling.model_dump(), **changed})
         except ValidationError as error:
             raise PublishError(f"{self.name}: {explain(error, Sampling)}") from None
         content.check((), (recipe.trigger, recipe.name, *options.prompts, options.template))
-        asked = FurtherPictures(prompts=options.prompts, epochs=epochs, weights=options.weights, seeds=options.seeds)
-        return asked, options
+        return Further(epochs or (int(choice.epoch),), options)
 
     @property
     def _unreadable(self) -> PublishError:
