@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextvars import ContextVar, copy_context
 
 from prefect.context import TaskRunContext
@@ -21,14 +21,14 @@ _ASKS_SECONDS = 10.0
 class RunClock:
     """One run's."""
 
-    def __init__(self, ask: Callable[[], Expected]) -> None:
+    def __init__(self, ask: Callable[[Set[str]], Expected]) -> None:
         """Know nothing yet.
 
         Args:
-            ask: what is to do, and how long it takes; takes seconds itself.
+            ask: what is to do, and how long it takes, given what this run has done; takes seconds itself.
         """
         self._ask, self._expected = ask, dict[str, float | None]()
-        self._working, self._done = dict[str, Countdown](), set[str]()
+        self._working, self._done, self._known_done = dict[str, Countdown](), set[str](), frozenset[str]()
 
     @contextlib.contextmanager
     def timing(self, countdown: Countdown) -> Iterator[None]:
@@ -51,8 +51,9 @@ class RunClock:
 
     def look(self) -> None:
         """Ask what is to do."""
+        done = frozenset(self._done)
         with contextlib.suppress(Exception):  # no run fails for its clock
-            self._expected = dict(self._ask())
+            self._expected, self._known_done = dict(self._ask(done)), done
 
     @property
     def seconds_left(self) -> float | None:
@@ -75,7 +76,9 @@ class RunClock:
 
     @property
     def _waiting(self) -> list[float | None]:
-        return [self._expected[node] for node in self._expected.keys() - self._working.keys() - self._done]
+        # A node of several rounds is to do again after it was done.
+        over = self._working.keys() | (self._done - self._known_done)
+        return [self._expected[node] for node in self._expected.keys() - over]
 
 
 def _node() -> str:
@@ -87,7 +90,7 @@ _clock: ContextVar[RunClock | None] = ContextVar("clock", default=None)
 
 
 @contextlib.contextmanager
-def whole_run(ask: Callable[[], Expected]) -> Iterator[None]:
+def whole_run(ask: Callable[[Set[str]], Expected]) -> Iterator[None]:
     """Let the steps in this block know how long the rest takes."""
     token = _clock.set(RunClock(ask))
     try:
@@ -98,4 +101,4 @@ def whole_run(ask: Callable[[], Expected]) -> Iterator[None]:
 
 def run_clock() -> RunClock:
     """The run's; outside of one, a clock that knows nothing."""
-    return _clock.get() or RunClock(dict)
+    return _clock.get() or RunClock(lambda _: {})
