@@ -48,7 +48,7 @@ class Drawn(NamedTuple):
 
 
 def choose(samples: Sequence[Drawn], count: int) -> list[Drawn]:
-    """So many samples, as many of each arm and pair as possible, in an order that tells no arm; pairs follow one another.
+    """So many samples, as many of each arm and pair as possible, pair by pair in an order that tells no arm.
 
     Raises:
         ValueError: there are fewer.
@@ -67,17 +67,10 @@ def choose(samples: Sequence[Drawn], count: int) -> list[Drawn]:
 def write_sheets(chosen: Sequence[Drawn], folder: Path) -> None:
     """Sheets, the table to fill in, and what `keep` needs: the pictures, and the key."""
     for pair in dict.fromkeys(one.pair for one in chosen):
-        numbers = [number for number, one in enumerate(chosen) if one.pair == pair]
-        own = ", ".join(tag.replace("_", " ") for tag in _traits(pair).values())
-        cells = (
-            Cell(at // _COLUMNS, at % _COLUMNS, chosen[n].picture.resize((_SHOWN_PX, _SHOWN_PX), Image.Resampling.LANCZOS))
-            for at, n in enumerate(numbers)
-        )  # fmt: skip
-        rows = [(f"{numbers[start]} to {numbers[start:][:_COLUMNS][-1]}", "") for start in range(0, len(numbers), _COLUMNS)]
-        sheet = contact_grid(rows, [f"+ {column}" for column in range(_COLUMNS)], cells, f"{pair}: {own}")
-        write_atomically(folder / f"sheet-{pair}.png", _encoded(sheet, "PNG"))
-    blank = [[str(n), one.pair, *("" if t in _traits(one.pair) else "-" for t in TRAITS), ""] for n, one in enumerate(chosen)]
-    _write_table(folder / "labels.tsv", [_HEADS, *blank])
+        numbered = {number: one.picture for number, one in enumerate(chosen) if one.pair == pair}
+        write_atomically(folder / f"sheet-{pair}.png", _encoded(_sheet(pair, numbered), "PNG"))
+    asked = [(one.pair, [*("" if family in _traits(one.pair) else "-" for family in TRAITS), ""]) for one in chosen]
+    _write_table(folder / "labels.tsv", [_HEADS, *([str(n), pair, *blank] for n, (pair, blank) in enumerate(asked))])
     _write_table(folder / "key.tsv", [("number", "arm"), *([str(n), one.arm] for n, one in enumerate(chosen))])
     write_atomically(folder / _PICTURES, _encoded(_together([one.picture for one in chosen]), "WEBP"))
 
@@ -88,11 +81,16 @@ def keep(folder: Path, target: Path = SEEN_FILE) -> None:
     Raises:
         RecipeError: a field was not filled in.
     """
-    rows, arms = _read_table(folder / "labels.tsv"), {row["number"]: row["arm"] for row in _read_table(folder / "key.tsv")}
+    rows, arms = (
+        _read_table(folder / "labels.tsv"),
+        {row["number"]: row["arm"] for row in _read_table(folder / "key.tsv")},
+    )
     for row in rows:
         for name in (*_traits(row["pair"]), LOOK):
             if row[name] not in (_YES, _NO, "?"):
-                raise RecipeError(f"{folder / 'labels.tsv'}: {row['number']}, {name}: write {_YES}, {_NO} or ?, not '{row[name]}'")
+                raise RecipeError(
+                    f"{folder / 'labels.tsv'}: {row['number']}, {name}: write {_YES}, {_NO} or ?, not '{row[name]}'"
+                )
     _write_table(target, [(*_HEADS, "arm"), *([*(row[head] for head in _HEADS), arms[row["number"]]] for row in rows)])
     write_atomically(target.with_suffix(".webp"), (folder / _PICTURES).read_bytes())
 
@@ -160,6 +158,19 @@ def _samples(proof: Path, arms: Sequence[str]) -> Iterator[Drawn]:
             for sample in outcome.samples.of(outcome.samples.lora_files[-1][0]):
                 with Image.open(BytesIO(store.get_bytes(sample.image))) as picture:
                     yield Drawn(outcome.run.arm.name, pair, picture.convert("RGB"))
+
+
+def _sheet(pair: str, numbered: Mapping[int, Image.Image]) -> Image.Image:
+    """A pair's samples with their numbers, and its traits in words above."""
+    numbers = list(numbered)
+    rows = [(f"from {numbers[start]}", "") for start in range(0, len(numbers), _COLUMNS)]
+    size = (_SHOWN_PX, _SHOWN_PX)
+    cells = (
+        Cell(at // _COLUMNS, at % _COLUMNS, picture.resize(size, Image.Resampling.LANCZOS))
+        for at, picture in enumerate(numbered.values())
+    )
+    own = ", ".join(tag.replace("_", " ") for tag in _traits(pair).values())
+    return contact_grid(rows, [f"+ {column}" for column in range(_COLUMNS)], cells, f"{pair}: {own}")
 
 
 def _traits(pair: str) -> Mapping[str, str]:

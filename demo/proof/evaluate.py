@@ -122,8 +122,7 @@ def differences(arm: str, against: str, outcomes: Sequence[Outcome]) -> tuple[li
 
 
 def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | None:
-    """An arm against another over the samples that both have; None if they share none. Its p-values are not corrected.
-    """
+    """An arm against another over the samples of both, its p-values not corrected; None if they share none."""
     less, theirs = differences(arm, against, outcomes)
     if not less:
         return None

@@ -1,8 +1,8 @@
 """Has the style stage done its work? The merged model must draw the look whatever the prompt: what it draws by itself,
 stage 3 need not learn with the character.
 
-The note demands more: the style LoRA draws the style character on white, the merged model nothing else. That is reported;
-a style stage that is trained so long that it comes true costs the character its traits (docs/adr/0018).
+The note demands more: the style LoRA draws the style character on white, the merged model nothing else. That is
+reported; a style stage that is trained so long that it comes true costs the character its traits (docs/adr/0018).
 """
 
 import random

@@ -99,8 +99,8 @@ def table_of(values: Sequence[float], places: Sequence[Place]) -> Floats:
 def estimate(table: Floats) -> Estimate:
     """Mean, error and degrees of freedom of a table of crossed pairs and pictures (Satterthwaite 1946).
 
-    Both parts' mean squares hold the rest's, so it is taken off once; where pictures differ no more than by chance, this
-    is Student's t over the pairs' means.
+    Both parts' mean squares hold the rest's, so it is taken off once; where pictures differ no more than by chance,
+    this is Student's t over the pairs' means.
 
     Args:
         table: (…, pairs, pictures), at least two pairs.

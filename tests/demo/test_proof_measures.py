@@ -3,7 +3,7 @@
 import pytest
 
 from demo.proof.families import NO_TAG, read, told, traits
-from demo.proof.measures import Reading, figure_names, levels, measures, adherence
+from demo.proof.measures import Reading, adherence, figure_names, levels, measures
 from demo.world.character import CAST
 
 MOMO = CAST["momo"]  # pink twintails, green eyes, cat ears
