@@ -111,6 +111,11 @@ def render(page: str, results: Results, folder: Path) -> str:
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
         names={"naive": NAIVE, "note": NOTE, "core": CORE, "recommended": RECOMMENDED},
+        dropped=[
+            arm.name
+            for arm in results.arms
+            if not arm.core and claims.cannot_win(results.contrast(arm.name, RECOMMENDED))
+        ],
         alpha=ALPHA,
         experiments=EXPERIMENTS,
         gate=LEAST_SHARE,

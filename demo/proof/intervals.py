@@ -117,8 +117,9 @@ def estimate(table: Floats) -> Estimate:
     shared = of_picture > of_rest
     variance = of_pair + np.where(shared, of_picture - of_rest, 0.0)
     parts = of_pair**2 / (pairs - 1) + shared * (of_picture**2 / (pictures - 1) + of_rest**2 / df_rest)
-    df = np.divide(variance**2, parts, out=np.full(mean.shape, pairs - 1.0), where=parts > 0)
-    return Estimate(mean, np.sqrt(variance), np.maximum(1, np.floor(df + 10.0**-_DECIMALS)).astype(np.int64))
+    df = np.divide(variance**2, parts, out=np.zeros(mean.shape), where=parts > 0)
+    least = min(pairs, pictures) - 1  # what is taken off can push it below that of either part alone
+    return Estimate(mean, np.sqrt(variance), np.maximum(least, np.floor(df)).astype(np.int64))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

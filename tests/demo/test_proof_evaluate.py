@@ -269,7 +269,7 @@ def test_a_difference_is_bold_where_it_holds_among_all_arms_and_its_interval_as_
         (None, "**The claim is not tested yet.**"),
         ((0.7, 0.05), "**Redrawn beats a plain LoRA in both.**"),
         ((0.61, 0.05), "**The look is out, and no less of the character is in.**"),
-        ((0.59, 0.05), "**These runs do not decide about the character.**"),
+        ((0.59, 0.05), "**These runs do not decide.**"),
         ((0.5, 0.05), "some of the character is lost"),
         ((0.7, 0.9), "the look is not less"),
     ],
