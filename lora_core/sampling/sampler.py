@@ -9,7 +9,7 @@ from lora_core.device import memory_format, pick_device
 from lora_core.diffusion.components import Components, load_for_drawing
 from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.read import read_source
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.pace import remember
 from lora_core.progress import Progress
