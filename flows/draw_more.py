@@ -9,15 +9,15 @@ from pydantic import Field
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.place import AllowedFolders
-from lora_core.errors import PublishError
-from lora_core.report.published import Published, published_in
+from flows.run_names import RUN_NAMES
+from lora_core.report.published import find_published
 from tasks import sample
 from tasks.runtime import RunContext
 
 Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-@flow(name="draw-more", flow_run_name="{result}: more pictures", persist_result=False, validate_parameters=False)
+@flow(name="draw-more", flow_run_name=RUN_NAMES["draw-more"], persist_result=False, validate_parameters=False)
 @report_user_errors
 @end_as_asked
 def draw_more(
@@ -37,20 +37,6 @@ def draw_more(
         seeds: Every prompt with every seed. Empty: 1.
     """
     place = AllowedFolders()
-    published = find_published(place, result)
+    published = find_published(Path(place.out), result)
     asked = published.further(tuple(prompts), tuple(epochs), tuple(weights), tuple(seeds))
     return sample.draw_more(published, asked, RunContext(store=place.store))
-
-
-def find_published(place: AllowedFolders, name: str) -> Published:
-    """A published LoRA by the name of its folder.
-
-    Raises:
-        PublishError: there is none.
-    """
-    every = {one.name: one for one in published_in(Path(place.out))}
-    if name not in every:
-        raise PublishError(
-            f"{name}: there is no such result in {place.out}; there are: {', '.join(every) or 'none yet'}"
-        )
-    return every[name]

@@ -32,7 +32,7 @@ from tasks.stopping import SAVES_SECONDS
 
 OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 """Of a run that has not ended for good."""
-TRAINING = ("train-character", "train-character-full")
+TRAINING = ("train-character", "train-character-options", "train-character-full")
 FLOWS = ("headcanon", *TRAINING, "prepare-style", "train-cast", "draw-more")
 """Those that people start."""
 _WAITS = {StateType.SCHEDULED: "Waiting", StateType.PENDING: "Starting"}
@@ -188,7 +188,7 @@ def waits_for(run: FlowRun) -> str:
 
 
 def character_of(run: FlowRun) -> str:
-    """Whom a run of `train-character` or its full form is for."""
+    """Whom a run of one of `TRAINING` is for."""
     return str(run.parameters.get("name") or run.parameters.get("character"))
 
 

@@ -9,13 +9,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
-from flows.deploy import POOL
 from flows.graph import peek
 from flows.inbox import MEMORY, refusals
 from flows.place import AllowedFolders
 from flows.request import at_of, recipe_of
 from flows.runs import OPEN, Run, in_order, latest
 from flows.schedules import silences, watched
+from flows.wanted import POOL
 from lora_core.errors import UserError
 
 _ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)

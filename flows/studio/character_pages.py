@@ -13,7 +13,7 @@ from flows.place import CHARACTERS, PRESETS, AllowedFolders, name_fault
 from flows.request import DEFAULT_PRESET, recipe_of
 from flows.runs import Run
 from flows.studio import files
-from flows.studio.options import MAIN, options_of, set_options
+from flows.studio.options import options_of, set_options
 from flows.studio.pages import page, quoted
 from flows.studio.shared import KEEP, ROOT, Answer, Said, TheHelper, TheRuns
 from lora_core.errors import DatasetError, UserError
@@ -68,7 +68,7 @@ def sheet(name: str, helper: TheHelper, preset: str = "") -> str:
 def options(name: str, preset: str = "") -> str:
     files.character_folder(AllowedFolders(), name)
     groups = options_of(name, preset)
-    return page("options", name=name, preset=preset, main=groups.pop(MAIN), rest=groups)
+    return page("options", name=name, preset=preset, main=groups.pop("main"), rest=groups)
 
 
 @router.put("/c/{name}/pictures/{path:path}")

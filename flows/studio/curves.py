@@ -4,14 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_core.training.curves import read_curves
+from lora_core.training.curves import polyline, read_curves
 
 _MOST_POINTS = 300
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A training's curves as points of an SVG of 600 × 120, and what its axes say."""
+    """A training's curves as points of an SVG, and what its axes say."""
 
     name: str
     loss: str
@@ -39,15 +39,6 @@ def drawing(curves: Path, name: str) -> Drawing | None:
         name_of, _, number = path.stem.rpartition("-")[0].partition("-")
         samples.setdefault(f"{name_of} {int(number)}" if number else name_of, []).append(path.name)
     return Drawing(
-        name.rpartition("-")[0], _line(steps, losses), _line(steps, rates), steps[-1], min(losses), max(losses),
+        name.rpartition("-")[0], polyline(steps, losses), polyline(steps, rates), steps[-1], min(losses), max(losses),
         rates[-1], tuple((epoch, tuple(names)) for epoch, names in samples.items()),
     )  # fmt: skip
-
-
-def _line(steps: tuple[int, ...], values: tuple[float, ...]) -> str:
-    low, high = min(values), max(values)
-    wide, tall = max(steps[-1] - steps[0], 1), (high - low) or 1.0
-    return " ".join(
-        f"{600 * (step - steps[0]) / wide:.1f},{115 - 110 * (value - low) / tall:.1f}"
-        for step, value in zip(steps, values, strict=True)
-    )

@@ -7,20 +7,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tomlkit
 
+from flows.main_options import MAIN
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import OWN_RECIPE, recipe_of
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.store.files import write_atomically
 
-MAIN = "main"
-_MAIN = (
-    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
-    "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
-    "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
-    "sampling.while_training", "gates.epoch",
-)  # fmt: skip
-"""What matters most, in the order of the page."""
 _NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
 
 
@@ -37,14 +30,14 @@ class Option(NamedTuple):
 
 
 def options_of(character: str, preset: str) -> dict[str, list[Option]]:
-    """Every option of a character, as it stands: what matters most under `MAIN`, the rest by section."""
+    """Every option of a character, as it stands: what matters most under "main", the rest by section."""
     place = AllowedFolders()
     recipe = recipe_of(place, character, preset=preset)
-    found: dict[str, list[Option]] = {MAIN: []}
+    found: dict[str, list[Option]] = {"main": []}
     for one in _options(recipe, "", tomllib.loads(_own_text(folder_of(place, character)))):
         section = one.path.rpartition(".")[0] or "general"
-        found.setdefault(MAIN if one.path in _MAIN else section, []).append(one)
-    found[MAIN].sort(key=lambda one: _MAIN.index(one.path))
+        found.setdefault("main" if one.path in MAIN else section, []).append(one)
+    found["main"].sort(key=lambda one: MAIN.index(one.path))
     return found
 
 

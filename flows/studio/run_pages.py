@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 
-from flows.draw_more import find_published
 from flows.place import AllowedFolders
 from flows.runs import Run, in_order
 from flows.studio import files
@@ -18,7 +17,7 @@ from flows.studio.pages import page, quoted
 from flows.studio.shared import KEEP, ROOT, Answer, Said, TheHelper, TheRuns
 from lora_core.errors import HeadcanonError, UserError
 from lora_core.printable import one_line
-from lora_core.report.published import published_in
+from lora_core.report.published import Published, find_published, published_in
 from lora_core.store import open_store
 
 router = APIRouter(prefix=ROOT)
@@ -55,18 +54,17 @@ def sample(name: str, file: str) -> Response:
 
 @router.get("/out/{name}.zip")
 def archive(name: str) -> Response:
-    found = find_published(AllowedFolders(), name)
+    found = _published(name)
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quoted(name)}.zip"}
     return StreamingResponse(files.zipped(found.folder), media_type="application/zip", headers=headers)
 
 
 @router.get("/out/{name}", response_class=HTMLResponse)
 def result(name: str, runs: TheRuns) -> str:
-    place = AllowedFolders()
-    found = find_published(place, name)
+    found = _published(name)
     at_it = [run for run in runs.latest() if run.is_open and run.parameters.get("result") == name]
     return page(
-        "result", result=found, versions=published_in(Path(place.out), found.character), drawing=at_it,
+        "result", result=found, versions=published_in(found.folder.parent, found.character), drawing=at_it,
         here="characters",
     )  # fmt: skip
 
@@ -76,7 +74,7 @@ def draw(name: str, said: Said, runs: TheRuns) -> Answer:
     prompts = tuple(line.strip() for line in said["prompts"].splitlines() if line.strip())
     epochs, seeds = (tuple(map(int, _numbers(said[key]))) for key in ("epochs", "seeds"))
     # A mistake is told here, not by a failed run.
-    asked = find_published(AllowedFolders(), name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
+    asked = _published(name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
     runs.draw(name, asked)
     return {}
 
@@ -84,7 +82,7 @@ def draw(name: str, said: Said, runs: TheRuns) -> Answer:
 @router.post("/out/{name}/choose")
 def choose(name: str, said: Said, runs: TheRuns, helper: TheHelper) -> Answer:
     """Another epoch or weight, published beside this one by a run that finds all its work done."""
-    found = find_published(AllowedFolders(), name)
+    found = _published(name)
     of, (_, epochs), before = found.character, found.made_of, runs.of(found.character)
     if any(run.is_open for run in before):
         raise UserError(f"{of}: a run of it is open; choose when that has ended")
@@ -113,6 +111,10 @@ def file(name: str, path: str) -> Response:
 def picture(digest: str) -> Response:
     data = files.stored_picture(open_store(AllowedFolders().store), digest)
     return Response(data, media_type="image/png", headers=KEEP)
+
+
+def _published(name: str) -> Published:
+    return find_published(Path(AllowedFolders().out), name)
 
 
 def _numbers(text: str) -> list[float]:

@@ -103,9 +103,7 @@ class Runs:
         """Start drawing further pictures of a published LoRA; returns the run's id."""
         with self._client():
             parameters = {"result": result, **asked.parameters}
-            return str(
-                start("draw-more", parameters, f"{result}: more pictures", f"studio:{uuid.uuid4()}", "studio").id
-            )
+            return str(start("draw-more", parameters, f"studio:{uuid.uuid4()}", "studio").id)
 
     def act(self, run_id: str, action: str, answer: dict[str, Any]) -> None:
         """What a run's buttons do (`flows.runs.act`)."""

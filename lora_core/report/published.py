@@ -184,6 +184,18 @@ def published_in(out: Path, character: str = "") -> list[Published]:
     return [one for one in newest if not character or one.character == character]
 
 
+def find_published(out: Path, name: str) -> Published:
+    """A published LoRA by the name of its folder.
+
+    Raises:
+        PublishError: there is none.
+    """
+    every = {one.name: one for one in published_in(out)}
+    if name not in every:
+        raise PublishError(f"{name}: there is no such result in {out}; there are: {', '.join(every) or 'none yet'}")
+    return every[name]
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         return _read(path, path.stat().st_mtime_ns)
