@@ -1,5 +1,6 @@
 """Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module, resources
 from typing import Any
@@ -157,7 +158,7 @@ def _deploy(client: SyncPrefectClient, one: Declared, presets: tuple[str, ...], 
     )
 
 
-def start_character(parameters: dict[str, object], key: str, tag: str) -> FlowRun:
+def start_character(parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
     So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
@@ -173,10 +174,10 @@ def start_character(parameters: dict[str, object], key: str, tag: str) -> FlowRu
     return start("train-character", parameters, key, tag)
 
 
-def start(flow: str, parameters: dict[str, object], key: str, tag: str) -> FlowRun:
+def start(flow: str, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run of a deployment, as no sub-flow of the caller: it can be suspended and retried by itself."""
     run = run_deployment(
-        f"{flow}/{flow}", parameters=parameters, timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
+        f"{flow}/{flow}", parameters=dict(parameters), timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
         flow_run_name=run_name(flow, parameters),
     )  # fmt: skip
     if not isinstance(run, FlowRun):

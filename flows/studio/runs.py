@@ -4,7 +4,7 @@ import contextlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +94,7 @@ class Runs:
             boxes = {step.name: _box(step, by_step.get(step.id)) for step in begun}
             return Details(run, boxes, tuple(filter(None, curves)), _question(client, found))
 
-    def start(self, parameters: dict[str, object]) -> str:
+    def start(self, parameters: Mapping[str, object]) -> str:
         """Start a run, or find the one that this character has already; returns its id."""
         with self._starting, self._client():
             return str(start_character(parameters, f"studio:{uuid.uuid4()}", "studio").id)
