@@ -38,7 +38,7 @@ class RunClock:
         # Only then are pictures prepared and captioned, which the question would otherwise do beside the steps. Asked
         # again at each of these steps: those before have measured this machine's pace.
         asks = any(node.startswith(step) for step in ON_ACCELERATOR)
-        asking = threading.Thread(target=copy_context().run, args=(self.look,), daemon=True) if asks else None
+        asking = threading.Thread(target=copy_context().run, args=(self._look_aside,), daemon=True) if asks else None
         if asking:
             asking.start()
         try:
@@ -48,6 +48,10 @@ class RunClock:
                 asking.join(_ASKS_SECONDS)
             self._working.pop(node, None)
             self._done.add(node)
+
+    def _look_aside(self) -> None:
+        _aside.set(True)
+        self.look()
 
     def look(self) -> None:
         """Ask what is to do."""
@@ -84,6 +88,14 @@ class RunClock:
 def _node() -> str:
     context = TaskRunContext.get()
     return context.task_run.name if context else ""
+
+
+_aside: ContextVar[bool] = ContextVar("aside", default=False)
+
+
+def is_aside() -> bool:
+    """Whether this is the question itself, which looks at the graph beside the run: nothing of it is said or timed."""
+    return _aside.get()
 
 
 _clock: ContextVar[RunClock | None] = ContextVar("clock", default=None)

@@ -16,7 +16,7 @@ from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.store import Store
 from lora_core.training.plan import training_work, unloaded
 from tasks import time_left
-from tasks.runtime import RunContext
+from tasks.runtime import RunContext, progress, say
 from tasks.time_left import RunClock
 
 WORK = Work(("train", "sd1"), amount=40.0)
@@ -90,6 +90,25 @@ def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_meas
         second.tell(10, 20)  # half of it took 10 s: whatever was expected of it
         assert clock.text == "about 50 s to the run's end"
     assert clock.seconds_left is None
+
+
+def test_the_question_how_long_the_rest_takes_says_nothing_and_asks_nothing_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: object) -> dict[str, float | None]:
+        with progress("train style", "step") as listen:
+            listen(1, 1)
+        say("prepared")
+        asked.append("once")
+        return {}
+
+    monkeypatch.setattr(time_left, "_node", lambda: "train style")
+    with time_left.whole_run(ask), progress("train style", "step") as listen:
+        listen(1, 1)
+    assert asked == ["once"]
+    assert capsys.readouterr().err.count("train style") == 1
 
 
 def test_what_is_done_again_in_every_round_counts_again_after_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
