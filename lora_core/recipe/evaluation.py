@@ -125,6 +125,10 @@ class Sampling(Options):
         """Without the further bases, which change no picture of any base."""
         return self.model_copy(update={"transfer": ()})
 
+    def square(self, resolution_px: int) -> Self:
+        """How redrawn pictures are drawn: as samples are, but of the size that they are trained at."""
+        return self.on_one_base.model_copy(update={"width": resolution_px, "height": resolution_px, "hires": 1.0})
+
 
 class Gates(Options):
     """Checks between stages: 'auto' ends the run when a bound is missed, 'ask' asks a person, 'off' only tells."""
