@@ -35,6 +35,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
+from tasks.time_left import Ask, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -47,8 +48,14 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
-    with stopping_all_when_one_fails(), walking(until):
+    with stopping_all_when_one_fails(), walking(until), whole_run(partial(_expected, recipe, at, until)):
         return graph(recipe, at)
+
+
+def _expected(recipe: Recipe, at: RunContext, until: Until) -> Ask:
+    from flows.cost import expecting  # it plans with this very graph, and needs what trainings need
+
+    return expecting(recipe, at) if until == "publish" else lambda _: {}
 
 
 @recompute_damaged
