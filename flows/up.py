@@ -24,7 +24,7 @@ _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
 _RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
 _POLL_SECONDS = 1.0
-_STARTING_POLL_SECONDS = 0.2
+_STARTING_POLL_SECONDS = 0.5
 _SERVER_UMASK = 0o077  # nobody else may read what the server writes
 
 
@@ -53,7 +53,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         if server is not None:
             server.start()
         # Seconds of imports, in which the server starts.
-        from flows.provision import Provision, as_client
+        from flows.provision import Provision, client_of
         from flows.schedules import ScheduleWatch
 
         provision = Provision(wanted)
@@ -66,7 +66,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         if server is not None:
             tell(f"Studio: {wanted.address.removesuffix('/api')}")
         tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}/v2/deployments?sort=CREATED_DESC")
-        ScheduleWatch(lambda: as_client(wanted), wanted.home, ended, tell).start()
+        ScheduleWatch(lambda: client_of(wanted), wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], provision, ended, tell)
     finally:
         tell("Ending: runs save what they have first; they can be retried.")

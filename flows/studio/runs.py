@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -23,11 +24,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelled, Cancelling
-from pydantic import SecretStr
 
-from flows.deploy import start_character
+from flows.deploy import as_client, start_character
 from flows.run_states import is_saving, waits_for
 from lora_core.errors import UserError
 from lora_core.training.curves import polyline, read_curves
@@ -101,13 +100,15 @@ class Runs:
         self._starting = threading.Lock()
         self._flows: dict[str, str] = {}
 
+    @cached_property
+    def _opened(self) -> SyncPrefectClient:
+        client = SyncPrefectClient(self._address, auth_string=self._password or None)
+        return client.__enter__()  # for as long as this process
+
     @contextlib.contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
-        settings: dict[Any, object] = {PREFECT_API_URL: self._address}
-        if self._password:
-            settings[PREFECT_API_AUTH_STRING] = SecretStr(self._password)
-        with temporary_settings(settings), get_client(sync_client=True) as client:
-            yield client
+        """The same for every request: to make one takes longer than most answers."""
+        yield self._opened
 
     def latest(self, limit: int = 200) -> list[Run]:
         """Runs that train something, the newest first."""
@@ -145,7 +146,7 @@ class Runs:
             known = next((run.id for run in self.latest() if run.character == character and run.is_open), "")
             if known:
                 return known
-            with self._client():
+            with as_client(self._address, self._password):
                 return str(start_character(character, preset, f"studio:{uuid.uuid4()}", "studio").id)
 
     def act(self, run_id: str, action: str, answer: dict[str, Any]) -> None:
