@@ -22,7 +22,9 @@ def page() -> Iterator[Page]:
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1300, "height": 1300})
         page.set_default_timeout(PATIENCE_SECONDS * 1000)
+        expect.set_options(timeout=PATIENCE_SECONDS * 1000)
         yield page
+        expect.set_options(timeout=5_000)
 
 
 def _submit(up: Up, page: Page, form: str = "train-character", *, choose: Mapping[str, str] = {}, **fields: str) -> str:
@@ -66,7 +68,7 @@ def test_a_person_fills_the_form_in_and_sees_the_lora_s_samples(up: Up, page: Pa
     page.get_by_text("headcanon-momo", exact=True).first.click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     picture = page.locator("img[src^='data:image']").first
-    expect(picture).to_be_visible(timeout=60_000)
+    expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 100
     page.screenshot(path=up.project.folder / "samples.png")
 
@@ -147,7 +149,7 @@ def test_a_person_answers_a_question_between_two_stages(up: Up, page: Page) -> N
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("Continue?")).to_be_visible()
     picture = dialog.locator("img[src^='data:image']").first
-    expect(picture).to_be_visible(timeout=60_000)
+    expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") > 100
     page.screenshot(path=up.project.folder / "question.png")
     dialog.get_by_role("button", name="Resume").click()
