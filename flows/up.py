@@ -24,7 +24,7 @@ _SERVER_STARTS_SECONDS = 300.0
 _END_SECONDS = 20.0
 _RUNS_END_SECONDS = SAVES_SECONDS + _END_SECONDS
 _POLL_SECONDS = 1.0
-_STARTING_POLL_SECONDS = 0.5
+_STARTING_POLL_SECONDS = 0.2
 _SERVER_UMASK = 0o077  # nobody else may read what the server writes
 
 
@@ -82,9 +82,8 @@ def refuse_taken(wanted: Wanted) -> None:
     Raises:
         UserError: something listens there.
     """
-    with socket.socket() as probe:
-        if probe.connect_ex((wanted.reached_at, wanted.port)) != 0:
-            return
+    if not _listens(wanted):
+        return
     if healthy.server(wanted.address):
         raise UserError(
             f"{wanted.address}: a Prefect server runs there already. To add a worker to it: --api {wanted.address}; "
@@ -93,9 +92,22 @@ def refuse_taken(wanted: Wanted) -> None:
     raise UserError(f"port {wanted.port}: another program listens there; choose one with --port")
 
 
+def _listens(wanted: Wanted) -> bool:
+    """Whether somebody has the port: asked in no time, where a question to the API takes a client."""
+    try:
+        socket.create_connection((wanted.reached_at, wanted.port), timeout=_POLL_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(wanted: Wanted) -> bool:
+    return (bool(wanted.api) or _listens(wanted)) and healthy.server(wanted.address)
+
+
 def _wait_for(wanted: Wanted, server: Child | None, ended: threading.Event) -> None:
     deadline = time.monotonic() + _SERVER_STARTS_SECONDS
-    while not ended.is_set() and not healthy.server(wanted.address):
+    while not ended.is_set() and not _answers(wanted):
         if server is not None and not server.running:
             raise ServiceError(f"the server ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:
