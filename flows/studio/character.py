@@ -82,7 +82,7 @@ def _texts(one: Edited | None, trigger: str) -> tuple[str, str, tuple[tuple[str,
 
 
 def _set(recipe: Recipe) -> CaptionSet:
-    return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger), thresholds(recipe.tagger))
+    return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger, recipe.wardrobe), thresholds(recipe.tagger))
 
 
 def _planned(found: DryRun, at: RunContext) -> Planned:
@@ -93,7 +93,7 @@ def _planned(found: DryRun, at: RunContext) -> Planned:
         trainings=tuple(
             (name, plan.samples_per_epoch, plan.total_steps, len(plan.epoch_steps)) for name, plan in trainings if plan
         ),
-        memory_gb=found.memory_bytes / 1e9,
+        memory_gb=found.memory.bytes / 1e9,
         seconds=sum(cost.seconds or 0 for cost in to_do),
         unmeasured=tuple(cost.step for cost in to_do if cost.seconds is None),
         steps=tuple((visit.step, visit.branch, visit.ref is not None) for visit in found.peeked.steps),

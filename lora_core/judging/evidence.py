@@ -112,6 +112,7 @@ class Evidence:
         copy_cosine: a sample this near to a screenshot by the encoder is a copy.
         look: what measures the 3D look.
         drawn_anyway: traits that the base draws by itself; they count nothing.
+        outfits: the tag that calls an outfit → the tags that it is.
     """
 
     table: TagTable
@@ -125,6 +126,7 @@ class Evidence:
     copy_cosine: float = 0.95
     look: Look = field(default_factory=Look)
     drawn_anyway: tuple[str, ...] = ()
+    outfits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def counted_traits(self) -> tuple[str, ...]:

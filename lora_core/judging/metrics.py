@@ -114,6 +114,13 @@ def _identity(pair: SamplePair, evidence: Evidence) -> float | None:
     return fmean(map(fmean, families.values())) if families else None
 
 
+def _outfit(pair: SamplePair, evidence: Evidence) -> float | None:
+    """Of what the outfits are that the prompt calls."""
+    asked = tags_of_prompt(pair[0].prompt)
+    worn = [tag for called, tags in evidence.outfits.items() if called in asked for tag in tags if "*" not in tag]
+    return _delta(pair, evidence, _not_asked(pair, worn))
+
+
 def _leak(pairs: Sequence[SamplePair], evidence: Evidence) -> Sequence[float | None]:
     return evidence.look.leak(pairs)
 
@@ -139,7 +146,7 @@ def _copying_cosine(pair: SamplePair, evidence: Evidence) -> float | None:
 
 def _prompt_adherence(pair: SamplePair, evidence: Evidence) -> float | None:
     """How many persons there are is left out, and so is what the LoRA brings by itself."""
-    own = {*_PERSONS, *evidence.traits, *LEAK_TAGS}
+    own = {*_PERSONS, *evidence.traits, *evidence.outfits, *LEAK_TAGS}
     known = evidence.known([tag for tag in tags_of_prompt(pair[0].prompt) if tag not in own])
     return fmean(probability(pair[0], evidence.table, tag) for tag in known) if known else None
 
@@ -177,6 +184,10 @@ LEAK = Metric(
 METRICS: tuple[Metric, ...] = (
     IDENTITY,
     LEAK,
+    Metric(
+        key="outfit", label="outfit", of_sample=_outfit, over_base=True, higher_is_better=True,
+        explanation="How much more of an outfit the tagger sees than without the LoRA, where the prompt calls it.",
+    ),
     Metric(
         key="background", label="leak of the background", of_sample=_background, over_base=True, higher_is_better=False,
         explanation="How much more of a plain background the tagger sees than without the LoRA, where the prompt asks "

@@ -107,6 +107,10 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "| | |",
         "|---|---|",
         f"| Trigger | `{data.trigger}` |",
+        *(
+            f"| {_plain(', '.join(one.tags)) or 'Outfit'} ({one.pictures} pictures) | `{one.words}` |"
+            for one in data.outfits
+        ),
         f"| Weight | {choice.weight:g} |",
         f"| Base model | {_plain(base)} |",
         f"| Licence | {_plain(licence) or 'not stated'} |",
