@@ -160,7 +160,7 @@ def test_the_estimate_for_sdxl_at_1024_px_is_the_sum_by_hand(
     ("card_gb", "more", "saving", "checkpointing"),
     [
         (24, {}, "off", False),
-        (22, {}, "offload", False),
+        (18, {}, "offload", False),
         (12, {}, "offload", True),
         (8, {}, "int8", True),
         (4, {}, "int8", True),  # too little, and nothing more can be saved
