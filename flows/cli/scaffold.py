@@ -27,6 +27,7 @@ _HEAD = """\
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
 # {plan}
+# Several outfits: a sub-folder each, [character] outfits (docs/captions.md).
 
 name = {name}
 method = "{method}"{space}# {what}

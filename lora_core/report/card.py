@@ -40,8 +40,9 @@ def user_metadata(data: ReportData, architecture: str) -> dict[str, str | float]
         architecture: "sd1", "sd2" or "sdxl".
     """
     choice, without = data.verdict.choice, " without their look" if data.styled else ""
+    worn = f" Outfits, behind the trigger: {', '.join(one.words for one in data.outfits)}." if data.outfits else ""
     return {
-        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.",
+        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.{worn}",
         "sd version": {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
         "activation text": data.trigger,
         "preferred weight": choice.weight,

@@ -137,8 +137,9 @@ def check_memory_saving(options: Training) -> None:
 def saving_text(options: Training, needed_bytes: int, limit_bytes: int | None) -> str:
     """What it takes and what is saved, and whether that is enough."""
     room = f" of the {limit_bytes / 1e9:.1f} that the card has for it" if limit_bytes else ""
+    away = "VAE and text encoders" if texts_are_fixed(options) else "VAE"
     ways = [
-        *(["VAE and text encoders off the card after encoding"] if options.memory_saving in _AWAY else []),
+        *([f"{away} off the card after encoding"] if options.memory_saving in _AWAY else []),
         *(["gradient checkpointing"] if options.gradient_checkpointing else []),
         *(["the U-Net's linear layers in 8 bits"] if options.memory_saving == "int8" else []),
         *(["too much even so: batches go in parts"] if limit_bytes and needed_bytes > limit_bytes else []),

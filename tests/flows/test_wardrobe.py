@@ -66,6 +66,8 @@ def test_every_outfit_is_learned_under_its_own_words_and_drawn_judged_and_report
     assert shown == [f"{{trigger}}, {one}, 1girl, solo, upper body, smile" for one in ("momo hoodie", "momo dress")]
     for epoch in report["verdict"]["measured"]["epochs"]:
         assert sum("outfit" in picture["values"] for picture in epoch["pictures"]) == 2
+    told = json.loads((project.lora.parent / "momo.json").read_text())["description"]
+    assert told.endswith("Outfits, behind the trigger: momo hoodie, momo dress.")
     page = (project.lora.parent / "report.html").read_text()
     assert "<code>momo, momo dress</code>: dress, red dress, learned from 3 pictures" in page
     assert "| green hoodie, hoodie (3 pictures) | `momo hoodie` |" in (project.lora.parent / "README.md").read_text()

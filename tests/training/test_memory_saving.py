@@ -16,7 +16,7 @@ from lora_core.diffusion.components import Components
 from lora_core.errors import TrainingError
 from lora_core.hub import find_model_files
 from lora_core.lora import int8
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.file import read_lora
 from lora_core.lora.int8 import Int8Linear, hold_in_eight_bits
 from lora_core.recipe import Network, Training
