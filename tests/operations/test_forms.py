@@ -30,7 +30,7 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 def test_every_deployment_is_there() -> None:
     assert set(DEPLOYMENTS) == {
         "train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast",
-        "watch-inbox", "janitor",
+        "draw-more", "watch-inbox", "janitor",
     }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() ->
 
 def test_the_short_form_is_short() -> None:
     schema = _schema(DEPLOYMENTS["train-character"])
-    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force"]
+    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force", "epoch", "weight"]
     assert schema["required"] == ["character"]
 
 
