@@ -57,7 +57,8 @@ def test_every_outfit_is_learned_under_its_own_words_and_drawn_judged_and_report
     clothes = {"red dress", "dress", "green hoodie", "hoodie", "blue dress", "momo dress", "momo hoodie"}
     assert said["3_momo momo dress 128px"] & clothes == {"momo dress"}
     assert said["1_momo momo hoodie 128px"] & clothes == {"momo hoodie"}
-    assert said["1_momo 128px"] & clothes == {"blue dress", "dress"}
+    assert {"blue dress", "dress"} <= said["1_momo 128px"]  # elsewhere a dress is just a dress
+    assert not {"momo dress", "momo hoodie"} & said["1_momo 128px"]
     assert metadata["ss_training_comment"] == "trigger: momo, momo dress, momo hoodie"
 
     report = json.loads((project.lora.parent / "report.json").read_text())
