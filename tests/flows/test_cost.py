@@ -69,7 +69,7 @@ def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_meas
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     to_do: dict[str, float | None] = {"train style": 100.0, "train character": 300.0, "sample": None}
-    now, clock = [0.0], RunClock(lambda done: {node: to_do[node] for node in to_do if node not in done})
+    now, clock = [0.0], RunClock(lambda: lambda done: {node: to_do[node] for node in to_do if node not in done})
     first, second = (Countdown(lambda: now[0]) for _ in range(2))
     assert clock.text == ""
     monkeypatch.setattr(time_left, "_node", lambda: "train style")
@@ -105,14 +105,14 @@ def test_the_question_how_long_the_rest_takes_says_nothing_and_asks_nothing_itse
         return {}
 
     monkeypatch.setattr(time_left, "_node", lambda: "train style")
-    with time_left.whole_run(ask), progress("train style", "step") as listen:
+    with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
         listen(1, 1)
     assert asked == ["once"]
     assert capsys.readouterr().err.count("train style") == 1
 
 
 def test_what_is_done_again_in_every_round_counts_again_after_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, countdown = RunClock(lambda done: {"train character": 60.0, "sample": 2.0}), Countdown()
+    clock, countdown = RunClock(lambda: lambda _: {"train character": 60.0, "sample": 2.0}), Countdown()
     monkeypatch.setattr(Countdown, "seconds_left", 1.0)
     monkeypatch.setattr(Countdown, "has_pace", True)
     for node, left in (("train character", 3.0), ("sample", 61.0)):
