@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from lora_core.recipe import Options, Recipe
 
 MAIN = (
-    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
+    "trigger", "method", "character.outfits", "captions.memorize", "captions.outfit", "character_training.epochs",
     "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
     "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
     "sampling.scheduler", "sampling.while_training", "gates.epoch",

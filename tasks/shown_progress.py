@@ -25,6 +25,7 @@ from lora_core.printable import duration
 from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
 from lora_core.training.curves import WIDTH, CurvePoint, loss_svg, read_curves
+from tasks.time_left import run_clock
 
 KEY = "progress"
 """Of the artifacts, with the step's name behind it."""
@@ -134,6 +135,7 @@ class _Shown:
         return {
             "step": self._step, "unit": self._unit, "done": str(done), "total": str(total), "note": note,
             "seconds_left": f"{self._countdown.seconds_left:.0f}", "curves": self._curves.name if self._curves else "",
+            "run_left": run_clock().text,
         }  # fmt: skip
 
     def _text(self) -> str:
@@ -141,6 +143,7 @@ class _Shown:
         if not total:
             return f"{self._step}: starting"
         left = f", about {duration(self._countdown.seconds_left)} left" if done < total else ""
+        note = " · ".join(filter(None, (note, run_clock().text)))
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
 
 

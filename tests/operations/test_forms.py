@@ -31,7 +31,7 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 def test_every_deployment_is_there() -> None:
     assert set(DEPLOYMENTS) == {
         "train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast",
-        "watch-inbox", "janitor",
+        "draw-more", "watch-inbox", "janitor",
     }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_the_list_says_how_long_the_forms_are() -> None:
 
 def test_the_short_form_is_short() -> None:
     schema = _schema(DEPLOYMENTS["train-character"])
-    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force"]
+    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force", "epoch", "weight"]
     assert schema["required"] == ["character"]
 
 
@@ -113,8 +113,10 @@ def test_a_preset_is_chosen_and_never_typed(one: Declared) -> None:
 def test_a_run_is_called_by_what_its_form_says_and_else_as_prefect_likes() -> None:
     named = {name: one.flow() for name, one in DEPLOYMENTS.items() if "housekeeping" not in one.tags}
     assert {name: flow.flow_run_name for name, flow in named.items()} == RUN_NAMES
-    filled = {"character": "momo", "name": "mimi"}
-    assert [run_name(name, filled) for name in RUN_NAMES] == ["momo", "momo", "mimi", "style default", "cast default"]
+    filled = {"character": "momo", "name": "mimi", "result": "momo-v2"}
+    assert [run_name(name, filled) for name in RUN_NAMES] == [
+        "momo", "momo", "mimi", "style default", "cast default", "momo-v2: more pictures",
+    ]  # fmt: skip
     assert run_name("prepare-style", {"preset": "sdxl"}) == "style sdxl"
     assert [run_name("train-character", {}), run_name("janitor", filled), run_name("another's", filled)] == [""] * 3
 
