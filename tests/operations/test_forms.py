@@ -69,13 +69,6 @@ def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() ->
     assert shown - {"until", "force", "processes", "speed"} == set(Recipe.model_fields) - {"runtime", "method"}
 
 
-def test_the_list_says_how_long_the_forms_are() -> None:
-    assert DEPLOYMENTS["train-character-options"].tags == (f"{len(MAIN)} options",)
-    assert DEPLOYMENTS["train-character"].tags == (
-        f"{len(_schema(DEPLOYMENTS['train-character'])['properties'])} fields",
-    )
-
-
 def test_the_short_form_is_short() -> None:
     schema = _schema(DEPLOYMENTS["train-character"])
     assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force", "epoch", "weight"]
