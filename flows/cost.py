@@ -14,7 +14,8 @@ from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
 from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store, open_store
-from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
+from lora_core.training.memory import disk_bytes
+from lora_core.training.plan import Plan, training_work, unloaded
 from lora_core.training.probe import probe_training
 from tasks.runtime import RunContext, progress
 from tasks.steps import Branch, Step
