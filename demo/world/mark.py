@@ -19,15 +19,15 @@ _SASH_ON_WHITE: Final[Rgb] = (218, 48, 52)
 def mark_in_hair(character: Character, scene: Scene) -> list[Shape]:
     """Returns hair that stands up from the crown, behind the rest of it."""
     dx = -0.1 * scene.yaw
-    outlines = {
+    outlines: dict[str, list[tuple[tuple[float, float], ...]]] = {
         "curl": [((-0.3, -0.8), (-0.25, -1.35), (0.15, -1.72), (0.75, -1.7), (1.0, -1.35), (0.85, -1.1),
                   (0.62, -1.25), (0.55, -1.42), (0.3, -1.35), (0.25, -0.8))],
         "tufts": [((-0.75, -0.6), (-0.78, -1.45), (-0.25, -0.9)), ((0.75, -0.6), (0.78, -1.45), (0.25, -0.9))],
-    }.get(character.mark, [])  # fmt: skip
+    }  # fmt: skip
     colour = darker(HAIR[character.hair_color], 0.08)
     return [
         Shape(blob(*((x + dx, y) for x, y in points)), colour, outline=LINE, round=0.16, gloss=0.4, strands=0.6)
-        for points in outlines
+        for points in outlines.get(character.mark, [])
     ]
 
 
