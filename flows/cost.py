@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from flows.plan import DryRun
+from lora_core.judging.look import LOOK_WORDS, asking
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.redraw.draw import square
@@ -118,7 +119,10 @@ def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
         cells * (1 + training.epochs * len(options.weights))
         for training in (recipe.character_training, recipe.final_training)
     )
+    asked = asking(plain)
+    words = len(asked.prompts) * len(asked.seeds) * (1 + len(LOOK_WORDS))
     return {
+        ("look", ""): (asked, words),
         ("check style", ""): (plain, 2 * STYLE_PICTURES),
         ("check merge", ""): (plain, len(options.style_prompts)),
         ("sample", ""): (options, first),

@@ -17,6 +17,8 @@ from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
 from lora_core.captions.content import Said, style_words_of, words_of
 from lora_core.captions.rules import style_rules
+from lora_core.errors import RecipeError
+from lora_core.judging.look import asking
 from lora_core.recipe import Process, Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import ReportInputs
@@ -27,6 +29,7 @@ from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
+from tasks.look import decided, look
 from tasks.merge import merge
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
@@ -47,8 +50,21 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
+    if until != "publish":
+        refuse_other_steps(recipe, at, until)
     with stopping_all_when_one_fails(), walking(until):
         return graph(recipe, at)
+
+
+def refuse_other_steps(recipe: Recipe, at: RunContext, until: Until) -> None:
+    """Refuse a target that the recipe never comes to; the run would go on to its end.
+
+    Raises:
+        RecipeError: naming the steps that there are.
+    """
+    steps = tuple(dict.fromkeys(visit.step for visit in peek(recipe, at, "publish").steps))
+    if until not in steps:
+        raise RecipeError(f"--until {until}: this recipe has no such step; its steps: {', '.join(steps)}")
 
 
 @recompute_damaged
@@ -85,6 +101,8 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     check_name(recipe, inputs.rules, inputs.files)
     squares = prepare(inputs.screenshots, recipe, at)
     sets = tag_sets(squares, inputs, recipe, at)
+    named, asked = inputs, recipe
+    recipe, inputs, seen = settle_method(sets, inputs, recipe, at)
     trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
     captions = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
@@ -105,9 +123,10 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
         redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
     )  # fmt: skip
     files = write_report(made, recipe, at)
-    folder = hand_over(made, files, inputs, recipe, at)
+    folder = hand_over(made, files, named, asked, at)
     return RunArtifacts(
-        inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files, folder
+        recipe, seen, inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files,
+        folder,
     )  # fmt: skip
 
 
@@ -116,7 +135,7 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
     base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
     find_optimizers(recipe.style_training)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
-    squares = prepare({"style": find_screenshots(recipe.style.images, at)}, recipe, at)
+    squares = prepare({"style": find_screenshots(recipe.style.folders, at)}, recipe, at)
     style = with_words(tagged(squares, base, tagger, words, at)["style"], squares["style"], recipe, at)
     return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
@@ -126,8 +145,8 @@ def find(recipe: Recipe, at: RunContext) -> Inputs:
     find_optimizers(recipe.style_training, recipe.character_training)
     return Inputs(
         find_base(recipe.base, at), find_tagger(recipe.tagger, at),
-        find_screenshots(recipe.style.images, at) if recipe.style.images else None,
-        find_screenshots(recipe.character.images, at),
+        find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
+        find_screenshots(recipe.character.folders, at),
         find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
         find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
     )  # fmt: skip
@@ -171,6 +190,19 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: RunCon
     pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)
     captions = edit_captions(pictures, style.tags, rules, who, least, at.on("style"))
     return style._replace(pictures=captioned(captions, at))
+
+
+@stage("look")
+def settle_method(
+    sets: PreparedSets, inputs: Inputs, recipe: Recipe, at: RunContext
+) -> tuple[Recipe, Inputs, ReportRef | None]:
+    """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
+    if recipe.is_decided:
+        return recipe, inputs, None
+    drawing = drawing_of(recipe)
+    seen = look(inputs.base, sets.character, drawing._replace(options=asking(drawing.options)), at)
+    recipe = decided(recipe, seen, at)
+    return recipe, inputs._replace(rules=find_rules(recipe.captions, recipe.trigger)), seen
 
 
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:

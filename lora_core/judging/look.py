@@ -10,11 +10,13 @@ from statistics import fmean
 
 from pydantic import Field
 
+from lora_core.captions.tags import canonical
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.judging.bootstrap import Score, nested
 from lora_core.judging.evidence import probability
-from lora_core.recipe import LEAK_TAGS, Method
-from lora_core.sampling.samples import Sample
+from lora_core.methods import Method
+from lora_core.recipe import LEAK_TAGS, Captions, Sampling
+from lora_core.sampling.samples import Sample, Samples
 
 LOOK_WORDS = (
     "3d", "realistic", "nose, lips", r"blender \(medium\)", r"koikatsu \(medium\)", r"mikumikudance \(medium\)",
@@ -25,6 +27,18 @@ _LEAST_SEEN = 0.1
 """Of a look tag's mean, more in the screenshots than in the base's own pictures: less is chance."""
 _KNOWN = 0.2
 """Of the way: a word is known when its whole interval is above. Chosen: nothing in between was measured."""
+
+
+SEEDS = 4
+"""Pictures of each prompt."""
+
+
+def asking(sampling: Sampling, seeds: int = SEEDS) -> Sampling:
+    """How the base is asked: the recipe's prompts without the trigger, so many seeds of each, nothing finer."""
+    stripped = (prompt.replace("{trigger}", "").strip(", ") for prompt in sampling.prompts)
+    prompts = tuple(prompt for prompt in stripped if prompt) or ("1girl, solo",)
+    plain = {"prompts": prompts, "seeds": tuple(range(1, seeds + 1)), "weights": (1.0,), "hires": 1.0}
+    return sampling.on_one_base.model_copy(update=plain)
 
 
 class WordMove(Frozen):
@@ -48,6 +62,39 @@ class LookReport(Frozen):
     moves: tuple[WordMove, ...] = Field(default=(), description="By word; none where nothing can be measured.")
     method: Method = Field(description="That suits this base.")
     reason: str
+
+    @property
+    def best(self) -> WordMove | None:
+        """The known word that goes farthest."""
+        return max((move for move in self.moves if move.is_known), key=lambda move: move.share.mean, default=None)
+
+    def captions(self, own: Captions) -> Captions:
+        """The caption rules with words for the look that the base knows: the usual ones if any of these is known."""
+        usual = {"realistic", "nose", "lips"}
+        known = [set(map(canonical, move.word.split(","))) for move in self.moves if move.is_known]
+        if self.best is None or "add" in own.model_fields_set or any(usual & tags for tags in known):
+            return own
+        return own.model_copy(update={"add": tuple(map(canonical, self.best.word.split(",")))})
+
+
+def compared(
+    words: Sequence[str], drawn: Sequence[Samples], scores: TagTable, shots: Manifest, seen: TagTable
+) -> LookReport:
+    """What a base knows of a look, from its pictures without a word and with each.
+
+    Args:
+        words: that were tried.
+        drawn: of `draw_words`.
+        scores: of all these pictures.
+        shots: the screenshots.
+        seen: their scores.
+
+    Raises:
+        DatasetError: a picture was not tagged.
+    """
+    own, *others = drawn
+    with_word = {word: one.samples for word, one in zip(words, others, strict=True)}
+    return judged(direction(own.samples, scores, shots, seen), own.samples, with_word, scores)
 
 
 def direction(own: Sequence[Sample], drawn: TagTable, shots: Manifest, seen: TagTable) -> LookReport:
@@ -89,9 +136,7 @@ def judged(
     if not report.measured_by:
         return report
     moves = tuple(WordMove(word=word, share=_share(report, own, those, drawn)) for word, those in with_word.items())
-    known = sorted((move for move in moves if move.is_known), key=lambda move: -move.share.mean)
-    if known:
-        best = known[0]
+    if best := report.model_copy(update={"moves": moves}).best:
         reason = (
             f"the base knows the look by name ('{best.word}' goes {best.share.mean:.0%} of the way to the "
             "screenshots), so captions that name it can keep it out of the trigger"
