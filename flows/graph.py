@@ -30,7 +30,7 @@ from tasks.find import find_base, find_classifier, find_embedder, find_screensho
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
 from tasks.look import decided, look
-from tasks.merge import merge
+from tasks.merge import merge, with_word
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import RunContext
@@ -242,6 +242,8 @@ def style_base(
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
     if lora is None or style is None:
         return StyledBase(base)
+    if recipe.style_training.inversion:
+        return StyledBase(with_word(base, lora, recipe.style.identifier, at), lora)
     gates, drawing = recipe.gates, drawing_of(recipe)
     check = check_style(base, lora, style_tokens(recipe), style, gates.style_share, drawing, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)

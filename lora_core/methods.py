@@ -2,7 +2,9 @@
 
 from typing import Final, Literal, NamedTuple, get_args
 
-Method = Literal["auto", "note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
+Method = Literal[
+    "auto", "note", "note-low-rank", "named-look", "textual-inversion", "difference", "captions-only", "naive"
+]
 """Presets over the recipe's sections (`lora_core.recipe.PRESETS`)."""
 
 

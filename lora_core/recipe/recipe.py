@@ -50,6 +50,17 @@ PRESETS: Mapping[Method, Preset] = {
             "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
         },
     ),
+    "textual-inversion": Preset(
+        "the look gets a word of its own, whose vectors alone are learned; the character is trained straight on the "
+        "base, with that word in its captions",
+        {
+            "style": {"captions": "tags", "named": True},
+            "style_training": {"inversion": True, "text_encoder_lr": 5e-3, "weight_decay": 0.0},
+            "merge": {"use": False},
+            "regularization": {"use": False},
+            "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
+        },
+    ),
     "difference": Preset(
         "a LoRA of look and character minus a LoRA of the look, both trained on the plain base",
         {
@@ -233,6 +244,17 @@ class Recipe(Options):
         return value
 
     @model_validator(mode="after")
+    def _word_that_is_read(self) -> Self:
+        if self.style_training.inversion and (self.merge.use or self.difference.use or not self.style.named):
+            raise ValueError(
+                "style_training.inversion teaches a word and no LoRA: set [style] named = true and [merge] and "
+                "[difference] use = false, or use method = 'textual-inversion', which does"
+            )
+        if self.style_training.inversion and not self.style_training.text_encoder_lr:
+            raise ValueError("style_training.text_encoder_lr = 0: it is the rate of the word's vectors; 5e-3 is usual")
+        return self
+
+    @model_validator(mode="after")
     def _look_to_learn(self) -> Self:
         if self.needs_style and not self.style.folders:
             raise ValueError(
@@ -262,8 +284,9 @@ class Recipe(Options):
 
     @property
     def trains_style(self) -> bool:
-        """Whether there is a style LoRA: to be merged into the base, or to be subtracted."""
-        return self.is_decided and (self.merge.use or self.difference.use)
+        """Whether there is a stage 1: a LoRA to be merged into the base or to be subtracted, or a word for the look."""
+        learned = self.merge.use or self.difference.use or self.style_training.inversion
+        return self.is_decided and learned
 
     @property
     def needs_style(self) -> bool:
