@@ -41,7 +41,7 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"style": None}, "r.toml: style = None"),
         (
             {"method": "diff"},
-            "r.toml: method = 'diff': input should be 'auto', 'note', 'note-low-rank', 'named-look', 'difference',",
+            "r.toml: method = 'diff': input should be 'auto', 'note', 'note-low-rank', 'named-look', 'textual-inversion',",
         ),
         ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'auto'"),
         ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
