@@ -41,7 +41,7 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"style": None}, "r.toml: style = None"),
         (
             {"method": "diff"},
-            "r.toml: method = 'diff': input should be 'auto', 'note', 'note-low-rank', 'named-look', 'textual-inversion',",
+            "r.toml: method = 'diff': input should be 'auto', 'note', 'note-low-rank', 'named-look', 'textual-",
         ),
         ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'auto'"),
         ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
@@ -115,6 +115,19 @@ def test_a_look_that_is_named_has_its_word_in_the_characters_captions_once() -> 
     assert Recipe.model_validate(found.model_dump()) == found
     with pytest.raises(RecipeError, match="write it small"):
         parse_recipe(MINIMAL | {"style": {"images": "s", "identifier": "Plastic", "named": True}}, "r")
+    with pytest.raises(RecipeError, match="captions have spaces for underscores; write one word"):
+        parse_recipe(MINIMAL | {"style": {"images": "s", "identifier": "my_look", "named": True}}, "r")
+
+
+def test_a_word_whose_vectors_are_learned_is_said_and_neither_merged_nor_subtracted() -> None:
+    found = parse_recipe(MINIMAL | {"method": "textual-inversion"}, "r")
+    assert (found.trains_style, found.merge.use, found.captions.add) == (True, False, ("hcstyle",))
+    assert "inversion" not in parse_recipe(MINIMAL, "r").style_training.model_dump()
+    for more in ({"merge": {"use": True}}, {"style": {"images": "s", "named": False}}):
+        with pytest.raises(RecipeError, match="teaches a word and no LoRA"):
+            parse_recipe(MINIMAL | {"method": "textual-inversion"} | more, "r")
+    with pytest.raises(RecipeError, match="it is the rate of the word's vectors"):
+        parse_recipe(MINIMAL | {"method": "textual-inversion", "style_training": {"text_encoder_lr": 0}}, "r")
 
 
 def test_a_missing_option_is_named() -> None:

@@ -83,6 +83,11 @@ class Style(Set):
     def _word_is_a_tag(self) -> Self:
         if self.named and self.identifier != self.identifier.lower():
             raise ValueError(f"identifier {self.identifier!r} is a caption tag where the look is named; write it small")
+        if self.named and "_" in self.identifier:
+            raise ValueError(
+                f"identifier {self.identifier!r} is a caption tag where the look is named, and captions have spaces for "
+                "underscores; write one word"
+            )
         return self
 
 
