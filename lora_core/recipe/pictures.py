@@ -85,8 +85,8 @@ class Style(Set):
             raise ValueError(f"identifier {self.identifier!r} is a caption tag where the look is named; write it small")
         if self.named and "_" in self.identifier:
             raise ValueError(
-                f"identifier {self.identifier!r} is a caption tag where the look is named, and captions have spaces for "
-                "underscores; write one word"
+                f"identifier {self.identifier!r} is a caption tag where the look is named, and captions have spaces "
+                "for underscores; write one word"
             )
         return self
 

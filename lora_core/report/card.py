@@ -24,8 +24,9 @@ _WITH_STYLE = (
     "original base model and its relatives, never for the merged one."
 )
 _WITH_WORD = (
-    "The look of the 3D creator got a word of its own, {word}, whose vectors alone were learned from other pictures; this "
-    "LoRA was trained on the base model with that word in its captions, so it had only the character left to learn."
+    "The look of the 3D creator got a word of its own, {word}, whose vectors alone were learned from other pictures; "
+    "this LoRA was trained on the base model with that word in its captions, so it had only the character left to "
+    "learn."
 )
 _SUBTRACTED = (
     "Two LoRAs were trained on the base model: one of the look of the 3D creator, from another character, and one of "
