@@ -45,7 +45,7 @@ def test_what_is_missing_is_one_line(project: Project) -> None:
 
 def _auto(project: Project) -> Project:
     text = project.recipe.read_text().replace('trigger = "momo"', 'trigger = "momo"\nmethod = "auto"')
-    text = text.replace('style = "style"\n', "").replace("steps = 2", "steps = 12\ncfg = 3")
+    text = text.replace('style = "style"\n', "").replace("steps = 2", "steps = 8\ncfg = 3")
     project.recipe.write_text(text + "\n[redraw]\nuse = false\n")
     return project
 
@@ -59,7 +59,8 @@ def test_auto_asks_the_base_once_and_takes_the_method_that_suits_it(project: Pro
     assert "Not decided yet: the run draws the base first (step look)" in plan.stdout
     done = project.run("run", "recipe.toml", "--until", "caption")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"method: captions-only, for the base knows the look by name \('.*' goes \d+% of the", done.stderr)
+    said = " ".join(done.stderr.split())
+    assert re.search(r"method: captions-only, for the base knows the look by name \('.*' goes \d+% of the way", said)
     plan = project.run("run", "recipe.toml", "--dry-run")
     assert "The base was asked: captions-only, the character is trained straight on the base" in plan.stdout
     assert re.search(r"look +cached", plan.stdout)
@@ -67,8 +68,6 @@ def test_auto_asks_the_base_once_and_takes_the_method_that_suits_it(project: Pro
     assert whole.returncode == 0, whole.stderr
     assert "✓ look" not in whole.stderr
     assert json.loads((project.lora.parent / "report.json").read_text())["recipe"]["method"] == "captions-only"
-    again = project.run("run", "recipe.toml")
-    assert (again.returncode, "✓" in again.stderr) == (0, False), again.stderr
 
 
 @pytest.mark.slow
