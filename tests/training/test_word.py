@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Workshop
 from safetensors import safe_open
 from safetensors.torch import load_file
 from short_training import trained
@@ -43,7 +42,7 @@ def test_a_word_is_found_where_its_tokens_stand_one_behind_another() -> None:
 
 @pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])
 def test_every_text_encoder_reads_the_vectors_where_the_word_stands_and_all_else_as_before(
-    workshop: Workshop, tmp_path: Path, architecture: Any
+    workshop: Any, tmp_path: Path, architecture: Any
 ) -> None:
     path = workshop.single_file(tmp_path / "base.safetensors", architecture)
     components = workshop.load(path)
