@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from importlib import import_module, resources
+from typing import Any
 
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient
@@ -11,13 +12,13 @@ from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
-from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
+from flows.wanted import POOL
 from tasks.runtime import Step
 
-POOL = "headcanon"
+_POOL_TYPE = "process"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
 TEMPLATE = {
     "job_configuration": {"stream_output": True},
@@ -78,24 +79,42 @@ def declared() -> tuple[Declared, ...]:
     return tuple(Declared.model_validate(one) for one in YAML(typ="safe").load(text)["deployments"])
 
 
-def put_in_place(client: SyncPrefectClient) -> None:
-    """The work pool and every deployment; a second time changes nothing that a person set."""
+def put_in_place(client: SyncPrefectClient, presets: tuple[str, ...] = (), *, add: bool = False) -> None:
+    """The work pool and every deployment; a second time changes nothing that a person set.
+
+    Args:
+        client: of the server.
+        presets: names that the forms offer.
+        add: offer them beside those that the server has, of whoever deployed before.
+    """
     _pool(client)
-    for one in declared():
-        _deploy(client, one)
+    for one in reversed(declared()):  # the most used one last: the UI's list can be sorted by when they were created
+        _deploy(client, one, presets, add=add)
 
 
 def _pool(client: SyncPrefectClient) -> None:
     try:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=TEMPLATE))
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=_POOL_TYPE, base_job_template=TEMPLATE))
     except ObjectAlreadyExists:
-        if client.read_work_pool(POOL).type == ProcessWorker.type:
+        if client.read_work_pool(POOL).type == _POOL_TYPE:
             client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=TEMPLATE))
 
 
-def _deploy(client: SyncPrefectClient, one: Declared) -> None:
-    flow = one.flow()
+def form_of(flow: Flow[..., Any], presets: tuple[str, ...]) -> dict[str, Any]:
+    """JSON schema of a flow's form, in which a preset is chosen and not typed."""
     schema = parameter_schema(flow).model_dump_for_openapi()
+    if preset := schema["properties"].get("preset"):
+        # The form's own default stays a choice: empty, or a preset that nobody has made yet.
+        preset["enum"] = list(dict.fromkeys((preset["default"], *presets)))
+    return schema
+
+
+def _offered(schema: dict[str, Any] | None) -> tuple[str, ...]:
+    return tuple((schema or {}).get("properties", {}).get("preset", {}).get("enum", ()))
+
+
+def _deploy(client: SyncPrefectClient, one: Declared, presets: tuple[str, ...], *, add: bool) -> None:
+    flow = one.flow()
     try:
         there = client.read_deployment_by_name(f"{flow.name}/{one.name}")
     except ObjectNotFound:
@@ -107,7 +126,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             description=one.description,
             tags=list(one.tags),
             work_pool_name=one.work_pool.name,
-            parameter_openapi_schema=schema,
+            parameter_openapi_schema=form_of(flow, presets),
             enforce_parameter_schema=True,
             schedules=[
                 DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=s.interval)))
@@ -117,6 +136,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
         )
         return
+    known = _offered(there.parameter_openapi_schema) if add else ()
     client.update_deployment(
         there.id,
         DeploymentUpdate(
@@ -124,7 +144,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             description=one.description,
             tags=list(one.tags),
             work_pool_name=one.work_pool.name,
-            parameter_openapi_schema=schema,
+            parameter_openapi_schema=form_of(flow, tuple(dict.fromkeys((*presets, *known)))),
             enforce_parameter_schema=True,
             # What would run other code, had somebody set it: a worker of ours refuses runs of such a deployment.
             job_variables={},

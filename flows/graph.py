@@ -199,8 +199,9 @@ def settle_method(
     """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
     if recipe.is_decided:
         return recipe, inputs, None
-    drawing = drawing_of(recipe)
-    seen = look(inputs.base, sets.character, drawing._replace(options=asking(drawing.options)), at)
+    drawing, label = drawing_of(recipe), recipe.judging.classifier_label
+    asked = drawing._replace(options=asking(drawing.options))
+    seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
     recipe = decided(recipe, seen, at)
     return recipe, inputs._replace(rules=find_rules(recipe.captions, recipe.trigger)), seen
 

@@ -18,7 +18,6 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 
-from flows.deploy import POOL
 from flows.graph import peek
 from flows.inbox import MEMORY, refusals
 from flows.janitor import OURS
@@ -26,6 +25,7 @@ from flows.place import AllowedFolders
 from flows.request import at_of, recipe_of
 from flows.run_states import is_saving, running_steps, waits_for
 from flows.schedules import silences, watched
+from flows.wanted import POOL
 from lora_core.errors import UserError
 
 _HOUSEKEEPING = ("watch-inbox", "janitor")

@@ -11,6 +11,7 @@ from flows.errors import report_user_errors
 from flows.graph import make_style
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import at_of, recipe_of, shared_recipe
+from flows.run_names import RUN_NAMES
 from lora_core.captions import content
 from lora_core.captions.content import words_of
 from lora_core.errors import DatasetError
@@ -19,7 +20,7 @@ from tasks.caption import find_rules
 from tasks.runtime import Step, say
 
 
-@flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
+@flow(name="train-cast", flow_run_name=RUN_NAMES["train-cast"], persist_result=False, validate_parameters=False)
 @report_user_errors
 @end_as_asked
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:

@@ -13,23 +13,36 @@ _REPORT, _GRID = "look.json", "look.png"
 
 
 @step("look")
-def look(base: CheckpointRef, character: TaggedSet, drawing: Drawing, at: RunContext) -> ReportRef:
+def look(
+    base: CheckpointRef,
+    character: TaggedSet,
+    classifier: CheckpointRef | None,
+    classifier_label: str,
+    embedder: CheckpointRef | None,
+    drawing: Drawing,
+    at: RunContext,
+) -> ReportRef:
     """The base with and without each word for the look, and how far each moves it towards the screenshots."""
     from lora_core.dataset import load_manifest, load_tags
     from lora_core.images.png import png_bytes
-    from lora_core.judging.look import LOOK_WORDS, compared
+    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.words import draw_words, words_grid, words_manifest
+    from lora_core.sampling.samples import samples_manifest
+    from lora_core.sampling.words import draw_words, together, words_grid
     from lora_core.tagging.tag import tag
 
     store = at.open_store("look")
     config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
     with progress("look", "step") as listen:
         drawn = draw_words(store, base, LOOK_WORDS, drawing.options, config, listen)
+    tagger, other, encoder = (
+        store.tree(each.sha256) if each else {} for each in (character.tagger, classifier, embedder)
+    )
     with progress("read look", "sample") as listen:
-        scores = tag(store, words_manifest(drawn), store.tree(character.tagger.sha256), listen)
+        scores = tag(store, samples_manifest(together(drawn)), tagger, listen)
     shots, seen = load_manifest(store, character.pictures), load_tags(store, character.tags)
-    report = compared(LOOK_WORDS, drawn, scores, shots, seen)
+    by = Instruments(tagger, other, classifier_label, encoder)
+    report = compared(store, LOOK_WORDS, drawn, shots, (scores, seen), by)
     files = {_GRID: store.put_bytes(png_bytes(words_grid(store, LOOK_WORDS, drawn)))}
     files[_REPORT] = store.put_json(report.model_dump(mode="json"))
     return ReportRef(sha256=store.put_tree({name: store.path(digest) for name, digest in files.items()}))

@@ -18,7 +18,7 @@ from PIL import Image
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
 from demo.proof.arms import read_arm
-from demo.proof.bootstrap import Place, figure
+from demo.proof.intervals import Place, figure
 from demo.proof.marks import HIDDEN_TRAITS, VISIBLE_IN, HiddenTrait, MarkProbe, load_marks, trait_probabilities
 from demo.proof.pairs import MARKED_PAIRS
 from demo.proof.run import store_of
@@ -88,7 +88,7 @@ def kept(run: ArmRun, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kep
     levels[_LAST] = read.mean(one.image for one in last)
     base = {(one.prompt_index, one.seed): one.image for one in load_samples(store, made.last.samples).of(NO_LORA)}
     rises = [read(one.image) - read(base[one.prompt_index, one.seed]) for one in last]
-    rise = figure(rises, [Place(run.pair.name, run.seed)] * len(rises))
+    rise = figure(rises, [Place(run.pair.name, run.seed, one.prompt_index, one.seed) for one in last])
     return Kept(arm=run.arm.name, pair=run.pair.name, seed=run.seed, trait=trait, levels=levels, rise=rise)
 
 

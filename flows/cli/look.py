@@ -27,6 +27,10 @@ def look(
         list[str] | None, typer.Option(help="A word to try instead of the usual ones. May be repeated.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=16, help="Pictures of each prompt.")] = 4,
+    classifier: Annotated[
+        str, typer.Option(help="An auxiliary classifier's folder, asked where the tagger sees no look ([judging]).")
+    ] = "",
+    embedder: Annotated[str, typer.Option(help="An image encoder (ONNX), asked where both see none ([judging]).")] = "",
     out: Annotated[Path, typer.Option(help="Folder for look.png and look.json.")] = Path("look"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     store: Annotated[Path, typer.Option("--store", help="Folder of cached results.")] = Path(".headcanon"),
@@ -42,10 +46,13 @@ def look(
     from lora_core.captions.content import check, check_tagger, named
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.judging.look import LOOK_WORDS, compared
+    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
+    from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
+    from lora_core.recipe import Judging
     from lora_core.refs import CheckpointRef
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.words import draw_words, words_manifest
+    from lora_core.sampling.samples import samples_manifest
+    from lora_core.sampling.words import draw_words, together
     from lora_core.store import Store
     from lora_core.tagging.tag import tag
     from tasks.runtime import progress
@@ -66,8 +73,14 @@ def look(
     with progress("draw", "step") as listen:
         drawn = draw_words(kept, at, words, options, config, listen)
     with progress("tag", "sample") as listen:
-        scores = tag(kept, words_manifest(drawn), reader, listen)
-    report = compared(words, drawn, scores, pictures, seen)
+        scores = tag(kept, samples_manifest(together(drawn)), reader, listen)
+    by = Instruments(
+        reader,
+        find_classifier_files(Path(classifier)) if classifier else None,
+        Judging().classifier_label,
+        find_embedder_files(Path(embedder)) if embedder else None,
+    )
+    report = compared(kept, words, drawn, pictures, (scores, seen), by)
     _write(kept, out, report, words, drawn)
     _tell(report, out)
 
@@ -122,7 +135,7 @@ def _tell(report: "LookReport", out: Path) -> None:
                 move.word, f"{share.mean:.0%}", f"{share.low:.0%} to {share.high:.0%}", "yes" if move.is_known else "no"
             )
         console.print(table)
-        echo(f"Measured by {', '.join(report.measured_by)}: what the tagger sees more of in the screenshots.")
+        echo(f"Measured by {', '.join(report.measured_by)}: more in the screenshots than in the base's own pictures.")
     echo(f"Look at {out / 'look.png'}.")
     echo(f"Suits this base: {report.reason}.")
     echo(f'In the recipe: method = "{report.method}"; and use = true under [redraw], which draws the character anew.')

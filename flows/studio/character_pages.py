@@ -10,11 +10,12 @@ from fastapi.responses import HTMLResponse, Response
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
+from flows.main_options import MAIN
 from flows.place import CHARACTERS, PRESETS, AllowedFolders, name_fault
 from flows.request import DEFAULT_PRESET, recipe_of
 from flows.studio import files
 from flows.studio.helper import Helper
-from flows.studio.options import MAIN, Option, options_of, set_options
+from flows.studio.options import Option, options_of, set_options
 from flows.studio.pages import page, quoted
 from flows.studio.runs import Run, Runs
 from flows.studio.shared import KEEP, ROOT, TheHelper, TheRuns

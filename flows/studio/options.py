@@ -14,13 +14,6 @@ from lora_core.methods import METHODS
 from lora_core.recipe import Options, Recipe, of_folders
 from lora_core.store.files import write_atomically
 
-MAIN = (
-    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
-    "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
-    "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
-    "sampling.while_training", "gates.epoch",
-)  # fmt: skip
-"""What matters most, in the order of the page."""
 _NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
 
 

@@ -30,9 +30,9 @@ from pydantic import SecretStr
 from flows.deploy import start_character
 from flows.run_states import is_saving, waits_for
 from lora_core.errors import UserError
-from lora_core.training.curves import read_curves
+from lora_core.training.curves import polyline, read_curves
 
-FLOWS = ("train-character", "train-character-full", "prepare-style", "train-cast")
+FLOWS = ("train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast")
 _PAUSED_DAYS = 365
 _MOST_POINTS = 300
 _OPEN = (
@@ -254,15 +254,6 @@ def drawing(curves: Path, name: str) -> Drawing | None:
     for path in sorted((folder / "samples").glob("*.png")):
         samples.setdefault(path.stem.rpartition("-")[0], []).append(path.name)
     return Drawing(
-        name.rpartition("-")[0], _line(steps, losses), _line(steps, rates), steps[-1], min(losses), max(losses),
+        name.rpartition("-")[0], polyline(steps, losses), polyline(steps, rates), steps[-1], min(losses), max(losses),
         rates[-1], tuple((epoch, tuple(names)) for epoch, names in samples.items()),
     )  # fmt: skip
-
-
-def _line(steps: tuple[int, ...], values: tuple[float, ...]) -> str:
-    low, high = min(values), max(values)
-    wide, tall = max(steps[-1] - steps[0], 1), (high - low) or 1.0
-    return " ".join(
-        f"{600 * (step - steps[0]) / wide:.1f},{115 - 110 * (value - low) / tall:.1f}"
-        for step, value in zip(steps, values, strict=True)
-    )

@@ -1,30 +1,37 @@
 """Which words for the 3D look a base knows: how far each moves its pictures towards the screenshots.
 
 A base that knows a word draws the look when it is asked for it, so that captions with the word can keep it out of the
-trigger. What the tagger sees of the look in the screenshots and not in the base's own pictures gives a direction; a
-word's share is how far along it the pictures with the word are from those without: 0 not at all, 1 as the screenshots.
+trigger. What sees the look in the screenshots is found as for leak (`leak.find_look`): the tagger's words, else an
+auxiliary classifier, else an embedder. A word's share is how far the pictures with it are on the way from those without
+to the screenshots: 0 not at all, 1 as the screenshots.
 """
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from lora_core.captions.tags import canonical
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.judging.bootstrap import Score, nested
-from lora_core.judging.evidence import probability
+from lora_core.judging.character import CHARACTER
+from lora_core.judging.leak import Look, LookWord
+from lora_core.judging.onnx_models import class_probabilities
+from lora_core.judging.similarity import embed
+from lora_core.judging.verdict import find_instruments
 from lora_core.methods import Method
-from lora_core.recipe import LEAK_TAGS, Captions, Sampling
-from lora_core.sampling.samples import Sample, Samples
+from lora_core.recipe import Captions, Sampling
+from lora_core.sampling.samples import Sample, Samples, samples_manifest
+from lora_core.sampling.words import together
+from lora_core.store import Store
+from lora_core.tagging.labels import read_labels
 
 LOOK_WORDS = (
     "3d", "realistic", "nose, lips", r"blender \(medium\)", r"koikatsu \(medium\)", r"mikumikudance \(medium\)",
     "honey select", "3d, realistic, nose, lips",
 )  # fmt: skip
 """What is tried: Danbooru's words for the look and for what makes it, and the usual ones together."""
-_LEAST_SEEN = 0.1
-"""Of a look tag's mean, more in the screenshots than in the base's own pictures: less is chance."""
 _KNOWN = 0.2
 """Of the way: a word is known when its whole interval is above. Chosen: nothing in between was measured."""
 
@@ -56,105 +63,114 @@ class WordMove(Frozen):
 class LookReport(Frozen):
     """What a base knows of the look of a set of screenshots."""
 
-    base: Mapping[str, float] = Field(description="Look tag → mean in the base's own pictures.")
-    screenshots: Mapping[str, float] = Field(description="Look tag → mean in the screenshots.")
-    measured_by: tuple[str, ...] = Field(description="Tags that tell them apart; none: this tagger can't.")
+    tried: tuple[LookWord, ...] = Field(description="All that could have measured the look, with what it read.")
+    measured_by: tuple[str, ...] = Field(description="Those of them that see it in the screenshots; none: none does.")
     moves: tuple[WordMove, ...] = Field(default=(), description="By word; none where nothing can be measured.")
     method: Method = Field(description="That suits this base.")
     reason: str
 
     @property
-    def best(self) -> WordMove | None:
-        """The known word that goes farthest."""
-        return max((move for move in self.moves if move.is_known), key=lambda move: move.share.mean, default=None)
+    def known(self) -> tuple[WordMove, ...]:
+        """The words that the base knows, the one that goes farthest first."""
+        return tuple(sorted((move for move in self.moves if move.is_known), key=lambda move: -move.share.mean))
 
     def captions(self, own: Captions) -> Captions:
         """The caption rules with words for the look that the base knows: the usual ones if any of these is known."""
         usual = {"realistic", "nose", "lips"}
-        known = [set(map(canonical, move.word.split(","))) for move in self.moves if move.is_known]
-        if self.best is None or "add" in own.model_fields_set or any(usual & tags for tags in known):
+        known = [tuple(map(canonical, move.word.split(","))) for move in self.known]
+        if not known or "add" in own.model_fields_set or any(usual.intersection(tags) for tags in known):
             return own
-        return own.model_copy(update={"add": tuple(map(canonical, self.best.word.split(",")))})
+        return own.model_copy(update={"add": known[0]})
+
+
+class Instruments(NamedTuple):
+    """The files of what reads pictures.
+
+    Attributes:
+        tagger: asked first.
+        classifier: asked where the tagger sees no look; None: there is none.
+        label: the classifier's class for the look.
+        embedder: asked where both see none; None: there is none.
+    """
+
+    tagger: Mapping[str, Path]
+    classifier: Mapping[str, Path] | None = None
+    label: str = ""
+    embedder: Mapping[str, Path] | None = None
 
 
 def compared(
-    words: Sequence[str], drawn: Sequence[Samples], scores: TagTable, shots: Manifest, seen: TagTable
-) -> LookReport:
+    store: Store, words: Sequence[str], drawn: Sequence[Samples], screenshots: Manifest,
+    scores: tuple[TagTable, TagTable], by: Instruments,
+) -> LookReport:  # fmt: skip
     """What a base knows of a look, from its pictures without a word and with each.
 
     Args:
+        store: where the pictures are.
         words: that were tried.
         drawn: of `draw_words`.
-        scores: of all these pictures.
-        shots: the screenshots.
-        seen: their scores.
+        screenshots: squares of them.
+        scores: the tagger's, of what was drawn and of the screenshots.
+        by: what reads pictures.
 
     Raises:
+        TaggerError: one of the instruments cannot be used.
         DatasetError: a picture was not tagged.
     """
     own, *others = drawn
     with_word = {word: one.samples for word, one in zip(words, others, strict=True)}
-    return judged(direction(own.samples, scores, shots, seen), own.samples, with_word, scores)
+    return judged(_seen(store, drawn, screenshots, scores, by), own.samples, with_word)
 
 
-def direction(own: Sequence[Sample], drawn: TagTable, shots: Manifest, seen: TagTable) -> LookReport:
-    """What the tagger sees in the base's own pictures and in the screenshots, before any word was tried.
-
-    Args:
-        own: the base's pictures without a word.
-        drawn: their scores.
-        shots: the screenshots.
-        seen: their scores.
-
-    Raises:
-        DatasetError: a picture was not tagged.
-    """
-    base = {tag: fmean(probability(each, drawn, tag) for each in own) for tag in LEAK_TAGS}
-    there = {tag: fmean(seen.of(entry).general.get(tag, 0.0) for entry in shots.entries) for tag in LEAK_TAGS}
-    measured_by = tuple(tag for tag in LEAK_TAGS if there[tag] - base[tag] >= _LEAST_SEEN)
-    reason = (
-        "cannot be measured with this tagger: it sees no more of the look in the screenshots than in the base's own "
-        "pictures; the style stage needs no word for the look"
-    )
-    return LookReport(base=base, screenshots=there, measured_by=measured_by, method="note", reason=reason)
-
-
-def judged(
-    report: LookReport, own: Sequence[Sample], with_word: Mapping[str, Sequence[Sample]], drawn: TagTable
-) -> LookReport:
-    """The report with every word's share, and the method that suits.
+def judged(look: Look, own: Sequence[Sample], with_word: Mapping[str, Sequence[Sample]]) -> LookReport:
+    """Every word's share, and the method that suits.
 
     Args:
-        report: from `direction`.
+        look: what sees the look in the screenshots.
         own: the base's pictures without a word.
         with_word: by word, pictures of the same prompts and seeds in the same order.
-        drawn: scores of all of them.
 
     Raises:
         DatasetError: a picture was not tagged.
     """
-    if not report.measured_by:
-        return report
-    moves = tuple(WordMove(word=word, share=_share(report, own, those, drawn)) for word, those in with_word.items())
-    if best := report.model_copy(update={"moves": moves}).best:
+    measured_by = tuple(one.word.name for one in look.instruments)
+    moves = tuple(
+        WordMove(word=word, share=_share(look, own, those)) for word, those in with_word.items() if measured_by
+    )
+    report = LookReport(tried=look.tried, measured_by=measured_by, moves=moves, method="note", reason="")
+    method: Method = "note"
+    if not measured_by:
+        reason = (
+            "cannot be measured: nothing sees more of the look in the screenshots than in the base's own pictures; the "
+            "style stage needs no word for the look"
+        )
+    elif report.known:
+        method, best = "captions-only", report.known[0]
         reason = (
             f"the base knows the look by name ('{best.word}' goes {best.share.mean:.0%} of the way to the "
             "screenshots), so captions that name it can keep it out of the trigger"
         )
-        return report.model_copy(update={"moves": moves, "method": "captions-only", "reason": reason})
-    reason = "no word moves the base's pictures towards the screenshots for certain, so the look must be taught first"
-    return report.model_copy(update={"moves": moves, "method": "note", "reason": reason})
+    else:
+        reason = "no word moves the base's pictures towards the screenshots for sure, so the look must be taught first"
+    return report.model_copy(update={"method": method, "reason": reason})
 
 
-def _share(report: LookReport, own: Sequence[Sample], those: Sequence[Sample], drawn: TagTable) -> Score:
-    """The projection of each picture's move on the way to the screenshots, in its length; prompts resampled first."""
-    way = {tag: report.screenshots[tag] - report.base[tag] for tag in report.measured_by}
-    length = sum(step * step for step in way.values())
+def _seen(
+    store: Store, drawn: Sequence[Samples], screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
+) -> Look:
+    """What sees the look in the screenshots: the tagger, else the classifier or the embedder."""
+    labels, every = frozenset(label.name for label in read_labels(by.tagger["selected_tags.csv"])), together(drawn)
+    classes: list[Mapping[str, float]] = [{}, {}]
+    if by.classifier:
+        sets = (samples_manifest(every), screenshots)
+        classes = [class_probabilities(store, each, by.classifier, by.label) for each in sets]
+    # A character model's files, which may lie there too, say nothing of a look.
+    encoder = {name: path for name, path in (by.embedder or {}).items() if not name.startswith(CHARACTER)}
+    embedded = embed(store, every, screenshots, encoder) if encoder else None
+    return find_instruments(drawn[0].samples, *scores, labels, (classes[0], classes[1]), embedded, asked=lambda _: ())
 
-    def moved(before: Sample, after: Sample) -> float:
-        return sum(
-            (probability(after, drawn, tag) - probability(before, drawn, tag)) * step for tag, step in way.items()
-        ) / length  # fmt: skip
 
-    pairs = list(zip(own, those, strict=True))
-    return nested([moved(*pair) for pair in pairs], [(before.prompt_index,) for before, _ in pairs])
+def _share(look: Look, own: Sequence[Sample], those: Sequence[Sample]) -> Score:
+    """Of each picture's way; prompts resampled first."""
+    shares = look.together(list(zip(those, own, strict=True)))
+    return nested([share or 0.0 for share in shares], [(before.prompt_index,) for before in own])

@@ -9,13 +9,13 @@ from lora_core.device import memory_format, pick_device
 from lora_core.diffusion.components import Components, load_for_drawing
 from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.read import read_source
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate
+from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate, loading_work
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.sampling.schedulers import settled, step_count
@@ -87,9 +87,11 @@ class Sampler:
     @cached_property
     def components(self) -> Components:
         """The base model."""
-        files = self.store.tree(self.base.sha256)
+        files, started = self.store.tree(self.base.sha256), time.monotonic()
         components = load_for_drawing(files, device=self.config.device, process=self.config.process)
         components.unet.to(memory_format=memory_format(components.unet.device))
+        loading = loading_work(components, pick_device(self.config.device))
+        remember(self.store, loading, time.monotonic() - started)
         return components
 
     @cached_property

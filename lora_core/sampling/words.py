@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from lora_core.dataset import Manifest
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.grid import Cell, contact_grid
 from lora_core.sampling.sampler import Place, Planned, Sampler, SamplerConfig
-from lora_core.sampling.samples import NO_LORA, Column, Samples, samples_manifest
+from lora_core.sampling.samples import NO_LORA, Column, Samples
 from lora_core.store import Store
 
 
@@ -42,11 +41,9 @@ def draw_words(
     return tuple(drawn)
 
 
-def words_manifest(drawn: Sequence[Samples]) -> Manifest:
-    """All of these pictures as one set, so that the tagger reads them as it reads screenshots."""
-    return samples_manifest(
-        drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})
-    )
+def together(drawn: Sequence[Samples]) -> Samples:
+    """All of these pictures as one sampling."""
+    return drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})
 
 
 def words_grid(store: Store, words: Sequence[str], drawn: Sequence[Samples]) -> Image.Image:

@@ -11,8 +11,8 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from demo.proof.bootstrap import Place, figure
 from demo.proof.hidden import Kept, table
+from demo.proof.intervals import Place, figure
 from demo.proof.marks import HIDDEN_TRAITS, MARKS_FILE, VISIBLE_IN, HiddenTrait, load_marks, trait_probabilities
 from demo.world import Character, Scene, draw, picture_tags
 from demo.world.character import CAST, MARKED, Mark
@@ -83,7 +83,7 @@ def test_the_probe_weighs_less_than_200_kilobytes() -> None:
 
 def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
     def row(arm: str, rises: list[float]) -> Kept:
-        score = figure(rises, [Place("rika-yuki", 1)] * len(rises))
+        score = figure(rises, [Place("rika-yuki", 1, number) for number in range(len(rises))])
         return Kept(arm=arm, pair="rika-yuki", seed=1, trait="curl", levels={"last LoRA": 0.5}, rise=score)
 
     lines = table([row("naive", [0.6, 1.0]), row("redraw", [0.3, 0.5])]).splitlines()

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 import pytest
+from small_project import new_project
 
+import flows.cli  # noqa: F401 (sets Prefect up)
+from flows.cost import Cost, costs
+from flows.plan import DryRun, dry_run
 from lora_core.pace import PROBE_STEPS, Work, expected_seconds, remember, timed
 from lora_core.progress import Countdown, silent
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import read_recipe
+from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.store import Store
+from lora_core.training.plan import training_work, unloaded
+from tasks.runtime import RunContext
 
 WORK = Work(("train", "sd1"), amount=40.0)
 
@@ -52,3 +61,47 @@ def test_a_countdown_goes_by_the_pieces_since_the_first_report_of_a_resumed_trai
     countdown.tell(35, 40)
     # Five pieces took 10 s; five are left.
     assert countdown.seconds_left == pytest.approx(10.0)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Recipe:
+    """Of a project on a machine that has trained, drawn and loaded before."""
+    project = new_project(tmp_path_factory.mktemp("cost") / "project", drawn, Path())
+    recipe = read_recipe(project.recipe)
+    dry, store = _dry(recipe), RunContext.of(recipe).open_store()
+    files = store.tree(dry.peeked.artifacts.inputs.base.sha256)
+    components, device = unloaded(files, "cpu", recipe.base.process)
+    for work in (
+        training_work(components, recipe.character_training, device, 1, dry.character),
+        drawing_work(components, recipe.sampling, device, 1),
+    ):
+        remember(store, work, 60.0)
+    remember(store, loading_work(components, device), 5.0)
+    return recipe
+
+
+def _dry(recipe: Recipe) -> DryRun:
+    return dry_run(recipe, RunContext.of(recipe))
+
+
+def _costs(recipe: Recipe) -> dict[str, Cost]:
+    return {cost.step: cost for cost in costs(_dry(recipe), RunContext.of(recipe))}
+
+
+def test_pictures_while_training_cost_loading_the_base_once_an_epoch_and_are_drawn_no_second_time(
+    recipe: Recipe,
+) -> None:
+    shown = recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"while_training": 2})})
+    plain, more = _costs(recipe), _costs(shown)
+    assert plain["train character"].seconds == pytest.approx(60.0)
+    assert more["train character"].seconds == pytest.approx(60.0 + recipe.character_training.epochs * 5.0)
+    others = plain.keys() - {"train character"}
+    assert {step: more[step].seconds for step in others} == {step: plain[step].seconds for step in others}
+
+
+def test_the_method_difference_is_told_with_its_style_lora_and_without_a_merge(recipe: Recipe) -> None:
+    update = {"merge": recipe.merge.model_copy(update={"use": False}),
+              "difference": recipe.difference.model_copy(update={"use": True})}  # fmt: skip
+    found = _costs(recipe.model_copy(update=update))
+    assert found.keys() == {"train style", "check style", "train character", "sample"}
+    assert all(cost.seconds for cost in found.values())

@@ -86,7 +86,7 @@ def _report(**shares: float) -> LookReport:
         WordMove(word=word.replace("_", " "), share=Score(mean=share, low=share - 0.1, high=share + 0.1, samples=4))
         for word, share in shares.items()
     )
-    return LookReport(base={}, screenshots={}, measured_by=("3d",), moves=moves, method="captions-only", reason="")
+    return LookReport(tried=(), measured_by=("3d",), moves=moves, method="captions-only", reason="")
 
 
 def test_the_captions_take_the_word_that_the_base_knows_where_it_knows_none_of_the_usual_ones() -> None:
