@@ -14,7 +14,7 @@ from PIL import Image
 from demo.proof.hidden import Kept, table
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import HIDDEN_TRAITS, MARKS_FILE, VISIBLE_IN, HiddenTrait, load_marks, trait_probabilities
-from demo.world import Character, Scene, draw, picture_tags
+from demo.world import Character, Look, Scene, draw, picture_tags
 from demo.world.character import CAST, MARKED, Mark
 from demo.world.screenshot import screenshot_tags
 from demo.world.solid import Finish
@@ -25,7 +25,7 @@ BOUND = 0.9
 
 @pytest.mark.parametrize("look", ["flat", "solid"])
 @pytest.mark.parametrize("name", MARKED)
-def test_a_mark_is_drawn_in_both_looks_and_changes_no_tag(name: str, look: str) -> None:
+def test_a_mark_is_drawn_in_both_looks_and_changes_no_tag(name: str, look: Look) -> None:
     scene = Scene(composition="upper_body")
     plain = MARKED[name].model_copy(update={"mark": "none"})
     assert picture_tags(MARKED[name], scene, look) == picture_tags(plain, scene, look)
@@ -44,14 +44,15 @@ def test_nobody_else_bears_a_mark() -> None:
 @cache
 def fresh(trait: HiddenTrait) -> tuple[tuple[Image.Image, bool], ...]:
     """60 pictures in both looks, half of them with the trait, the others with another mark or none."""
-    rng, found = random.Random(f"fresh {trait}"), []
+    rng = random.Random(f"fresh {trait}")
+    found: list[tuple[Image.Image, bool]] = []
     others = [mark for mark in get_args(Mark) if mark != trait]
     while len(found) < 60:
         character, scene = Character.random(rng), Scene.random(rng)
         if scene.composition in VISIBLE_IN[trait]:
             has = len(found) % 2 == 0
             marked = character.model_copy(update={"mark": trait if has else rng.choice(others)})
-            look = "solid" if len(found) % 4 < 2 else "flat"
+            look: Look = "solid" if len(found) % 4 < 2 else "flat"
             found.append((draw(marked, scene, look, finish=Finish.random(rng)), has))
     return tuple(found)
 

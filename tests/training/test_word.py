@@ -53,7 +53,7 @@ def test_every_text_encoder_reads_the_vectors_where_the_word_stands_and_all_else
     torch.testing.assert_close(_said(components, texts[0]), before[0])
     with torch.no_grad():
         for layer in layers:
-            layer.matrices["vectors"] += 0.5
+            layer.matrices["vectors"].add_(0.5)
     changed = _said(components, texts[0])
     halves = changed.chunk(len(components.text_encoders), -1), before[0].chunk(len(components.text_encoders), -1)
     assert all(not torch.allclose(now, then) for now, then in zip(*halves, strict=True))
