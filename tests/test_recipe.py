@@ -155,7 +155,8 @@ def test_a_models_path_is_taken_from_the_recipes_folder_and_told_without_it(tmp_
 
 @pytest.mark.parametrize("field", PATHS, ids=lambda field: f"{field.section}.{field.name}")
 def test_every_path_is_taken_from_the_recipes_folder_and_reported_without_it(field: PathField, tmp_path: Path) -> None:
-    named = parse_recipe(MINIMAL | {"sampling": {"transfer": ["models/a.safetensors"]}}, "r")
+    lists = {"sampling": {"transfer": ["models/a.safetensors"]}, "style": ["one", "other"]}
+    named = parse_recipe(MINIMAL | lists, "r")
     named = with_paths(named, lambda each, text: "./some/where" if each == field else text)
     there = anchored(named, tmp_path)
     assert field.texts(there) == (str(tmp_path / "some" / "where"),)

@@ -151,7 +151,7 @@ def test_several_folders_are_one_set_named_by_folder_and_a_picture_that_is_in_bo
     other = tmp_path / "kuma"
     other.mkdir()
     shot(screenshots / "portrait_01.png")
-    shot(other / "portrait_01.png")
+    shot(other / "portrait_01.png", shift=30)
     (other / "portrait_02.png").write_bytes((screenshots / "portrait_01.png").read_bytes())
     manifest = collect_all(store, [screenshots, other])
     first, second = manifest.entries

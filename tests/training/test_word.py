@@ -76,9 +76,9 @@ def test_every_text_encoder_reads_the_vectors_where_the_word_stands_and_all_else
 
 @pytest.fixture
 def style_set(drawn_sets: tuple[TrainingSet, ...]) -> tuple[TrainingSet, ...]:
-    """The same picture several times, so that what is held out is known."""
-    first = drawn_sets[0].manifest.entries[0].model_copy(update={"caption": (WORD, "1girl", "tag")})
-    entries = tuple(first.model_copy(update={"name": f"p{number}"}) for number in range(4))
+    """Five discs, one of which is held out."""
+    pictures = (*drawn_sets[0].manifest.entries, *drawn_sets[2].manifest.entries)
+    entries = tuple(one.model_copy(update={"caption": (WORD, "1girl", "tag")}) for one in pictures)
     return (replace(drawn_sets[0], manifest=Manifest(entries=entries), repeats=10),)
 
 
