@@ -148,7 +148,7 @@ def test_a_screenshot_replaced_between_two_looks_at_it_is_one_version_in_all_tha
 def test_several_folders_are_one_set_named_by_folder_and_a_picture_that_is_in_both_is_taken_once(
     store, screenshots, shot, tmp_path
 ):
-    other = tmp_path / "kuma"
+    other = tmp_path / "screenshots-of-kuma"
     other.mkdir()
     shot(screenshots / "portrait_01.png")
     shot(other / "portrait_01.png", shift=30)
@@ -156,8 +156,8 @@ def test_several_folders_are_one_set_named_by_folder_and_a_picture_that_is_in_bo
     manifest = collect_all(store, [screenshots, other])
     first, second = manifest.entries
     assert (first.name, first.source) == (f"{screenshots.name}-portrait_01", f"{screenshots.name}/portrait_01.png")
-    assert (second.name, second.composition) == ("kuma-portrait_01", "portrait")
-    assert [one.source for one in manifest.rejected] == ["kuma/portrait_02.png"]
+    assert (second.name, second.composition) == ("screenshots-of-kuma-portrait_01", "portrait")
+    assert [one.source for one in manifest.rejected] == ["screenshots-of-kuma/portrait_02.png"]
     assert collect_all(store, [screenshots]) == collect(store, screenshots)
 
 
