@@ -1,22 +1,26 @@
 """Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
 
+import contextlib
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module, resources
 from typing import Any
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 from ruamel.yaml import YAML
 
+from flows.run_names import run_name
+from flows.runs import open_run
 from flows.wanted import POOL
-from tasks.runtime import Step
 
 _POOL_TYPE = "process"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
@@ -156,18 +160,41 @@ def _deploy(client: SyncPrefectClient, one: Declared, presets: tuple[str, ...], 
     )
 
 
-_CHARACTER = "train-character/train-character"
+def as_client(address: str, password: str = "") -> contextlib.AbstractContextManager[object]:
+    """Prefect's client settings for a server, for the length of a block.
+
+    Args:
+        address: of its API.
+        password: `user:password`, if it has one.
+    """
+    settings: dict[Any, object] = {PREFECT_API_URL: address}
+    if password:
+        settings[PREFECT_API_AUTH_STRING] = SecretStr(password)
+    return temporary_settings(settings)
 
 
-def start_character(character: str, preset: str, key: str, tag: str, force: tuple[Step, ...] = ()) -> FlowRun:
+def start_character(parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
-    It is no sub-flow of the caller, so that it can be suspended and retried by itself.
+    So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
+
+    Args:
+        parameters: as in the form.
+        key: of this start.
+        tag: says who started it.
     """
+    with get_client(sync_client=True) as client:
+        if not parameters.get("force") and (known := open_run(client, str(parameters["character"]))):
+            return known
+    return start("train-character", parameters, key, tag)
+
+
+def start(flow: str, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
+    """Schedule a run of a deployment, as no sub-flow of the caller: it can be suspended and retried by itself."""
     run = run_deployment(
-        _CHARACTER, parameters={"character": character, "preset": preset, "force": list(force)}, timeout=0,
-        as_subflow=False, idempotency_key=key, tags=[tag], flow_run_name=character,
+        f"{flow}/{flow}", parameters=dict(parameters), timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
+        flow_run_name=run_name(flow, parameters),
     )  # fmt: skip
     if not isinstance(run, FlowRun):
-        raise TypeError("start_character() was called from an asynchronous flow")
+        raise TypeError("start() was called from an asynchronous flow")
     return run

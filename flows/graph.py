@@ -26,7 +26,15 @@ from lora_core.tagging.select import thresholds
 from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
-from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
+from tasks.find import (
+    find_base,
+    find_classifier,
+    find_embedder,
+    find_screenshots,
+    find_start,
+    find_tagger,
+    further_bases,
+)
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
 from tasks.look import decided, look
@@ -38,6 +46,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
+from tasks.time_left import Ask, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -52,7 +61,7 @@ def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunAr
     """Screenshots in, character LoRA out; ends after the step `until`."""
     if until != "publish":
         refuse_other_steps(recipe, at, until)
-    with stopping_all_when_one_fails(), walking(until):
+    with stopping_all_when_one_fails(), walking(until), whole_run(partial(_expected, recipe, at, until)):
         return graph(recipe, at)
 
 
@@ -65,6 +74,12 @@ def refuse_other_steps(recipe: Recipe, at: RunContext, until: Until) -> None:
     steps = tuple(dict.fromkeys(visit.step for visit in peek(recipe, at, "publish").steps))
     if until not in steps:
         raise RecipeError(f"--until {until}: this recipe has no such step; its steps: {', '.join(steps)}")
+
+
+def _expected(recipe: Recipe, at: RunContext, until: Until) -> Ask:
+    from flows.cost import expecting  # it plans with this very graph, and needs what trainings need
+
+    return expecting(recipe, at) if until == "publish" else lambda _: {}
 
 
 @recompute_damaged
@@ -108,7 +123,7 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     watched = at.showing(inputs.base, recipe.trigger, drawing_of(recipe))
-    whole = learn_character(captions, sets.style, styled, recipe, watched)
+    whole = learn_character(captions, sets.style, styled, inputs.start, recipe, watched)
     first = take_style_out(whole, styled, recipe, at)
     rounds = redraw_rounds(first, captions, inputs, recipe, at)
     last = judge_last(rounds[-1].lora if rounds else first, captions, inputs, recipe, at)
@@ -121,6 +136,7 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
         transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
         redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
+        start=inputs.start,
     )  # fmt: skip
     files = write_report(made, recipe, at)
     folder = hand_over(made, files, named, asked, at)
@@ -143,12 +159,14 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
 def find(recipe: Recipe, at: RunContext) -> Inputs:
     """Everything the recipe names, before any work."""
     find_optimizers(recipe.style_training, recipe.character_training)
+    base = find_base(recipe.base, at)
     return Inputs(
-        find_base(recipe.base, at), find_tagger(recipe.tagger, at),
+        base, find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
         find_screenshots(recipe.character.folders, at),
-        find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
-        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
+        find_rules(recipe), thresholds(recipe.tagger),
+        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
+        further_bases(recipe.sampling, at),
     )  # fmt: skip
 
 
@@ -203,7 +221,7 @@ def settle_method(
     asked = drawing._replace(options=asking(drawing.options))
     seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
     recipe = decided(recipe, seen, at)
-    return recipe, inputs._replace(rules=find_rules(recipe.captions, recipe.trigger)), seen
+    return recipe, inputs._replace(rules=find_rules(recipe)), seen
 
 
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:
@@ -259,12 +277,13 @@ def style_base(
 
 @stage("train character")
 def learn_character(
-    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: RunContext
-) -> LoraRef:
+    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, start: LoraRef | None, recipe: Recipe,
+    at: RunContext,
+) -> LoraRef:  # fmt: skip
     """Stage 3: the character, trained where the look is known already."""
     sets = CharacterSets(
         captions.pictures, captions.copies, recipe.downscale,
-        style.pictures if style else None, style_tokens(recipe), recipe.regularization,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization, start,
     )  # fmt: skip
     options, reading = recipe.character_training, recipe.base.reading
     return train_character(recipe.name, recipe.trigger, styled.base, sets, options, reading, at)
@@ -282,8 +301,7 @@ def try_elsewhere(
     """The chosen epoch on further bases."""
     by = Judge(inputs.tagger, None, None, recipe.judging.without_place)
     drawing = drawing_of(recipe)._replace(process=Process())  # the recipe knows its own base's
-    others = further_bases(recipe.sampling, at)
-    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in others)
+    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in inputs.further)
 
 
 @stage("transfer", "report")

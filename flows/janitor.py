@@ -44,7 +44,7 @@ from tasks.runtime import say
 
 OURS = (
     "headcanon", "train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast",
-    "watch-inbox", "janitor",
+    "draw-more", "watch-inbox", "janitor",
 )  # fmt: skip
 
 _ALIVE = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]

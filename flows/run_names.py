@@ -13,6 +13,7 @@ RUN_NAMES: Mapping[str, str] = {
     "train-character-full": "{name}",
     "prepare-style": "style {preset}",
     "train-cast": "cast {preset}",
+    "draw-more": "{result}: more pictures",
 }
 """By flow, as Prefect fills them in."""
 _DEFAULTS = {"preset": "default"}

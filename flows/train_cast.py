@@ -66,14 +66,15 @@ def cast(place: AllowedFolders) -> tuple[str, ...]:
 
 def _check(recipe: Recipe) -> None:
     """Refuse a character whose words the content rule refuses, before the style is trained for all."""
-    content.check((), words_of(recipe, find_rules(recipe.captions, recipe.trigger)))
+    content.check((), words_of(recipe, find_rules(recipe)))
 
 
 def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:
     # A retry of this run must start the characters again; their finished steps are found in the store.
     key = f"cast:{runtime.flow_run.id}:{runtime.flow_run.run_count}:{name}"
     own = tuple(step for step in force if step not in _OF_STYLE)
-    return start_character(name, preset, key, f"cast:{runtime.flow_run.name}", own)
+    parameters = {"character": name, "preset": preset, "force": list(own)}
+    return start_character(parameters, key, f"cast:{runtime.flow_run.name}")
 
 
 def _overview(runs: dict[str, FlowRun]) -> str:

@@ -1,8 +1,10 @@
 """The everyday front door in Prefect's UI: a short form for one character."""
 
 from itertools import count
+from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
@@ -14,10 +16,13 @@ from flows.run_names import RUN_NAMES
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules
-from tasks.find import find_base, find_sets, find_tagger
+from tasks.find import find_base, find_sets, find_start, find_tagger
 from tasks.publish import check_name
 from tasks.runtime import RunContext, Step
 from tasks.steps import Until
+
+Epoch = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=4)]
 
 
 @flow(
@@ -26,7 +31,13 @@ from tasks.steps import Until
 @report_user_errors
 @end_as_asked
 def train_character(
-    character: Name, folder: str = "", preset: str = "", base: str = "", force: tuple[Step, ...] = ()
+    character: Name,
+    folder: str = "",
+    preset: str = "",
+    base: str = "",
+    force: tuple[Step, ...] = (),
+    epoch: Epoch = 0,
+    weight: Weight = 0,
 ) -> str:
     """Screenshots in, character LoRA out. Finished steps are cached, so that a retry resumes.
 
@@ -37,8 +48,11 @@ def train_character(
             whose numbers then stand for those that "default" leaves out.
         base: Another base model than the recipe's. Empty: the recipe's.
         force: Steps to do again although they are finished.
+        epoch: Publish this epoch, whatever the metrics are. 0: by the rule.
+        weight: Publish it at this one of the sampled weights. 0: by the rule.
     """
-    return train(recipe_of(AllowedFolders(), character, folder, preset, base), force)
+    recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
+    return train(chosen_by_hand(recipe, epoch, weight), force)
 
 
 def train(recipe: Recipe, force: tuple[Step, ...], until: Until = "publish") -> str:
@@ -51,6 +65,14 @@ def train(recipe: Recipe, force: tuple[Step, ...], until: Until = "publish") -> 
     return out
 
 
+def chosen_by_hand(recipe: Recipe, epoch: int, weight: float) -> Recipe:
+    """The recipe with a person's choice, which is published even if it is no better than the version before."""
+    if not (epoch or weight):
+        return recipe
+    judging = recipe.judging.model_copy(update={"epoch": epoch, "weight": weight})
+    return recipe.model_copy(update={"judging": judging, "gates": recipe.gates.model_copy(update={"successor": "off"})})
+
+
 def with_free_version(recipe: Recipe, at: RunContext) -> Recipe:
     """The recipe with the first version whose name is free, or was made from these very inputs.
 
@@ -58,17 +80,19 @@ def with_free_version(recipe: Recipe, at: RunContext) -> Recipe:
     """
     if recipe.publish.version:
         return recipe
-    rules = find_rules(recipe.captions, recipe.trigger)
+    rules = find_rules(recipe)
+    base = find_base(recipe.base, at)
     found = (
-        find_base(recipe.base, at),
+        base,
         find_tagger(recipe.tagger, at),
         *(shots for shots in find_sets(recipe, at) if shots),
     )
     for number in count(1):
         version = f"v{number}" if number > 1 else ""
         named = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"version": version})})
+        start = find_start(named, base, at)
         try:
-            check_name(named, rules, found)
+            check_name(named, rules, (*found, start) if start else found)
         except OutputExistsError:
             continue
         return named

@@ -4,6 +4,7 @@ import contextlib
 import platform
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -75,6 +76,8 @@ def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
     done = finished(runs, scope, store_of(out))
     if not done:
         raise RecipeError(f"{out}: no arm run is finished there; run `python -m demo.proof` first")
+    names = {one.run.arm.name for one in done}
+    scope = replace(scope, arms=tuple(arm for arm in scope.arms if arm.name in names))
     return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, out, say)
 
 

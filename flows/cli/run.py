@@ -151,7 +151,7 @@ def _check_at_once(recipe: "Recipe") -> None:
         check_out_folder(written)
     for folder in (*recipe.style.folders, *recipe.character.folders):
         list_pictures(Path(folder))
-    rules = rules_for(recipe.captions, recipe.trigger)
+    rules = rules_for(recipe.captions, recipe.trigger, recipe.wardrobe)
     content.check((), words_of(recipe, rules))
     base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
     refuse_without_vae(read_source(base, recipe.base.process))

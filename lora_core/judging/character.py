@@ -50,9 +50,14 @@ class Recognized:
 def find_character_files(folder: Path) -> dict[str, Path]:
     """CCIP's three files.
 
+    Args:
+        folder: with them, or with the one folder that has them.
+
     Raises:
         TaggerError: one is missing.
     """
+    inside = [path.parent for path in folder.glob(f"*/{_FEATURES}")]
+    folder = inside[0] if len(inside) == 1 and not (folder / _FEATURES).is_file() else folder
     files = {name: folder / name for name in (_FEATURES, _DIFFERENCES, _METRICS)}
     for path in files.values():
         if not path.is_file():

@@ -216,7 +216,18 @@ def extract(
         named = {"ss_sd_model_name": base.name, "ss_new_sd_model_hash": digests[""]} if "" in digests else {}
         metadata = of_difference(base.weights.architecture, named, out.stem, ranks, made)
         writer.write(metadata, hashes=True)
-    return LoraSummary(ranks.modules, ranks.ranks, kept / total)
+    return LoraSummary(ranks.modules, ranks.ranks, kept / total, _differing_vectors(base, tuned))
+
+
+def _differing_vectors(base: Checkpoint, tuned: Checkpoint) -> int:
+    """Norms and biases that are not the same in both; one that goes by several names is counted once."""
+    others = tuned.weights.by_name
+    pairs = {
+        (one.file, one.place): (one, others[name])
+        for name, one in base.weights.by_name.items()
+        if len(one.shape) == 1 and name in others
+    }
+    return sum(not torch.equal(base.read(one), tuned.read(other)) for one, other in pairs.values())
 
 
 def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list[str]:

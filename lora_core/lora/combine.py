@@ -61,11 +61,14 @@ class LoraSummary:
     """Each once, in order."""
     energy: float
     """Share of the whole's energy, the squared singular values of all modules, that was kept."""
+    left_out: int = 0
+    """Norms and biases that differ too, which no LoRA holds."""
 
     def __str__(self) -> str:
         """For a person."""
         ranks = f"{self.ranks[0]}" if len(self.ranks) == 1 else f"{self.ranks[0]} to {self.ranks[-1]}"
-        return f"{self.modules} modules, rank {ranks}, {self.energy:.2%} of the energy kept"
+        left_out = f"; {self.left_out} norms and biases differ too, which a LoRA does not hold" if self.left_out else ""
+        return f"{self.modules} modules, rank {ranks}, {self.energy:.2%} of the energy kept{left_out}"
 
 
 def add(terms: Sequence[Term], out: Path, size: Size, precision: str, progress: Progress) -> LoraSummary:

@@ -1,7 +1,7 @@
 """A base model and how to draw with it: loaded once, when the first picture is missing; LoRAs are swapped in place."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,8 +102,14 @@ class Sampler:
         what = f"drawing {self.components.architecture}"
         return Engine(self.components.unet, chosen, cache=self.store.compiled_folder(), what=what)
 
-    def draw(self, columns: Sequence[Planned], places: Sequence[Place], progress: Progress) -> Samples:
-        """Every place in every column.
+    def draw(
+        self,
+        columns: Sequence[Planned],
+        places: Sequence[Place],
+        progress: Progress,
+        drawn: Callable[[list[Sample]], None] | None = None,
+    ) -> Samples:
+        """Every place in every column; `drawn` is given each column as soon as it is there.
 
         Raises:
             CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
@@ -115,9 +121,12 @@ class Sampler:
         for number, planned in enumerate(columns):
             note = f"{planned.column.title}, {number + 1} of {len(columns)}"
             digests = self._column(planned, shots, _part(progress, number * each, len(columns) * each, note))
-            samples += [
+            column = [
                 self._sample(planned.column, place, digest) for place, digest in zip(places, digests, strict=True)
             ]
+            samples += column
+            if drawn:
+                drawn(column)
         files = {planned.column.epoch: planned.lora.file for planned in columns if planned.lora}
         return Samples(negative=self.options.negative, lora_files=tuple(files.items()), samples=tuple(samples))
 

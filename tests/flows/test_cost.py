@@ -15,7 +15,9 @@ from lora_core.recipe_file import read_recipe
 from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.store import Store
 from lora_core.training.plan import training_work, unloaded
-from tasks.runtime import RunContext
+from tasks import time_left
+from tasks.runtime import RunContext, progress, say
+from tasks.time_left import RunClock
 
 WORK = Work(("train", "sd1"), amount=40.0)
 
@@ -61,6 +63,63 @@ def test_a_countdown_goes_by_the_pieces_since_the_first_report_of_a_resumed_trai
     countdown.tell(35, 40)
     # Five pieces took 10 s; five are left.
     assert countdown.seconds_left == pytest.approx(10.0)
+
+
+def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to_do: dict[str, float | None] = {"train style": 100.0, "train character": 300.0, "sample": None}
+    now, clock = [0.0], RunClock(lambda: lambda done: {node: to_do[node] for node in to_do if node not in done})
+    first, second = (Countdown(lambda: now[0]) for _ in range(2))
+    assert clock.text == ""
+    monkeypatch.setattr(time_left, "_node", lambda: "train style")
+    with clock.timing(first):
+        clock.look()
+        first.tell(0, 10)
+        assert clock.seconds_left is None, "nothing is known of its own pace yet"
+        now[0] = 10.0
+        first.tell(5, 10)  # five pieces took 10 s; five are left, and the character's 300 s
+        assert clock.seconds_left == pytest.approx(310.0)
+        assert clock.text == "at least 5 min 10 s to the run's end", "how long samples take was never measured"
+    to_do["sample"] = 40.0
+    monkeypatch.setattr(time_left, "_node", lambda: "train character")
+    with clock.timing(second):
+        clock.look()
+        second.tell(0, 20)
+        now[0] = 20.0
+        second.tell(10, 20)  # half of it took 10 s: whatever was expected of it
+        assert clock.text == "about 50 s to the run's end"
+    assert clock.seconds_left is None
+
+
+def test_the_question_how_long_the_rest_takes_says_nothing_and_asks_nothing_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: object) -> dict[str, float | None]:
+        with progress("train style", "step") as listen:
+            listen(1, 1)
+        say("prepared")
+        asked.append("once")
+        return {}
+
+    monkeypatch.setattr(time_left, "_node", lambda: "train style")
+    with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
+        listen(1, 1)
+    assert asked == ["once"]
+    assert capsys.readouterr().err.count("train style") == 1
+
+
+def test_what_is_done_again_in_every_round_counts_again_after_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, countdown = RunClock(lambda: lambda _: {"train character": 60.0, "sample": 2.0}), Countdown()
+    monkeypatch.setattr(Countdown, "seconds_left", 1.0)
+    monkeypatch.setattr(Countdown, "has_pace", True)
+    for node, left in (("train character", 3.0), ("sample", 61.0)):
+        monkeypatch.setattr(time_left, "_node", lambda at=node: at)
+        with clock.timing(countdown):
+            clock.look()
+            assert clock.seconds_left == pytest.approx(left)
 
 
 @pytest.fixture(scope="module")

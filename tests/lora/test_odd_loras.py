@@ -12,6 +12,7 @@ from lora_core.hub import find_model_files
 from lora_core.lora.algebra import Size
 from lora_core.lora.attach import attach, detach
 from lora_core.lora.base import attachable_names, build_of
+from lora_core.lora.checkpoint import Extraction, extract
 from lora_core.lora.combine import Term, add, resize
 from lora_core.lora.convert import convert
 from lora_core.lora.file import open_lora, read_lora
@@ -190,6 +191,12 @@ def test_differences_of_norms_biases_and_kernels_beside_a_lora_are_merged_and_dr
     for source, out in ((single, tmp_path / "merged.safetensors"), (folder, tmp_path / "merged")):
         merge_file(find_model_files(str(source), ""), [Term(path, 0.5)], out, silent)
         torch.testing.assert_close(workshop.draw(workshop.load(out)), wanted, rtol=1e-3, atol=1e-4)
+    merged = find_model_files(str(tmp_path / "merged.safetensors"), "")
+    taken = extract(
+        find_model_files(str(single), ""), merged, tmp_path / "taken.safetensors", Extraction(Size(4)), "auto", silent
+    )
+    assert taken.left_out == sum(key.endswith(("_norm", ".diff_b")) for key in tensors)
+    assert f"{taken.left_out} norms and biases differ too, which a LoRA does not hold" in str(taken)
     found = inspect_file(path)
     assert found.what == "a LoRA and changes of biases and changes of norm layers and full differences of weights"
     assert (found.kind, found.architecture) == ("lora", inspect_file(made[architecture].lora).architecture)
