@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 from flows.graph import peek
 from flows.plan import DryRun, dry_run
+from lora_core.judging.look import LOOK_WORDS, asking
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
 from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store, open_store
-from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
+from lora_core.training.memory import disk_bytes
+from lora_core.training.plan import Plan, training_work, unloaded
 from lora_core.training.probe import probe_training
 from tasks.runtime import RunContext, progress
 from tasks.steps import Branch, Step
@@ -149,7 +151,10 @@ def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
         cells * (1 + training.epochs * len(options.weights))
         for training in (recipe.character_training, recipe.final_training)
     )
+    asked = asking(plain)
+    words = len(asked.prompts) * len(asked.seeds) * (1 + len(LOOK_WORDS))
     return {
+        ("look", ""): (asked, words),
         ("check style", ""): (plain, 2 * STYLE_PICTURES),
         ("check merge", ""): (plain, len(options.style_prompts)),
         ("sample", ""): (options, first),

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_core.captions import taxonomy
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Scores
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Composition
+from lora_core.recipe import COMPOSITIONS, Composition, Outfit
 
 
 def framing_of(entry: Entry, override: Composition | None) -> tuple[Composition, str]:
@@ -48,7 +48,7 @@ def is_people(tag: str) -> bool:
     return tag == "solo" or _PEOPLE.fullmatch(tag) is not None
 
 
-EditKind = Literal["replace", "traits", "foreign", "framing", "look", "face", "override", "trigger"]
+EditKind = Literal["replace", "traits", "outfit", "foreign", "framing", "look", "face", "override", "trigger"]
 """Which edit changed a tag: what code decides by. `Change.rule` is the same in words, for people."""
 
 
@@ -87,6 +87,12 @@ class Picture:
     scores: Scores
     rules: Rules
     trigger: str
+
+    @property
+    def outfit(self) -> Outfit | None:
+        """What the character wears on it, where that has words of its own."""
+        outfit = self.rules.outfit_of(self.entry.source)
+        return outfit if outfit and outfit.words else None
 
     @property
     def override(self) -> Override:
@@ -153,6 +159,15 @@ def forget_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
         return "1 traits: memorized" if tag in rules.memorize else "1 traits: the character's outfit"
 
     return tags - going, rule
+
+
+def forget_outfit(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """And what is worn on this picture, so that it binds to the outfit's words."""
+    outfit, rules = picture.outfit, picture.rules
+    if outfit is None or not rules.prune:
+        return tags, str
+    going = {tag for tag in tags if any(matches(tag, pattern) for pattern in outfit.tags)}
+    return tags - (going - set(rules.keep)), lambda tag: f"1 outfit: {outfit.words}"
 
 
 def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
@@ -227,14 +242,16 @@ def override_one(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
 
 
 def call(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
-    """6: the trigger, once; `ordered` puts it first."""
+    """6: the trigger, once, and the words of the outfit; `ordered` puts them first."""
     alike = {tag for tag in tags if tag == canonical(picture.trigger)}
-    return (tags - alike) | {picture.trigger}, lambda tag: "6 trigger: first and once"
+    worn = {canonical(picture.outfit.words)} if picture.outfit else set()
+    return (tags - alike) | {picture.trigger} | worn, lambda tag: "6 trigger: first and once"
 
 
 EDITS: Mapping[EditKind, Edit] = {
     "replace": replace,
     "traits": forget_traits,
+    "outfit": forget_outfit,
     "foreign": drop_strangers,
     "framing": frame,
     "look": soak_up_look,
@@ -253,6 +270,8 @@ def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:
         fixed = (*SIDES, *HEIGHTS, *rules.add, *rules.face)
         if tag == picture.trigger:
             return 0, 0.0, tag
+        if picture.outfit and tag == canonical(picture.outfit.words):
+            return 0, 1.0, tag
         if _PEOPLE.fullmatch(tag):
             return 1, -picture.score(tag), tag
         if tag == "solo":
