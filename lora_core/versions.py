@@ -50,7 +50,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 4,
     "judge": 6,
     "transfer": 6,
-    "report": 9,
+    "report": 10,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -1,4 +1,4 @@
-"""What is the character's, and what its captions are to say: the material of the six edits."""
+"""What is the character's, and what its captions are to say: the material of the caption edits."""
 
 import difflib
 import functools
@@ -52,7 +52,7 @@ class Override(BaseModel):
 
 
 class Rules(BaseModel):
-    """The six edits' material. Tags may be written with spaces or underscores."""
+    """The caption edits' material. Tags may be written with spaces or underscores."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -11,7 +11,7 @@ LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 
 
 class Captions(Options):
-    """The six caption edits (see the rule file for what is the character's)."""
+    """The caption edits (see the rule file for what is the character's)."""
 
     rules: Annotated[str, OnDisk()] = Field(default="", title="Rule file")
     """A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that describes a
