@@ -33,7 +33,9 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_HOME, temporary_settings
 from reduced import NAMES, draw, recipe
 
-from flows.up import Wanted, run_until, worker_of
+from flows.up import run_until, worker_of
+from flows.provision import as_client
+from flows.wanted import Wanted
 
 MOST_RATIO = 0.6
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -119,7 +121,7 @@ def measure(folder: Path, workers: int, pictures: int, epochs: int, port: int) -
     with (
         temporary_settings({PREFECT_HOME: folder / "prefect"}),
         running(wanted, workers),
-        wanted.as_client(),
+        as_client(wanted),
         get_client(sync_client=True) as client,
     ):
         return trained(client, characters)

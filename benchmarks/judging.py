@@ -69,10 +69,12 @@ def simulate(
     lows = [float(np.quantile(weights @ each, TAIL)) for each in identity]
     deltas: list[list[Floats]] = [[] for _ in truth]
     shares: list[list[Floats]] = [[] for _ in truth]
+    ways: list[float] = []
     for in_base, in_screenshots in words:
         own, screenshots = scatter(0.5, 0.8), _seen(in_screenshots, rng.normal(0, 0.9, 38)).mean()
         base = _seen(in_base, own)
-        way = screenshots - base.mean()
+        way = float(screenshots - base.mean())
+        ways += [way] if way >= LEAST_WAY else []
         for number, one in enumerate(truth):
             mean = (1 - one.leak) * in_base + one.leak * in_screenshots
             drawn = _seen(mean, np.sqrt(SHARED) * own + np.sqrt(1 - SHARED) * scatter(0.5, 0.8))
@@ -80,14 +82,16 @@ def simulate(
             if way >= LEAST_WAY:
                 shares[number].append((drawn - base) / way)
     before = [bool(np.mean(each) <= BOUND) for each in deltas]
-    after = [bool(each) and _upper(each, weights) <= BOUND for each in shares]
+    after = [bool(each) and _upper(each, ways, weights) <= BOUND for each in shares]
     return {"before": _chosen(truth, lows, before), "after": _chosen(truth, lows, after)}
 
 
-def _upper(shares: list[Floats], weights: Floats) -> float:
-    """The upper end of the interval of the word whose lower end is highest."""
-    ends = [np.quantile(weights @ each, [TAIL, 1 - TAIL]) for each in shares]
-    return float(max(ends, key=lambda both: both[0])[1])
+def _upper(shares: list[Floats], ways: list[float], weights: Floats) -> float:
+    """The interval's upper end as `leak.Look` has it: of all words together, or of the one that surely says more."""
+    together = np.average(shares, axis=0, weights=ways)
+    most = max(shares, key=lambda each: np.quantile(weights @ each, TAIL))
+    surely = np.quantile(weights @ (most - together), TAIL) > 0
+    return float(np.quantile(weights @ (most if surely else together), 1 - TAIL))
 
 
 def _seen(mean: float, scatter: Floats) -> Floats:

@@ -27,7 +27,7 @@ from reduced import draw, recipe
 
 from flows.child_processes import Child
 from flows.healthy import server
-from flows.up import Wanted
+from flows.wanted import Wanted
 
 MOST_SECONDS = 5.0
 

@@ -8,11 +8,10 @@ from typing import NamedTuple
 from flows.plan import DryRun
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
-from lora_core.redraw.draw import square
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
-from lora_core.sampling.generate import drawing_work
+from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.sampling.sampler import SamplerConfig
-from lora_core.store import open_store
+from lora_core.store import Store, open_store
 from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
 from lora_core.training.probe import probe_training
 from tasks.runtime import RunContext, progress
@@ -46,8 +45,14 @@ def costs(dry: DryRun, at: RunContext) -> tuple[Cost, ...]:
         Cost(*node, seconds and seconds * times)
         for node, times in _waiting(dry).items()
         if node in works
-        for seconds in (expected_seconds(store, works[node]),)
+        for seconds in (_seconds(store, *works[node]),)
     )
+
+
+def _seconds(store: Store, main: Work, *further: Work) -> float | None:
+    """Of a step, by its main work; further work that was never done here adds nothing."""
+    known = expected_seconds(store, main)
+    return known and known + sum(expected_seconds(store, each) or 0.0 for each in further)
 
 
 def probe(dry: DryRun, at: RunContext) -> None:
@@ -100,13 +105,16 @@ def _trainings(dry: DryRun) -> dict[Node, tuple[Training, Plan]]:
     return {("train style", ""): (dry.recipe.style_training, dry.style), **found} if dry.style else found
 
 
-def _works(dry: DryRun, at: RunContext) -> Iterator[tuple[Node, Work]]:
+def _works(dry: DryRun, at: RunContext) -> Iterator[tuple[Node, tuple[Work, ...]]]:
     recipe, base = dry.recipe, dry.peeked.artifacts.inputs.base
     components, device = unloaded(at.open_store().tree(base.sha256), at.device, recipe.base.process)
     for node, (options, plan) in _trainings(dry).items():
-        yield node, training_work(components, options, device, at.processes, plan)
+        # The pictures of a training that shows its epochs are those that `sample` finds drawn then.
+        shown = recipe.sampling.while_training and node == ("train character", "")
+        loading = (loading_work(components, device, options.epochs),) if shown else ()
+        yield node, (training_work(components, options, device, at.processes, plan), *loading)
     for node, (sampling, pictures) in _drawn(recipe).items():
-        yield node, drawing_work(components, sampling, device, pictures)
+        yield node, (drawing_work(components, sampling, device, pictures),)
 
 
 def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
@@ -122,7 +130,7 @@ def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
         ("check style", ""): (plain, 2 * STYLE_PICTURES),
         ("check merge", ""): (plain, len(options.style_prompts)),
         ("sample", ""): (options, first),
-        ("redraw", ""): (square(options, recipe.character_training.resolution), redraw.candidates),
+        ("redraw", ""): (options.square(recipe.character_training.resolution), redraw.candidates),
         ("sample", "redrawn"): (options, final - cells),
         ("transfer", ""): (options, 2 * cells * len(options.transfer)),
     }

@@ -1,23 +1,26 @@
 """Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module, resources
+from typing import Any
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
-from prefect.workers.process import ProcessWorker
 from pydantic import BaseModel, ConfigDict
 from ruamel.yaml import YAML
 
-from tasks.runtime import Step
+from flows.run_names import run_name
+from flows.runs import open_run
+from flows.wanted import POOL
 
-POOL = "headcanon"
+_POOL_TYPE = "process"
 # A run may set nothing about how it is started. Prefect's own template offers command, environment and folder.
 TEMPLATE = {
     "job_configuration": {"stream_output": True},
@@ -78,24 +81,42 @@ def declared() -> tuple[Declared, ...]:
     return tuple(Declared.model_validate(one) for one in YAML(typ="safe").load(text)["deployments"])
 
 
-def put_in_place(client: SyncPrefectClient) -> None:
-    """The work pool and every deployment; a second time changes nothing that a person set."""
+def put_in_place(client: SyncPrefectClient, presets: tuple[str, ...] = (), *, add: bool = False) -> None:
+    """The work pool and every deployment; a second time changes nothing that a person set.
+
+    Args:
+        client: of the server.
+        presets: names that the forms offer.
+        add: offer them beside those that the server has, of whoever deployed before.
+    """
     _pool(client)
-    for one in declared():
-        _deploy(client, one)
+    for one in reversed(declared()):  # the most used one last: the UI's list can be sorted by when they were created
+        _deploy(client, one, presets, add=add)
 
 
 def _pool(client: SyncPrefectClient) -> None:
     try:
-        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=TEMPLATE))
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=_POOL_TYPE, base_job_template=TEMPLATE))
     except ObjectAlreadyExists:
-        if client.read_work_pool(POOL).type == ProcessWorker.type:
+        if client.read_work_pool(POOL).type == _POOL_TYPE:
             client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=TEMPLATE))
 
 
-def _deploy(client: SyncPrefectClient, one: Declared) -> None:
-    flow = one.flow()
+def form_of(flow: Flow[..., Any], presets: tuple[str, ...]) -> dict[str, Any]:
+    """JSON schema of a flow's form, in which a preset is chosen and not typed."""
     schema = parameter_schema(flow).model_dump_for_openapi()
+    if preset := schema["properties"].get("preset"):
+        # The form's own default stays a choice: empty, or a preset that nobody has made yet.
+        preset["enum"] = list(dict.fromkeys((preset["default"], *presets)))
+    return schema
+
+
+def _offered(schema: dict[str, Any] | None) -> tuple[str, ...]:
+    return tuple((schema or {}).get("properties", {}).get("preset", {}).get("enum", ()))
+
+
+def _deploy(client: SyncPrefectClient, one: Declared, presets: tuple[str, ...], *, add: bool) -> None:
+    flow = one.flow()
     try:
         there = client.read_deployment_by_name(f"{flow.name}/{one.name}")
     except ObjectNotFound:
@@ -107,7 +128,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             description=one.description,
             tags=list(one.tags),
             work_pool_name=one.work_pool.name,
-            parameter_openapi_schema=schema,
+            parameter_openapi_schema=form_of(flow, presets),
             enforce_parameter_schema=True,
             schedules=[
                 DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=s.interval)))
@@ -117,6 +138,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             concurrency_options=ConcurrencyOptions(collision_strategy=limit.collision_strategy) if limit else None,
         )
         return
+    known = _offered(there.parameter_openapi_schema) if add else ()
     client.update_deployment(
         there.id,
         DeploymentUpdate(
@@ -124,7 +146,7 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
             description=one.description,
             tags=list(one.tags),
             work_pool_name=one.work_pool.name,
-            parameter_openapi_schema=schema,
+            parameter_openapi_schema=form_of(flow, tuple(dict.fromkeys((*presets, *known)))),
             enforce_parameter_schema=True,
             # What would run other code, had somebody set it: a worker of ours refuses runs of such a deployment.
             job_variables={},
@@ -136,18 +158,28 @@ def _deploy(client: SyncPrefectClient, one: Declared) -> None:
     )
 
 
-_CHARACTER = "train-character/train-character"
-
-
-def start_character(character: str, preset: str, key: str, tag: str, force: tuple[Step, ...] = ()) -> FlowRun:
+def start_character(parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
-    It is no sub-flow of the caller, so that it can be suspended and retried by itself.
+    So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
+
+    Args:
+        parameters: as in the form.
+        key: of this start.
+        tag: says who started it.
     """
+    with get_client(sync_client=True) as client:
+        if not parameters.get("force") and (known := open_run(client, str(parameters["character"]))):
+            return known
+    return start("train-character", parameters, key, tag)
+
+
+def start(flow: str, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
+    """Schedule a run of a deployment, as no sub-flow of the caller: it can be suspended and retried by itself."""
     run = run_deployment(
-        _CHARACTER, parameters={"character": character, "preset": preset, "force": list(force)}, timeout=0,
-        as_subflow=False, idempotency_key=key, tags=[tag], flow_run_name=character,
+        f"{flow}/{flow}", parameters=dict(parameters), timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
+        flow_run_name=run_name(flow, parameters),
     )  # fmt: skip
     if not isinstance(run, FlowRun):
-        raise TypeError("start_character() was called from an asynchronous flow")
+        raise TypeError("start() was called from an asynchronous flow")
     return run

@@ -31,17 +31,18 @@ R = TypeVar("R")
 # A disk that damages more than that in one run should be replaced, and its owner should know.
 _MOST_DAMAGED = 10
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
-_FINISHED = re.compile(r"Finished in state Failed\(.*", re.DOTALL)
+# What Prefect tells of itself: a run's and a step's state is shown beside the log, and an error has a line of its own.
+_OF_PREFECT = re.compile(r"Finished in state |Running hook |Hook '.*' finished |Beginning \w+ run ")
 _LOGGED = "_headcanon_logged"
 
 
 class OneLine(logging.Filter):
-    """Rewrite what Prefect logs of a failed step or run; to be added to its loggers of runs."""
+    """Rewrite what Prefect logs of a failed step or run, and drop its own steps; for its loggers of runs."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record, unless its error was logged before."""
-        if isinstance(record.msg, str) and record.levelno < logging.CRITICAL:
-            record.msg = _FINISHED.sub("Finished in state Failed", record.msg)
+        """Keep the record, unless its error was logged before, or it says nothing of the work."""
+        if isinstance(record.msg, str) and _OF_PREFECT.match(record.msg):
+            return False
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is None:
             return True

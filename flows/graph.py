@@ -4,7 +4,7 @@ It is run to its end or to a target (`make_lora`), peeked at (`peek`), or run fo
 Every step is cached, so a run resumes where the last one ended. After the target nothing runs: all refs are pending.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
+from tasks.time_left import Expected, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -47,8 +48,18 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
-    with stopping_all_when_one_fails(), walking(until):
+    with stopping_all_when_one_fails(), walking(until), whole_run(lambda done: _expected(recipe, at, until, done)):
         return graph(recipe, at)
+
+
+def _expected(recipe: Recipe, at: RunContext, until: Until, done: Set[str]) -> Expected:
+    """Seconds of what is still to do; nothing of a run that ends early."""
+    from flows.cost import costs  # a dry run peeks at this very graph
+    from flows.plan import dry_run
+
+    forced = at.model_copy(update={"force": tuple(step for step in at.force if step not in done)})
+    to_do = costs(dry_run(recipe, forced), forced) if until == "publish" else ()
+    return {f"{each.step} {each.branch}".strip(): each.seconds for each in to_do}
 
 
 @recompute_damaged

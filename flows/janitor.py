@@ -7,8 +7,6 @@ suspended run has no process and is meant to be silent: its state is Paused, and
 """
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -41,11 +39,13 @@ from pydantic import Field
 
 from flows.errors import report_user_errors
 from flows.schedules import HOUSEKEEPING
+from flows.wanted import HEARTBEAT_SECONDS
 from tasks.runtime import say
 
-# The longest that a living run is silent: its flows send an event every 30 s (`headcanon up` asks for that).
-HEARTBEAT_SECONDS = 30
-OURS = ("headcanon", "train-character", "train-character-full", "prepare-style", "train-cast", "watch-inbox", "janitor")
+OURS = (
+    "headcanon", "train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast",
+    "draw-more", "watch-inbox", "janitor",
+)  # fmt: skip
 
 _ALIVE = [StateType.RUNNING, StateType.CANCELLING, StateType.PENDING]
 # A run that a worker has taken but not begun sends nothing: an image may have to be pulled first.
@@ -150,28 +150,9 @@ def _running_steps(client: SyncPrefectClient, run: UUID) -> Iterable[UUID]:
 
 _TAGGED = DeploymentFilter(tags=DeploymentFilterTags(all_=[HOUSEKEEPING]))
 _ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
-# Most of all events, and of use to nobody after a day: the states that follow them stay.
-_NOISE = (
-    "prefect.flow-run.heartbeat",
-    "prefect.flow-run.Pending",
-    "prefect.flow-run.Submitting",
-    "prefect.task-run.Pending",
-    "prefect.task-run.Running",
-    "prefect.worker.submitted-flow-run",
-    "prefect.worker.executed-flow-run",
-)
 # A backlog of weeks is worked off in several looks, so that none of them takes long.
 _MOST = 1000
 _AT_ONCE = 50  # Prefect's own bound
-
-
-def retention_settings() -> dict[str, str]:
-    """Settings of a Prefect server that forgets: its own defaults, 90 days for runs and 7 for events; a user's win."""
-    wanted = {
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "true",
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_EVENT_RETENTION_OVERRIDES": json.dumps(dict.fromkeys(_NOISE, 86_400)),
-    }
-    return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 def forget_old_runs(client: SyncPrefectClient, keep: timedelta) -> int:

@@ -1,9 +1,13 @@
 """Tell someone: automations that call a webhook when a run failed, waits for a person, or published a LoRA."""
 
+from pathlib import Path
+from urllib.parse import quote
 from uuid import UUID
 
+from prefect.artifacts import create_markdown_artifact
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -11,6 +15,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 from flows.janitor import OURS
+from flows.place import AllowedFolders
 from flows.schedules import SILENT
 
 PUBLISHED = "headcanon.published"
@@ -29,10 +34,23 @@ _PAYLOAD = """\
 """
 
 
+def started() -> None:
+    """Link a run in Prefect's UI to the studio page."""
+    if (context := FlowRunContext.get()) and context.flow_run:
+        _link("studio-run", f"r/{context.flow_run.id}", "This run: steps, curves, pictures")
+
+
 def published(character: str, folder: str) -> None:
     """Say that a LoRA was published, for whoever listens."""
     resource = {"prefect.resource.id": f"headcanon.character.{character}", "prefect.resource.name": character}
     emit_event(PUBLISHED, resource=resource, payload={"folder": folder})
+    _link("studio-result", f"out/{quote(Path(folder).name)}", "The result: report, grid, files to download")
+
+
+def _link(key: str, path: str, text: str) -> None:
+    """An artifact that leads to the studio page, where the server of this run has one."""
+    if page := AllowedFolders().page:
+        create_markdown_artifact(f"[{text}]({page}/{path})", key=key, description=f"{text}, on the studio page")
 
 
 def put_webhook_in_place(client: SyncPrefectClient, url: str) -> None:

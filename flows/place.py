@@ -40,7 +40,10 @@ class OddFolder(NamedTuple):
 
 
 class AllowedFolders(BaseSettings):
-    """The settings `HEADCANON_…` of a worker; `headcanon up` sets them for its own."""
+    """The settings `HEADCANON_…` of a worker; `headcanon up` sets them for its own.
+
+    `page` is the path of the studio page at the address of Prefect's UI; empty: that server has none.
+    """
 
     model_config = SettingsConfigDict(env_prefix="HEADCANON_", frozen=True, extra="ignore")
 
@@ -48,6 +51,7 @@ class AllowedFolders(BaseSettings):
     also: str = ""
     store_path: str = ""
     out_path: str = ""
+    page: str = ""
 
     @property
     def folder(self) -> Path:

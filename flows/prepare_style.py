@@ -7,10 +7,11 @@ from flows.errors import report_user_errors
 from flows.graph import make_style
 from flows.place import AllowedFolders
 from flows.request import at_of, shared_recipe
+from flows.run_names import RUN_NAMES
 from tasks.runtime import Step
 
 
-@flow(name="prepare-style", flow_run_name="style {preset}", persist_result=False, validate_parameters=False)
+@flow(name="prepare-style", flow_run_name=RUN_NAMES["prepare-style"], persist_result=False, validate_parameters=False)
 @report_user_errors
 @end_as_asked
 def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None:

@@ -5,9 +5,8 @@ Every round draws with the LoRA of the one before. Which of all of them is publi
 
 from flows.artifacts import CaptionedSet, Inputs, JudgedLora, RedrawRound
 from flows.gate import pass_redraw_gate
+from lora_core.captions.rules import redrawn_rules
 from lora_core.recipe import Judging, Recipe, Regularization
-from lora_core.redraw.choose import redrawn_rules
-from lora_core.redraw.draw import square
 from lora_core.refs import DatasetRef, LoraRef, ReportRef
 from tasks.caption import captioned, edit_captions
 from tasks.groups import CharacterSets, Drawing, Judge, Scenes
@@ -65,7 +64,7 @@ def judge_samples(
 def draw_anew(before: JudgedLora, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """The character with its traits named, in many scenes, on the original base."""
     scenes = Scenes(captions.captions, inputs.rules, recipe.plan, recipe.redraw.drawing)
-    sampling = square(recipe.sampling, recipe.character_training.resolution)
+    sampling = recipe.sampling.square(recipe.character_training.resolution)
     return redraw(inputs.base, before.lora, before.verdict, scenes, drawing_of(recipe)._replace(options=sampling), at)
 
 

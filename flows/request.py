@@ -38,6 +38,7 @@ def recipe_of(
     preset: str = "",
     base: str = "",
     own: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """A character's recipe: the preset's keys, under those of a recipe.toml beside the screenshots, under the form's.
 
@@ -49,6 +50,7 @@ def recipe_of(
             lie under `default`'s keys. Empty: `default` if there is one.
         base: a base model instead of the recipe's.
         own: what a recipe.toml beside the screenshots would say, to be checked before it is written.
+        options: what the form says besides.
 
     Raises:
         RecipeError: no such preset, an option that does not exist or is out of bounds, one that is not the
@@ -59,6 +61,9 @@ def recipe_of(
     own_file = place.inside(str(pictures / OWN_RECIPE), "recipe")
     own = own if own is not None else _read(own_file) if own_file.is_file() else {}
     _refuse_owners_options(own, own_file)
+    source = str(own_file) if own else ""
+    if options:
+        own, source = _over(own, options), f"{own_file} and the form" if own else "the form"
     if base:
         own = {**own, "base": {**_section(own.get("base")), "model": str(place.inside(base, "base"))}}
     file, shared = _shared(place, preset, needed="base" not in own)
@@ -66,7 +71,7 @@ def recipe_of(
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
     data = {**_over(shared, own), "name": character, "runtime": runtime}
     data.setdefault("character", {"images": str(pictures)})
-    recipe = parse_recipe(data, str(own_file if own else file))
+    recipe = parse_recipe(data, source or str(file))
     at_home = anchored(recipe, pictures)
     settled = _choose(at_home, anchored(recipe, file.parent) if file else at_home, own)
     _refuse_outside(place, settled, {(section, field) for section, field in _PATHS if _says(own, section, field)})

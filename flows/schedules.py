@@ -33,8 +33,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 
-from flows.deploy import POOL
 from flows.place import CHARACTERS
+from flows.wanted import POOL
 
 HOUSEKEEPING = "housekeeping"
 """Tag of the deployments that look after others, and of their runs."""

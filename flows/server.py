@@ -7,13 +7,16 @@ services in one process, under uvicorn.
 import argparse
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from flows.door import PREFECT_SETTINGS, Door, Names, reached_at
+from flows.run_names import run_name
 
 if TYPE_CHECKING:
+    from prefect.server.schemas.core import FlowRun
     from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
     from starlette.types import ASGIApp
 
@@ -30,6 +33,7 @@ def guarded(host: str = "127.0.0.1", origins: Sequence[str] = (), port: int = 0)
     from prefect.server.api.server import create_app
 
     _begin_transactions_in_turn()
+    _name_runs_when_made()
 
     server: ASGIApp = create_app(final=True)
     if port and os.environ.get("HEADCANON_HOME"):
@@ -64,6 +68,22 @@ def _begin_transactions_in_turn() -> None:
             yield transaction
 
     AioSqliteConfiguration.begin_transaction = begin_in_turn  # type: ignore[method-assign]
+
+
+def _name_runs_when_made() -> None:
+    """Call a run as its flow will, whatever chance name Prefect's form sends with it."""
+    from prefect.server.models import flow_runs, flows
+
+    create: Callable[..., Awaitable[Any]] = flow_runs.create_flow_run
+    read_flow: Callable[..., Awaitable[Any]] = flows.read_flow
+
+    @wraps(create)
+    async def create_named(session: "AsyncSession", flow_run: "FlowRun", **more: Any) -> Any:
+        flow = await read_flow(session=session, flow_id=flow_run.flow_id) if flow_run.deployment_id else None
+        flow_run.name = (flow and run_name(flow.name, flow_run.parameters)) or flow_run.name
+        return await create(session=session, flow_run=flow_run, **more)
+
+    flow_runs.create_flow_run = create_named
 
 
 def serve(host: str, port: int, origins: Sequence[str]) -> None:

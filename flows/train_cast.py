@@ -11,6 +11,7 @@ from flows.errors import report_user_errors
 from flows.graph import make_style
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import at_of, recipe_of, shared_recipe
+from flows.run_names import RUN_NAMES
 from lora_core.captions import content
 from lora_core.captions.content import words_of
 from lora_core.errors import DatasetError
@@ -19,7 +20,7 @@ from tasks.caption import find_rules
 from tasks.runtime import Step, say
 
 
-@flow(name="train-cast", flow_run_name="cast {preset}", persist_result=False, validate_parameters=False)
+@flow(name="train-cast", flow_run_name=RUN_NAMES["train-cast"], persist_result=False, validate_parameters=False)
 @report_user_errors
 @end_as_asked
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
@@ -72,7 +73,8 @@ def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:
     # A retry of this run must start the characters again; their finished steps are found in the store.
     key = f"cast:{runtime.flow_run.id}:{runtime.flow_run.run_count}:{name}"
     own = tuple(step for step in force if step not in _OF_STYLE)
-    return start_character(name, preset, key, f"cast:{runtime.flow_run.name}", own)
+    parameters = {"character": name, "preset": preset, "force": list(own)}
+    return start_character(parameters, key, f"cast:{runtime.flow_run.name}")
 
 
 def _overview(runs: dict[str, FlowRun]) -> str:

@@ -7,11 +7,10 @@ from pydantic import Field
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
-from flows.graph import make_lora
-from flows.notify import published
 from flows.place import AllowedFolders
-from flows.request import Name, at_of, checked
-from flows.train_character import with_free_version
+from flows.request import Name, checked
+from flows.run_names import RUN_NAMES
+from flows.train_character import train
 from lora_core.recipe import (
     Base,
     Captions,
@@ -40,7 +39,12 @@ from tasks.steps import Step, Until
 Processes = Annotated[int, Field(ge=1, le=16)]
 
 
-@flow(name="train-character-full", flow_run_name="{name}", persist_result=False, validate_parameters=False)
+@flow(
+    name="train-character-full",
+    flow_run_name=RUN_NAMES["train-character-full"],
+    persist_result=False,
+    validate_parameters=False,
+)
 @report_user_errors
 @end_as_asked
 def train_character_full(
@@ -100,9 +104,4 @@ def train_character_full(
     """
     given = {key: value for key, value in locals().items() if key in Recipe.model_fields}
     given["runtime"] = {"processes": processes, "speed": speed}
-    recipe = checked(AllowedFolders(), parse_recipe(given, "form"))
-    at = at_of(recipe, force)
-    out = make_lora.fn(with_free_version(recipe, at), at, until).folder
-    if out:
-        published(recipe.name, out)
-    return out
+    return train(checked(AllowedFolders(), parse_recipe(given, "form")), force, until)

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import httpx
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
 from pydantic import Field
@@ -15,6 +16,7 @@ from flows.errors import report_user_errors
 from flows.inbox import MEMORY, Change, Inbox
 from flows.notify import REFUSED
 from flows.place import CHARACTERS, AllowedFolders
+from flows.runs import open_run
 from lora_core.store import open_store
 from tasks.runtime import say
 
@@ -37,6 +39,8 @@ def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
     started = 0
     for change in inbox.changes(quiet_minutes * 60, time.time()):
         try:
+            if _is_open(change):
+                continue  # not remembered: it gets its run when that one has ended
             _start(change, preset)
         except (httpx.HTTPStatusError, PrefectException) as error:
             inbox.refuse(change.character, f"Prefect starts no run for it: {' '.join(str(error).split())[:300]}")
@@ -53,9 +57,18 @@ def _refuse(name: str, why: str) -> None:
     emit_event(REFUSED, resource=resource, payload={"message": why})
 
 
+def _is_open(change: Change) -> bool:
+    """Whether a run of the character is under way: a second one would train it beside that."""
+    with get_client(sync_client=True) as client:
+        run = open_run(client, change.character)
+    if run:
+        say(f"{change.character}: new screenshots wait until {run.name} ({run.state_name}) has ended")
+    return run is not None
+
+
 def _start(change: Change, preset: str) -> None:
     """Remembered only afterwards: if this is cut short, the key gives the same run the next time, not a second one."""
-    run = start_character(change.character, preset, change.key, "inbox")
+    run = start_character({"character": change.character, "preset": preset}, change.key, "inbox")
     emit_event(
         "headcanon.inbox.changed",
         resource={

@@ -34,10 +34,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 from flows.admission import RunRefusedError, refuse_other_code
 from flows.attempt import attempt, end_runs, install_patience, is_waiting
 from flows.schedules import HOUSEKEEPING
-
-ASIDE = 2
-"""Places for runs that look after others: watch-inbox and janitor, of which there is one at a time."""
-
+from flows.wanted import ASIDE
 
 install_patience()
 

@@ -44,6 +44,11 @@ class Countdown:
         self._done, self._total = done, total
 
     @property
+    def has_pace(self) -> bool:
+        """Whether a piece was done since it was first heard of."""
+        return self._done > self._first
+
+    @property
     def seconds_left(self) -> float:
         """By the pieces since the first report."""
         since = self._clock() - self._started

@@ -29,7 +29,14 @@ Step = Literal[
 """The cached steps, by the name that the UI, the logs, `--dry-run` and `--force` know them by."""
 
 Piece = Literal[
-    "picture header", "thumbnail", "latent", "sampled picture", "picture embedding", "picture hash", "picture class"
+    "picture header",
+    "thumbnail",
+    "latent",
+    "sampled picture",
+    "picture embedding",
+    "picture hash",
+    "picture class",
+    "picture character",
 ]
 """What is kept of a single picture and shared by several steps."""
 
@@ -48,8 +55,8 @@ VERSIONS: Mapping[str, int] = {
     "redraw": 1,
     "select": 1,
     "sample": 4,
-    "judge": 6,
-    "transfer": 6,
+    "judge": 7,
+    "transfer": 7,
     "report": 10,
 }
 
@@ -61,6 +68,7 @@ SHARED_BY: Mapping[str, tuple[Step, ...]] = {
     "picture embedding": ("judge", "transfer"),
     "picture hash": ("judge", "transfer"),
     "picture class": ("judge", "transfer"),
+    "picture character": ("judge", "transfer"),
 }
 
 

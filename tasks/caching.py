@@ -193,7 +193,7 @@ def step(name: Step) -> Callable[[Callable[P, R]], Node[P, R]]:
     return make
 
 
-def uncached(name: Literal["publish"]) -> Callable[[Callable[P, R]], Node[P, R]]:
+def uncached(name: Literal["publish", "draw more"]) -> Callable[[Callable[P, R]], Node[P, R]]:
     """Make a function a node that is done in every run, because its result lies outside the store."""
 
     def make(function: Callable[P, R]) -> Node[P, R]:

@@ -7,6 +7,7 @@ from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import refuse_without_vae
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.images.collect import collect
+from lora_core.judging.character import CHARACTER, find_character_files
 from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
@@ -53,10 +54,12 @@ def find_classifier(options: Judging, at: RunContext) -> CheckpointRef | None:
 
 @helper(peek="run")
 def find_embedder(options: Judging, at: RunContext) -> CheckpointRef | None:
-    """Find the image encoder's files, if there is one; they stay where they are."""
-    if not options.embedder:
-        return None
-    return CheckpointRef(sha256=at.open_store().put_tree(find_embedder_files(Path(options.embedder)), how="refer"))
+    """Find the image encoder's files and the character model's, if there are any; they stay where they are."""
+    files = find_embedder_files(Path(options.embedder)) if options.embedder else {}
+    if options.character_model:
+        found = find_character_files(Path(options.character_model))
+        files |= {CHARACTER + name: path for name, path in found.items()}
+    return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer")) if files else None
 
 
 def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, CheckpointRef]]:

@@ -16,7 +16,7 @@ from prefect.exceptions import MissingContextError
 from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lora_core.printable import one_line
+from lora_core.printable import duration, one_line
 from lora_core.progress import Countdown
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
@@ -28,6 +28,7 @@ from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
 from tasks.terminal import Terminal, styled
+from tasks.time_left import run_clock
 
 __all__ = ("ON_ACCELERATOR", "Step")
 
@@ -149,6 +150,7 @@ _bars = Progress(
     TimeElapsedColumn(),
     TextColumn("left"),
     TimeRemainingColumn(),
+    TextColumn("{task.fields[rest]}", markup=False),
     console=console,
     transient=True,
 )
@@ -164,10 +166,10 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
         curves: folder of a training's curves; the last note is then about all its steps: a mean loss.
     """
     started = logged = time.monotonic()
-    bar = _bars.add_task(f"{step} ({unit})", total=None, note="")
+    bar = _bars.add_task(f"{step} ({unit})", total=None, note="", rest="")
     if console.is_terminal:
         _bars.start()
-    seen, countdown = (0, 0, ""), Countdown()
+    seen, countdown, clock = (0, 0, ""), Countdown(), run_clock()
 
     def listen(done: int, total: int, note: str = "") -> None:
         nonlocal logged, seen
@@ -176,14 +178,15 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
         seen = (done, total, note)
         countdown.tell(done, total)
         show(done, total, note)
-        _bars.update(bar, completed=done, total=total, note=note)
+        _bars.update(bar, completed=done, total=total, note=note, rest=clock.short_text)
         now = time.monotonic()
         if now - logged >= LOG_EVERY_SECONDS:
             logged = now
-            _log(f"{step}: {unit} {done}/{total} {note} ({countdown.seconds_left:.0f} s left)")
+            left = "; ".join(filter(None, (f"{duration(countdown.seconds_left)} left", clock.text)))
+            _log(f"{step}: {unit} {done}/{total} {note} ({left})")
 
     try:
-        with shown_progress(step, unit, curves) as show, working():
+        with clock.timing(countdown), shown_progress(step, unit, curves) as show, working():
             yield listen
     finally:
         _bars.remove_task(bar)

@@ -7,7 +7,8 @@ server that is slow, or away, holds no step up.
 import base64
 import contextlib
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextvars import copy_context
 from io import BytesIO
 from pathlib import Path
@@ -23,13 +24,17 @@ from prefect.settings import PREFECT_API_URL
 from lora_core.printable import duration
 from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
+from lora_core.training.curves import CurvePoint, loss_svg, read_curves
+from tasks.time_left import run_clock
 
 KEY = "progress"
 """Of the artifacts, with the step's name behind it."""
 _EVERY_SECONDS = 2.0
 _LAST_SECONDS = 5.0
+_SHOWN_EVERY_SECONDS = 10.0  # a page of pictures is some 100 kB
 _SIDE_PX = 320
 _QUALITY = 80
+_MOST_POINTS = 300
 
 
 @contextlib.contextmanager
@@ -63,7 +68,7 @@ class _Shown:
         self._flow_run, self._task_run = flow_run, task_run
         self._countdown = Countdown()
         self._now = (0, 0, "")
-        self._page, self._samples = "", cast(UUID | None, None)
+        self._page, self._shown_at, self._training = "", 0.0, cast(UUID | None, None)
         self.ended = threading.Event()
 
     def tell(self, done: int, total: int, note: str = "") -> None:
@@ -77,29 +82,31 @@ class _Shown:
             made = self._made(client)
             while not self.ended.wait(_EVERY_SECONDS):
                 self._update(client, made)
-                self._show_samples(client)
+                self._show_training(client)
             self._update(client, made)
-            self._show_samples(client)
+            self._show_training(client, at_last=True)
 
-    def _show_samples(self, client: SyncPrefectClient) -> None:
-        """One artifact with the newest pictures, replaced when there are newer ones."""
-        page = newest_samples(self._curves) if self._curves else ""
+    def _show_training(self, client: SyncPrefectClient, *, at_last: bool = False) -> None:
+        """One artifact with the newest pictures and the loss so far, replaced now and then."""
+        if self._curves is None or (time.monotonic() - self._shown_at < _SHOWN_EVERY_SECONDS and not at_last):
+            return
+        page = training_page(self._curves)
         if not page or page == self._page:
             return
-        self._page = page
-        if self._samples is None:
-            self._samples = client.create_artifact(
+        self._page, self._shown_at = page, time.monotonic()
+        if self._training is None:
+            self._training = client.create_artifact(
                 ArtifactCreate(
-                    key=f"samples-{self._step.replace(' ', '-')}",
+                    key=f"training-{self._step.replace(' ', '-')}",
                     type="markdown",
-                    description="The newest epoch",
+                    description="The newest epoch, and the loss so far",
                     data=page,
                     flow_run_id=self._flow_run,
                     task_run_id=self._task_run,
                 )
             ).id
         else:
-            client.update_artifact(self._samples, ArtifactUpdate(data=page))
+            client.update_artifact(self._training, ArtifactUpdate(data=page))
 
     def _made(self, client: SyncPrefectClient) -> UUID:
         return client.create_artifact(
@@ -128,6 +135,7 @@ class _Shown:
         return {
             "step": self._step, "unit": self._unit, "done": str(done), "total": str(total), "note": note,
             "seconds_left": f"{self._countdown.seconds_left:.0f}", "curves": self._curves.name if self._curves else "",
+            "run_left": run_clock().text,
         }  # fmt: skip
 
     def _text(self) -> str:
@@ -135,30 +143,40 @@ class _Shown:
         if not total:
             return f"{self._step}: starting"
         left = f", about {duration(self._countdown.seconds_left)} left" if done < total else ""
+        note = " · ".join(filter(None, (note, run_clock().text)))
         return f"{self._step}: {self._unit} {done:,} of {total:,}{left}" + (f" · {note}" if note else "")
 
 
-def newest_samples(folder: Path) -> str:
-    """The newest epoch that is drawn, and the base beside it, as Markdown; empty: nothing is drawn yet.
+def training_page(curves: Path) -> str:
+    """The newest epoch that is drawn with the base beside it, and the loss, as Markdown; empty: there is nothing yet.
 
     Args:
-        folder: of the training's curves; `samples/` in it holds `epoch-0001-01.png` …, `base-01.png` ….
+        curves: folder of the training's; `samples/` in it holds `epoch-0001-01.png` …, `base-01.png` ….
     """
-    drawn = sorted((folder / "samples").glob("epoch-*.png"))
-    if not drawn:
-        return ""
-    epoch = drawn[-1].stem.rpartition("-")[0]
-    rows = [
-        f"**{title}**\n\n" + " ".join(_picture(path) for path in sorted((folder / "samples").glob(f"{name}-*.png")))
-        for title, name in ((epoch.replace("-", " "), epoch), ("base", "base"))
-    ]
-    return "\n\n".join(rows)
+    points = read_curves(curves, _MOST_POINTS)
+    return "\n\n".join((*_newest_samples(curves / "samples"), *([_picture(_svg(points))] if points else ())))
 
 
-def _picture(path: Path) -> str:
+def _newest_samples(samples: Path) -> Iterator[str]:
+    if drawn := sorted(samples.glob("epoch-*.png")):
+        epoch = drawn[-1].stem.rpartition("-")[0]
+        for title, name in ((epoch.replace("-", " "), epoch), ("base", "base")):
+            pictures = (_picture(_thumbnail(path), 200) for path in sorted(samples.glob(f"{name}-*.png")))
+            yield f"**{title}**\n\n" + " ".join(pictures)
+
+
+def _thumbnail(path: Path) -> str:
     with Image.open(path) as opened:
         small = opened.convert("RGB")
     small.thumbnail((_SIDE_PX, _SIDE_PX))
     data = BytesIO()
     small.save(data, "JPEG", quality=_QUALITY)
-    return f'<img width="200" src="data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _svg(points: Sequence[CurvePoint]) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(loss_svg(points).encode()).decode()}"
+
+
+def _picture(uri: str, width_px: int = 600) -> str:
+    return f'<img width="{width_px}" src="{uri}">'

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +65,22 @@ _LAYOUTS: dict[Architecture, OriginalLayout] = {
 class Workshop:
     """Makes tiny models. The same architecture always has the same weights; nobody may change `models`."""
 
-    layouts = _LAYOUTS
-
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, vae_levels: int = 2) -> None:
+        """`vae_levels`: 4, as real models have, makes latents of an eighth of a picture's sides, quick to train on."""
         self._root = root
+        self.layouts = {name: replace(layout, vae_levels=vae_levels) for name, layout in _LAYOUTS.items()}
         self._made: dict[Architecture, dict[Part, nn.Module]] = {}
 
     def configs(self, architecture: Architecture) -> dict[str, dict[str, Any]]:
         """The architecture's own configs, with few channels and layers."""
-        layout = _LAYOUTS[architecture]
+        layout = self.layouts[architecture]
         configs: dict[str, dict[str, Any]] = json.loads((_SHIPPED / f"{architecture}.json").read_text())
         configs["unet"] |= _small_unet(layout)
         configs["vae"] |= {
-            "block_out_channels": [32, 64],
+            "block_out_channels": [32] * (layout.vae_levels - 1) + [64],
             "layers_per_block": 1,
-            "down_block_types": ["DownEncoderBlock2D"] * 2,
-            "up_block_types": ["UpDecoderBlock2D"] * 2,
+            "down_block_types": ["DownEncoderBlock2D"] * layout.vae_levels,
+            "up_block_types": ["UpDecoderBlock2D"] * layout.vae_levels,
         }
         for part in ("text_encoder", "text_encoder_2"):
             if part in configs:
@@ -116,7 +117,7 @@ class Workshop:
         metadata: dict[str, str] | None = None,
     ) -> Path:
         """Write the models as one file in the original layout, with what else such files hold."""
-        tensors = original_tensors(self.models(architecture), _LAYOUTS[architecture])
+        tensors = original_tensors(self.models(architecture), self.layouts[architecture])
         tensors = {key: value.to(dtype) for key, value in tensors.items()}
         tensors["model_ema.decay"] = torch.zeros(())
         if architecture == "sd1":
@@ -140,7 +141,7 @@ class Workshop:
         for part, model in self.models(architecture).items():
             model.save_pretrained(folder / part, variant=variant)  # type: ignore[operator]
         vocabulary, merges = clip_vocabulary()
-        for part in ("tokenizer", "tokenizer_2")[: len(_LAYOUTS[architecture].text_encoders)]:
+        for part in ("tokenizer", "tokenizer_2")[: len(self.layouts[architecture].text_encoders)]:
             (folder / part).mkdir()
             (folder / part / "vocab.json").write_text(json.dumps(vocabulary))
             (folder / part / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges))

@@ -17,6 +17,7 @@ from lora_core.errors import CheckpointError, HubError, TaggerError
 from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.hub.catalog import Known, catalog
 from lora_core.hub.get import get, needed
+from lora_core.judging.character import find_character_files
 
 _TAGGER = "SmilingWolf/wd-v1-4-swinv2-tagger-v2"
 
@@ -53,6 +54,14 @@ def test_a_tagger_arrives_with_its_commit_and_hashes_beside_it(hub: Hub, tmp_pat
     }
     assert said == [f"{_TAGGER} at commit {hub.commit}"]
     assert sorted(find_tagger_files(str(got.model), "")) == ["model.onnx", "selected_tags.csv"]
+
+
+def test_a_character_model_arrives_in_the_folder_that_a_recipe_names(hub: Hub, tmp_path: Path) -> None:
+    known = catalog()["ccip"]
+    hub.files[known.repository] = dict.fromkeys(known.files, b"a file") | {"other/model_feat.onnx": b"another"}
+    got = get("ccip", tmp_path)
+    files = find_character_files(got.model)
+    assert {path.relative_to(tmp_path / "ccip").as_posix() for path in files.values()} == set(known.files)
 
 
 def test_what_is_there_is_checked_without_the_hub(hub: Hub, tmp_path: Path) -> None:

@@ -27,19 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, out: Path) -> int:
-    if options.write_docs:
-        from demo.proof.docs import write_docs
-
-        _say(f"wrote {write_docs(out)}")
-        return 0
-
     from demo.proof import scope
     from demo.proof.arms import CORE, arm_names, read_arm
-    from demo.proof.output import prove
+    from demo.proof.docs import write_docs
+    from demo.proof.output import collect, prove
     from demo.proof.pairs import PAIRS
 
     groups = {"core": CORE, "all": arm_names()}
-    names = dict.fromkeys(name for word in options.arms for name in groups.get(word, (word,)))
+    names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))
     arms = [read_arm(name) for name in names]
     covered = scope.quick(arms) if options.quick else scope.full(arms)
     if options.pairs:
@@ -49,10 +44,19 @@ def _run(options: argparse.Namespace, out: Path) -> int:
         covered = replace(covered, pairs=tuple(known[name] for name in options.pairs))
     if options.seeds:
         covered = replace(covered, seeds=tuple(range(1, options.seeds + 1)))
+    if options.write_docs:
+        collect(covered, out, _say)
+        _say(f"wrote {write_docs(out)}")
+        return 0
     results = prove(covered, out, _say, options.lanes)
     for one in results.failed:
         sys.stderr.write(f"proof: {one.run}: {one.error}\n")
     return 1 if results.failed else 0
+
+
+def _words(options: argparse.Namespace) -> Sequence[str]:
+    """Which arms: those that were asked for, else the core, or for the docs whatever is finished."""
+    return options.arms or (["all"] if options.write_docs else ["core"])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--arms",
         nargs="+",
-        default=["core"],
         metavar="ARM",
         help="core (default), all, or names of demo/recipes/*.toml or paths of your own",
     )
@@ -82,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick)")
     parser.add_argument(
-        "--write-docs", action="store_true", help="run nothing: write docs/proof.md from OUT/results.json"
+        "--write-docs",
+        action="store_true",
+        help="train nothing: write docs/proof.md and its pages from the runs that are finished in OUT",
     )
     return parser
 

@@ -13,9 +13,11 @@ from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 
 RECIPES: Final = Path(__file__).resolve().parents[1] / "recipes"
-CORE: Final = ("naive", "captions-only", "merge-only", "note")
-"""The arms of the main question; all others leave out or change one thing of `note`."""
+CORE: Final = ("naive", "captions-only", "captions-only-redraw", "merge-gentle", "merge-gentle-redraw")
+"""The arms of the main question: words or a style stage keep the look out, each with and without redrawing."""
 NAIVE: Final = "naive"
+RECOMMENDED: Final = "captions-only-redraw"
+"""What README recommends; named before the runs, so that the claim about it is no pick among many."""
 NOTE: Final = "note"
 _COMMON: Final = "common"
 _QUICK: Final = "quick"

@@ -1,4 +1,4 @@
-"""docs/proof.md from results.json: prose is the template's, every number and table the program's."""
+"""docs/proof.md and its pages from results.json: prose is the templates', every number and table the program's."""
 
 import shutil
 from io import BytesIO
@@ -9,27 +9,29 @@ import jinja2
 from PIL import Image
 from pydantic import ValidationError
 
-from demo.proof import tables
-from demo.proof.arms import CORE, NAIVE, NOTE
-from demo.proof.evaluate import IDENTITY_MARGIN, MOST_LEAK
+from demo.proof import claims, tables
+from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED
+from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
-from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
+from demo.proof.intervals import ALPHA
+from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, PROBE
 from demo.proof.output import RESULTS_FILE
-from demo.proof.pairs import PAIRS
 from demo.proof.results import Results
-from demo.proof.scope import ABLATION_PAIRS, ABLATION_SEEDS, SEEDS
 from lora_core.errors import RecipeError
 from lora_core.judging.metrics import two_digits
 from lora_core.store.files import replacing, write_atomically
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
+PAGES: Final = {"proof.md": RESULTS_FILE, "proof/arms.md": RESULTS_FILE, "proof/earlier.md": "earlier.json"}
+"""Page below docs → the file in docs/proof that it is made from."""
+README_MARKS: Final = ("<!-- proof: written by python -m demo.proof --write-docs -->\n", "<!-- /proof -->\n")
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
 _OVERVIEW: Final = "overview.jpg"
 _QUALITY: Final = 80
 
 
 def write_docs(out: Path, docs: Path = DOCS) -> Path:
-    """Write docs/proof.md, its pictures, and the figures that it was written from.
+    """Write docs/proof.md, what lies in docs/proof, and README's table; returns the page.
 
     Raises:
         RecipeError: there are no results in `out`, or they are another version's.
@@ -42,14 +44,25 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         if (out / name).is_file():
             with replacing(docs / "proof" / name) as temporary:
                 shutil.copyfile(out / name, temporary)
-    page = docs / "proof.md"
-    write_atomically(page, render(results, docs / "proof").encode())
-    return page
+    for page, source in PAGES.items():
+        if (docs / "proof" / source).is_file():
+            write_atomically(docs / page, render(page, read_results(docs / "proof" / source), docs / "proof").encode())
+    readme = docs.parent / "README.md"
+    if readme.is_file():
+        write_atomically(readme, with_table(readme.read_text("utf-8"), results).encode())
+    return docs / "proof.md"
+
+
+def with_table(text: str, results: Results) -> str:
+    """README with the short table between its marks; as it is, if it has none."""
+    before, mark, rest = text.partition(README_MARKS[0])
+    _, end, after = rest.partition(README_MARKS[1])
+    return f"{before}{mark}{tables.short_table(results, CORE)}\n{end}{after}" if end else text
 
 
 def _sheets(kind: str, results: Results) -> tuple[str, ...]:
     """File names of sheets, in the order of the runs."""
-    pairs = dict.fromkeys(run.partition(",")[0] for arm in results.arms for run in arm.runs)
+    pairs = dict.fromkeys(run.pair for arm in results.arms for run in arm.runs)
     return tuple(f"{kind}-{pair}.jpg" for pair in pairs)
 
 
@@ -77,32 +90,34 @@ def read_results(path: Path) -> Results:
         ) from None
 
 
-def render(results: Results, folder: Path) -> str:
-    """The page as Markdown, with those of its pictures that are in the folder."""
+def render(page: str, results: Results, folder: Path) -> str:
+    """A page as Markdown, with those of its pictures that are in the folder."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "pages"),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # Markdown of our own figures: nothing in it comes from a user
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(short=tables.short, number=two_digits)
-    return environment.get_template("proof.md.j2").render(
+    environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
+    return environment.get_template(f"{Path(page).name}.j2").render(
         results=results,
         tables=tables,
+        claims=claims,
         pictures=[name for name in (_OVERVIEW, *_CHARTS) if (folder / name).is_file()],
         sheets=[name for name in _sheets("sheet", results) if (folder / name).is_file()],
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
-        names={"naive": NAIVE, "note": NOTE, "core": CORE},
-        whole={"pairs": len(PAIRS), "seeds": len(SEEDS)},
-        runs={
-            "done": sum(len(arm.runs) for arm in results.arms if arm.core),
-            "all": len(CORE) * len(PAIRS) * len(SEEDS),
-        },
-        few={"pairs": min(ABLATION_PAIRS, len(results.setting.pairs)), "seeds": ABLATION_SEEDS},
-        bounds={"leak": MOST_LEAK, "identity": IDENTITY_MARGIN, "gate": LEAST_SHARE},
-        measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "obedience": OBEDIENCE},
+        names={"naive": NAIVE, "note": NOTE, "core": CORE, "recommended": RECOMMENDED},
+        dropped=[
+            arm.name
+            for arm in results.arms
+            if not arm.core and claims.cannot_win(results.contrast(arm.name, RECOMMENDED))
+        ],
+        alpha=ALPHA,
+        experiments=EXPERIMENTS,
+        gate=LEAST_SHARE,
+        measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "adherence": ADHERENCE},
     )

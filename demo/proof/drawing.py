@@ -79,7 +79,7 @@ class Drawing:
     def _components(self) -> "Components":
         from lora_core.device import pick_device, pick_dtype
         from lora_core.diffusion.components import load_components
-        from lora_core.lora.base import attach
+        from lora_core.lora.attach import attach
         from lora_core.lora.file import read_lora
         from lora_core.sampling.epochs import epoch_files
 

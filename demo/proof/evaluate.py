@@ -1,21 +1,18 @@
 """From readings to figures: the sums behind `results.json`."""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 from typing import Final, NamedTuple
 
-from demo.proof.arms import CORE, NAIVE, NOTE, Arm
-from demo.proof.bootstrap import Place, figure, ratio
-from demo.proof.measures import IDENTITY, LEAK, PROBE, figure_names, levels, measures
-from demo.proof.results import ArmFigures, ClaimStatus, Contrast, EpochFigures, GateRow
+from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED, Arm
+from demo.proof.intervals import Place, figure, holm, p_value
+from demo.proof.measures import MAIN, figure_names, levels, measures
+from demo.proof.results import ArmFigures, Contrast, EpochFigures, GateRow, RunFigures
 from demo.proof.run import Outcome
 from lora_core.judging.bootstrap import Score
 from lora_core.sampling.samples import NO_LORA
 
-MOST_LEAK: Final = 0.5
-"""Of naive's: the project's claim."""
-IDENTITY_MARGIN: Final = 0.05
-"""Losing less identity than this counts as losing none."""
-_HARDLY_LEAKS: Final = 0.02
+_DIGITS: Final = 4
 
 
 class Row(NamedTuple):
@@ -23,14 +20,12 @@ class Row(NamedTuple):
 
     place: Place
     epoch: str
-    prompt_index: int
-    seed: int
     values: dict[str, float]
 
 
 def rows_of(outcome: Outcome) -> list[Row]:
     """The figures of every sample of an arm run, those without the LoRA as levels."""
-    place = Place(outcome.run.pair.name, outcome.run.seed)
+    pair, seed = outcome.run.pair.name, outcome.run.seed
     character = outcome.run.pair.character
     base = {(s.prompt_index, s.seed): outcome.readings[s.image] for s in outcome.samples.of(NO_LORA)}
     rows = []
@@ -41,7 +36,7 @@ def rows_of(outcome: Outcome) -> list[Row]:
             if sample.epoch == NO_LORA
             else measures(character, sample.prompt, drawn, without)
         )
-        rows.append(Row(place, sample.epoch, sample.prompt_index, sample.seed, values))
+        rows.append(Row(Place(pair, seed, sample.prompt_index, sample.seed), sample.epoch, values))
     return rows
 
 
@@ -58,30 +53,26 @@ def base_levels(outcomes: Iterable[Outcome]) -> dict[str, Score]:
     """What the base shows without a LoRA, each pair's pictures once."""
     pairs: dict[str, list[Row]] = {}
     for outcome in outcomes:
-        rows = [row._replace(place=Place(row.place.pair, 0)) for row in rows_of(outcome) if row.epoch == NO_LORA]
-        pairs.setdefault(outcome.run.pair.name, rows)
+        pairs.setdefault(outcome.run.pair.name, [row for row in rows_of(outcome) if row.epoch == NO_LORA])
     every = [row for rows in pairs.values() for row in rows]
     return figures(every) if every else {}
 
 
 def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
-    """One arm, epoch by epoch."""
+    """One arm, epoch by epoch, and run by run at the last one."""
     rows = [row for outcome in outcomes for row in rows_of(outcome) if row.epoch != NO_LORA]
     epochs = sorted({row.epoch for row in rows}, key=int)
-    passed = [outcome for outcome in outcomes if outcome.gates_passed]
-    some = outcomes[0].gates is not None and 0 < len(passed) < len(outcomes)
     return ArmFigures(
         name=arm.name,
         title=arm.title,
         core=arm.name in CORE,
         changes=arm.like or NOTE,
-        runs=tuple(f"{outcome.run.pair.name}, seed {outcome.run.seed}" for outcome in outcomes),
+        runs=tuple(_run_figures(outcome) for outcome in outcomes),
         epochs=tuple(
             EpochFigures(epoch=epoch, figures=figures([row for row in rows if row.epoch == epoch])) for epoch in epochs
         ),
         merges=any(outcome.gates for outcome in outcomes),
-        gates_passed=len(passed),
-        passed=figures(_last_rows(arm.name, passed)) if some else None,
+        gates_passed=sum(outcome.gates is not None and outcome.gates.passed for outcome in outcomes),
     )
 
 
@@ -101,51 +92,73 @@ def gate_rows(outcomes: Sequence[Outcome]) -> tuple[GateRow, ...]:
     return tuple(rows.values())
 
 
-def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | None:
-    """An arm against another over the samples that both have; None if they share none."""
-    ours, theirs = (
-        {(row.place, row.prompt_index, row.seed): row.values for row in _last_rows(name, outcomes)}
-        for name in (arm, against)
-    )
+def contrasts_of(arms: Sequence[Arm], outcomes: Sequence[Outcome]) -> tuple[Contrast, ...]:
+    """Every arm against naive, against the recommended and the note's, and against the one that it is like.
+
+    Arms that are compared with the same one are a family, and so are all that are compared with what they are like:
+    p-values are corrected for the arms and main figures of their family.
+    """
+    families = [[(arm.name, other) for arm in arms if arm.name != other] for other in (NAIVE, RECOMMENDED, NOTE)]
+    compared = {pair for family in families for pair in family}
+    families.append([(arm.name, arm.like) for arm in arms if arm.like and (arm.name, arm.like) not in compared])
+    return tuple(one for family in families for one in _corrected(family, outcomes))
+
+
+def differences(arm: str, against: str, outcomes: Sequence[Outcome]) -> tuple[list[Row], list[Row]]:
+    """An arm's rows less another's, and the other's own, over the samples that both have."""
+    ours, theirs = ({row.place: row for row in _last_rows(name, outcomes)} for name in (arm, against))
     shared = sorted(set(ours) & set(theirs))
-    if not shared:
+    less = [
+        ours[place]._replace(
+            values={
+                name: value - theirs[place].values[name]
+                for name, value in ours[place].values.items()
+                if name in theirs[place].values
+            }
+        )
+        for place in shared
+    ]
+    return less, [theirs[place] for place in shared]
+
+
+def contrast(arm: str, against: str, outcomes: Sequence[Outcome]) -> Contrast | None:
+    """An arm against another over the samples of both, its p-values not corrected; None if they share none."""
+    less, theirs = differences(arm, against, outcomes)
+    if not less:
         return None
-    places = [place for place, _, _ in shared]
-
-    def ratio_of(name: str) -> Score | None:
-        return ratio([ours[key][name] for key in shared], [theirs[key][name] for key in shared], places, _HARDLY_LEAKS)
-
-    differences, level = {}, {}
-    for name in figure_names(ours[key] for key in shared):
-        keys = [key for key in shared if name in ours[key] and name in theirs[key]]
-        differences[name] = figure([ours[key][name] - theirs[key][name] for key in keys], [key[0] for key in keys])
-        level[name] = figure([theirs[key][name] for key in keys], [key[0] for key in keys])
+    having = {name: [row for row in less if name in row.values] for name in MAIN}
     return Contrast(
         arm=arm,
         against=against,
-        runs=len(set(places)),
-        differences=differences,
-        theirs=level,
-        leak_ratio=ratio_of(LEAK),
-        probe_ratio=ratio_of(PROBE),
+        runs=len({row.place[:2] for row in less}),
+        pairs=len({row.place.pair for row in less}),
+        differences=figures(less),
+        theirs=figures(theirs),
+        p={
+            name: p_value([row.values[name] for row in rows], [row.place for row in rows])
+            for name, rows in having.items()
+            if rows
+        },
     )
 
 
-def method(outcomes: Sequence[Outcome]) -> Contrast | None:
-    """The note's method against naive, in the runs whose gates passed; None: there is no such run."""
-    return contrast(NOTE, NAIVE, [one for one in outcomes if one.run.arm.name == NAIVE or one.gates_passed])
+def _corrected(family: Sequence[tuple[str, str]], outcomes: Sequence[Outcome]) -> list[Contrast]:
+    found = [one for arm, against in family if (one := contrast(arm, against, outcomes))]
+    corrected = holm({f"{one.arm}/{name}": p for one in found for name, p in one.p.items()})
+    return [one.model_copy(update={"p": {name: corrected[f"{one.arm}/{name}"] for name in one.p}}) for one in found]
 
 
-def claim(found: Contrast | None) -> ClaimStatus:
-    """Whether the note's method leaks at most half as much as naive and keeps its identity, by the whole intervals."""
-    if found is None:
-        return "untested"
-    if found.leak_ratio is None:
-        return "undecided"
-    leak, identity = found.leak_ratio, found.differences[IDENTITY]
-    if leak.low > MOST_LEAK or identity.high < -IDENTITY_MARGIN:
-        return "refuted"
-    return "holds" if leak.high <= MOST_LEAK and identity.low >= -IDENTITY_MARGIN else "undecided"
+def _run_figures(outcome: Outcome) -> RunFigures:
+    rows = _last_rows(outcome.run.arm.name, [outcome])
+    return RunFigures(
+        pair=outcome.run.pair.name,
+        seed=outcome.run.seed,
+        figures={
+            name: round(fmean(row.values[name] for row in rows if name in row.values), _DIGITS)
+            for name in figure_names(row.values for row in rows)
+        },
+        redrawn=outcome.redrawn,
+    )
 
 
 def _last_rows(arm: str, outcomes: Sequence[Outcome]) -> list[Row]:

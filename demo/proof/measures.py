@@ -16,7 +16,9 @@ from lora_core.recipe import LEAK_TAGS
 IDENTITY: Final = "identity"
 LEAK: Final = "leak"
 PROBE: Final = "leak (probe)"
-OBEDIENCE: Final = "obedience"
+ADHERENCE: Final = "adherence"
+MAIN: Final = (IDENTITY, LEAK, PROBE, ADHERENCE)
+"""What arms are compared by; all others are parts of these."""
 
 
 class Reading(Frozen):
@@ -37,8 +39,8 @@ def measures(character: Character, prompt: str, drawn: Reading, base: Reading) -
 
     Returns:
         `identity` (the mean of the families), `identity: FAMILY` for each family in which the character has a trait,
-        `leak` (mean of the look's tags), `leak (probe)`, `obedience: FAMILY` for each family that the prompt asks
-        something of, and `obedience`, their mean. A figure that the prompt leaves nothing to is left out.
+        `leak` (mean of the look's tags), `leak (probe)`, `adherence: FAMILY` for each family that the prompt asks
+        something of, and `adherence`, their mean. A figure that the prompt leaves nothing to is left out.
     """
     asked = tags_of_prompt(prompt)
     families = {
@@ -51,20 +53,20 @@ def measures(character: Character, prompt: str, drawn: Reading, base: Reading) -
         **_with_mean(IDENTITY, families),
         **({LEAK: fmean(looks)} if looks else {}),
         PROBE: drawn.solid - base.solid,
-        **obedience(prompt, drawn),
+        **adherence(prompt, drawn),
     }
 
 
-def obedience(prompt: str, drawn: Reading) -> dict[str, float]:
+def adherence(prompt: str, drawn: Reading) -> dict[str, float]:
     """How far the picture shows what the prompt asks for: mean probability of the tags asked of each family."""
     asked = tags_of_prompt(prompt)
     wanted = {family: [tag for tag in tags if tag in asked] for family, tags in SCENERY.items()}
     shares = {
-        f"{OBEDIENCE}: {family}": fmean(drawn.tags.get(tag, 0.0) for tag in tags)
+        f"{ADHERENCE}: {family}": fmean(drawn.tags.get(tag, 0.0) for tag in tags)
         for family, tags in wanted.items()
         if tags
     }
-    return _with_mean(OBEDIENCE, shares)
+    return _with_mean(ADHERENCE, shares)
 
 
 def levels(character: Character, prompt: str, base: Reading) -> dict[str, float]:
@@ -76,8 +78,7 @@ def levels(character: Character, prompt: str, base: Reading) -> dict[str, float]
 def figure_names(found: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
     """All figures that occur, means before their parts, in a fixed order."""
     names = {name for one in found for name in one}
-    kinds = (IDENTITY, LEAK, PROBE, OBEDIENCE)
-    return tuple(sorted(names, key=lambda name: (kinds.index(name.partition(":")[0]), name)))
+    return tuple(sorted(names, key=lambda name: (MAIN.index(name.partition(":")[0]), name)))
 
 
 def _rise(drawn: Reading, base: Reading, tag: str) -> float:

@@ -4,6 +4,7 @@ import contextlib
 import platform
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +14,20 @@ from PIL import Image
 
 from demo.project import MODELS
 from demo.proof import tables
-from demo.proof.arms import NAIVE, NOTE
-from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
+from demo.proof.arms import NAIVE, RECOMMENDED
+from demo.proof.blind import agreement_by_eye
+from demo.proof.claims import best, claim
+from demo.proof.coverage import Coverage, coverage, cube_of
+from demo.proof.evaluate import arm_figures, base_levels, contrasts_of, differences, gate_rows
 from demo.proof.lanes import lanes_here
+from demo.proof.measures import ADHERENCE, IDENTITY, LEAK
 from demo.proof.pictures import charts, overview, sheets, variant_sheets
 from demo.proof.probe import PROBE_FILE
 from demo.proof.results import Failed, Results, Setting
-from demo.proof.run import Failure, Outcome, run_all, store_of
+from demo.proof.run import Failure, Outcome, finished, run_all, store_of
 from demo.proof.scope import Scope, drawn
+from lora_core.errors import RecipeError
 from lora_core.hub import find_model_files, find_tagger_files
-from lora_core.judging import bootstrap
 from lora_core.recipe import Recipe
 from lora_core.sampling.schedulers import settled
 from lora_core.store.digests import canonical_json, digest_of, file_digest
@@ -58,36 +63,69 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
         done.sort(key=lambda one: runs.index(one.run))  # lanes end in any order, figures have one
         if not result.cached:
             _write_results(out, results_of(scope, setting, done, failed))
-    results = results_of(scope, setting, done, failed)
-    _write_results(out, results)
+    return _written(results_of(scope, setting, done, failed), done, out, say)
+
+
+def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
+    """Write the same of those arm runs that are finished in `out`; nothing is trained.
+
+    Raises:
+        RecipeError: none is finished.
+    """
+    runs = scope.arm_runs(drawn(scope, out / "world"))
+    done = finished(runs, scope, store_of(out))
+    if not done:
+        raise RecipeError(f"{out}: no arm run is finished there; run `python -m demo.proof` first")
+    names = {one.run.arm.name for one in done}
+    scope = replace(scope, arms=tuple(arm for arm in scope.arms if arm.name in names))
+    return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, out, say)
+
+
+def _written(results: Results, done: Sequence[Outcome], out: Path, say: Callable[[str], None]) -> Results:
+    """The results with what takes a while, and the pictures, are written."""
+    whole = results.model_copy(update={"coverage": _coverage(done), "agreement": agreement_by_eye()})
+    _write_results(out, whole)
     if done:
-        core = [arm.name for arm in results.arms if arm.core]
-        store = at.open_store()
-        wide = overview(store, done, core or [arm.name for arm in results.arms])
-        pictures = {**charts(results), **sheets(store, done), **variant_sheets(store, done)}
+        core = [arm.name for arm in whole.arms if arm.core]
+        store = store_of(out).open_store()
+        wide = overview(store, done, core or [arm.name for arm in whole.arms])
+        pictures = {**charts(whole), **sheets(store, done), **variant_sheets(store, done)}
         pictures |= {"overview.png": wide} if wide else {}
         for name, picture in pictures.items():
             write_atomically(out / name, _png(picture))
         say(f"wrote {out / RESULTS_FILE}, table.md and {', '.join(pictures)}")
-    return results
+    return whole
+
+
+def _coverage(done: Sequence[Outcome]) -> tuple[Coverage, ...]:
+    """How well intervals cover where differences spread as those of the recommended arm; of two pairs at least."""
+    less, _ = differences(RECOMMENDED, NAIVE, done)
+    if len({row.place.pair for row in less}) < 2:
+        return ()
+    return tuple(
+        one
+        for name in (IDENTITY, LEAK, ADHERENCE)
+        for one in coverage(name, cube_of([row.values[name] for row in less], [row.place for row in less]))
+    )
 
 
 def results_of(scope: Scope, setting: Setting, done: Sequence[Outcome], failed: Sequence[Failure]) -> Results:
-    """Everything that the arm runs so far say."""
+    """What the arm runs so far say."""
     by_arm = {arm.name: [outcome for outcome in done if outcome.run.arm.name == arm.name] for arm in scope.arms}
     measured = [arm for arm in scope.arms if by_arm[arm.name]]
-    pairs = [(arm.name, other) for other in (NAIVE, NOTE) for arm in measured if arm.name != other]
-    pairs += [(arm.name, arm.like) for arm in measured if arm.like]
-    contrasts = tuple(found for arm, other in dict.fromkeys(pairs) if (found := contrast(arm, other, done)))
+    contrasts = contrasts_of(measured, done)
     arms = tuple(arm_figures(arm, by_arm[arm.name]) for arm in measured)
+    against = next((one for one in contrasts if (one.arm, one.against) == (RECOMMENDED, NAIVE)), None)
     return Results(
+        best=best(arms, contrasts),
+        claim=claim(against),
         setting=setting,
         levels=base_levels(done),
         arms=arms,
         gates=gate_rows(done),
         contrasts=contrasts,
-        method=(tested := method(done)),
-        claim=claim(tested),
+        coverage=(),
+        agreement=None,
         failed=tuple(Failed(run=one.run.label, error=one.error) for one in failed),
     )
 
@@ -116,8 +154,6 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
         sampling=f"{settled(sampling, zero_terminal_snr=False).scheduler}, {sampling.steps} steps, "
         f"CFG {sampling.cfg:g}, {sampling.width}×{sampling.height}",
         gate_prompts=scope.gate_prompts,
-        bootstrap_seed=bootstrap.SEED,
-        resamples=bootstrap.RESAMPLES,
     )
 
 

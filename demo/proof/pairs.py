@@ -1,6 +1,6 @@
 """Who is learned, from whom the look is learned, and their screenshots."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -55,9 +55,20 @@ PAIRS: Final = (
     Pair("lina", "kuma", "plastic"),
     Pair("sora", "kuma", "soft"),
     Pair("mei", "yuki", "plastic"),
+    Pair("akane", "zara", "studio"),
+    Pair("kuma", "momo", "evening"),
+    Pair("yuki", "lina", "soft"),
 )
-"""No two of a pair share a trait. Learning rates were chosen on the first; ablations take the first two, whose style
-stage passes the gates: only there is the note's recipe the note's method."""
+"""No two of a pair share a trait. Learning rates were chosen on the first."""
+_FEW: Final = 4
+
+
+def few(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Four of them with four different style characters, as far as there are: enough for arms beside the core."""
+    by_style: dict[str, Pair] = {}
+    for pair in pairs:
+        by_style.setdefault(pair.style, pair)
+    return tuple(by_style.values())[:_FEW]
 
 
 def draw_screenshots(pair: Pair, role: Role, folder: Path, plan: Mapping[Composition, int]) -> Path:

@@ -6,7 +6,7 @@ from typing import Final
 
 from PIL import Image
 
-from demo.proof.arms import CORE, NOTE
+from demo.proof.arms import CORE, NOTE, RECOMMENDED
 from demo.proof.charts import COLOURS, GREY, Beside, Point, Series, identity_against_leak, side_by_side
 from demo.proof.measures import IDENTITY, LEAK
 from demo.proof.results import ArmFigures, Results
@@ -17,7 +17,8 @@ from lora_core.sampling.samples import NO_LORA, Sample
 from lora_core.store import Store
 
 _SEEDS_SHOWN: Final = 2
-_OVERVIEW_PX: Final = 256
+_REFERENCES: Final = frozenset((RECOMMENDED, NOTE))
+_OVERVIEW_PX: Final = 192
 _SHEET_PX: Final = 176  # samples are 128 px wide
 _SCREENSHOT: Final = "3D screenshot"
 _BASE: Final = "no LoRA"
@@ -52,11 +53,11 @@ def sheets(store: Store, outcomes: Sequence[Outcome]) -> dict[str, Image.Image]:
 
 
 def variant_sheets(store: Store, outcomes: Sequence[Outcome]) -> dict[str, Image.Image]:
-    """The same of the note's method and every arm that changes one thing of it: arms down, prompts and seeds across."""
+    """The same of every arm beside the core, below the recommended and the note's: arms down, prompts across."""
     found = {}
     for pair, ours in _by_pair(outcomes).items():
-        arms = {arm: outcome for arm, outcome in ours.items() if arm == NOTE or arm not in CORE}
-        if set(arms) - {NOTE}:
+        arms = {arm: outcome for arm, outcome in ours.items() if arm in _REFERENCES or arm not in CORE}
+        if set(arms) - _REFERENCES:
             shots = _shots(arms)
             every = _columns(arms)
             found[f"variants-{pair}.png"] = _grid(

@@ -5,12 +5,28 @@ from typing import Literal
 
 from pydantic import Field
 
+from demo.proof.agreement import Agreement
+from demo.proof.coverage import Coverage
 from demo.proof.gates import Gate
+from demo.proof.intervals import ALPHA
 from lora_core.dataset import Frozen
 from lora_core.judging.bootstrap import Score
 
-ClaimStatus = Literal["holds", "refuted", "undecided", "untested"]
-"""`undecided`: the intervals allow both. `untested`: every gate was missed, so nothing was the note's method."""
+ClaimStatus = Literal["beats", "keeps", "undecided", "refuted", "untested"]
+"""Of the recommended arm against naive (`demo.proof.claims`)."""
+Interval = tuple[float, float, float]
+"""Mean, low, high."""
+
+
+class Best(Frozen):
+    """The method that README recommends, against naive, picture by picture."""
+
+    arm: str
+    delta_identity: Interval
+    leak: Interval
+    adherence: float
+    pairs: int
+    seeds: int = Field(description="Training seeds that every one of these pairs has.")
 
 
 class EpochFigures(Frozen):
@@ -20,6 +36,17 @@ class EpochFigures(Frozen):
     figures: Mapping[str, Score] = Field(description="By name: identity, identity: hair colour, leak, …")
 
 
+class RunFigures(Frozen):
+    """One run of an arm at its last epoch."""
+
+    pair: str
+    seed: int
+    figures: Mapping[str, float] = Field(default={}, description="Means over its samples, by name.")
+    redrawn: bool | None = Field(
+        default=None, description="Whether the redrawn LoRA was the better one; None: nothing was redrawn."
+    )
+
+
 class ArmFigures(Frozen):
     """An arm over all its runs."""
 
@@ -27,13 +54,10 @@ class ArmFigures(Frozen):
     title: str
     core: bool
     changes: str = Field(description="The arm of which it changes one thing.")
-    runs: tuple[str, ...] = Field(description="pair and training seed of each")
+    runs: tuple[RunFigures, ...]
     epochs: tuple[EpochFigures, ...]
-    merges: bool = Field(description="Whether it trains on a merged model, so that the gates concern it.")
-    gates_passed: int = Field(description="Runs whose style stage passed both gates.")
-    passed: Mapping[str, Score] | None = Field(
-        description="The last epoch over those runs alone; None: all or none of them passed."
-    )
+    merges: bool = Field(description="Whether it trains on a merged model, so that the gate concerns it.")
+    gates_passed: int = Field(description="Runs whose merged model draws the look, whatever the prompt.")
 
     @property
     def last(self) -> EpochFigures:
@@ -42,8 +66,13 @@ class ArmFigures(Frozen):
 
     @property
     def misses_gates(self) -> bool:
-        """Whether stages 1 and 2 did not do what the note demands in some run: not the note's method then."""
+        """Whether some merged model does not draw the look, so that stage 3 learned it with the character."""
         return self.merges and self.gates_passed < len(self.runs)
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """Pairs that it ran on."""
+        return tuple(dict.fromkeys(run.pair for run in self.runs))
 
 
 class GateRow(Frozen):
@@ -63,10 +92,16 @@ class Contrast(Frozen):
     arm: str
     against: str
     runs: int
+    pairs: int
     differences: Mapping[str, Score] = Field(description="Arm minus the other, by figure.")
     theirs: Mapping[str, Score] = Field(description="The other's own figures over these runs.")
-    leak_ratio: Score | None = Field(description="Arm's leak over the other's; None: the other hardly leaks.")
-    probe_ratio: Score | None = Field(description="The same by the look probe.")
+    p: Mapping[str, float] = Field(
+        default={}, description="That there is no difference, by main figure; corrected for all arms compared (Holm)."
+    )
+
+    def differs(self, figure: str) -> bool:
+        """Whether there is a difference, among all arms that are compared."""
+        return self.p.get(figure, 1.0) < ALPHA
 
 
 class Failed(Frozen):
@@ -89,24 +124,20 @@ class Setting(Frozen):
     prompts: tuple[str, ...]
     sampling: str = Field(description="Sampler, steps, CFG and size in words.")
     gate_prompts: int
-    bootstrap_seed: int
-    resamples: int
 
 
 class Results(Frozen):
     """The whole proof."""
 
+    best: Best | None = Field(description="None: it or naive has not run yet.")
+    claim: ClaimStatus
     setting: Setting
     levels: Mapping[str, Score] = Field(description="What the base model shows without any LoRA.")
     arms: tuple[ArmFigures, ...]
     gates: tuple[GateRow, ...]
     contrasts: tuple[Contrast, ...]
-    method: Contrast | None = Field(
-        description="note against naive over the runs whose gates passed: elsewhere it is not the note's method."
-    )
-    claim: ClaimStatus = Field(
-        description="'The note's method leaks at most half as much as naive, and its identity is not lower.'"
-    )
+    coverage: tuple[Coverage, ...] = Field(description="How well intervals cover in this world; empty: too few runs.")
+    agreement: Agreement | None = Field(description="Of the instruments with a person; None: nobody has labelled.")
     failed: tuple[Failed, ...]
 
     def arm(self, name: str) -> ArmFigures | None:

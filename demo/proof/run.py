@@ -33,7 +33,7 @@ _UNTIL: Final = "judge"
 
 
 class Gates(Frozen):
-    """Both conditions of the note, for one merged model."""
+    """What a style LoRA draws on the base, and what the merged model draws."""
 
     merged_model: CheckpointRef
     style: Gate
@@ -41,8 +41,8 @@ class Gates(Frozen):
 
     @property
     def passed(self) -> bool:
-        """Whether stages 1 and 2 did what the note demands."""
-        return self.style.passed and self.merged.passed
+        """Whether the merged model draws the look, which is all that stage 3 needs."""
+        return self.merged.passed
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Outcome:
         readings: picture digest → what tagger and probe see.
         screenshot: digest of one square screenshot of the character, to show beside the samples.
         gates: None for an arm that merges nothing.
+        redrawn: whether the redrawn LoRA was the better one; None where nothing was redrawn.
         cached: whether it was finished before.
     """
 
@@ -63,12 +64,8 @@ class Outcome:
     readings: dict[str, Reading]
     screenshot: str
     gates: Gates | None
+    redrawn: bool | None = None
     cached: bool = False
-
-    @property
-    def gates_passed(self) -> bool:
-        """Whether it stands on a style stage that did what the note demands."""
-        return self.gates is not None and self.gates.passed
 
 
 @dataclass(frozen=True)
@@ -105,13 +102,13 @@ def _shares(run: ArmRun) -> tuple[str, int, bool]:
 
 
 def _told(result: Outcome | Failure, seconds: float) -> str:
-    """How it went, and what share of pictures shows only the style character where it should."""
+    """How it went, and what share of the merged model's pictures shows the look."""
     if isinstance(result, Failure):
         return f"failed: {result.error}"
     words = [_hours(seconds) + " (cached)" * result.cached]
     if result.gates:
-        style, merged = (percent_of(gate.share.mean) for gate in (result.gates.style, result.gates.merged))
-        words.append(f"gates {'passed' if result.gates.passed else 'missed'} ({style} and {merged})")
+        verdict = "passed" if result.gates.passed else "missed"
+        words.append(f"gate {verdict} (look in {percent_of(result.gates.merged.look)})")
     return ", ".join(words)
 
 
@@ -124,6 +121,15 @@ def _attempt(run: ArmRun, scope: Scope, at: RunContext) -> Outcome | Failure:
         return Failure(run, f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
+def finished(runs: Sequence[ArmRun], scope: Scope, at: RunContext) -> list[Outcome]:
+    """Outcomes of those arm runs whose every step is in the store; nothing is trained."""
+    return [
+        _measured(run, scope, at, peeked.artifacts, cached=True)
+        for run in runs
+        if (peeked := peek(run.recipe, at, _UNTIL)).is_finished
+    ]
+
+
 def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
     peeked = peek(run.recipe, at, _UNTIL)
     cached, made = peeked.is_finished, peeked.artifacts
@@ -133,6 +139,10 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
         tidy(at)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
+    return _measured(run, scope, at, made, cached=cached)
+
+
+def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, cached: bool) -> Outcome:
     store = at.open_store()
     tagger = store.tree(made.inputs.tagger.sha256)
     instruments = Instruments(store, tagger, PROBE_FILE)
@@ -143,6 +153,7 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
         readings=instruments.read(samples_manifest(samples)),
         screenshot=_screenshot(store, made.squares["character"]),
         gates=_gates(run, scope, at, made, instruments) if run.recipe.merge.use else None,
+        redrawn=made.lora == made.last.lora if made.rounds else None,
         cached=cached,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
-from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots
+from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots, few
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
 from lora_core.recipe import Recipe, Sampling, Training
@@ -18,10 +18,8 @@ _STEP_SECONDS: Final = 0.5
 _PICTURE_SECONDS: Final = 0.65
 _OVERHEAD_SECONDS: Final = 12.0
 _STYLE_CHECK_PICTURES: Final = 12
-ABLATION_PAIRS: Final = 2
-ABLATION_SEEDS: Final = 1
 SEEDS: Final = (1, 2)
-"""Of the trainings, in a whole proof; ablations take the first."""
+"""Of the trainings, in a whole proof; arms beside the core take the first."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Scope:
     """The size of a proof.
 
     Attributes:
-        arms: core arms run on all pairs, others on the first two.
+        arms: core arms run on all pairs, others on four with different style characters.
         pairs: who is learned from whom.
         seeds: of the trainings.
         shared: the recipe that all arms lie over.
@@ -83,7 +81,7 @@ class Scope:
             ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))
             for arms, pairs, seeds in (
                 (core, self.pairs, self.seeds),
-                (others, self.pairs[:ABLATION_PAIRS], self.seeds[:ABLATION_SEEDS]),
+                (others, few(self.pairs), self.seeds[:1]),
             )
             for seed in seeds
             for pair in pairs
@@ -115,13 +113,7 @@ def quick(arms: Sequence[Arm]) -> Scope:
 
 
 def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
-    """What a run needs, by pieces; runs that share a piece name it alike, so that it counts once.
-
-    The core arms by this sum, for each of 5 pairs × 2 seeds: style stage 48 steps × 32 epochs × 0.5 s = 768 s; its
-    checks and gates 13 + 233 pictures × 0.65 s = 160 s; characters 4 epochs × (3 × 58 + 115) steps × 0.5 s = 578 s;
-    samples 4 arms × 4 epochs × 32 × 0.65 s = 333 s; loading 4 × 12 s. With 5 × 32 pictures without a LoRA 5.3 hours of
-    one lane, 2.7 of two.
-    """
+    """What a run needs, by pieces; runs that share a piece name it alike, so that it counts once."""
     recipe, count = run.recipe, sum(scope.plan.values())
     sampling = recipe.sampling
     shots = len(sampling.prompts) * len(sampling.seeds)

@@ -2,34 +2,99 @@
 
 from collections.abc import Iterable, Sequence
 
-from demo.proof.arms import NAIVE, NOTE
-from demo.proof.measures import IDENTITY, LEAK, OBEDIENCE, PROBE
-from demo.proof.results import ArmFigures, Contrast, Results
+from demo.proof.agreement import Agreement
+from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED
+from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, MAIN
+from demo.proof.results import ArmFigures, Contrast, Results, RunFigures
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
-"""Behind an arm whose style stage did not do what the note demands."""
-_MAIN = (IDENTITY, LEAK, PROBE, OBEDIENCE)
-_COMPARED = ("runs", *(f"Δ {name}" for name in _MAIN), "leak ratio", "leak ratio (probe)")
+"""Behind an arm some of whose merged models do not draw the look."""
+AGAINST = (NAIVE, RECOMMENDED, NOTE)
+"""What all arms are compared with."""
+_COMPARED = ("pairs", "runs", *(f"Δ {name}" for name in MAIN))
 
 
 def main_table(results: Results, *, core: bool) -> str:
     """Arms at their last epoch; above the core arms what the base shows by itself, over which the others rise."""
     rows = []
     if core:
-        own = [_cell(results.levels.get(name)) for name in _MAIN]
+        own = [_cell(results.levels.get(name)) for name in MAIN]
         levels = [*(f"level {cell}" for cell in own[:-1]), own[-1]]
-        rows.append(["no LoRA", "what the base shows by itself", *levels, "–"])
+        rows.append(["no LoRA", "what the base shows by itself", "–", *levels, "–"])
     for arm in results.arms:
         if arm.core == core:
-            cells = [_cell(arm.last.figures.get(name)) for name in _MAIN]
-            rows.append([arm.name, arm.title + MISSED * arm.misses_gates, *cells, gates_in_words(arm)])
-        if arm.core == core and (passed := arm.passed):
-            cells = [_cell(passed.get(name)) for name in _MAIN]
-            runs = "run" if arm.gates_passed == 1 else f"{arm.gates_passed} runs"
-            rows.append([arm.name, f"the same, only its {runs} that passed the gates", *cells, "passed"])
-    return table(["arm", "what it is", *_MAIN, "gates"], rows)
+            cells = [_cell(arm.last.figures.get(name)) for name in MAIN]
+            rows.append(
+                [arm.name, arm.title + MISSED * arm.misses_gates, str(len(arm.runs)), *cells, gates_in_words(arm)]
+            )
+    return table(["arm", "what it is", "runs", *MAIN, "gate"], rows)
+
+
+def short_table(results: Results, names: Sequence[str]) -> str:
+    """The arms of the main question, and how each stands against naive, picture by picture."""
+    rows = []
+    for name in names:
+        if not (arm := results.arm(name)):
+            rows.append([f"`{name}`", "not run yet", *["–"] * 5])
+            continue
+        against = results.contrast(name, NAIVE)
+        rows.append(
+            [
+                f"`{name}`",
+                f"{len(arm.pairs)} × {len({run.seed for run in arm.runs})}",
+                *(_cell(arm.last.figures.get(figure)) for figure in (IDENTITY, LEAK, ADHERENCE)),
+                *(_difference(against, figure) if against else "–" for figure in (IDENTITY, LEAK)),
+            ]
+        )
+    return table(["arm", "pairs × seeds", IDENTITY, LEAK, ADHERENCE, "Δ identity", "Δ leak"], rows)
+
+
+def run_table(results: Results, names: Sequence[str]) -> str:
+    """Identity and leak of some arms in every run: `.64 / .98`."""
+    arms = [arm for name in names if (arm := results.arm(name))]
+    found = {(arm.name, run.pair, run.seed): run for arm in arms for run in arm.runs if run.figures}
+    places = dict.fromkeys((pair, seed) for _, pair, seed in found)
+    rows = [
+        [pair, str(seed), *(_of_run(found.get((arm.name, pair, seed))) for arm in arms)]
+        for pair, seed in sorted(places, key=lambda place: (place[1], list(places).index(place)))
+    ]
+    return table(["pair", "seed", *(arm.name for arm in arms)], rows)
+
+
+def coverage_table(results: Results) -> str:
+    """How often intervals hold the truth in experiments that are made up."""
+    rows = [
+        [
+            one.figure,
+            f"{one.pairs} × {one.seeds}",
+            *(two_digits(part) for part in (one.spread.pair, one.spread.seed, one.spread.picture, one.spread.rest)),
+            *(percent_of(share) for share in (one.t, one.t_skewed, one.bootstrap)),
+        ]
+        for one in results.coverage
+    ]
+    spread = ("pair", "training seed", "picture", "rest")
+    return table(["Δ of", "pairs × seeds", *spread, "holds the truth", "skewed pairs", "nested bootstrap"], rows)
+
+
+def agreement_table(found: Agreement) -> str:
+    """A person beside the instruments, question by question."""
+    rows = [
+        [one.question, f"{one.agree} of {one.of}", "–" if one.kappa is None else two_digits(one.kappa)]
+        for one in found.questions
+    ]
+    return table(["question", "agree", "Cohen's κ"], rows)
+
+
+def seen_table(found: Agreement) -> str:
+    """What a person and what the instruments found in each arm."""
+    rows = [
+        [one.arm, str(one.pictures), *map(percent_of, (one.traits_seen, one.traits_read, one.look_seen, one.look_read))]
+        for one in found.arms
+    ]
+    heads = ["arm", "pictures", "traits right, by eye", "by tagger", "3D look, by eye", "by tagger"]
+    return table(heads, rows)
 
 
 def family_table(arms: Iterable[ArmFigures], measure: str) -> str:
@@ -43,64 +108,55 @@ def family_table(arms: Iterable[ArmFigures], measure: str) -> str:
 def epoch_table(arms: Iterable[ArmFigures]) -> str:
     """Every epoch."""
     rows = [
-        [arm.name, epoch.epoch, *(_cell(epoch.figures.get(name)) for name in _MAIN)]
+        [arm.name, epoch.epoch, *(_cell(epoch.figures.get(name)) for name in MAIN)]
         for arm in arms
         for epoch in arm.epochs
     ]
-    return table(["arm", "epoch", *_MAIN], rows)
+    return table(["arm", "epoch", *MAIN], rows)
 
 
 def contrast_table(contrasts: Sequence[Contrast], against: str) -> str:
-    """Arms against one of them, picture by picture."""
+    """Arms against one of them, picture by picture; empty: there is none."""
     rows = [[one.arm, *_compared(one)] for one in contrasts if one.against == against]
-    return table(["arm", *_COMPARED], rows)
+    return table(["arm", *_COMPARED], rows) if rows else ""
 
 
 def further_contrasts(contrasts: Sequence[Contrast]) -> str:
-    """Arms against the one they are like, where that is neither naive nor the note's; empty: there is none."""
-    rows = [[one.arm, one.against, *_compared(one)] for one in contrasts if one.against not in (NAIVE, NOTE)]
+    """Arms against the one they are like, where that has no table of its own; empty: there is none."""
+    rows = [[one.arm, one.against, *_compared(one)] for one in contrasts if one.against not in AGAINST]
     return table(["arm", "against", *_COMPARED], rows) if rows else ""
 
 
-def better(contrasts: Sequence[Contrast], against: str) -> tuple[list[Contrast], list[Contrast]]:
-    """Arms that beat one of them by the whole interval: in identity and leak; in one, and no worse in the other."""
-    both, one = [], []
-    for each in contrasts:
-        if each.against == against and IDENTITY in each.differences and LEAK in each.differences:
-            identity, leak = each.differences[IDENTITY], each.differences[LEAK]
-            if identity.low > 0 and leak.high < 0:
-                both.append(each)
-            elif (identity.low > 0 and leak.low <= 0) or (leak.high < 0 and identity.high >= 0):
-                one.append(each)
-    return both, one
-
-
 def _compared(one: Contrast) -> list[str]:
-    differences = [_difference(one.differences.get(name)) for name in _MAIN]
-    return [str(one.runs), *differences, _cell(one.leak_ratio), _cell(one.probe_ratio)]
+    return [str(one.pairs), str(one.runs), *(_difference(one, name) for name in MAIN)]
+
+
+def _of_run(run: RunFigures | None) -> str:
+    if run is None:
+        return "–"
+    kept = " (not redrawn: no better)" if run.redrawn is False else ""
+    return f"{two_digits(run.figures[IDENTITY])} / {two_digits(run.figures[LEAK])}{kept}"
 
 
 def gate_table(results: Results) -> str:
-    """The note's two conditions for every merged model."""
+    """What every merged model draws, and the style LoRA it was made from."""
     rows = [
         [
             row.pair,
             str(row.seed),
             ", ".join(row.arms) if len(row.arms) < 3 else f"{row.arms[0]} and {len(row.arms) - 1} more",
-            *(
-                text
-                for gate in (row.style, row.merged)
-                for text in (
-                    short(gate.share, percent=True),
-                    " · ".join(f"{share * 100:.0f} %" for share in (gate.character, gate.white, gate.solid)),
-                )
-            ),
+            percent_of(row.merged.look),
             "passed" if row.passed else "not passed",
+            *(
+                " · ".join(percent_of(share) for share in (gate.character, gate.white, gate.together))
+                for gate in (row.merged, row.style)
+            ),
+            percent_of(row.style.look),
         ]
         for row in results.gates
     ]
-    parts = "character · white · 3D look"
-    heads = ["pair", "seed", "arms", "style LoRA", parts, "merged model", parts, "gates"]
+    parts = "character · white · both and look"
+    heads = ["pair", "seed", "arms", "merged: look", "gate", f"merged: {parts}", f"style LoRA: {parts}", "its look"]
     return table(heads, rows)
 
 
@@ -119,12 +175,12 @@ def whole(results: Results) -> str:
     if others:
         parts.append(("Ablations and variants, last epoch", main_table(results, core=False)))
     parts += [
+        ("Every run of the core arms: identity / leak", run_table(results, CORE)),
         ("Gates", gate_table(results)),
-        (f"Against {NAIVE}", contrast_table(results.contrasts, NAIVE)),
-        (f"Against {NOTE}", contrast_table(results.contrasts, NOTE)),
+        *((f"Against {against}", contrast_table(results.contrasts, against)) for against in AGAINST),
         ("Against the arm that it is like", further_contrasts(results.contrasts)),
         ("Identity by family", family_table(results.arms, IDENTITY)),
-        ("Obedience by family", family_table(results.arms, OBEDIENCE)),
+        ("Adherence by family", family_table(results.arms, ADHERENCE)),
         ("Every epoch", epoch_table([*core, *others])),
     ]
     failed = [f"- {one.run}: {one.error}" for one in results.failed]
@@ -138,10 +194,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def short(figure: Score, *, percent: bool = False) -> str:
-    """Mean and interval: 0.46 (0.40 to 0.52), or 46.5 % (40 to 52)."""
-    if percent:
-        return f"{percent_of(figure.mean)} ({figure.low * 100:.0f} to {figure.high * 100:.0f})"
+def short(figure: Score) -> str:
+    """Mean and interval: 0.46 (0.40 to 0.52)."""
     return f"{two_digits(figure.mean)} ({two_digits(figure.low)} to {two_digits(figure.high)})"
 
 
@@ -150,9 +204,10 @@ def percent_of(share: float) -> str:
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
-def _difference(figure: Score | None) -> str:
-    """Bold where the whole interval, as it is shown, says that there is one."""
-    apart = figure and (round(figure.low, 2) > 0 or round(figure.high, 2) < 0)
+def _difference(one: Contrast, name: str) -> str:
+    """Bold where there is a difference among all arms that are compared, and its interval as shown says so."""
+    figure = one.differences.get(name)
+    apart = figure and one.differs(name) and (round(figure.low, 2) > 0 or round(figure.high, 2) < 0)
     return f"**{_cell(figure)}**" if apart else _cell(figure)
 
 

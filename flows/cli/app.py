@@ -1,6 +1,11 @@
 """The commands, put together. Everything heavy is imported inside a command, so that `--help` answers at once."""
 
-from flows.cli import compare, files, look, lora, models, pictures, run, status, store, up
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from flows.cli import compare, echo, files, look, lora, models, pictures, run, status, store, up
 from flows.cli.commands import Commands
 
 app = Commands(
@@ -12,6 +17,23 @@ app = Commands(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        echo(f"headcanon {version('headcanon')}")
+        raise typer.Exit
+
+
+@app.callback()
+def headcanon(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What all commands share."""
+
+
 app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("new")(run.new)

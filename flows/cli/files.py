@@ -10,7 +10,7 @@ from flows.cli import echo
 
 Base = Annotated[str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub repository.")]
 Revision = Annotated[str, typer.Option(help="For a hub repository: the commit.")]
-Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "ddim"]
 
 
 def merge(
@@ -31,7 +31,7 @@ def merge(
       headcanon merge sd15.safetensors a.safetensors b.safetensors merged.safetensors --weight 0.8 --weight 0.5
     """
     from lora_core.hub import find_model_files
-    from lora_core.hub.find import companions
+    from lora_core.hub.find import companions, without_variant
     from lora_core.lora.combine import weighted
     from lora_core.lora.merge import merge_file
     from lora_core.lora.metadata import check_models
@@ -46,7 +46,7 @@ def merge(
     files = find_model_files(base, revision)
     check_models((base, *map(str, loras), str(out)), (*files.values(), *loras))
     with progress("merge", "tensor") as listen:
-        merge_file({**files, **companions(base, files)}, terms, out, listen)
+        merge_file(without_variant({**files, **companions(base, files)}), terms, out, listen)
     echo(f"Wrote {out}")
 
 

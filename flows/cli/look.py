@@ -27,6 +27,10 @@ def look(
         list[str] | None, typer.Option(help="A word to try instead of the usual ones. May be repeated.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=16, help="Pictures of each prompt.")] = 4,
+    classifier: Annotated[
+        str, typer.Option(help="An auxiliary classifier's folder, asked where the tagger sees no look ([judging]).")
+    ] = "",
+    embedder: Annotated[str, typer.Option(help="An image encoder (ONNX), asked where both see none ([judging]).")] = "",
     out: Annotated[Path, typer.Option(help="Folder for look.png and look.json.")] = Path("look"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     store: Annotated[Path, typer.Option("--store", help="Folder of cached results.")] = Path(".headcanon"),
@@ -42,7 +46,8 @@ def look(
     from lora_core.captions.content import check, check_tagger, named
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.judging.look import LOOK_WORDS, direction, judged
+    from lora_core.judging.look import LOOK_WORDS, judged, see_look
+    from lora_core.recipe import Judging
     from lora_core.refs import CheckpointRef
     from lora_core.sampling.sampler import SamplerConfig
     from lora_core.sampling.samples import samples_manifest
@@ -52,6 +57,7 @@ def look(
     from tasks.runtime import progress
 
     fitted, words = fit(base, preset), tuple(word or LOOK_WORDS)
+    models = Judging(classifier=classifier, embedder=embedder)
     files, reader = find_model_files(fitted.model, fitted.revision), find_tagger_files(tagger, "")
     check_tagger(reader, files, tagger)
     kept = Store(store)
@@ -66,13 +72,11 @@ def look(
     at = CheckpointRef(sha256=kept.put_tree(files, how="refer"))
     with progress("draw", "step") as listen:
         own, *others = draw_words(kept, at, words, options, config, listen)
-    everything = samples_manifest(
-        own.model_copy(update={"samples": [one for each in (own, *others) for one in each.samples]})
-    )
+    every = own.model_copy(update={"samples": tuple(one for each in (own, *others) for one in each.samples)})
     with progress("tag", "sample") as listen:
-        drawn = tag(kept, everything, reader, listen)
-    with_word = {each: one.samples for each, one in zip(words, others, strict=True)}
-    report = judged(direction(own.samples, drawn, pictures, seen), own.samples, with_word, drawn)
+        drawn = tag(kept, samples_manifest(every), reader, listen)
+    found = see_look(kept, own.samples, every, pictures, (drawn, seen), reader, models)
+    report = judged(found, own.samples, {each: one.samples for each, one in zip(words, others, strict=True)})
     _write(kept, out, report, words, (own, *others))
     _tell(report, out)
 
@@ -140,7 +144,7 @@ def _tell(report: "LookReport", out: Path) -> None:
                 move.word, f"{share.mean:.0%}", f"{share.low:.0%} to {share.high:.0%}", "yes" if move.is_known else "no"
             )
         console.print(table)
-        echo(f"Measured by {', '.join(report.measured_by)}: what the tagger sees more of in the screenshots.")
+        echo(f"Measured by {', '.join(report.measured_by)}: more in the screenshots than in the base's own pictures.")
     echo(f"Look at {out / 'look.png'}.")
     echo(f"Suits this base: {report.reason}.")
     echo(f'In the recipe: method = "{report.method}"; and use = true under [redraw], which draws the character anew.')

@@ -10,7 +10,7 @@ from flows.cli.commands import Commands
 
 app = Commands(help="Base models and taggers: get them, pinned to what they are today.", no_args_is_help=True)
 
-_NAMES = "illustrious, noobai, noobai-v, pony, animagine, sdxl, sd15, wd-swinv2, wd-swinv2-v3, wd-eva02-v3"
+_NAMES = "illustrious, noobai, noobai-v, pony, animagine, sdxl, sd15, wd-swinv2, wd-swinv2-v3, wd-eva02-v3, ccip"
 
 
 @app.callback()
@@ -50,5 +50,7 @@ def get(
         echo(f"{got.folder / file}  {size / 1e6:,.1f} MB  sha256 {digest[:12]}…")
     if "selected_tags.csv" in got.pinned.sha256:
         echo(f"In a recipe: [tagger] model = {str(got.model.absolute())!r}")
+    elif name == "ccip":
+        echo(f"In a recipe: [judging] character_model = {str(got.model.absolute())!r}")
     else:
         echo(f"headcanon new my-character --base {got.model}")

@@ -14,8 +14,8 @@ from lora_core.images.composition import settle
 from lora_core.images.coverage import CompositionCounts, Coverage, coverage, signed
 from lora_core.images.pipeline import preprocess
 from lora_core.printable import some
-from lora_core.recipe import Preprocess, ShotPlan
-from lora_core.recipe_file import explain, read_recipe
+from lora_core.recipe import Preprocess, Recipe, ShotPlan
+from lora_core.recipe_file import explain
 from lora_core.store import Store
 from tasks.runtime import progress
 from tasks.terminal import Terminal
@@ -44,7 +44,7 @@ class PictureSet:
             return replace(self, manifest=settle(self.manifest, tag(store, self.manifest, files, listen), {}))
 
 
-def prepare(store: Store, src: Path, dst: Path, recipe: Path | None, changes: Mapping[str, object]) -> PictureSet:
+def prepare(store: Store, src: Path, dst: Path, recipe: Recipe | None, changes: Mapping[str, object]) -> PictureSet:
     """Collect and preprocess a folder.
 
     Args:
@@ -60,8 +60,7 @@ def prepare(store: Store, src: Path, dst: Path, recipe: Path | None, changes: Ma
     """
     options, plan = Preprocess(), ShotPlan()
     if recipe is not None:
-        read = read_recipe(recipe)
-        options, plan = read.preprocess, read.plan
+        options, plan = recipe.preprocess, recipe.plan
     try:
         options = Preprocess.model_validate({**options.model_dump(), **changes})
     except ValidationError as error:

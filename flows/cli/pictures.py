@@ -24,7 +24,9 @@ def preprocess(
         str, typer.Option(help="Tagger (as --model of tag) that reads views, and compositions that are not named.")
     ] = "",
     revision: Annotated[str, typer.Option(help="For a tagger in a hub repository: the commit.")] = "",
-    store: StoreFolder = Path(".headcanon"),
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Folder of cached results. [default: the recipe's, else .headcanon]")
+    ] = None,
 ) -> None:
     """Make square pictures on white from screenshots, with a reason for each one left out.
 
@@ -34,15 +36,17 @@ def preprocess(
     """
     from flows.cli.picture_set import prepare, tell
     from lora_core.images.export import write_pictures
+    from lora_core.recipe_file import read_recipe
     from lora_core.report.contact_sheet import sheet_files
-    from lora_core.store import Store
+    from lora_core.store import open_store
     from lora_core.store.outputs import check_out_folder
 
     check_out_folder(dst)
     changes = {"size": size, "alpha": alpha, "background": background}
-    kept = Store(store)
+    read = read_recipe(recipe) if recipe else None
+    kept = open_store(str(store or (read.runtime.store if read else ".headcanon")))
     kept.hold()
-    prepared = prepare(kept, src, dst, recipe, {name: value for name, value in changes.items() if value is not None})
+    prepared = prepare(kept, src, dst, read, {name: value for name, value in changes.items() if value is not None})
     if tagger:
         prepared = prepared.settled(kept, tagger, revision)
     sheets = sheet_files(kept, prepared.manifest, prepared.plan, src.absolute().name)

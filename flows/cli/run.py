@@ -213,7 +213,7 @@ def new(
 def demo(
     out: Annotated[Path, typer.Option(help="Where the demo's screenshots, recipe and results go.")] = Path("out"),
 ) -> None:
-    """Run the whole method on a drawn demo world: no GPU, no downloads, about ten minutes.
+    """Run the whole method on a drawn demo world: no GPU, no downloads.
 
     Draws 3D screenshots of two characters, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
     everything is cached. Edit the recipe or add a screenshot, and only the steps that depend on it run again.

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flows.status import Run
+    from flows.runs import Run
 
 _USUAL = "http://127.0.0.1:4200/api"
 
@@ -39,11 +39,7 @@ def status(
             console.print(f"Prefect: {address.removesuffix('/api')}   workers: {there}", highlight=False)
             for line in look.silent_schedules(client):
                 console.print(f"! {line}", highlight=False, markup=False, soft_wrap=True)
-            for title, runs in (
-                ("Running", look.running(client)),
-                ("Waiting", look.waiting(client)),
-                ("Ended", look.ended(client)),
-            ):
+            for title, runs in look.runs(client).items():
                 console.print(_table(title, runs))
     console.print()
     for one in look.characters(AllowedFolders(home=str(folder.absolute()))):

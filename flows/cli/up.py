@@ -60,9 +60,11 @@ def up(
       headcanon up studio --api http://server:4200/api      on a GPU machine: one more worker
     """
     echo(f"Starting the studio in {folder}; the address comes when it is ready, in about 20 seconds.")
-    from flows.up import Wanted, run_until
-    from tasks.runtime import console
+    from flows.up import run_until
+    from flows.wanted import Wanted
+    from tasks.terminal import Terminal
 
+    console = Terminal(stderr=True)
     _refuse_address("" if api else host, origin or ())
     _refuse_missing(allow or ())
     home, also = folder.expanduser().resolve(), tuple(path.resolve() for path in allow or ())
@@ -94,8 +96,6 @@ def _refuse_missing(folders: Sequence[Path]) -> None:
 
 def _refuse_address(host: str, origins: Sequence[str]) -> None:
     """Refuse to listen where anybody could start runs, and what is no browser's address. No host: nobody listens."""
-    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
-
     from flows.door import LOOPBACK, Origin
     from lora_core.errors import UserError
 
@@ -104,8 +104,14 @@ def _refuse_address(host: str, origins: Sequence[str]) -> None:
             Origin.of(url)
         except ValueError as error:
             raise UserError(f"--origin: {error}") from None
-    if host and host not in LOOPBACK and not PREFECT_SERVER_API_AUTH_STRING.value():
+    if host and host not in LOOPBACK and not _has_password():
         raise UserError(
             f"--host {host}: whoever reaches this address could start runs; set a password first: "
             "export PREFECT_SERVER_API_AUTH_STRING=user:password"
         )
+
+
+def _has_password() -> bool:
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
+
+    return bool(PREFECT_SERVER_API_AUTH_STRING.value())

@@ -13,7 +13,7 @@ from flows.studio.helper import Helper
 from flows.studio.pages import page
 from flows.studio.runs import Runs
 from flows.studio.shared import ROOT
-from lora_core.errors import HeadcanonError, UserError
+from lora_core.errors import HeadcanonError, PublishError, UserError
 from lora_core.printable import one_line
 
 # Everything comes from this server, and a report that is shown in place runs in a frame without an origin.
@@ -73,7 +73,8 @@ def _guard(app: FastAPI, password: str) -> None:
 
     @app.exception_handler(HeadcanonError)
     async def refuse(request: Request, error: Exception) -> Response:
-        status = 404 if isinstance(error, files.NoSuchFileError) else 400 if isinstance(error, UserError) else 500
+        missing = files.NoSuchFileError if request.method != "GET" else files.NoSuchFileError | PublishError
+        status = 404 if isinstance(error, missing) else 400 if isinstance(error, UserError) else 500
         if request.method != "GET":
             return JSONResponse({"error": one_line(error)}, status)
         return HTMLResponse(page("error", error=one_line(error)), status)

@@ -4,23 +4,24 @@ Runs in the helper process (`flows.studio.helper`), since pictures are prepared 
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.cli.caption_set import CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
-from flows.cost import costs
+from flows.cost import Cost, costs
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
 from flows.request import at_of, recipe_of
 from flows.studio.options import folder_of, set_options
-from flows.studio.shown import LeftOut, Picture, Planned, Shown
+from flows.studio.pages import page
 from lora_core.captions.caption import caption_each, reasons
 from lora_core.captions.check import examine, gathered
 from lora_core.captions.edit import Edited
 from lora_core.captions.rule_file import rules_for, write_overrides
 from lora_core.captions.rules import Override
 from lora_core.captions.tags import caption_text
-from lora_core.dataset import Entry
+from lora_core.dataset import Entry, Rejected
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError, UserError
 from lora_core.images.coverage import unequal_views
@@ -29,7 +30,6 @@ from lora_core.recipe import COMPOSITIONS, Recipe
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import thresholds
 from tasks.compositions import framings
-from tasks.runtime import RunContext
 
 RULE_FILE = "captions.toml"
 _EMPTY_RULES = (
@@ -37,68 +37,73 @@ _EMPTY_RULES = (
 )
 
 
+class Picture(NamedTuple):
+    """One screenshot: without a caption where its composition is in doubt."""
+
+    entry: Entry
+    composition: str
+    flags: tuple[str, ...]
+    caption: str
+    before: str
+    edited: Edited | None
+
+    @property
+    def reasons(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """What was done to its tags, and by which rule."""
+        return list(reasons(self.edited)) if self.edited else []
+
+
+class Shown(NamedTuple):
+    """All of a character but the options; `error` is what a run would stop at."""
+
+    error: str = ""
+    pictures: tuple[Picture, ...] = ()
+    left_out: tuple[Rejected, ...] = ()
+    findings: tuple[str, ...] = ()
+    dry: DryRun | None = None
+    costs: tuple[Cost, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def sheet(character: str, preset: str) -> str:
+    """The part of the page about a character's pictures and the run to come."""
+    return page("sheet", name=character, preset=preset, shown=show(character, preset), compositions=COMPOSITIONS)
+
+
 def show(character: str, preset: str) -> Shown:
     """Prepare, tag and caption a character's pictures as a run would, and plan the run."""
     recipe = recipe_of(AllowedFolders(), character, preset=preset)
-    shown = Shown()
+    shown, at = Shown(), at_of(recipe)
     try:
         shown = _captions(recipe)
-        return Shown(**{**vars(shown), "plan": _planned(dry_run(recipe, at_of(recipe)), at_of(recipe))})
+        dry = dry_run(recipe, at)
+        return shown._replace(dry=dry, costs=costs(dry, at), remarks=unequal_views(dry.coverage))
     except UserError as error:
-        return Shown(**{**vars(shown), "error": one_line(error)})
+        return shown._replace(error=one_line(error))
 
 
 def _captions(recipe: Recipe) -> Shown:
     subject = _set(recipe)
     situation, rules = subject.situation, subject.situation.rules
-    edited, doubtful = caption_each(subject.manifest, subject.tags, rules, situation.trigger, situation.select)
-    made = {one.name: one for one in edited}
-    said = framings(rules)
-    pictures = tuple(
-        Picture(
-            entry.name, entry.source, entry.image, said.get(entry.name) or entry.composition or "",
-            _flags(entry, entry.name in said), *_texts(made.get(entry.name), situation.trigger),
-            doubtful.get(entry.name, ""),
-        )
-        for entry in subject.manifest.entries
-    )  # fmt: skip
-    left_out = tuple(
-        LeftOut(one.source, one.reason, one.image or "") for one in subject.manifest.rejected
-        if one.image or not one.harmless
-    )  # fmt: skip
+    edited, _ = caption_each(subject.manifest, subject.tags, rules, situation.trigger, situation.select)
+    made, said = {one.name: one for one in edited}, framings(rules)
+    pictures = []
+    for entry in subject.manifest.entries:
+        one, settled = made.get(entry.name), entry.name in said
+        flags = (flag.text for flag in entry.flags if not (settled and flag.code in _ABOUT_COMPOSITION))
+        composition = said.get(entry.name) or entry.composition or ""
+        texts = [caption_text(tags, situation.trigger) for tags in (one.tags, one.before)] if one else ["", ""]
+        pictures.append(Picture(entry, composition, tuple(flags), texts[0], texts[1], one))
+    left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
     found = gathered(examine(edited, rules, situation.trigger, token_counter())) if edited else ()
-    return Shown(pictures=pictures, left_out=left_out, findings=tuple(map(str, found)))
+    return Shown(pictures=tuple(pictures), left_out=left_out, findings=tuple(map(str, found)))
 
 
-def _flags(entry: Entry, is_said: bool) -> tuple[str, ...]:
-    settled = ("composition_in_doubt", "composition_contradicted") if is_said else ()
-    return tuple(flag.text for flag in entry.flags if flag.code not in settled)
-
-
-def _texts(one: Edited | None, trigger: str) -> tuple[str, str, tuple[tuple[str, str, tuple[str, ...]], ...]]:
-    if one is None:
-        return "", "", ()
-    return caption_text(one.tags, trigger), caption_text(one.before, trigger), tuple(reasons(one))
+_ABOUT_COMPOSITION = ("composition_in_doubt", "composition_contradicted")
 
 
 def _set(recipe: Recipe) -> CaptionSet:
     return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger), thresholds(recipe.tagger))
-
-
-def _planned(found: DryRun, at: RunContext) -> Planned:
-    to_do = costs(found, at)
-    trainings = (("style", found.style), ("character", found.character))
-    return Planned(
-        rows=tuple((row.composition or "unknown", row.planned, row.there[-1]) for row in found.coverage.rows),
-        trainings=tuple(
-            (name, plan.samples_per_epoch, plan.total_steps, len(plan.epoch_steps)) for name, plan in trainings if plan
-        ),
-        memory_gb=found.memory_bytes / 1e9,
-        seconds=sum(cost.seconds or 0 for cost in to_do),
-        unmeasured=tuple(cost.step for cost in to_do if cost.seconds is None),
-        steps=tuple((visit.step, visit.branch, visit.ref is not None) for visit in found.peeked.steps),
-        remarks=unequal_views(found.coverage),
-    )
 
 
 def set_caption(character: str, preset: str, picture: str, text: str, seen: str) -> None:
@@ -156,11 +161,14 @@ def lanes(character: str, folder: str, preset: str, base: str) -> tuple[tuple[st
     recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
     found: list[tuple[str, str]] = []  # called as Prefect's UI calls them
     for visit in peek(recipe, at_of(recipe), "report").steps:
-        of_character = visit.branch == "character" or any(found[each][1] == "character" for each in visit.after)
-        found.append(
-            (
-                f"{visit.step} {visit.branch}".strip(),
-                "character" if of_character or visit.step == "check captions" else "style",
-            )
-        )
+        its = visit.branch == "character" or visit.step == "check captions"
+        its = its or any(found[each][1] == "character" for each in visit.after)
+        found.append((f"{visit.step} {visit.branch}".strip(), "character" if its else "style"))
     return (*found, ("publish", "character"))
+
+
+def epochs_of(character: str, folder: str, preset: str, base: str) -> str:
+    """Digest of the finished epochs that a run with these parameters would find; empty: it would train."""
+    recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
+    lora = peek(recipe, at_of(recipe)).artifacts.lora
+    return "" if lora.is_pending else lora.sha256

@@ -8,21 +8,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 
 from flows.place import CHARACTERS, PRESETS, AllowedFolders, name_fault
 from flows.request import DEFAULT_PRESET, recipe_of
+from flows.runs import Run
 from flows.studio import files
-from flows.studio.helper import Helper
-from flows.studio.options import MAIN, Option, options_of, set_options
+from flows.studio.options import options_of, set_options
 from flows.studio.pages import page, quoted
-from flows.studio.runs import Run, Runs
-from flows.studio.shared import KEEP, ROOT, TheHelper, TheRuns
-from lora_core.errors import UserError
+from flows.studio.shared import KEEP, ROOT, Answer, Said, TheHelper, TheRuns
+from lora_core.errors import DatasetError, UserError
 from lora_core.images.decode import decode
 from lora_core.images.kinds import MEANT_BY
 from lora_core.printable import one_line
 from lora_core.recipe import COMPOSITIONS
+from lora_core.report.published import Published, published_in
 
 router = APIRouter(prefix=ROOT)
 _THUMBNAIL_PX = 256
@@ -32,14 +31,14 @@ _THUMBNAIL_PX = 256
 def cards(runs: TheRuns) -> str:
     place = AllowedFolders()
     newest = {run.character: run for run in reversed(runs.latest())}
-    results = files.results(place)
-    made = [_card(place, folder, newest.get(folder.name), results) for folder in place.characters]
+    results = {one.character: one for one in reversed(published_in(Path(place.out)))}
+    made = [_card(place, folder, newest.get(folder.name), results.get(folder.name)) for folder in place.characters]
     return page("characters", cards=made, odd=place.odd_folders, here="characters")
 
 
 @router.post("/characters")
-async def new(request: Request) -> dict[str, str]:
-    name = str((await request.json()).get("name", "")).strip()
+def new(said: Said) -> Answer:
+    name = str(said.get("name", "")).strip()
     if fault := name_fault(name):
         raise UserError(fault)
     (AllowedFolders().folder / CHARACTERS / name).mkdir(parents=True, exist_ok=True)
@@ -49,88 +48,96 @@ async def new(request: Request) -> dict[str, str]:
 @router.get("/c/{name}", response_class=HTMLResponse)
 def one(name: str, runs: TheRuns, preset: str = "") -> str:
     place = AllowedFolders()
-    folder = files.character_folder(place, name)
-    presets = sorted(path.stem for path in (place.folder / PRESETS).glob("*.toml"))
+    own, folder = files.character_folder(place, name), files.pictures_folder(place, name)
+    source = "" if folder == own else str(folder)
     return page(
-        "character", name=name, preset=preset or DEFAULT_PRESET, presets=presets, here="characters",
-        pictures=files.screenshots(folder), runs=[run for run in runs.latest() if run.character == name][:5],
-        results=files.results(place, name), endings=",".join(MEANT_BY),
+        "character", name=name, preset=preset or DEFAULT_PRESET, here="characters", source=source,
+        presets=sorted(path.stem for path in (place.folder / PRESETS).glob("*.toml")),
+        sources=sorted({*files.source_folders(place), source} - {""}), pictures=files.screenshots(folder),
+        runs=runs.of(name)[:5], results=published_in(Path(place.out), name), endings=",".join(MEANT_BY),
     )  # fmt: skip
 
 
 @router.get("/c/{name}/sheet", response_class=HTMLResponse)
 def sheet(name: str, helper: TheHelper, preset: str = "") -> str:
     files.character_folder(AllowedFolders(), name)
-    shown = helper.ask("show", name, preset)
-    return page("sheet", name=name, preset=preset, shown=shown, compositions=COMPOSITIONS)
+    return str(helper.ask("sheet", name, preset))
 
 
 @router.get("/c/{name}/options", response_class=HTMLResponse)
 def options(name: str, preset: str = "") -> str:
     files.character_folder(AllowedFolders(), name)
-    found = options_of(name, preset)
-    by_path = {one.path: one for one in found}
-    rest: dict[str, list[Option]] = {}
-    for one in found:
-        if one.path not in MAIN:
-            rest.setdefault(one.path.rpartition(".")[0] or "general", []).append(one)
-    main = [by_path[path] for path in MAIN if path in by_path]
-    return page("options", name=name, preset=preset, main=main, rest=rest)
+    groups = options_of(name, preset)
+    return page("options", name=name, preset=preset, main=groups.pop("main"), rest=groups)
 
 
 @router.put("/c/{name}/pictures/{path:path}")
-async def upload(name: str, path: str, request: Request) -> dict[str, str]:
-    await files.take_upload(files.character_folder(AllowedFolders(), name), path, request.stream())
+async def upload(name: str, path: str, request: Request) -> Answer:
+    await files.take_upload(_own_pictures(name), path, request.stream())
     return {}
 
 
 @router.delete("/c/{name}/pictures/{path:path}")
-def remove(name: str, path: str) -> dict[str, str]:
-    files.remove_picture(files.character_folder(AllowedFolders(), name), path)
+def remove(name: str, path: str) -> Answer:
+    files.remove_picture(_own_pictures(name), path)
     return {}
 
 
 @router.get("/c/{name}/thumbnails/{path:path}")
 def thumbnail(name: str, path: str) -> Response:
-    file = files.inside(files.character_folder(AllowedFolders(), name), path)
+    file = files.inside(files.pictures_folder(AllowedFolders(), name), path)
     return Response(_small(file, file.stat().st_mtime_ns), media_type="image/jpeg", headers=KEEP)
 
 
-@router.post("/c/{name}/do/{what}")
-async def do(name: str, what: str, request: Request, runs: TheRuns, helper: TheHelper) -> dict[str, str]:
-    said = {key: str(value) for key, value in (await request.json()).items()}
+@router.post("/c/{name}/start")
+def start(name: str, said: Said, runs: TheRuns) -> Answer:
+    recipe_of(AllowedFolders(), name, preset=said["preset"])  # a mistake is told here, not by a failed run
+    run = runs.start({"character": name, "preset": said["preset"]})
+    return {"go": f"{ROOT}/r/{run}"}
+
+
+@router.post("/c/{name}/options")
+def change(name: str, said: Said) -> Answer:
     files.character_folder(AllowedFolders(), name)
-    return await run_in_threadpool(_change, runs, helper, name, what, said)
-
-
-def _change(runs: Runs, helper: Helper, name: str, what: str, said: dict[str, str]) -> dict[str, str]:
-    """What a button of a character's page does."""
-    preset = said.pop("preset", "")
-    if what == "start":
-        recipe_of(AllowedFolders(), name, preset=preset)  # a mistake is told here, not by a failed run
-        return {"go": f"{ROOT}/r/{runs.start(name, preset)}"}
-    if what == "options":
-        set_options(name, preset, said)
-    elif what == "caption":
-        helper.ask("set_caption", name, preset, said["picture"], said["text"], said["seen"])
-    elif what == "composition":
-        helper.ask("set_composition", name, preset, said["picture"], said["composition"])
-    else:
-        raise UserError(f"{what}: there is no such button")
+    set_options(name, said.pop("preset"), said)
     return {}
 
 
-def _card(place: AllowedFolders, folder: Path, run: Run | None, results: list[dict[str, Any]]) -> dict[str, Any]:
+@router.post("/c/{name}/caption")
+def caption(name: str, said: Said, helper: TheHelper) -> Answer:
+    files.character_folder(AllowedFolders(), name)
+    helper.ask("set_caption", name, said["preset"], said["picture"], said["text"], said["seen"])
+    return {}
+
+
+@router.post("/c/{name}/composition")
+def composition(name: str, said: Said, helper: TheHelper) -> Answer:
+    files.character_folder(AllowedFolders(), name)
+    helper.ask("set_composition", name, said["preset"], said["picture"], said["composition"])
+    return {}
+
+
+def _own_pictures(name: str) -> Path:
+    """A character's own folder, if its pictures lie there: what lies elsewhere is not the page's to change."""
+    place = AllowedFolders()
+    own, folder = files.character_folder(place, name), files.pictures_folder(place, name)
+    if folder != own:
+        raise DatasetError(f"{name}: its pictures come from {folder}; change them there, or choose its own folder")
+    return own
+
+
+def _card(place: AllowedFolders, folder: Path, run: Run | None, result: Published | None) -> dict[str, Any]:
     """What is shown of a character at a glance."""
-    pictures, planned, error = files.screenshots(folder), 0, ""
+    planned, error, source = 0, "", folder
     try:
-        plan = recipe_of(place, folder.name).plan
-        planned = sum(plan.count(composition) for composition in COMPOSITIONS)
+        recipe = recipe_of(place, folder.name)
+        planned = sum(recipe.plan.count(composition) for composition in COMPOSITIONS)
+        source = Path(recipe.character.images)
     except UserError as problem:
         error = one_line(problem)
+    pictures = files.screenshots(source)
     seen = run.since.timestamp() if run and run.since else 0
-    new = sum((folder / path).stat().st_mtime > seen for path in pictures) if run and not run.is_open else 0
-    result = next((one["name"] for one in results if one["character"] == folder.name), "")
+    new = sum((source / path).stat().st_mtime > seen for path in pictures) if run and not run.is_open else 0
     return {
         "name": folder.name, "pictures": pictures, "planned": planned, "error": error, "run": run, "new": new,
         "result": result,

@@ -1,13 +1,13 @@
 """Files that go in and out through the page: screenshots into a character's folder, results and pictures out of it."""
 
+import itertools
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from flows.place import CHARACTERS, AllowedFolders
-from lora_core.bounded import TABLE_BYTES, json_of, read_bounded
+from flows.place import CHARACTERS, PRESETS, AllowedFolders
+from flows.request import recipe_of
 from lora_core.errors import DatasetError, UserError
 from lora_core.images.decode import LARGEST_BYTES, header_of
 from lora_core.images.kinds import MEANT_BY, may_be_picture
@@ -19,6 +19,7 @@ from lora_core.store.files import disk_errors, move, remove, sync, temporary_nam
 REMOVED = ".removed"
 """Screenshots that were taken away on the page; hidden, so no run reads it."""
 _LONGEST_PART = 200
+_MOST_LOOKED_AT = 20_000
 
 
 class NoSuchFileError(UserError):
@@ -35,6 +36,30 @@ def character_folder(place: AllowedFolders, name: str) -> Path:
     if folder is None:
         raise NoSuchFileError(f"{printable_name(name)}: there is no such character in {CHARACTERS}/")
     return folder
+
+
+def pictures_folder(place: AllowedFolders, name: str) -> Path:
+    """Where a character's screenshots lie: in its own folder, unless its recipe names another one.
+
+    Raises:
+        NoSuchFileError: there is no such character.
+    """
+    own = character_folder(place, name)
+    try:
+        return Path(recipe_of(place, name).character.images)
+    except UserError:  # which the page says elsewhere
+        return own
+
+
+def source_folders(place: AllowedFolders) -> list[str]:
+    """Folders with pictures in them that a character may take them from, as far as they are not deep below."""
+    taken = [place.folder / CHARACTERS, place.folder / PRESETS, Path(place.out), Path(place.store)]
+    near = ((root, path) for root in place.roots for depth in ("*/*", "*/*/*") for path in sorted(root.glob(depth)))
+    found = dict.fromkeys(
+        str(path.parent) for root, path in itertools.islice(near, _MOST_LOOKED_AT)
+        if may_be_picture(path) and is_shown(path, root) and not any(path.is_relative_to(each) for each in taken)
+    )  # fmt: skip
+    return list(found)
 
 
 def inside(folder: Path, path: str) -> Path:
@@ -122,8 +147,8 @@ def remove_picture(folder: Path, path: str) -> None:
 
 def screenshots(folder: Path) -> list[str]:
     """Paths of a character's screenshots below its folder, as far as their names say."""
-    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if may_be_picture(path) and path.is_file())
-    return [path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)]
+    found = (path for path in sorted(folder.rglob("*")) if may_be_picture(path) and is_shown(path, folder))
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def stored_picture(store: Store, digest: str) -> bytes:
@@ -139,39 +164,9 @@ def stored_picture(store: Store, digest: str) -> bytes:
     raise NoSuchFileError("there is no such picture")
 
 
-def results(place: AllowedFolders, character: str = "") -> list[dict[str, Any]]:
-    """The published LoRAs, newest first, with what their pages say of them."""
-    out = Path(place.out)
-    found = [folder for folder in out.glob("*") if (folder / f"{folder.name}.safetensors").is_file()]
-    newest = sorted(found, key=lambda folder: -(folder / f"{folder.name}.safetensors").stat().st_mtime)
-    read = (_result(folder) for folder in newest)
-    return [one for one in read if character in ("", one["character"])]
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    report = _json(folder / "report.json")
-    call = _json(folder / f"{folder.name}.json")
-    recipe = report.get("recipe") or {}
-    return {
-        "name": folder.name,
-        "character": recipe.get("name", folder.name),
-        "prompt": f"<lora:{folder.name}:{call.get('preferred weight', 1):g}> {call.get('activation text', '')}",
-        "report": report,
-        "preview": (folder / f"{folder.name}.png").is_file(),
-        "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_shown(path, folder)),
-    }
-
-
-def _is_shown(path: Path, folder: Path) -> bool:
+def is_shown(path: Path, folder: Path) -> bool:
+    """Whether a file of a folder is for people: nothing on the way to it is hidden."""
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json_of(read_bounded(path, TABLE_BYTES, DatasetError))
-    except (OSError, ValueError, UserError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def zipped(folder: Path) -> Iterator[bytes]:
@@ -179,7 +174,7 @@ def zipped(folder: Path) -> Iterator[bytes]:
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
-                if _is_shown(path, folder):
+                if is_shown(path, folder):
                     archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
         file.seek(0)
         while piece := file.read(1 << 20):

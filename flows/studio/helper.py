@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from lora_core.errors import HeadcanonError
@@ -24,9 +24,8 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while it works: there is one process, and whoever comes next waits
         self._pool: ProcessPoolExecutor | None = None
-        self._working = 0
         self._idle: threading.Timer | None = None
 
     def ask(self, function: str, *args: str) -> Any:
@@ -39,33 +38,22 @@ class Helper:
             if self._idle:
                 self._idle.cancel()
             self._pool = self._pool or ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent)
-            self._working += 1
-            asked = self._pool.submit(_call, function, args)
-        try:
-            return asked.result()
-        except BrokenProcessPool:
-            self.end()
-            raise HelperError("looking at the pictures was cut off (out of memory?); reload the page") from None
-        finally:
-            with self._lock:
-                self._working -= 1
-                if not self._working:
-                    self._idle = threading.Timer(_IDLE_SECONDS, self._end_if_idle)
-                    self._idle.daemon = True
-                    self._idle.start()
-
-    def _end_if_idle(self) -> None:
-        with self._lock:
-            if self._working:
-                return
-        self.end()
+            try:
+                return self._pool.submit(_call, function, args).result()
+            except BrokenProcessPool:
+                self._pool = None
+                raise HelperError("looking at the pictures was cut off (out of memory?); reload the page") from None
+            finally:
+                self._idle = threading.Timer(_IDLE_SECONDS, self.end)
+                self._idle.daemon = True
+                self._idle.start()
 
     def end(self) -> None:
         """End the process."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False, cancel_futures=True)
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def _call(function: str, args: tuple[str, ...]) -> Any:
@@ -73,12 +61,9 @@ def _call(function: str, args: tuple[str, ...]) -> Any:
 
 
 def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def watch() -> None:
-            connection.wait([sentinel])
+    def watch() -> None:
+        if parent := parent_process():
+            parent.join()
             os._exit(1)
 
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

@@ -7,19 +7,13 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tomlkit
 
+from flows.main_options import MAIN
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import OWN_RECIPE, recipe_of
 from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.store.files import write_atomically
 
-MAIN = (
-    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
-    "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
-    "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
-    "sampling.while_training", "gates.epoch",
-)  # fmt: skip
-"""What matters most, in the order of the page."""
 _NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
 
 
@@ -35,12 +29,16 @@ class Option(NamedTuple):
     own: bool
 
 
-def options_of(character: str, preset: str) -> tuple[Option, ...]:
-    """Every option of a character, as it stands."""
+def options_of(character: str, preset: str) -> dict[str, list[Option]]:
+    """Every option of a character, as it stands: what matters most under "main", the rest by section."""
     place = AllowedFolders()
     recipe = recipe_of(place, character, preset=preset)
-    own = tomllib.loads(_own_text(folder_of(place, character)))
-    return tuple(_options(recipe, "", own))
+    found: dict[str, list[Option]] = {"main": []}
+    for one in _options(recipe, "", tomllib.loads(_own_text(folder_of(place, character)))):
+        section = one.path.rpartition(".")[0] or "general"
+        found.setdefault("main" if one.path in MAIN else section, []).append(one)
+    found["main"].sort(key=lambda one: MAIN.index(one.path))
+    return found
 
 
 def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[Option]:
@@ -102,6 +100,8 @@ def _set_option(document: Any, recipe: Recipe, path: str, text: str) -> None:
     value = _value(getattr(now, name), text)
     if value is None:
         table.pop(name, None)
+        if sections and not table:
+            document.pop(sections[0])  # an empty section is not the same as none
     else:
         table[name] = value
 

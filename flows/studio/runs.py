@@ -1,48 +1,26 @@
-"""Flow runs as the page shows and changes them, through Prefect's API and nothing else."""
+"""The page and its server: runs with all that is shown of them, started and changed through Prefect's API alone."""
 
 import contextlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    ArtifactFilterType,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterId,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType, TaskRun
-from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import Artifact, FlowRun, StateType, TaskRun
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from prefect.states import AwaitingRetry, Cancelled, Cancelling
 from pydantic import SecretStr
 
-from flows.deploy import start_character
-from flows.run_states import is_saving, waits_for
-from lora_core.errors import UserError
-from lora_core.training.curves import read_curves
+from flows import runs
+from flows.deploy import start, start_character
+from flows.runs import Run
+from lora_core.report.published import Further
 
-FLOWS = ("train-character", "train-character-full", "prepare-style", "train-cast")
-_PAUSED_DAYS = 365
-_MOST_POINTS = 300
-_OPEN = (
-    StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING,
-)  # fmt: skip
 _PICTURE = re.compile(r"data:image/(?:jpeg|png|webp);base64,[A-Za-z0-9+/=]+")
-
-
-class RunError(UserError):
-    """What was asked of a run cannot be."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +43,11 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run: `is_open` until it has ended for good; `doing` is a line about it."""
-
-    id: str
-    character: str
-    flow: str
-    state: str
-    kind: str
-    doing: str
-    since: datetime | None
-    parameters: dict[str, Any]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it runs, waits, or may be resumed."""
-        return self.kind in {kind.value for kind in _OPEN}
-
-
-@dataclass(frozen=True)
 class Details:
     """All of one run but its graph."""
 
     run: Run
-    boxes: dict[str, list[Box]]
+    boxes: dict[str, Box]
     curves: tuple[str, ...]
     question: Question | None
 
@@ -99,7 +58,6 @@ class Runs:
     def __init__(self, address: str, password: str = "") -> None:
         self._address, self._password = address, password
         self._starting = threading.Lock()
-        self._flows: dict[str, str] = {}
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
@@ -109,15 +67,14 @@ class Runs:
         with temporary_settings(settings), get_client(sync_client=True) as client:
             yield client
 
-    def latest(self, limit: int = 200) -> list[Run]:
-        """Runs that train something, the newest first."""
+    def latest(self) -> list[Run]:
+        """The newest first."""
         with self._client() as client:
-            found = client.read_flow_runs(
-                flow_filter=FlowFilter(name=FlowFilterName(any_=list(FLOWS))),
-                limit=limit,
-                sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            )
-            return [self._run(client, run) for run in found]
+            return runs.latest(client)
+
+    def of(self, character: str) -> list[Run]:
+        """Those that train a character, the newest first."""
+        return [run for run in self.latest() if run.character == character]
 
     def details(self, run_id: str) -> Details:
         """A run with its steps and what they say of themselves.
@@ -126,143 +83,50 @@ class Runs:
             RunError: there is none of that id.
         """
         with self._client() as client:
-            found = self._read(client, run_id)
+            found = runs.read_run(client, run_id)
             of_run = FlowRunFilter(id=FlowRunFilterId(any_=[found.id]))
             steps = client.read_task_runs(flow_run_filter=of_run, limit=200)
-            figures = self._figures(client, found)
-            boxes: dict[str, list[Box]] = {}
-            for step in sorted(steps, key=lambda step: step.expected_start_time or datetime.now(UTC)):
-                boxes.setdefault(step.name, []).append(_box(step, figures.get(step.id)))
-            curves = [one["metadata"].get("curves", "") for one in figures.values()]
-            return Details(
-                self._run(client, found), boxes, tuple(dict.fromkeys(filter(None, curves))),
-                self._question(client, found),
-            )  # fmt: skip
+            bars = runs.progress(client, [found.id])
+            by_step = {one.task_run_id: one for one in bars}
+            begun = sorted(steps, key=lambda step: step.expected_start_time or datetime.now(UTC))
+            curves = dict.fromkeys((one.metadata_ or {}).get("curves", "") for one in bars)
+            run = runs.described(client, found, client.read_flow(found.flow_id).name, bars)
+            boxes = {step.name: _box(step, by_step.get(step.id)) for step in begun}
+            return Details(run, boxes, tuple(filter(None, curves)), _question(client, found))
 
-    def start(self, character: str, preset: str) -> str:
+    def start(self, parameters: Mapping[str, object]) -> str:
         """Start a run, or find the one that this character has already; returns its id."""
-        with self._starting:
-            known = next((run.id for run in self.latest() if run.character == character and run.is_open), "")
-            if known:
-                return known
-            with self._client():
-                return str(start_character(character, preset, f"studio:{uuid.uuid4()}", "studio").id)
+        with self._starting, self._client():
+            return str(start_character(parameters, f"studio:{uuid.uuid4()}", "studio").id)
+
+    def draw(self, result: str, asked: Further) -> str:
+        """Start drawing further pictures of a published LoRA; returns the run's id."""
+        with self._client():
+            parameters = {"result": result, **asked.parameters}
+            return str(start("draw-more", parameters, f"studio:{uuid.uuid4()}", "studio").id)
 
     def act(self, run_id: str, action: str, answer: dict[str, Any]) -> None:
-        """Pause, resume, cancel or retry, as Prefect's UI does.
-
-        Raises:
-            RunError: there is no such run or action, or the run is in no state for it.
-        """
+        """What a run's buttons do (`flows.runs.act`)."""
         with self._client() as client:
-            run = self._read(client, run_id)
-            kind = run.state_type
-            if action == "pause" and kind in (StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED):
-                until = datetime.now(UTC) + timedelta(days=_PAUSED_DAYS)
-                details = StateDetails.model_validate({"pause_timeout": until, "pause_reschedule": True})
-                state: State[Any] = State(type=StateType.PAUSED, name="Suspended", state_details=details)
-                client.set_flow_run_state(run.id, state, force=True)
-            elif action == "resume" and kind == StateType.PAUSED:
-                client.resume_flow_run(run.id, answer or None)
-            elif action == "cancel" and kind in _OPEN:
-                works = kind in (StateType.RUNNING, StateType.PENDING)
-                client.set_flow_run_state(run.id, Cancelling() if works else Cancelled(), force=True)
-            elif action == "retry" and kind not in _OPEN:
-                client.set_flow_run_state(run.id, AwaitingRetry(message="Retried on the studio page"), force=True)
-            else:
-                raise RunError(f"{run.name}: {action} is not possible while it is {run.state_name}; reload the page")
-
-    def _read(self, client: SyncPrefectClient, run_id: str) -> FlowRun:
-        try:
-            return client.read_flow_run(uuid.UUID(run_id))
-        except (ObjectNotFound, ValueError):
-            raise RunError("there is no such run; it may have been deleted") from None
-
-    def _run(self, client: SyncPrefectClient, run: FlowRun) -> Run:
-        flow = self._flows.get(str(run.flow_id))
-        if flow is None:
-            flow = self._flows[str(run.flow_id)] = client.read_flow(run.flow_id).name
-        character = str(run.parameters.get("character") or run.parameters.get("name") or run.name)
-        message = " ".join((run.state.message or "").split()) if run.state else ""
-        state, doing = run.state_name or "", message
-        if run.state_type == StateType.PAUSED:
-            saving = is_saving(client, run)
-            state, doing = ("Pausing", "saving …") if saving else ("Paused", waits_for(run))
-        since = run.end_time or run.start_time or run.expected_start_time
-        kind = run.state_type.value if run.state_type else ""
-        return Run(str(run.id), character, flow, state, kind, doing, since, run.parameters)
-
-    def _figures(self, client: SyncPrefectClient, run: FlowRun) -> dict[uuid.UUID, dict[str, Any]]:
-        """Task run → its progress artifact."""
-        found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["progress"])
-            )
-        )
-        newest = sorted(found, key=lambda one: one.updated or datetime.now(UTC))
-        return {
-            one.task_run_id: {"share": one.data, "text": one.description, "metadata": one.metadata_ or {}}
-            for one in newest
-            if one.task_run_id
-        }
-
-    def _question(self, client: SyncPrefectClient, run: FlowRun) -> Question | None:
-        keys = run.state.state_details.run_input_keyset if run.state and run.state_type == StateType.PAUSED else None
-        if not keys or "description" not in keys:
-            return None
-        text = client.read_flow_run_input(run.id, keys["description"])
-        schema = client.read_flow_run_input(run.id, keys["schema"])
-        picture = _PICTURE.search(text)
-        lines = [line.removeprefix("- ").replace("**", "").strip() for line in text.splitlines() if "<img" not in line]
-        return Question(tuple(filter(None, lines)), picture[0] if picture else "", '"epoch"' in schema)
+            runs.act(client, run_id, action, answer)
 
 
-def _box(step: TaskRun, figures: dict[str, Any] | None) -> Box:
-    done = step.state_type == StateType.COMPLETED
-    share = 100.0 if done else float(figures["share"] or 0) if figures else 0.0
-    seconds = step.total_run_time.total_seconds()
-    text = str(figures["text"]).partition(": ")[2] if figures and not done else f"{seconds:.0f} s" if done else ""
-    return Box(step.name, step.state_name or "", share, "cached" if step.state_name == "Cached" else text)
+def _box(step: TaskRun, bar: Artifact | None) -> Box:
+    state = step.state_name or ""
+    if step.state_type == StateType.COMPLETED:
+        seconds = step.total_run_time.total_seconds()
+        return Box(step.name, state, 100.0, "cached" if state == "Cached" else f"{seconds:.0f} s")
+    if bar is None:
+        return Box(step.name, state, 0.0, "")
+    return Box(step.name, state, runs.share_of(bar), ", ".join(filter(None, runs.counted(bar))))
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A training's curves as points of an SVG of 600 × 120, and what its axes say."""
-
-    name: str
-    loss: str
-    rate: str
-    steps: int
-    lowest: float
-    highest: float
-    learning_rate: float
-    samples: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def drawing(curves: Path, name: str) -> Drawing | None:
-    """The curves of a training in the store's folder of them, as far as it is; None: nothing is there yet.
-
-    Args:
-        curves: the store's folder of curves.
-        name: of the training's own.
-    """
-    folder = curves / name
-    if not re.fullmatch(r"[^/\\]+", name) or name.startswith(".") or not (points := read_curves(folder, _MOST_POINTS)):
+def _question(client: SyncPrefectClient, run: FlowRun) -> Question | None:
+    keys = run.state.state_details.run_input_keyset if run.state and run.state_type == StateType.PAUSED else None
+    if not keys or "description" not in keys:
         return None
-    steps, losses, rates = zip(*points, strict=True)
-    samples: dict[str, list[str]] = {}
-    for path in sorted((folder / "samples").glob("*.png")):
-        samples.setdefault(path.stem.rpartition("-")[0], []).append(path.name)
-    return Drawing(
-        name.rpartition("-")[0], _line(steps, losses), _line(steps, rates), steps[-1], min(losses), max(losses),
-        rates[-1], tuple((epoch, tuple(names)) for epoch, names in samples.items()),
-    )  # fmt: skip
-
-
-def _line(steps: tuple[int, ...], values: tuple[float, ...]) -> str:
-    low, high = min(values), max(values)
-    wide, tall = max(steps[-1] - steps[0], 1), (high - low) or 1.0
-    return " ".join(
-        f"{600 * (step - steps[0]) / wide:.1f},{115 - 110 * (value - low) / tall:.1f}"
-        for step, value in zip(steps, values, strict=True)
-    )
+    text = client.read_flow_run_input(run.id, keys["description"])
+    schema = client.read_flow_run_input(run.id, keys["schema"])
+    picture = _PICTURE.search(text)
+    lines = [line.removeprefix("- ").replace("**", "").strip() for line in text.splitlines() if "<img" not in line]
+    return Question(tuple(filter(None, lines)), picture[0] if picture else "", '"epoch"' in schema)

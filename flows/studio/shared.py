@@ -1,8 +1,8 @@
 """What the addresses of the page share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Body, Depends, Request
 
 from flows.studio.helper import Helper
 from flows.studio.runs import Runs
@@ -24,3 +24,7 @@ def _helper(request: Request) -> Helper:
 
 TheRuns = Annotated[Runs, Depends(_runs)]
 TheHelper = Annotated[Helper, Depends(_helper)]
+Said = Annotated[dict[str, Any], Body()]
+"""What a form or a button sends."""
+Answer = dict[str, str]
+"""To it: `go` names the page to show next; empty: the same."""

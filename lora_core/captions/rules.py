@@ -207,3 +207,8 @@ def style_rules() -> Rules:
     hair, eyes and clothes said, the look is all that the style LoRA has left.
     """
     return Rules(prune=False, drop=LEAK_TAGS, add=(), face=())
+
+
+def redrawn_rules(rules: Rules) -> Rules:
+    """The caption rules without what soaks up the look, of which redrawn pictures have none, and without overrides."""
+    return rules.model_copy(update={"add": (), "face": (), "images": {}})

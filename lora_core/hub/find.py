@@ -23,6 +23,7 @@ WEIGHTS = tuple(
 )
 """The namings of a part's weights, the one that is taken first at the front: plain before a variant, whole before
 shards."""
+_VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)(?=(-\d{5}-of-\d{5})?\.(safetensors|json)$)")
 _TOKENIZER = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 _FAST_TOKENIZER = "tokenizer.json"
 """All that newer transformers save of a tokenizer's vocabulary; beside the older two files it says nothing new."""
@@ -177,6 +178,21 @@ def companions(model: str, files: Mapping[str, Path]) -> dict[str, Path]:
             found |= {f"{part.name}/{path.name}": path for path in inside}
     shards = {name for name in found if ".index" in name and not _is_of(name, files)}
     return {name: path for name, path in found.items() if name not in files and name not in shards}
+
+
+def plain_name(name: str) -> str:
+    """A weight file's or index's name without a variant's, by which diffusers opens it unasked."""
+    return _VARIANT.sub("", name)
+
+
+def without_variant(files: Mapping[str, Path]) -> dict[str, Path]:
+    """A folder's files by their plain names; a VAE, which no LoRA changes, by the variant's too.
+
+    diffusers opens the folder with `variant=` as well then: it takes the variant of the parts that have one.
+    """
+    return {name: path for name, path in files.items() if name.startswith("vae/")} | {
+        plain_name(name): path for name, path in files.items()
+    }
 
 
 def _is_of(index: str, files: Mapping[str, Path]) -> bool:

@@ -11,6 +11,7 @@ from lora_core.captions.edit import Edited
 from lora_core.captions.emphasis import unemphasized
 from lora_core.dataset import TagTable
 from lora_core.errors import DatasetError
+from lora_core.judging.character import Recognized
 from lora_core.judging.leak import Look
 from lora_core.judging.similarity import Closest, Embedded, Nearest, Similarity
 from lora_core.sampling.samples import Sample
@@ -112,6 +113,7 @@ class Evidence:
         copy_cosine: a sample this near to a screenshot by the encoder is a copy.
         look: what measures the 3D look.
         drawn_anyway: traits that the base draws by itself; they count nothing.
+        recognized: how often a character model takes samples for the character; None: there is none.
     """
 
     table: TagTable
@@ -125,6 +127,7 @@ class Evidence:
     copy_cosine: float = 0.95
     look: Look = field(default_factory=Look)
     drawn_anyway: tuple[str, ...] = ()
+    recognized: Recognized | None = None
 
     @property
     def counted_traits(self) -> tuple[str, ...]:

@@ -71,14 +71,27 @@ class Look:
     tried: tuple[LookWord, ...] = ()
 
     def leak(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
-        """Each sample's share of the way, by the instrument that says most surely that the look came along.
+        """Each sample's share of the way, by the instrument that surely says more than all together; else by all.
 
-        That is the one whose interval has the highest lower end: where the look leaked, all of them or one; where it
-        did not, the one that is least noisy. The largest mean instead would make noise of a clean LoRA's leak.
+        Of several the one is asked whose interval has the highest lower end. Where it says no more than the others but
+        by chance, all read the same look, and together they are the least noisy: the largest alone would make noise of
+        a clean LoRA's leak.
         """
-        each = [instrument.shares(pairs) for instrument in self.instruments]
+        each, together = [instrument.shares(pairs) for instrument in self.instruments], self.together(pairs)
         measured = [shares for shares in each if any(share is not None for share in shares)]
-        return max(measured, key=lambda shares: _lower_end(shares, pairs), default=[None] * len(pairs))
+        most = max(measured, key=lambda shares: _lower_end(shares, pairs), default=together)
+        more = [None if one is None or all_ is None else one - all_ for one, all_ in zip(most, together, strict=True)]
+        return most if measured and _lower_end(more, pairs) > 0 else together
+
+    def together(self, pairs: Sequence[tuple[Sample, Sample]]) -> list[float | None]:
+        """Each sample's share of all instruments' ways, laid end to end."""
+        each = [(instrument.word.way, instrument.shares(pairs)) for instrument in self.instruments]
+        found: list[float | None] = []
+        for number in range(len(pairs)):
+            known = [(way, shares[number]) for way, shares in each]
+            asked = [(way, share) for way, share in known if share is not None]
+            found.append(sum(way * share for way, share in asked) / sum(way for way, _ in asked) if asked else None)
+        return found
 
 
 def _lower_end(shares: Sequence[float | None], pairs: Sequence[tuple[Sample, Sample]]) -> float:

@@ -8,7 +8,7 @@ from lora_core.device import counter_generator, pick_device
 from lora_core.diffusion.components import Components, load_components
 from lora_core.diffusion.condition import SizeIds, predict, read_texts, token_ids
 from lora_core.judging.gates import GateResult
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.file import read_lora
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import epoch_files

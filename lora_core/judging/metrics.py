@@ -105,13 +105,24 @@ class Metric:
 
 
 def _identity(pair: SamplePair, evidence: Evidence) -> float | None:
-    """The mean over families of traits, so that five tags of a haircut are one trait."""
+    """The mean over families of traits, so that five tags of a haircut are one; a character model counts as one."""
     (drawn, base), table = pair, evidence.table
     families: dict[str, list[float]] = {}
     for tag in _not_asked(pair, evidence.counted_traits):
         delta = probability(drawn, table, tag) - probability(base, table, tag)
         families.setdefault(trait_family(tag), []).append(delta)
-    return fmean(map(fmean, families.values())) if families else None
+    deltas = [fmean(each) for each in families.values()]
+    if evidence.recognized and (share := evidence.recognized.share):
+        deltas.append(share[drawn.image] - share[base.image])
+    return fmean(deltas) if deltas else None
+
+
+def _recognized(pair: SamplePair, evidence: Evidence) -> float | None:
+    return evidence.recognized.share.get(pair[0].image) if evidence.recognized else None
+
+
+def _character_model(evidence: Evidence) -> tuple[str, ...]:
+    return (f"character model {evidence.recognized.model[:12]}",) if evidence.recognized else ()
 
 
 def _leak(pairs: Sequence[SamplePair], evidence: Evidence) -> Sequence[float | None]:
@@ -164,19 +175,24 @@ IDENTITY = Metric(
     key="identity", label="identity", of_sample=_identity, over_base=True, higher_is_better=True, headline=True,
     explanation="How much more of the character’s traits the tagger sees than without the LoRA, trait by trait: hair "
     "colour, haircut, eyes, ears count alike, however many tags they have.",
-    measured_by=lambda evidence: evidence.counted_traits,
+    measured_by=lambda evidence: (*evidence.counted_traits, *_character_model(evidence)),
     tolerance=lambda publish: publish.worse_identity,
 )  # fmt: skip
 LEAK = Metric(
     key="leak", label="leak of the look", of_column=_leak, over_base=True, higher_is_better=False, headline=True,
-    explanation="How far the samples went from the base’s own pictures (0) to the screenshots (1), by the look word "
-    "that says so most surely. The interval’s upper end has to hold the bound.",
+    explanation="How far the samples went from the base’s own pictures (0) to the screenshots (1), by the look words "
+    "together, or by the one that surely says more. The interval’s upper end has to hold the bound.",
     measured_by=lambda evidence: tuple(each.word.name for each in evidence.look.instruments),
     bound=lambda judging: judging.max_leak, by_edge=True, required=True, tolerance=lambda publish: publish.worse_leak,
 )  # fmt: skip
 METRICS: tuple[Metric, ...] = (
     IDENTITY,
     LEAK,
+    Metric(
+        key="recognized", label="recognized by the character model", of_sample=_recognized, higher_is_better=True,
+        explanation="With how many of the screenshots a sample shows the same character.",
+        measured_by=_character_model,
+    ),
     Metric(
         key="background", label="leak of the background", of_sample=_background, over_base=True, higher_is_better=False,
         explanation="How much more of a plain background the tagger sees than without the LoRA, where the prompt asks "

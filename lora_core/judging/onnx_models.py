@@ -35,6 +35,7 @@ _OUTPUTS = ("image_embeds", "embeddings")
 _CLASSIFIER_SIDE_PX = 384
 _ENCODER_SIDE_PX = 224
 _RGB = 3
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def class_probabilities(
@@ -48,7 +49,7 @@ def class_probabilities(
     column = _column(files[META_FILE], label)
     model = store.digest_of_file(files[MODEL_FILE])
     found: dict[str, float] = {}
-    session = functools.cache(_session)
+    session = functools.cache(open_session)
 
     def classes(image: str) -> list[float]:
         return _probabilities(session(files[MODEL_FILE]), Image.open(BytesIO(store.get_bytes(image))))
@@ -102,8 +103,8 @@ class _Preprocessor(BaseModel):
     Defaults are CLIP's.
     """
 
-    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.26862954, 0.26130258, 0.27577711)
+    image_mean: tuple[float, float, float] = CLIP_MEAN
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = CLIP_STD
     size: PositiveInt | dict[str, PositiveInt] | None = None
     crop_size: PositiveInt | dict[str, PositiveInt] | None = None
     do_center_crop: bool | None = True
@@ -150,7 +151,7 @@ class Embedder:
             TaggerError: it cannot be run, takes no pictures, or answers with no vector.
         """
         path = files[MODEL_FILE]
-        session = _session(path)
+        session = open_session(path)
         prepare = _preprocessor(files[CONFIG_FILE]) if CONFIG_FILE in files else _Preprocessor()
         picture, side_px, channels_last = _input_of(session, path)
         edge_px, cut_px = prepare.sides_px
@@ -273,7 +274,12 @@ def _shapes(values: list[Any]) -> str:
     return ", ".join(f"{one.name} {one.type} {one.shape}" for one in values)
 
 
-def _session(model: Path) -> Any:
+def open_session(model: Path) -> Any:
+    """onnxruntime's, on the CPU.
+
+    Raises:
+        TaggerError: it is no model.
+    """
     import onnxruntime
 
     check_size(model, MODEL_BYTES, TaggerError)

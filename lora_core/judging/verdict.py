@@ -1,6 +1,6 @@
 """The verdict on a LoRA's epochs: what was measured on their samples, and which one was chosen."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lora_core.captions.edit import Edited
 from lora_core.dataset import Frozen, Manifest, TagTable
+from lora_core.judging.character import CHARACTER, recognize
 from lora_core.judging.choice import Choice, Ruling, choose_epoch
 from lora_core.judging.evidence import Evidence, dataset_bias_of, drawn_anyway, probability, tags_of_prompt, traits_of
 from lora_core.judging.leak import Look, Reader, find_look
@@ -78,7 +79,7 @@ def judge_epochs(
         options: bounds, and what a person says.
         progress: called after every sample.
         classifier: an auxiliary classifier's files.
-        embedder: an image encoder's files.
+        embedder: an image encoder's files; under `CHARACTER` a character model's.
 
     Returns:
         A tree with `verdict.json`, a `Verdict`.
@@ -89,7 +90,9 @@ def judge_epochs(
     """
     drawn = load_samples(store, samples)
     pictures = samples_manifest(drawn)
-    embedded = embed(store, drawn, training, embedder, progress) if embedder else None
+    encoder = {name: path for name, path in (embedder or {}).items() if not name.startswith(CHARACTER)}
+    character = {name.removeprefix(CHARACTER): path for name, path in (embedder or {}).items() if name not in encoder}
+    embedded = embed(store, drawn, training, encoder, progress) if encoder else None
     seen = tag(store, training, tagger)
     classes = class_probabilities(store, pictures, classifier, options.classifier_label) if classifier else None
     shots = class_probabilities(store, training, classifier, options.classifier_label) if classifier else {}
@@ -105,17 +108,19 @@ def judge_epochs(
         classifier=classes,
         embedded=embedded,
         copy_cosine=options.copy_cosine,
-        look=_look(drawn.of(NO_LORA), table, seen, labels, (classes, shots), embedded),
+        recognized=recognize(store, drawn, training, character, progress) if character else None,
+        look=find_instruments(drawn.of(NO_LORA), table, seen, labels, (classes, shots), embedded),
         drawn_anyway=drawn_anyway(drawn.of(NO_LORA), table, traits),
     )
     return _save(store, measure(drawn, evidence), options)
 
 
-def _look(
+def find_instruments(
     base: Sequence[Sample], table: TagTable, seen: TagTable, labels: Collection[str],
     classes: tuple[Mapping[str, float] | None, Mapping[str, float]], embedded: Embedded | None,
+    asked: Callable[[Sample], Sequence[str]] = lambda one: tags_of_prompt(one.prompt),
 ) -> Look:  # fmt: skip
-    """What measures the look, from the scores of samples and screenshots."""
+    """What measures the look, from the scores of samples and screenshots, and the models' if there are any."""
     tags = {
         name: (
             partial(probability, table=table, tag=name),
@@ -130,7 +135,7 @@ def _look(
         others.append(("auxiliary classifier", lambda one: values[one.image], fmean(shots.values())))
     if embedded and embedded.mean:
         others.append(("embedder", lambda one: embedded.mean[one.image], embedded.screenshots))
-    return find_look(base, tags, others, lambda one: tags_of_prompt(one.prompt))
+    return find_look(base, tags, others, asked)
 
 
 def overrule(store: Store, ref: ReportRef, options: Judging) -> ReportRef:

@@ -3,21 +3,14 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol, cast
-from weakref import WeakKeyDictionary
 
-import torch
 from torch import nn
-from torch.nn import functional
-from torch.utils.hooks import RemovableHandle
 
-from lora_core.errors import LoraError, RecipeError
+from lora_core.errors import RecipeError
 from lora_core.hub.detect import Architecture
 from lora_core.hub.layout import Part, unet_name
-from lora_core.lora.file import LoraFile, read_lora
-from lora_core.lora.module import LoraModule
-from lora_core.lora.naming import TEXT_MODULES, TEXT_PARTS, Build, Module, file_names, misfit
+from lora_core.lora.naming import TEXT_MODULES, TEXT_PARTS, Build, Module, file_names
 from lora_core.recipe import Network
 
 
@@ -68,14 +61,19 @@ def trainable_paths(base: Base, part: Part) -> list[str]:
     ]
 
 
-def attachable_names(base: Base, part: Part) -> dict[str, str]:
-    """LoRA name → path of every module that some trainer makes a LoRA for: the trainable ones and all convolutions.
+def attachable_names(base: Base, part: Part, *, norms: bool = False) -> dict[str, str]:
+    """LoRA name → path of every layer that some trainer makes a LoRA for: the trainable ones and all convolutions.
+
+    With `norms` those too that have no matrix, but of which files hold differences.
 
     Of the names in use for a module sd-scripts' own comes last.
     """
     paths = trainable_paths(base, part)
     if part == "unet":
         paths = [path for path, module in base.unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    if norms:
+        every = model_of(base, part).named_modules()
+        paths += [path for path, module in every if isinstance(module, nn.LayerNorm | nn.GroupNorm)]
     build = build_of(base)
     names = [(file_names(base.architecture, Module(part, path), build), path) for path in paths]
     return {name: path for alternatives, path in names for name in reversed(alternatives)}
@@ -188,128 +186,3 @@ def _widths(base: Base, network: Network, rank: int, alpha: float) -> Mapping[st
             wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
             found[path] = (width, scaled) if wide else (rank, alpha)
     return found
-
-
-# ── a finished LoRA ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass
-class _Attached:
-    """The LoRA on a base, the weight that all its modules read, and the handles that take it off."""
-
-    lora: LoraFile
-    weight: float
-    handles: list[RemovableHandle]
-
-
-_attached: WeakKeyDictionary[nn.Module, _Attached] = WeakKeyDictionary()
-
-
-def attach(components: Base, lora: LoraFile | Path, weight: float) -> None:
-    """Let a LoRA act on a base model until `detach`; one that was attached before is replaced.
-
-    Attaching the same file object again only changes the weight.
-
-    Args:
-        components: the base.
-        lora: the file, or its content as read.
-        weight: 1 for as trained.
-
-    Raises:
-        LoraError: the file is not readable or does not fit the base; the former LoRA then stays.
-    """
-    now = _attached.get(components.unet)
-    if now is not None and now.lora is lora:
-        now.weight = weight
-        return
-    file = read_lora(lora) if isinstance(lora, Path) else lora
-    targets = _targets(components, file)
-    detach(components)
-    new = _Attached(file, weight, [])
-    for name, module in targets.items():
-        hook = _Addition if file.modules[name].is_plain else _Change
-        new.handles.append(module.register_forward_hook(hook(module, file.modules[name], new)))
-    _attached[components.unet] = new
-
-
-def detach(components: Base) -> None:
-    """Take the LoRA off; the base is exactly what it was."""
-    now = _attached.pop(components.unet, None)
-    for handle in now.handles if now else ():
-        handle.remove()
-
-
-def _targets(components: Base, file: LoraFile) -> Mapping[str, nn.Module]:
-    """LoRA name → the base's module.
-
-    Raises:
-        LoraError: a name or a shape does not fit.
-    """
-    models = [("unet", components.unet), *zip(TEXT_PARTS, components.text_encoders, strict=False)]
-    modules = {
-        name: model.get_submodule(path)
-        for part, model in models
-        for name, path in attachable_names(components, part).items()
-    }
-    if unknown := [name for name in file.modules if name not in modules]:
-        raise LoraError(misfit(file.name, unknown, len(file.modules), components.architecture))
-    for name, lora in file.modules.items():
-        shape = modules[name].get_parameter("weight").shape
-        if made_for := lora.misfit(shape):
-            raise LoraError(
-                f"{file.name}: {name} is made for a weight of {made_for}, the base's has {'×'.join(map(str, shape))}; "
-                f"it is for another architecture than this base ({components.architecture})"
-            )
-    return {name: modules[name] for name in file.modules}
-
-
-class _Change:
-    """A forward hook that adds what a changed weight would add: for kinds that are no product of two matrices."""
-
-    def __init__(self, module: nn.Module, lora: LoraModule, attached: _Attached) -> None:
-        self._attached = attached
-        self._lora = lora.to(module.get_parameter("weight").device)
-
-    def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        weight = module.get_parameter("weight")
-        change = (self._lora.merged(weight, self._attached.weight) - weight).to(weight.dtype)
-        if isinstance(module, nn.Conv2d):
-            return output + functional.conv2d(args[0], change, None, module.stride, module.padding, module.dilation)
-        return output + functional.linear(args[0], change)
-
-
-class _Addition:
-    """A forward hook that adds weight · alpha / rank · up(down(x)), without ever making up · down."""
-
-    def __init__(self, module: nn.Module, lora: LoraModule, attached: _Attached) -> None:
-        weight = module.get_parameter("weight")
-        self._attached = attached
-        self._scale = lora.scale
-
-        def matrix(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.to(device=weight.device, dtype=weight.dtype)
-            if isinstance(module, nn.Conv2d):
-                return tensor if tensor.ndim == 4 else tensor[:, :, None, None]
-            return tensor.flatten(1)
-
-        self._down, self._up = matrix(lora.down), matrix(lora.up)
-        self._mid = None if lora.mid is None else matrix(lora.mid)
-
-    def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        if self._down.dtype != args[0].dtype:  # the base is held in another format since
-            self._down, self._up = self._down.to(args[0].dtype), self._up.to(args[0].dtype)
-            self._mid = None if self._mid is None else self._mid.to(args[0].dtype)
-        change = self._convolved(module, args[0]) if isinstance(module, nn.Conv2d) else self._linear(args[0])
-        return output + change * (self._scale * self._attached.weight)
-
-    def _linear(self, inputs: torch.Tensor) -> torch.Tensor:
-        return functional.linear(functional.linear(inputs, self._down), self._up)
-
-    def _convolved(self, module: nn.Conv2d, inputs: torch.Tensor) -> torch.Tensor:
-        """The base's stride and padding belong to the one kernel that is larger than 1×1."""
-        if self._mid is not None:
-            inputs, kernel = functional.conv2d(inputs, self._down), self._mid
-        else:
-            kernel = self._down
-        hidden = functional.conv2d(inputs, kernel, None, module.stride, module.padding, module.dilation)
-        return functional.conv2d(hidden, self._up)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from lora_core.lora.algebra import Size, factored
 from lora_core.lora.combine import PRECISIONS, LoraSummary
 from lora_core.lora.file import add_module
 from lora_core.lora.metadata import MADE, RankCounts, of_difference
-from lora_core.lora.naming import TEXT_PARTS, Build, Module, file_names, module_table, modules_of, same_name
+from lora_core.lora.naming import BIAS, TEXT_PARTS, Build, Module, file_names, module_table, modules_of, same_name
 from lora_core.lora.tensor_files import SafetensorsWriter, TensorFile, new_output, note, refuse_existing
 from lora_core.progress import Progress
 from lora_core.store.digests import file_digest
@@ -34,7 +35,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Weights:
-    """Every weight of a base that a LoRA can change."""
+    """Every weight and bias of a base that a file can change."""
 
     architecture: Architecture
     by_name: Mapping[str, Weight]
@@ -63,12 +64,16 @@ def _in_single_file(
     layers = _count(r"\.(?:encoder\.layers|transformer\.resblocks)\.(\d+)\.", tensors)
     depth = _count(r"\.transformer_blocks\.(\d+)\.", tensors)
     build = Build(layout.layers, layout.up_attention, depth, (layers,) * len(layout.text_encoders))
-    for module in modules_of(build):
-        place = layout.place(module.part, f"{module.path}.weight")
-        if place.key in tensors and len(tensors[place.key].shape) >= 2:
+    for module, (parameter, end) in product(modules_of(build), _PARAMETERS.items()):
+        place = layout.place(module.part, module.path + parameter)
+        if place.key in tensors and tensors[place.key].shape:
             rows, *rest = tensors[place.key].shape
             weight = Weight(name, place, (rows if place.third is None else rows // 3, *rest))
-            yield from ((lora, weight) for lora in file_names(layout.architecture, module, build))
+            yield from ((lora + end, weight) for lora in file_names(layout.architecture, module, build))
+
+
+_PARAMETERS = {".weight": "", ".bias": BIAS}
+"""The end of a tensor's name → what follows the layer's name in that of the module that changes it."""
 
 
 def _count(pattern: str, tensors: Mapping[str, TensorInfo]) -> int:
@@ -95,10 +100,10 @@ def _in_folder(headers: Mapping[str, Header], files: Mapping[str, Path]) -> Weig
     for file, header in headers.items():
         part = next((part for part in parts if file.startswith(f"{part}/")), None)
         for key, info in header.tensors.items() if part else ():
-            path = key.removesuffix(".weight")
-            if part and path != key and len(info.shape) >= 2 and "embeddings." not in path:
+            path, dot, parameter = key.rpartition(".")
+            if part and (end := _PARAMETERS.get(dot + parameter)) is not None and "embeddings." not in path:
                 weight = Weight(file, Place(key), info.shape)
-                by_name |= dict.fromkeys(_names(architecture, Module(part, path), build), weight)
+                by_name |= {name + end: weight for name in _names(architecture, Module(part, path), build)}
     return Weights(architecture, by_name)
 
 
@@ -211,7 +216,18 @@ def extract(
         named = {"ss_sd_model_name": base.name, "ss_new_sd_model_hash": digests[""]} if "" in digests else {}
         metadata = of_difference(base.weights.architecture, named, out.stem, ranks, made)
         writer.write(metadata, hashes=True)
-    return LoraSummary(ranks.modules, ranks.ranks, kept / total)
+    return LoraSummary(ranks.modules, ranks.ranks, kept / total, _differing_vectors(base, tuned))
+
+
+def _differing_vectors(base: Checkpoint, tuned: Checkpoint) -> int:
+    """Norms and biases that are not the same in both; one that goes by several names is counted once."""
+    others = tuned.weights.by_name
+    pairs = {
+        (one.file, one.place): (one, others[name])
+        for name, one in base.weights.by_name.items()
+        if len(one.shape) == 1 and name in others
+    }
+    return sum(not torch.equal(base.read(one), tuned.read(other)) for one, other in pairs.values())
 
 
 def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list[str]:
@@ -242,7 +258,7 @@ def _shared(base: Checkpoint, tuned: Checkpoint, extraction: Extraction) -> list
 def _is_wanted(name: str, weights: Weights, extraction: Extraction) -> bool:
     """Whether sd-scripts would make a LoRA for this, and under this of a module's names."""
     part, path = module_table().get(name, Module("vae", ""))
-    if part == "vae" or same_name(name, weights.architecture) != name:
+    if part == "vae" or len(weights.by_name[name].shape) < 2 or same_name(name, weights.architecture) != name:
         return False
     if part != "unet" or ".attentions." in path:
         return True

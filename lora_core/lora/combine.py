@@ -9,7 +9,7 @@ import torch
 
 from lora_core.errors import LoraError
 from lora_core.lora.algebra import Cut, Size, concatenated, cut, energy, whole_cut
-from lora_core.lora.file import add_module, open_lora
+from lora_core.lora.file import OpenLora, add_module, open_lora
 from lora_core.lora.metadata import MADE, RankCounts, of_many, of_one
 from lora_core.lora.module import LoraModule, without_mid
 from lora_core.lora.naming import kernel_of, same_name
@@ -61,11 +61,14 @@ class LoraSummary:
     """Each once, in order."""
     energy: float
     """Share of the whole's energy, the squared singular values of all modules, that was kept."""
+    left_out: int = 0
+    """Norms and biases that differ too, which no LoRA holds."""
 
     def __str__(self) -> str:
         """For a person."""
         ranks = f"{self.ranks[0]}" if len(self.ranks) == 1 else f"{self.ranks[0]} to {self.ranks[-1]}"
-        return f"{self.modules} modules, rank {ranks}, {self.energy:.2%} of the energy kept"
+        left_out = f"; {self.left_out} norms and biases differ too, which a LoRA does not hold" if self.left_out else ""
+        return f"{self.modules} modules, rank {ranks}, {self.energy:.2%} of the energy kept{left_out}"
 
 
 def add(terms: Sequence[Term], out: Path, size: Size, precision: str, progress: Progress) -> LoraSummary:
@@ -113,7 +116,9 @@ def resize(source: Term, out: Path, size: Size, precision: str, progress: Progre
 
 
 def _combine(how: str, terms: Sequence[Term], out: Path, size: Size, precision: str, progress: Progress) -> LoraSummary:
-    sources = [_Source(term) for term in terms]
+    opened = [open_lora(term.path, term.name) for term in terms]
+    architecture = next((lora.architecture for lora in opened if " or sdxl" not in lora.architecture), "sd1 or sdxl")
+    sources = [_Source(lora, term.weight, architecture) for lora, term in zip(opened, terms, strict=True)]
     modules, plain = _shared_modules(sources), all(source.plain for source in sources)
     dtype = _file_dtype(sources, precision)
     digests = [{"sha256": file_digest(term.path), "weight": term.weight} for term in terms]
@@ -159,16 +164,16 @@ def _sum(terms: Sequence[tuple[LoraModule, float]], size: Size, plain: bool) -> 
 class _Source:
     """A term whose file is open. It is read as plain LoRAs, whatever kind is in the file."""
 
-    def __init__(self, term: Term) -> None:
-        """Read the file's
+    def __init__(self, lora: OpenLora, weight: float, naming: str) -> None:
+        """Find the weights that it changes; `naming` is the architecture by whose names they go.
 
         Raises:
-            LoraError: it is not readable, or a DoRA.
+            LoraError: it is a DoRA, or changes norms or biases.
         """
-        self._lora = lora = open_lora(term.path, term.name)
-        self.name, self.weight, self.metadata = lora.name, term.weight, lora.metadata
+        self._lora = lora
+        self.name, self.weight, self.metadata = lora.name, weight, lora.metadata
         self.plain, self.architecture, self.dtypes = lora.is_plain, lora.architecture, lora.dtypes
-        self._names = {same_name(name, self.architecture): name for name in lora.modules}
+        self._names = {same_name(name, naming): name for name in lora.modules}
         self.shapes = {name: self._shape(own) for name, own in self._names.items()}
         """Module → shape of the weight that it changes."""
 
@@ -191,6 +196,11 @@ class _Source:
                 f"{self.name}: this is {self._lora.title}, whose change of a weight depends on the base, so it cannot "
                 "be added to another or resized; merge it into its base (headcanon merge) and take the difference "
                 "(headcanon lora extract)"
+            )
+        if module.changes_vector:
+            raise LoraError(
+                f"{self.name}: this is {self._lora.title}, and norms and biases have no rank, so it cannot be added to "
+                "another or resized; merge it into its base (headcanon merge)"
             )
         rows, columns = module.shape[0], math.prod(module.shape[1:])
         if columns % math.prod(kernel):
@@ -228,8 +238,8 @@ def _file_dtype(sources: Sequence[_Source], precision: str) -> torch.dtype:
 
 def _refuse_other(one: _Source, other: _Source) -> None:
     """Architectures that are only half known ("sd1 or sd2") fit what they may be."""
-    both = one.architecture, other.architecture
-    if "unknown" not in both and not (both[0] in both[1] or both[1] in both[0]):
+    both = [set(each.architecture.split(" or ")) for each in (one, other)]
+    if {"unknown"} not in both and not both[0] & both[1]:
         raise LoraError(
             f"{one.name} was trained on {one.architecture}, {other.name} on {other.architecture}; name LoRAs of one "
             "architecture"

@@ -64,7 +64,9 @@ def convert(source: Path, out: Path, naming: Naming, progress: Progress, name: s
 def _not_converted(lora: OpenLora, naming: Naming) -> str:
     if naming == "kohya":
         return f"{lora.name}: this is {lora.title} in kohya's naming already"
-    if any(each.decomposed for each in lora.modules.values()):
+    if any(each.changes_vector for each in lora.modules.values()):
+        way = "merge it into its base (headcanon merge)"
+    elif any(each.decomposed for each in lora.modules.values()):
         way = "merge it into its base (headcanon merge) and take the difference (headcanon lora extract)"
     else:
         way = "make a plain LoRA of it first (headcanon lora resize --rank)"

@@ -18,7 +18,7 @@ from lora_core.errors import LoraError, OtherKindError
 from lora_core.hub.formats import Header
 from lora_core.lora.keys import parse_key
 from lora_core.lora.module import DOWN, MAGNITUDE, MID, TENSORS, UP, LoraModule, kind_of
-from lora_core.lora.naming import Module, lora_architecture, names_of
+from lora_core.lora.naming import BIAS, Module, lora_architecture, names_of
 from lora_core.lora.tensor_files import FLOATS, SafetensorsWriter, TensorFile
 
 ADAPTER_METADATA = "lora_adapter_metadata"
@@ -31,14 +31,12 @@ _OTHER_KINDS = (
     (".on_input", "an IA3"),
     ("dora_scale", "a DoRA"),
     ("lora_magnitude_vector", "a DoRA"),
-    ("w_norm", "LyCORIS' changes of norm layers"),
     ("base_model.model.", "a peft adapter that does not say which model it is of"),
     ("lora_A", "a LoRA in peft's naming for another kind of model"),
     ("emb_params", "a textual inversion"),
     ("bundle_emb.", "a textual inversion"),
     ("model.diffusion_model.", "a whole checkpoint"),
     ("down_blocks.", "a part of a diffusers model"),
-    (".diff", "full differences of weights (LyCORIS' full)"),
 )
 _NUMBERS = ("alpha", "scalar")
 _Keys = dict[str | Module, dict[str, str]]
@@ -155,7 +153,7 @@ class OpenLora:
                 raise LoraError(
                     f"{self.name}: {_text(module)} is no module of {architecture}; this LoRA is of no use here"
                 )
-            stated = each.alpha is not None  # by a tensor, as some converters write it
+            stated = each.alpha is not None or not each.rank  # by a tensor, as some converters write it
             modules[module] = each if stated else LoraModule(each.tensors, _peft_alpha(config, module, each.rank))
         return dict(names)
 
@@ -232,14 +230,13 @@ def _incomplete(name: str | Module, tensors: Mapping[str, object]) -> str:
     what = next((f"; that is {what}, which no tool here applies" for mark, what in _FOREIGN if mark in tensors), "")
     return (
         f"{_text(name)} has {', '.join(sorted(tensors)) or 'nothing but alpha'}{what}; read are whole LoRAs, DoRAs, "
-        "LoHas and LoKrs; take another copy of the file or another LoRA"
+        "LoHas and LoKrs, and differences; take another copy of the file or another LoRA"
     )
 
 
 _FOREIGN = (
-    ("w_norm", "a change of a norm layer"), ("diff", "a full difference of the weight"),
-    ("diff_b", "a change of the bias"), ("lora_up.bias", "a change of the bias"), ("a1.weight", "a GLoRA"),
-    ("on_input", "an IA3"), ("oft_blocks", "an OFT"), ("oft_diag", "an OFT"),
+    ("lora_up.bias", "a change of the bias"), ("a1.weight", "a GLoRA"), ("on_input", "an IA3"),
+    ("oft_blocks", "an OFT"), ("oft_diag", "an OFT"),
 )  # fmt: skip
 """A tensor's name, and what a module that has it is."""
 
@@ -294,12 +291,13 @@ def write_lora(
 def add_module(writer: SafetensorsWriter, name: str, module: LoraModule, dtype: torch.dtype) -> None:
     """Put a module into a file under way. Modules come in the order of their names.
 
-    An alpha is in float32 if the file's dtype would round it.
+    An alpha is in float32 if the file's dtype would round it. A bias goes by its layer's name.
 
     Raises:
         LoraError: a weight is not finite in that dtype.
         StoreError: the disk is full or not writable.
     """
+    name = name.removesuffix(BIAS)
     if module.alpha is not None:
         exact = torch.tensor(module.alpha, dtype=torch.float64)
         writer.add(f"{name}.alpha", exact.to(dtype if exact.to(dtype) == exact else torch.float32))

@@ -14,8 +14,9 @@ from torch import nn
 from lora_core.device import counter_generator
 from lora_core.errors import LoraError
 from lora_core.lora.base import Base, LoraPart, Target, model_of, targets
+from lora_core.lora.dora import column_norms, positive
 from lora_core.lora.folded import FOLDED
-from lora_core.lora.module import DOWN, MAGNITUDE, UP, LoraModule, column_norms, positive
+from lora_core.lora.module import DOWN, MAGNITUDE, UP, LoraModule
 from lora_core.recipe import Network
 
 ADAPTER = "default"

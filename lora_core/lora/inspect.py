@@ -19,7 +19,7 @@ from lora_core.lora.file import OpenLora, is_lora
 from lora_core.lora.merge import MERGED
 from lora_core.lora.metadata import MADE, tag_frequency
 from lora_core.lora.module import LoraModule
-from lora_core.lora.naming import lora_architecture
+from lora_core.lora.naming import BIAS, lora_architecture
 
 _SHORT = 100
 _TOP_TAGS = 30
@@ -182,21 +182,22 @@ def _lora(path: Path, header: Header) -> dict[str, object]:
     try:
         lora = OpenLora(path, path.name)
     except LoraError as error:
-        names = {key.partition(".")[0]: 0 for key in header.tensors}
+        parsed = {key.partition(".")[0]: 0 for key in header.tensors}
         what = error.what if isinstance(error, OtherKindError) else ""
         problem = str(error).removeprefix(f"{path.name}: ")
-        found = {"kind": "other", "what": what or problem, "architecture": lora_architecture(names, header.metadata)}
-        return found | ({"modules": len(names), "parts": _count(names)} if what else {})
+        found = {"kind": "other", "what": what or problem, "architecture": lora_architecture(parsed, header.metadata)}
+        return found | ({"modules": len(parsed), "parts": _count(parsed)} if what else {})
     tensors = ((_part(name), each) for name, module in lora.modules.items() for each in module.tensors.values())
     naming = " in diffusers' naming" if lora.diffusers_naming else ""
+    names = {name.removesuffix(BIAS) for name in lora.modules}
     several = "s" if len(lora.embeddings) > 1 else ""
     embeddings = f" with the embedding{several} {', '.join(lora.embeddings)}" if lora.embeddings else ""
     return {
         "kind": "lora",
         "what": lora.title + naming + embeddings,
         "architecture": lora.architecture,
-        "modules": len(lora.modules),
-        "parts": _count(lora.modules),
+        "modules": len(names),
+        "parts": _count(names),
         "ranks": tuple(sorted({module.rank for module in lora.modules.values() if module.rank})),
         "alphas": tuple(sorted({alpha for each in lora.modules.values() if (alpha := _alpha(each)) is not None})),
         "parameters": _parameters(tensors),

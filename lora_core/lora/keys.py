@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from lora_core.hub.layout import Part
-from lora_core.lora.naming import ENDS, Module, original_table
+from lora_core.lora.module import DIFFERENCES
+from lora_core.lora.naming import BIAS, ENDS, Module, original_table
 
 _HALVES = r"lora_A|lora_B|lora\.down|lora\.up|lora_linear_layer\.down|lora_linear_layer\.up|lora_down|lora_up"
 _KOHYA = re.compile(r"(?P<module>lora_\w+)\.(?P<tensor>[\w.]+)")
@@ -13,7 +14,7 @@ _ORIGINAL = r"(?:model\.)?diffusion_model"
 _COMFY_TEXT = r"text_encoders\.clip_[lg]\.transformer"
 _PEFT = re.compile(
     rf"(?:(?P<part>unet|text_encoder|text_encoder_2|{_ORIGINAL}|{_COMFY_TEXT})\.)?(?:base_model\.model\.)?(?P<path>[\w.]+?)\."
-    rf"(?P<tensor>{_HALVES}|lora_magnitude_vector|alpha)(?:\.default(?:_\d+)?)?(?:\.weight)?"
+    rf"(?P<tensor>{_HALVES}|lora_magnitude_vector|alpha|{'|'.join(DIFFERENCES)})(?:\.default(?:_\d+)?)?(?:\.weight)?"
 )
 _PROCESSOR = re.compile(
     r"(?:(?P<part>unet|text_encoder|text_encoder_2)\.)?(?P<path>[\w.]+?)\.(?:processor\.)?"
@@ -25,6 +26,7 @@ _TENSORS: Mapping[str, str] = {
     "lora_B": "lora_up.weight",
     "lora_magnitude_vector": "dora_scale",
     "alpha": "alpha",
+    **{name: name for name in DIFFERENCES},
     **{
         f"{layer}{half}": f"lora_{half}.weight"
         for layer in ("lora.", "lora_linear_layer.", "lora_")
@@ -40,7 +42,7 @@ class Key(NamedTuple):
     """A tensor's key in a file, taken apart."""
 
     module: str | Module
-    """sd-scripts' name, or the module itself in a file in diffusers' naming."""
+    """sd-scripts' name, or the module itself in a file in diffusers' naming; of a bias with `BIAS` after it."""
     tensor: str
     """The tensor's name in sd-scripts' naming: `lora_down.weight`, `alpha`, `hada_w1_a`, …"""
 
@@ -55,19 +57,26 @@ def parse_key(key: str) -> Key | None:
     """
     if found := _KOHYA.fullmatch(key):
         half = _HALF.fullmatch(found["tensor"])
-        return Key(found["module"], _TENSORS[half["half"]] if half else found["tensor"])
+        tensor = _TENSORS[half["half"]] if half else found["tensor"]
+        return Key(found["module"] + _end(tensor), tensor)
     if found := _PROCESSOR.fullmatch(key):
         return _of_processor(found)
     if not (found := _PEFT.fullmatch(key)):
         return None
     part, path, tensor = found["part"], found["path"], _TENSORS[found["tensor"]]
     if part is None:
-        return Key(Module("unet", path), tensor) if f"{path}.".startswith(_UNET_STARTS) else None
+        return Key(Module("unet", path + _end(tensor)), tensor) if f"{path}.".startswith(_UNET_STARTS) else None
     if part.endswith("diffusion_model"):
-        return Key(Module("unet", original_table()[path]), tensor) if path in original_table() else None
+        known = original_table().get(path)
+        return Key(Module("unet", known + _end(tensor)), tensor) if known else None
     if part.startswith("text_encoders."):
         part = _COMFY_PARTS[part.split(".")[1]]
-    return Key(_module(cast(Part, part), path), tensor)
+    return Key(_module(cast(Part, part), path + _end(tensor)), tensor)
+
+
+def _end(tensor: str) -> str:
+    """What follows the layer's name in that of the module that the tensor belongs to."""
+    return BIAS if DIFFERENCES.get(tensor) == "bias" else ""
 
 
 def _of_processor(found: re.Match[str]) -> Key | None:

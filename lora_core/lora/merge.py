@@ -1,5 +1,6 @@
 """Merging LoRAs into a base model: streamed, in the base's own layout and dtype."""
 
+import contextlib
 import json
 import math
 import mmap
@@ -16,6 +17,7 @@ from lora_core.bounded import json_of
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.detect import EMA_PREFIX
+from lora_core.hub.find import plain_name
 from lora_core.hub.formats import Header, TensorInfo, read_header, write_safetensors
 from lora_core.lora.checkpoint import Weight, Weights, find_weights
 from lora_core.lora.combine import Term
@@ -93,14 +95,25 @@ def merge_file(base_files: Mapping[str, Path], terms: Sequence[Term], out: Path,
         for name, source in base_files.items():
             target = path if len(base_files) == 1 else path / name
             if name not in headers:
-                data = source.read_bytes()
-                write_atomically(target, _present_parts(data, base_files) if name == "model_index.json" else data)
+                write_atomically(target, _fitting(name, source.read_bytes(), base_files))
                 continue
             metadata = {key: value for key, value in headers[name].metadata.items() if key not in _STALE}
             if name in addends:
                 metadata[MERGED] = json.dumps([*_earlier(metadata), *made], sort_keys=True)
             changes = {key: partial(_merge, key, found) for key, found in addends.get(name, {}).items()}
             _rewrite(source, name, headers[name], target, metadata, changes, done)
+
+
+def _fitting(name: str, data: bytes, files: Mapping[str, Path]) -> bytes:
+    """A folder's small file, as it is right beside these files: the index of parts, of shards, or anything else."""
+    if name == "model_index.json":
+        return _present_parts(data, files)
+    if name.endswith(".index.json"):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            index = json_of(data)
+            shards = {key: plain_name(shard) for key, shard in index["weight_map"].items()}
+            return json.dumps({**index, "weight_map": shards}, indent=2).encode()
+    return data
 
 
 def _present_parts(index: bytes, files: Mapping[str, Path]) -> bytes:

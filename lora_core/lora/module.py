@@ -6,6 +6,8 @@ Tensors bear the names that follow the module's name in a file, those of sd-scri
 - LoRA: up · down (Hu et al. 2021, arXiv:2106.09685), with LoCon's `lora_mid` between them.
 - LoHa: (w1_a · w1_b) ∘ (w2_a · w2_b), element by element (Hyeon-Woo et al. 2021, arXiv:2108.06098).
 - LoKr: w1 ⊗ w2, Kronecker's product, either of them whole or a product of two (Yeh et al. 2023, arXiv:2309.14859).
+- A difference: the change itself, without alpha, of any weight (`diff`), a norm's (`w_norm`), or of a bias (`diff_b`,
+  `b_norm`), which is a module of its own here.
 
 A large kernel may be in Tucker's form: of a pair (a, b) with a core t, a is (rank, out), b is (rank, in), and the
 kernel is Σ t[i, j] a[i] b[j]. Any of them with a `dora_scale` is a DoRA as well (Liu et al. 2024, arXiv:2402.09353):
@@ -21,11 +23,14 @@ from typing import Literal
 
 import torch
 
+from lora_core.lora.dora import decomposed, norms_for
+
 DOWN, MID, UP = "lora_down.weight", "lora_mid.weight", "lora_up.weight"
 MAGNITUDE = "dora_scale"
-Kind = Literal["lora", "loha", "lokr"]
+Kind = Literal["lora", "loha", "lokr", "full", "norm", "bias"]
 Tensors = Mapping[str, torch.Tensor]
 
+DIFFERENCES: Mapping[str, Kind] = {"diff": "full", "w_norm": "norm", "diff_b": "bias", "b_norm": "bias"}
 _LOHA = frozenset(f"hada_w{n}_{half}" for n in (1, 2) for half in ("a", "b"))
 _FIRST = (frozenset(("lokr_w1",)), frozenset(("lokr_w1_a", "lokr_w1_b")))
 _NARROW = frozenset(("lokr_w2_a", "lokr_w2_b"))
@@ -36,10 +41,14 @@ _KINDS: Mapping[frozenset[str], Kind] = {
     _LOHA: "loha",
     _LOHA | {"hada_t1", "hada_t2"}: "loha",
     **{first | second: "lokr" for first in _FIRST for second in _SECOND},
+    **{frozenset((name,)): kind for name, kind in DIFFERENCES.items()},
 }
 TENSORS = frozenset[str]().union(*_KINDS)
 """Every tensor that some kind has."""
-TITLES: Mapping[Kind, str] = {"lora": "a LoRA", "loha": "a LoHa", "lokr": "a LoKr"}
+TITLES: Mapping[Kind, str] = {
+    "lora": "a LoRA", "loha": "a LoHa", "lokr": "a LoKr", "full": "full differences of weights",
+    "norm": "changes of norm layers", "bias": "changes of biases",
+}  # fmt: skip
 _RANKED = (DOWN, "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
 """Matrices whose first side is the rank, in the order in which the formats look for it."""
 
@@ -61,6 +70,9 @@ def change(tensors: Tensors) -> torch.Tensor:
             return (one @ two) * (three @ four)
         case "lokr":
             return torch.kron(_whole(tensors, "1"), _whole(tensors, "2"))
+        case "full" | "norm" | "bias":
+            (difference,) = (tensors[name] for name in DIFFERENCES if name in tensors)
+            return difference.reshape(len(difference), -1)
         case _:
             up, down = factors(tensors)
             return up @ down
@@ -84,6 +96,8 @@ def factors(tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
             one, other = _product(_whole(tensors, "1"))
             left, right = _product(_whole(tensors, "2")) if "lokr_w2" in tensors else _pair(tensors, "lokr", "2")
             up, down = torch.kron(one, left), torch.kron(other, right)
+        case "full" | "norm" | "bias":
+            return _product(change(tensors))
         case _:
             up, down = tensors[UP].flatten(1), tensors[DOWN].flatten(1)
             return up, folded(tensors[MID], down).flatten(1) if MID in tensors else down
@@ -117,45 +131,6 @@ def _product(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rows, columns = matrix.shape
     one = torch.eye(min(rows, columns), dtype=matrix.dtype, device=matrix.device)
     return (one, matrix) if rows < columns else (matrix, one)
-
-
-def column_norms(weight: torch.Tensor, side: int = 0) -> torch.Tensor:
-    """Lengths of the columns of a weight (out, in) or (out, in, kh, kw): (1, in) or (1, in, 1, 1); side 1: of rows."""
-    norms: torch.Tensor = torch.linalg.vector_norm(weight, dim=(side, *range(2, weight.ndim)), keepdim=True)
-    return norms
-
-
-def norms_for(weight: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor | None:
-    """Lengths of a weight's columns or rows, whichever a file's magnitudes are of; None if of neither.
-
-    Args:
-        weight: (out, in) or (out, in, kh, kw).
-        magnitude: (1, in) for columns, (out, 1) for rows; sides of 1 may follow.
-    """
-    rows, columns = weight.shape[:2]
-    if magnitude.numel() == columns and magnitude.shape[:1] == (1,):
-        return column_norms(weight)
-    if magnitude.numel() == rows and magnitude.shape[:1] == (rows,):
-        return column_norms(weight, side=1)
-    return None
-
-
-def decomposed(weight: torch.Tensor, change: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
-    """m · (W + ΔW) / ‖W + ΔW‖; shapes as in `norms_for`.
-
-    Raises:
-        RuntimeError: the magnitudes are neither of the columns nor of the rows.
-    """
-    turned = weight + change
-    norms = norms_for(turned, magnitude)
-    if norms is None:
-        raise RuntimeError(f"magnitudes of {list(magnitude.shape)} for a weight of {list(weight.shape)}")
-    return turned * (magnitude.reshape(norms.shape) / positive(norms))
-
-
-def positive(norms: torch.Tensor) -> torch.Tensor:
-    """Lengths to divide by: that of a column of zeros is taken as the least there is, so that it stays zeros."""
-    return norms.clamp(min=torch.finfo(norms.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -215,6 +190,11 @@ class LoraModule:
     def is_plain(self) -> bool:
         """Whether its change is up · down whatever the weight: an input can pass through one matrix after the other."""
         return UP in self.tensors and not self.decomposed
+
+    @property
+    def changes_vector(self) -> bool:
+        """Whether it changes a norm's weight or a bias, which no product of matrices does."""
+        return any(name in self.tensors and self.tensors[name].ndim == 1 for name in DIFFERENCES)
 
     @property
     def title(self) -> str:

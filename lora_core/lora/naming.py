@@ -3,8 +3,8 @@
 sd-scripts' name is the module's path with underscores for dots after a prefix: `lora_unet_`, `lora_te_`; SDXL has
 `lora_te1_` and `lora_te2_`, and calls the blocks of its U-Net as the original layout does (sd-scripts 48d368f). It is
 the name by which modules go in all tools here. The way back from a name to a path needs a table; it is computed from
-the builds of Stable Diffusion 1, 2 and XL and holds every linear layer and convolution of the U-Net and the text
-encoders' attention and MLP, whether an architecture's own trainer touches them or not.
+the builds of Stable Diffusion 1, 2 and XL and holds every linear layer, convolution and norm of the U-Net and the text
+encoders' attention, MLP and norms, whether an architecture's own trainer touches them or not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +15,22 @@ from typing import NamedTuple
 from lora_core.hub.detect import Architecture
 from lora_core.hub.layout import Part, unet_name
 
+BIAS = ".bias"
+"""After a layer's name: the module that changes its bias."""
 TEXT_PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2")
 TEXT_MODULES = (*(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")), "mlp.fc1", "mlp.fc2")
 """Modules of a text encoder's layer."""
-_RESNET = ("conv1", "conv2", "conv_shortcut", "time_emb_proj")
+_TEXT_NORMS = ("layer_norm1", "layer_norm2")
+_RESNET = ("norm1", "conv1", "norm2", "conv2", "conv_shortcut", "time_emb_proj")
 _ATTENTION = tuple(f"{attention}.{name}" for attention in ("attn1", "attn2") for name in ("to_q", "to_k", "to_v"))
-_TRANSFORMER = (*_ATTENTION, "attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2")
-ENDS = ("conv_in", "conv_out", *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)))
+_NORMS = ("norm1", "norm2", "norm3")
+_TRANSFORMER = (*_ATTENTION, "attn1.to_out.0", "attn2.to_out.0", "ff.net.0.proj", "ff.net.2", *_NORMS)
+ENDS = (
+    "conv_in",
+    "conv_norm_out",
+    "conv_out",
+    *(f"{name}_embedding.linear_{n}" for name in ("time", "add") for n in (1, 2)),
+)
 _KERNELS = ("conv1", "conv2", "conv", "conv_in", "conv_out")
 """The U-Net's modules with a kernel of 3×3, by the ends of their paths."""
 _UNET = "lora_unet_"
@@ -62,10 +71,11 @@ _BUILDS: Mapping[Architecture, Build] = {
 
 
 def modules_of(build: Build) -> Iterator[Module]:
-    """Every module that such a base may have and that some trainer makes a LoRA for."""
+    """Every module that such a base may have and that some trainer changes."""
     for part, layers in zip(TEXT_PARTS, build.text_layers, strict=False):
-        for number in range(layers):
-            yield from (Module(part, f"text_model.encoder.layers.{number}.{module}") for module in TEXT_MODULES)
+        for layer in (f"text_model.encoder.layers.{number}" for number in range(layers)):
+            yield from (Module(part, f"{layer}.{module}") for module in (*TEXT_MODULES, *_TEXT_NORMS))
+        yield Module(part, "text_model.final_layer_norm")
     yield from (Module("unet", path) for path in _unet_paths(build))
 
 
@@ -82,7 +92,7 @@ def _unet_paths(build: Build) -> Iterator[str]:
 def _block(block: str, resnets: int, attentions: int, depth: int) -> Iterator[str]:
     yield from (f"{block}.resnets.{index}.{module}" for index in range(resnets) for module in _RESNET)
     for path in (f"{block}.attentions.{index}" for index in range(attentions)):
-        yield from (f"{path}.proj_in", f"{path}.proj_out")
+        yield from (f"{path}.norm", f"{path}.proj_in", f"{path}.proj_out")
         for number in range(depth):
             yield from (f"{path}.transformer_blocks.{number}.{module}" for module in _TRANSFORMER)
 
@@ -142,21 +152,28 @@ def name_of(architecture: str, module: Module) -> str:
 
     Args:
         architecture: "sdxl", or any other: SD1's and SD2's modules are called alike.
-        module: its part and path.
+        module: its part and path; of a bias with `BIAS` after it.
 
     Raises:
         KeyError: the architecture has no such module.
     """
-    xl = architecture == "sdxl"
-    if module not in _known(xl):
+    xl, layer = architecture == "sdxl", _layer_of(module)
+    if layer not in _known(xl):
         raise KeyError(module)
-    return file_names("sdxl" if xl else "sd1", module, _BUILDS["sdxl" if xl else "sd1"])[0]
+    name = file_names("sdxl" if xl else "sd1", layer, _BUILDS["sdxl" if xl else "sd1"])[0]
+    return name if layer == module else name + BIAS
+
+
+def _layer_of(module: Module) -> Module:
+    return Module(module.part, module.path.removesuffix(BIAS))
 
 
 def same_name(name: str, architecture: str) -> str:
     """One name for a module, whichever of the names in use a file has; one that is not known stays as it is."""
     module = module_table().get(name)
-    return name if module is None or module not in _known(architecture == "sdxl") else name_of(architecture, module)
+    if module is None or "or sdxl" in architecture or module not in _known(architecture == "sdxl"):
+        return name
+    return name_of(architecture, module)
 
 
 def kernel_of(name: str) -> tuple[int, ...]:
@@ -178,7 +195,8 @@ _VERSIONS = {"sdxl_": "sdxl", "sd_v2": "sd2", "sd_v1": "sd1"}
 
 
 def lora_architecture(modules: Mapping[str, int], metadata: Mapping[str, str]) -> str:
-    """The architecture that a LoRA was trained on: `sd1`, `sd2`, `sdxl`, `sd1 or sd2`, `flux`, `sd3` or `unknown`.
+    """The architecture that a LoRA was trained on: `sd1`, `sd2`, `sdxl`, `sd1 or sd2`, `sd1 or sdxl`, `flux`, `sd3` or
+    `unknown`.
 
     The width of the prompt that cross-attention reads tells, whatever the names: SD1 and SD2 have the original layout's
     in some files. Else a second text encoder or deep transformers do. The metadata is used only where these leave it
@@ -192,25 +210,29 @@ def lora_architecture(modules: Mapping[str, int], metadata: Mapping[str, str]) -
         if any(name.startswith(starts) for name in modules):
             return foreign
     prompt = {width for name, width in modules.items() if name.endswith(("attn2_to_k", "attn2_to_v"))}
-    text = {width for name, width in modules.items() if name.startswith("lora_te_") and name.endswith("_proj")}
+    text = {width for name, width in modules.items() if name.startswith(("lora_te_", "lora_te1_")) and "_proj" in name}
     if len(known := {_PROMPT_WIDTHS[width] for width in prompt if width in _PROMPT_WIDTHS}) == 1:
         return known.pop()
     if any(name.startswith("lora_te2_") or "_transformer_blocks_1_" in name for name in modules):
         return "sdxl"
-    if len(known := {_PROMPT_WIDTHS[width] for width in text if width in _PROMPT_WIDTHS}) == 1:
+    first_alone = any(name.startswith("lora_te1_") for name in modules)  # some trainers name SD1's so
+    known = {_PROMPT_WIDTHS[width] for width in text if width in _PROMPT_WIDTHS}
+    if len(known) == 1 and not (first_alone and known == {"sd1"}):
         return known.pop()
     version = metadata.get("ss_base_model_version", "")
     if stated := next((name for start, name in _VERSIONS.items() if version.startswith(start)), ""):
         return stated
-    if any(name.startswith(("lora_te1_", *_ORIGINAL)) for name in modules):  # of SD1 and SD2 too, by some trainers
+    if any(name.startswith(_ORIGINAL) for name in modules):  # of SD1 and SD2 too, by some trainers
         return "sdxl"
+    if first_alone:  # SD1's text encoder is SDXL's first
+        return "sd1 or sdxl"
     return "sd1 or sd2" if any(name.startswith(_EARLIER) for name in modules) else "unknown"
 
 
 def misfit(file: str, unknown: Sequence[str], total: int, architecture: Architecture) -> str:
     """The message for a LoRA some of whose modules the base does not have."""
     trained = lora_architecture(dict.fromkeys(unknown, 0), {})
-    if trained != "unknown" and architecture not in trained:
+    if trained != "unknown" and architecture not in trained.split(" or "):
         return f"{file}: this LoRA was trained on {trained}, the base is {architecture}; choose a base of its kind"
     some = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
     return (
@@ -233,4 +255,4 @@ def names_of(modules: Mapping[Module, int], metadata: Mapping[str, str]) -> tupl
     widths = {starts[part] + path.replace(".", "_"): width for (part, path), width in modules.items()}
     architecture = "sdxl" if lora_architecture(widths, metadata) == "sdxl" else "sd1"
     known = _known(architecture == "sdxl")
-    return architecture, {module: name_of(architecture, module) for module in modules if module in known}
+    return architecture, {module: name_of(architecture, module) for module in modules if _layer_of(module) in known}

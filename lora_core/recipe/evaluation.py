@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from lora_core.recipe.options import OnDisk, Options
 
 Mode = Literal["auto", "ask", "off"]
-Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "dpmpp_2m_sde_karras", "ddim"]
+Scheduler = Literal["auto", "euler_a", "euler", "dpmpp_2m_karras", "dpmpp_2m", "ddim"]
 _Weight = Annotated[float, Field(gt=0, le=4)]
 
 _NOT_READ = (
@@ -85,7 +85,7 @@ class Sampling(Options):
     """How far guidance may not make latents more contrasted than the prompt alone does (Lin et al. 2023): for
     v-prediction bases, whose pictures burn at high CFG. 0: off. 0.7 is the paper's; ComfyUI's RescaleCFG."""
     scheduler: Scheduler = Field(default="auto", title="Sampler")
-    """Euler a, Euler, DPM++ 2M Karras, DPM++ 2M, DPM++ 2M SDE Karras or DDIM, as web UIs call them. auto: Euler with
+    """Euler a, Euler, DPM++ 2M Karras, DPM++ 2M or DDIM, as web UIs call them. auto: Euler with
     CFG rescale (0.7 unless set) where the base has zero terminal SNR, DPM++ 2M Karras elsewhere."""
     width: int = Field(default=512, ge=64, le=2048, multiple_of=8, title="Width (px)")
     """512 in the method."""
@@ -125,6 +125,10 @@ class Sampling(Options):
         """Without the further bases, which change no picture of any base."""
         return self.model_copy(update={"transfer": ()})
 
+    def square(self, resolution_px: int) -> Self:
+        """How redrawn pictures are drawn: as samples are, but of the size that they are trained at."""
+        return self.on_one_base.model_copy(update={"width": resolution_px, "height": resolution_px, "hires": 1.0})
+
 
 class Gates(Options):
     """Checks between stages: 'auto' ends the run when a bound is missed, 'ask' asks a person, 'off' only tells."""
@@ -151,14 +155,18 @@ class Gates(Options):
     """How long a run that asks stays open in Prefect before it fails. Finished work stays cached."""
 
 
+def _is_empty(value: str) -> bool:
+    return not value
+
+
 class Judging(Options):
     """How the epoch and the weight are chosen."""
 
     max_leak: float = Field(default=0.25, ge=0, le=1, title="Largest leak")
     """An epoch whose samples may have come further than this on the way from the base's own pictures (0) to the
-    screenshots (1) is not chosen: the upper end of the 95 % interval counts. Measured by the look word that says so
-    most surely, of those that the tagger sees in the screenshots: realistic, 3d, nose, lips. Where it sees none, by
-    the classifier, or else by the embedder."""
+    screenshots (1) is not chosen: the upper end of the 95 % interval counts. Measured by the look words that the tagger
+    sees in the screenshots, of realistic, 3d, nose, lips: all together, or the one that surely says more. Where it sees
+    none, by the classifier, or else by the embedder."""
     max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
     """Mean rise, over the base's own pictures, of white and simple backgrounds where the prompt asks for
     another one."""
@@ -190,10 +198,14 @@ class Judging(Options):
     copy_cosine: float = Field(default=0.95, ge=0, le=1, title="A copy is as near as (cosine)")
     """To a screenshot, by the embedder. It depends on the embedder: look at the nearest pair that the report names, and
     set it above what you would not call a copy."""
+    character_model: Annotated[str, OnDisk()] = Field(default="", exclude_if=_is_empty, title="Character model")
+    """A folder with CCIP as deepghs/ccip_onnx has it, such as ccip-caformer-24-randaug-pruned (model_feat.onnx,
+    model_metrics.onnx, metrics.json): whether samples show the character of the screenshots counts in identity like one
+    more trait, and is reported. Empty: the tags alone."""
 
     @property
     def without_place(self) -> Self:
-        """Without where classifier and embedder lie: what they are decides what comes out."""
+        """Without where its models lie: what they are decides what comes out."""
         return self.model_copy(update={name: "" for name, _ in self.on_disk()})
 
     @property

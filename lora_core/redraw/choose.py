@@ -118,11 +118,6 @@ def chosen_set(found: Selection) -> Manifest:
     )  # fmt: skip
 
 
-def redrawn_rules(rules: Rules) -> Rules:
-    """The caption rules without what soaks up the look, of which these pictures have none, and without overrides."""
-    return rules.model_copy(update={"add": (), "face": (), "images": {}})
-
-
 def with_screenshots(redrawn: Manifest, screenshots: Manifest, share: float, word: str) -> Manifest:
     """The final set: so large a share of it are screenshots, whose captions have a word for their look.
 

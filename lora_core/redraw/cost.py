@@ -5,7 +5,6 @@ from math import ceil
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Recipe, Sampling, Training
-from lora_core.redraw.draw import square
 from lora_core.redraw.scenes import quotas, screenshots_beside
 from lora_core.sampling.generate import pixels_drawn
 from lora_core.training.plan import SetPlan
@@ -80,7 +79,7 @@ def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
     return RedrawCost(
         drawn=drawn,
         kept=kept,
-        drawing_passes=drawn * _passes_of_a_picture(square(sampling, training.resolution), training),
+        drawing_passes=drawn * _passes_of_a_picture(sampling.square(training.resolution), training),
         steps=options.rounds * ceil(trained / training.step_batch),
         training_passes=options.rounds * trained * PASSES_A_SAMPLE,
         samples=samples,

@@ -46,11 +46,6 @@ class RedrawnSet(Frozen):
         )
 
 
-def square(sampling: Sampling, resolution_px: int) -> Sampling:
-    """How redrawn pictures are drawn: as samples are, but of the size that they are trained at."""
-    return sampling.on_one_base.model_copy(update={"width": resolution_px, "height": resolution_px, "hires": 1.0})
-
-
 def draw_scenes(
     store: Store,
     base: CheckpointRef,
@@ -69,7 +64,7 @@ def draw_scenes(
         lora: its epochs.
         column: the epoch and weight to draw with.
         scenes: prompts and seeds.
-        options: see `square`.
+        options: see `Sampling.square`.
         config: how the base is read, and where it runs.
         progress: told after every step.
 

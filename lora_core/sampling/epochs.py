@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_core.captions.tags import escaped
 from lora_core.diffusion.components import load_for_drawing
 from lora_core.errors import LoraError, OutputExistsError
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef

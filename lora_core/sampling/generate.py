@@ -122,6 +122,11 @@ def drawing_work(components: Components, options: Sampling, device: torch.device
     return Work(kind, pictures * pixels_drawn(options) / 1e6)
 
 
+def loading_work(components: Components, device: torch.device, times: int = 1) -> Work:
+    """Reading a base from the disk to draw with it, so many times."""
+    return Work(("load", *model_kind(components, device)), times)
+
+
 Told = Callable[[int], None]
 
 

@@ -1,7 +1,7 @@
 """A base model and how to draw with it: loaded once, when the first picture is missing; LoRAs are swapped in place."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,13 +9,13 @@ from lora_core.device import memory_format, pick_device
 from lora_core.diffusion.components import Components, load_for_drawing
 from lora_core.diffusion.engine import Engine
 from lora_core.diffusion.read import read_source
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate
+from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate, loading_work
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.sampling.schedulers import settled, step_count
@@ -87,9 +87,11 @@ class Sampler:
     @cached_property
     def components(self) -> Components:
         """The base model."""
-        files = self.store.tree(self.base.sha256)
+        files, started = self.store.tree(self.base.sha256), time.monotonic()
         components = load_for_drawing(files, device=self.config.device, process=self.config.process)
         components.unet.to(memory_format=memory_format(components.unet.device))
+        loading = loading_work(components, pick_device(self.config.device))
+        remember(self.store, loading, time.monotonic() - started)
         return components
 
     @cached_property
@@ -100,8 +102,14 @@ class Sampler:
         what = f"drawing {self.components.architecture}"
         return Engine(self.components.unet, chosen, cache=self.store.compiled_folder(), what=what)
 
-    def draw(self, columns: Sequence[Planned], places: Sequence[Place], progress: Progress) -> Samples:
-        """Every place in every column.
+    def draw(
+        self,
+        columns: Sequence[Planned],
+        places: Sequence[Place],
+        progress: Progress,
+        drawn: Callable[[list[Sample]], None] | None = None,
+    ) -> Samples:
+        """Every place in every column; `drawn` is given each column as soon as it is there.
 
         Raises:
             CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
@@ -113,9 +121,12 @@ class Sampler:
         for number, planned in enumerate(columns):
             note = f"{planned.column.title}, {number + 1} of {len(columns)}"
             digests = self._column(planned, shots, _part(progress, number * each, len(columns) * each, note))
-            samples += [
+            column = [
                 self._sample(planned.column, place, digest) for place, digest in zip(places, digests, strict=True)
             ]
+            samples += column
+            if drawn:
+                drawn(column)
         files = {planned.column.epoch: planned.lora.file for planned in columns if planned.lora}
         return Samples(negative=self.options.negative, lora_files=tuple(files.items()), samples=tuple(samples))
 

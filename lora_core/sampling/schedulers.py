@@ -22,7 +22,6 @@ SAMPLER_NAMES: dict[str, str] = {
     "euler": "Euler",
     "dpmpp_2m_karras": "DPM++ 2M Karras",
     "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_2m_sde_karras": "DPM++ 2M SDE Karras",
     "ddim": "DDIM",
 }
 """The recipe's name → what A1111 writes into a picture. "auto" is decided first, by `settled`."""
@@ -112,10 +111,10 @@ def build_scheduler(
 ) -> Any:
     """A sampler that stands before its first step, on Stable Diffusion's "scaled_linear" noise schedule.
 
-    Sigmas, timesteps and the first noise are A1111's, except that DPM++ 2M Karras and DPM++ 2M SDE Karras take whole
-    timesteps and begin at pure noise of deviation 1 (A1111: 0.998), as diffusers does; and that DPM++ 2M SDE's noise is
-    independent from step to step (k-diffusion takes it from a Brownian tree). With zero terminal SNR the schedule is
-    rescaled (Lin et al. 2023, section 3.1).
+    Sigmas, timesteps and the first noise are A1111's, except that DPM++ 2M Karras takes whole timesteps and begins at
+    pure noise of deviation 1 (A1111: 0.998), as diffusers does. With zero terminal SNR the schedule is rescaled (Lin et
+    al. 2023, section 3.1). DPM++ 2M SDE is not here: its noise in k-diffusion is a Brownian tree's of torchsde, which
+    needs SciPy, and without it no picture of a web UI's comes out again.
 
     Args:
         options: sampler and steps; "auto" is decided already.
@@ -153,9 +152,7 @@ def _solver(name: str, settings: dict[str, Any]) -> Any:
     if name.startswith("euler"):
         return (EulerAncestralDiscreteScheduler if name == "euler_a" else EulerDiscreteScheduler)(**settings)
     return DPMSolverMultistepScheduler(
-        **settings,
-        algorithm_type="sde-dpmsolver++" if "sde" in name else "dpmsolver++",
-        use_karras_sigmas=name.endswith("karras"),
+        **settings, algorithm_type="dpmsolver++", use_karras_sigmas=name.endswith("karras")
     )
 
 

@@ -6,7 +6,7 @@ They say how fast this machine was, so they are no part of a LoRA's own files, w
 import contextlib
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -131,3 +131,28 @@ def read_curves(folder: Path, most: int) -> tuple[CurvePoint, ...]:
         for row in [*rows[:-1:every], *rows[-1:]]
     )
     return points if len(points) >= _FEWEST_POINTS else ()
+
+
+WIDTH, HEIGHT = 600, 120
+"""Of a drawn curve, in SVG's units."""
+
+
+def polyline(steps: Sequence[int], values: Sequence[float]) -> str:
+    """A curve as SVG's points, as wide and as high as there is room."""
+    low, high = min(values), max(values)
+    wide, tall = max(steps[-1] - steps[0], 1), (high - low) or 1.0
+    return " ".join(
+        f"{WIDTH * (step - steps[0]) / wide:.1f},{HEIGHT - 5 - (HEIGHT - 10) * (value - low) / tall:.1f}"
+        for step, value in zip(steps, values, strict=True)
+    )
+
+
+def loss_svg(points: Sequence[CurvePoint]) -> str:
+    """The mean loss as an SVG file of its own, readable on light and dark."""
+    steps, losses, _ = zip(*points, strict=True)
+    label = f"loss {losses[-1]:.4f}, from {max(losses):.4f} to {min(losses):.4f}, steps {steps[0]:,} to {steps[-1]:,}"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 20}" width="{WIDTH}">'
+        f'<polyline points="{polyline(steps, losses)}" fill="none" stroke="#3b82f6" stroke-width="2"/>'
+        f'<text x="4" y="{HEIGHT + 14}" font-family="sans-serif" font-size="12" fill="#888">{label}</text></svg>'
+    )

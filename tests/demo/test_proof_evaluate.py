@@ -1,24 +1,27 @@
 """From readings to results, on a proof of a few made-up pictures."""
 
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from demo.proof.arms import Screenshots, common, read_arm, recipe_of
-from demo.proof.docs import DOCS, read_results, render, write_docs
-from demo.proof.evaluate import arm_figures, base_levels, claim, contrast, gate_rows, method
+from demo.proof.arms import CORE, NAIVE, RECOMMENDED, Screenshots, common, read_arm, recipe_of
+from demo.proof.claims import advised, cannot_win, claim
+from demo.proof.docs import DOCS, PAGES, README_MARKS, read_results, render, with_table, write_docs
+from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
+from demo.proof.families import traits
 from demo.proof.gates import Gate
 from demo.proof.measures import Reading
 from demo.proof.output import results_of, setting_of
-from demo.proof.pairs import PAIRS
+from demo.proof.pairs import PAIRS, Pair
 from demo.proof.pictures import charts
 from demo.proof.results import Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
-from demo.proof.scope import ArmRun, quick
-from demo.proof.tables import better, contrast_table, percent_of, short, whole
+from demo.proof.scope import ArmRun, full, quick
+from demo.proof.tables import contrast_table, percent_of, short, short_table, whole
 from lora_core.errors import RecipeError
-from lora_core.judging.bootstrap import Score, bootstrap
+from lora_core.judging.bootstrap import Score
 from lora_core.judging.metrics import two_digits
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import NO_LORA, Sample, Samples
@@ -27,18 +30,21 @@ PROMPTS = ("momo, upper body, smile", "momo, portrait, night")
 SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))
 
 
-def reading(identity: float, leak: float) -> Reading:
-    """A picture in which every trait of momo's has one probability and every tag of the look another."""
-    traits = dict.fromkeys(("pink_hair", "twintails", "green_eyes", "cat_ears"), identity)
-    return Reading(tags=traits | dict.fromkeys(("realistic", "3d", "nose", "lips"), leak), solid=leak)
+def reading(pair: Pair, identity: float, leak: float) -> Reading:
+    """A picture in which every trait has one probability and every tag of the look another."""
+    own = dict.fromkeys(traits(pair.character).values(), identity)
+    asked = {"upper_body": 0.9, "smile": 0.9, "portrait": 0.9, "night": 0.9}
+    return Reading(tags=own | asked | dict.fromkeys(("realistic", "3d", "nose", "lips"), leak), solid=leak)
 
 
-def arm_run(name: str, seed: int = 1) -> ArmRun:
+def arm_run(name: str, seed: int = 1, pair: Pair = PAIRS[0]) -> ArmRun:
     arm = read_arm(name)
-    return ArmRun(arm, PAIRS[0], seed, recipe_of(arm, common(quick=True), PAIRS[0], seed, SHOTS))
+    return ArmRun(arm, pair, seed, recipe_of(arm, common(quick=True), pair, seed, SHOTS))
 
 
-def outcome(name: str, identity: float, leak: float, seed: int = 1, *, gates: bool | None = None) -> Outcome:
+def outcome(
+    name: str, identity: float, leak: float, seed: int = 1, *, gates: bool | None = None, pair: Pair = PAIRS[0]
+) -> Outcome:
     """Two prompts × two seeds without the LoRA (nothing to see) and at two epochs, the first with half of it all."""
     readings: dict[str, Reading] = {}
     samples = []
@@ -47,7 +53,7 @@ def outcome(name: str, identity: float, leak: float, seed: int = 1, *, gates: bo
             for noise in (1, 2):
                 image = f"{len(readings):064x}"
                 share = number_ / 2
-                readings[image] = reading(identity * share, leak * share)
+                readings[image] = reading(pair, identity * share, leak * share)
                 samples.append(
                     Sample(
                         epoch=epoch, prompt_index=index, prompt=prompt, seed=noise, file=f"{epoch}/{index}-{noise}.png",
@@ -55,60 +61,63 @@ def outcome(name: str, identity: float, leak: float, seed: int = 1, *, gates: bo
                     )
                 )  # fmt: skip
     drawn = Samples(negative="", lora_files=(("1", "a"), ("2", "b")), samples=tuple(samples))
-    return Outcome(arm_run(name, seed), drawn, readings, "0" * 64, None if gates is None else made_gates(gates))
+    redrawn = True if name.endswith("redraw") else None
+    return Outcome(
+        arm_run(name, seed, pair), drawn, readings, "0" * 64, None if gates is None else made_gates(gates), redrawn
+    )
 
 
 def made_gates(passed: bool) -> Gates:
-    one = Gate(share=bootstrap([1.0, float(passed)]), character=1.0, white=float(passed), solid=1.0)
+    one = Gate(look=1.0 if passed else 0.5, character=1.0, white=0.0, together=0.0)
     return Gates(merged_model=CheckpointRef(sha256="a" * 64), style=one, merged=one)
 
 
-NAIVE = [outcome("naive", 0.6, 0.8, seed) for seed in (1, 2)]
+NAIVES = [outcome("naive", 0.6, 0.8, seed) for seed in (1, 2)]
 NOTE = [outcome("note", 0.6, 0.2, seed, gates=seed == 1) for seed in (1, 2)]
+NUDGES = (0.0, 0.02, -0.02, 0.01, -0.01, 0.03, 0.0, -0.03)
+"""By which pairs differ."""
 
 
 def results() -> Results:
     scope = quick([read_arm("naive"), read_arm("note"), read_arm("rank-4")])
     failed = [Failure(arm_run("rank-4"), "the loss is not finite")]
-    return results_of(scope, setting_of(scope, NAIVE[0].run.recipe), [*NAIVE, *NOTE], failed)
+    return results_of(scope, setting_of(scope, NAIVES[0].run.recipe), [*NAIVES, *NOTE], failed)
 
 
-def test_an_arm_has_the_figures_of_each_epoch_over_its_runs() -> None:
-    found = arm_figures(read_arm("naive"), NAIVE)
+def proof(**levels: tuple[float, float]) -> Results:
+    """Of eight pairs and two seeds: arm (with _ for -) → identity and leak, a little different from pair to pair."""
+    done = [
+        outcome(name.replace("_", "-"), identity + nudge * (name != "naive"), leak, seed, pair=pair)
+        for name, (identity, leak) in levels.items()
+        for seed in (1, 2)
+        for pair, nudge in zip(PAIRS, NUDGES, strict=True)
+    ]
+    scope = full([read_arm(name.replace("_", "-")) for name in levels])
+    return results_of(scope, setting_of(scope, done[0].run.recipe), done, [])
+
+
+def test_an_arm_has_the_figures_of_each_epoch_over_its_runs_and_of_each_run() -> None:
+    found = arm_figures(read_arm("naive"), NAIVES)
     assert [epoch.epoch for epoch in found.epochs] == ["1", "2"]
     assert found.epochs[0].figures["identity"].mean == pytest.approx(0.3)
     assert found.last.figures["identity"].mean == pytest.approx(0.6)
     assert found.last.figures["identity: ears"].mean == pytest.approx(0.6)
     assert found.last.figures["leak"].mean == found.last.figures["leak (probe)"].mean == pytest.approx(0.8)
     assert found.last.figures["leak"].samples == 8
-    assert found.runs == ("momo-yuki, seed 1", "momo-yuki, seed 2")
+    assert [(run.pair, run.seed) for run in found.runs] == [("momo-yuki", 1), ("momo-yuki", 2)]
+    assert found.runs[0].figures["identity"] == pytest.approx(0.6)
 
 
-def test_an_arm_is_the_method_only_when_every_gate_was_passed() -> None:
+def test_an_arm_misses_the_gate_when_one_merged_model_does_not_draw_the_look() -> None:
     found = arm_figures(read_arm("note"), NOTE)
     assert (found.merges, found.gates_passed, found.misses_gates) == (True, 1, True)
     assert not arm_figures(read_arm("note"), NOTE[:1]).misses_gates
-    naive = arm_figures(read_arm("naive"), NAIVE)
+    naive = arm_figures(read_arm("naive"), NAIVES)
     assert (naive.merges, naive.misses_gates) == (False, False)
 
 
-def test_runs_that_passed_the_gates_are_told_apart_from_all_runs() -> None:
-    worse = outcome("note", 0.2, 0.6, seed=2, gates=False)
-    found = arm_figures(read_arm("note"), [NOTE[0], worse])
-    assert found.last.figures["identity"].mean == pytest.approx(0.4)
-    assert found.passed is not None
-    assert found.passed["identity"].mean == pytest.approx(0.6)
-    assert arm_figures(read_arm("note"), NOTE[:1]).passed is None
-    assert arm_figures(read_arm("note"), [worse]).passed is None
-    assert arm_figures(read_arm("naive"), NAIVE).passed is None
-    tested = method([*NAIVE, NOTE[0], worse])
-    assert tested is not None
-    assert (tested.runs, tested.differences["leak"].mean) == (1, pytest.approx(-0.6))
-    assert method([*NAIVE, worse]) is None
-
-
 def test_the_bases_own_level_counts_a_pairs_pictures_once() -> None:
-    assert base_levels([*NAIVE, *NOTE])["identity"].samples == 4
+    assert base_levels([*NAIVES, *NOTE])["identity"].samples == 4
 
 
 def test_arms_that_share_a_merged_model_share_a_row() -> None:
@@ -120,48 +129,110 @@ def test_arms_that_share_a_merged_model_share_a_row() -> None:
 
 
 def test_arms_are_compared_picture_by_picture_where_both_have_them() -> None:
-    found = contrast("note", "naive", [NAIVE[0], *NOTE])
+    found = contrast("note", "naive", [NAIVES[0], *NOTE])
     assert found is not None
     assert found.runs == 1
     assert found.differences["leak"].mean == pytest.approx(-0.6)
     assert found.differences["identity"].mean == pytest.approx(0.0)
-    assert found.leak_ratio is not None
-    assert found.leak_ratio.mean == pytest.approx(0.25)
-    assert contrast("note", "rank-4", [*NAIVE, *NOTE]) is None
+    assert contrast("note", "rank-4", [*NAIVES, *NOTE]) is None
 
 
-def compared(leak: tuple[float, float], identity: tuple[float, float]) -> Contrast:
-    ratio, difference = (Score(mean=(low + high) / 2, low=low, high=high, samples=9) for low, high in (leak, identity))
-    differences = {"identity": difference}
+def compared(identity: tuple[float, float], leak: tuple[float, float], p: float = 0.01, pairs: int = 8) -> Contrast:
+    """An arm against naive, by intervals and one p-value for both."""
+    between = {
+        name: Score(mean=(low + high) / 2, low=low, high=high, samples=9)
+        for name, (low, high) in (("identity", identity), ("leak", leak))
+    }
     return Contrast(
-        arm="note",
-        against="naive",
-        runs=1,
-        differences=differences,
-        theirs={},
-        leak_ratio=ratio,
-        probe_ratio=ratio,
-    )
+        arm="note", against="naive", runs=pairs, pairs=pairs, differences=between, theirs={},
+        p=dict.fromkeys(between, p),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("leak", "identity", "verdict"),
+    ("identity", "leak", "verdict"),
     [
-        ((0.1, 0.5), (-0.05, 0.1), "holds"),
-        ((0.1, 0.51), (-0.05, 0.1), "undecided"),
-        ((0.1, 0.5), (-0.06, 0.1), "undecided"),
-        ((0.51, 0.7), (0.0, 0.1), "refuted"),
-        ((0.1, 0.2), (-0.2, -0.06), "refuted"),
+        ((0.01, 0.1), (-0.9, -0.8), "beats"),
+        ((0.0, 0.1), (-0.9, -0.8), "keeps"),
+        ((-0.02, 0.1), (-0.9, -0.8), "keeps"),
+        ((-0.03, 0.1), (-0.9, -0.8), "undecided"),
+        ((0.01, 0.1), (-0.9, 0.1), "undecided"),
+        ((-0.2, -0.03), (-0.9, -0.8), "refuted"),
+        ((0.01, 0.1), (0.0, 0.1), "refuted"),
     ],
 )
 def test_the_claim_is_decided_by_whole_intervals(
-    leak: tuple[float, float], identity: tuple[float, float], verdict: str
+    identity: tuple[float, float], leak: tuple[float, float], verdict: str
 ) -> None:
-    assert claim(compared(leak, identity)) == verdict
+    assert claim(compared(identity, leak)) == verdict
 
 
-def test_without_a_run_that_passed_the_gates_the_claim_is_untested() -> None:
-    assert claim(None) == "untested"
+def test_without_two_pairs_the_claim_is_untested() -> None:
+    assert claim(None) == claim(compared((0.01, 0.1), (-0.9, -0.8), pairs=1)) == "untested"
+
+
+@pytest.mark.parametrize(
+    ("identity", "leak", "p", "dropped"),
+    [
+        ((-0.2, -0.1), (-0.01, 0.01), 0.01, True),  # less of the character, as much of the look
+        ((-0.2, -0.1), (-0.01, 0.01), 0.06, False),  # perhaps by chance
+        ((-0.2, -0.1), (-0.2, -0.1), 0.01, False),  # less of both
+        ((-0.01, 0.01), (0.5, 0.7), 0.01, True),  # more of the look
+        ((0.1, 0.2), (0.5, 0.7), 0.01, False),  # more of both
+    ],
+)
+def test_an_arm_is_dropped_when_it_is_behind_for_sure_and_ahead_in_nothing(
+    identity: tuple[float, float], leak: tuple[float, float], p: float, dropped: bool
+) -> None:
+    assert cannot_win(compared(identity, leak, p)) == dropped
+    assert not cannot_win(None)
+
+
+def test_what_is_advised_has_most_of_the_character_where_the_look_is_out() -> None:
+    arms = proof(naive=(0.8, 0.9), captions_only=(0.5, 0.0), captions_only_redraw=(0.6, 0.05)).arms
+    best = advised(arms, CORE)
+    assert best is not None
+    assert best.name == "captions-only-redraw"
+    least = advised(arms, ["naive"])
+    assert least is not None
+    assert least.name == "naive"
+    assert advised(arms, ["merge-gentle"]) is None
+
+
+def test_p_values_are_corrected_for_all_arms_and_main_figures_that_are_compared() -> None:
+    """Two arms against naive with four figures each, all differing by pairs alone: the smallest of eight is times 8."""
+    names = ["naive", "captions-only", "merge-gentle"]
+    done = [
+        outcome(name, level + nudge * (name != "naive") * 4, leak + nudge * (name != "naive"), pair=pair)
+        for name, level, leak in zip(names, (0.5, 0.52, 0.6), (0.9, 0.5, 0.5), strict=True)
+        for pair, nudge in zip(PAIRS, NUDGES, strict=True)
+    ]
+    found = [one for one in contrasts_of([read_arm(name) for name in names], done) if one.against == NAIVE]
+    raw = {
+        (one.arm, name): p
+        for one in (contrast(each.arm, NAIVE, done) for each in found)
+        if one
+        for name, p in one.p.items()
+    }
+    corrected = {(one.arm, name): p for one in found for name, p in one.p.items()}
+    assert len(raw) == 8
+    least = min(raw, key=raw.__getitem__)
+    assert corrected[least] == pytest.approx(8 * raw[least])
+    assert all(corrected[key] >= raw[key] for key in raw)
+
+
+def test_results_begin_with_the_recommended_method_against_naive() -> None:
+    found = proof(naive=(0.6, 0.9), captions_only_redraw=(0.7, 0.05))
+    data = json.loads(found.model_dump_json())
+    assert next(iter(data)) == "best"
+    assert list(data["best"]) == ["arm", "delta_identity", "leak", "adherence", "pairs", "seeds"]
+    assert (data["best"]["arm"], data["best"]["pairs"], data["best"]["seeds"]) == (RECOMMENDED, 8, 2)
+    mean, low, high = data["best"]["delta_identity"]
+    assert low < mean < high
+    assert mean == pytest.approx(0.1)
+    assert data["best"]["leak"] == pytest.approx([0.05] * 3)
+    assert data["best"]["adherence"] == pytest.approx(0.9)
+    assert proof(naive=(0.6, 0.9)).best is None
 
 
 def test_results_survive_their_file(tmp_path: Path) -> None:
@@ -172,67 +243,112 @@ def test_results_survive_their_file(tmp_path: Path) -> None:
         read_results(tmp_path / "results.json")
 
 
-def test_tables_show_every_arm_gate_and_failure() -> None:
+def test_tables_show_every_arm_run_gate_and_failure() -> None:
     text = whole(results())
-    assert "| naive | a plain LoRA: pruned captions, straight on the base | 0.60 (0.60 to 0.60) | 0.80" in text
-    assert "| note | the note's method, whole* | 0.60" in text
+    assert "| naive | a plain LoRA: pruned captions, straight on the base | 2 | 0.60 (0.60 to 0.60) | 0.80" in text
+    assert "| note | the note's method, whole* | 2 | 0.60" in text
     assert "| 1 of 2 passed |" in text
-    assert "| note | the same, only its run that passed the gates | 0.60" in text
-    assert "| momo-yuki | 2 | note |" in text
+    assert "| momo-yuki | 1 | 0.60 / 0.80 |" in text
+    assert "| momo-yuki | 2 | note | 50 % | not passed |" in text
     assert "- rank-4 on momo-yuki, seed 1: the loss is not finite" in text
 
 
-def test_a_difference_is_bold_where_its_whole_interval_as_shown_is_on_one_side_of_zero() -> None:
-    for low, high, cell in (
-        (0.01, 0.11, "**0.06 (0.01 to 0.11)**"),
-        (-0.11, -0.01, "**−0.06 (−0.11 to −0.01)**"),
-        (-0.1, 0.0, "−0.05 (−0.10 to 0.00)"),
-        (0.002, 0.118, "0.06 (0.00 to 0.12)"),
+def test_a_difference_is_bold_where_it_holds_among_all_arms_and_its_interval_as_shown_says_so() -> None:
+    for low, high, p, cell in (
+        (0.01, 0.11, 0.01, "**0.06 (0.01 to 0.11)**"),
+        (-0.11, -0.01, 0.01, "**−0.06 (−0.11 to −0.01)**"),
+        (0.01, 0.11, 0.06, "0.06 (0.01 to 0.11)"),
+        (0.002, 0.118, 0.04, "0.06 (0.00 to 0.12)"),
     ):
-        assert f"| note | 1 | {cell} |" in contrast_table([compared((0.1, 0.2), (low, high))], "naive")
+        assert f"| note | 8 | 8 | {cell} |" in contrast_table([compared((low, high), (0.1, 0.2), p)], "naive")
 
 
-def test_the_page_takes_its_numbers_and_its_verdict_from_the_results(tmp_path: Path) -> None:
-    found = results()
-    for name in ("overview.jpg", "sheet-momo-yuki.jpg", "variants-momo-yuki.jpg", "sheet-of-another.jpg"):
-        (tmp_path / name).touch()
-    page = render(found, tmp_path)
-    assert found.claim == "holds"
-    assert "**The claim holds in this world**" in page
-    assert "0.25 (0.25 to 0.25) times as much of the 3D look as the plain LoRA" in page
-    assert "in the 1 of 2 runs that passed the [gates]" in page
-    assert "(proof/variants-momo-yuki.jpg)" in page
-    assert "(proof/overview.jpg)" in page
-    assert "sheet-of-another.jpg" not in page
-    assert "so far 4 of 40 runs (4 core arms on 5 pairs with 2 training seeds each)" in page
-    assert "variants.png" not in page
+@pytest.mark.parametrize(
+    ("redrawn", "words"),
+    [
+        (None, "**The claim is not tested yet.**"),
+        ((0.7, 0.05), "**Redrawn beats a plain LoRA in both.**"),
+        ((0.61, 0.05), "**The look is out, and no less of the character is in.**"),
+        ((0.59, 0.05), "**These runs do not decide.**"),
+        ((0.5, 0.05), "some of the character is lost"),
+        ((0.7, 0.9), "the look is not less"),
+    ],
+)
+def test_the_pages_words_follow_from_the_figures(
+    redrawn: tuple[float, float] | None, words: str, tmp_path: Path
+) -> None:
+    found = proof(naive=(0.6, 0.9), **({"captions_only_redraw": redrawn} if redrawn else {}))
+    page = render("proof.md", found, tmp_path)
+    assert words in page
+    assert short_table(found, CORE) in page
+    assert "| `merge-gentle` | not run yet |" in page
+    assert "not finished" not in page
     assert found.setting.command in page
-    for verdict, words in (
-        ("untested", "**The claim is not tested yet.**"),
-        ("refuted", "**The claim does not hold in this world**"),
-        ("undecided", "**These runs do not decide the claim**"),
-    ):
-        assert words in render(found.model_copy(update={"claim": verdict}), tmp_path)
 
 
-def test_the_page_is_written_beside_its_pictures_and_figures(tmp_path: Path) -> None:
+def test_a_proof_of_fewer_pairs_says_that_it_is_not_finished(tmp_path: Path) -> None:
+    done = [
+        outcome(name, level, 0.1, pair=pair)
+        for name, level in (("naive", 0.5), (RECOMMENDED, 0.6))
+        for pair in PAIRS[:3]
+    ]
+    scope = full([read_arm("naive"), read_arm(RECOMMENDED)])
+    page = render("proof.md", results_of(scope, setting_of(scope, done[0].run.recipe), done, []), tmp_path)
+    assert "over 3 pairs and 1 training seed; **the proof asks for 8 and 2, and is not finished**" in page
+
+
+def test_what_to_use_is_the_programs_choice(tmp_path: Path) -> None:
+    found = proof(naive=(0.8, 0.9), captions_only=(0.5, 0.0), captions_only_redraw=(0.6, 0.05), merge_gentle=(0.5, 0.5))
+    page = render("proof.md", found, tmp_path)
+    assert "says) | `captions-only-redraw` | 0.60" in page
+    assert "knows no word for it | `merge-gentle` | 0.50" in page
+    assert "0.50 (0.50 to 0.50), not within 0.10 |" in page
+    assert "Redrawing changes `captions-only` by 0.10" in page
+
+
+def test_dropped_arms_are_named_on_the_page_of_all_arms(tmp_path: Path) -> None:
+    page = render(
+        "proof/arms.md", proof(naive=(0.6, 0.9), captions_only_redraw=(0.7, 0.05), rank_4=(0.3, 0.9)), tmp_path
+    )
+    assert "That is so of `rank-4`." in page
+    assert "Against `captions-only-redraw`:" in page
+    assert "That is so of none yet." in render("proof/arms.md", proof(naive=(0.6, 0.9)), tmp_path)
+
+
+def test_the_pages_are_written_beside_their_pictures_and_figures_and_into_readme(tmp_path: Path) -> None:
     out, docs = tmp_path / "out", tmp_path / "docs"
     out.mkdir()
-    (out / "results.json").write_text(results().model_dump_json())
+    found = results()
+    (out / "results.json").write_text(found.model_dump_json())
     Image.new("RGBA", (8, 8)).save(out / "sheet-momo-yuki.png")
-    charts(results())["identity-against-leak.png"].save(out / "identity-against-leak.png")
+    Image.new("RGBA", (8, 8)).save(out / "overview.png")
+    charts(found)["identity-against-leak.png"].save(out / "identity-against-leak.png")
+    (tmp_path / "README.md").write_text("before\n" + "old\n".join(README_MARKS) + "after\n")
     page = write_docs(out, docs).read_text()
-    assert "(proof/sheet-momo-yuki.jpg)" in page
-    assert "(proof/identity-against-leak.png)" in page
+    assert "(proof/overview.jpg)" in page
+    assert "(sheet-momo-yuki.jpg)" in (docs / "proof" / "arms.md").read_text()
+    assert "(identity-against-leak.png)" in (docs / "proof" / "arms.md").read_text()
     assert sorted(file.name for file in (docs / "proof").iterdir()) == [
+        "arms.md",
         "identity-against-leak.png",
+        "overview.jpg",
         "results.json",
         "sheet-momo-yuki.jpg",
     ]
+    readme = (tmp_path / "README.md").read_text()
+    assert "old" not in readme
+    assert f"{README_MARKS[0]}{short_table(found, CORE)}\n{README_MARKS[1]}after\n" in readme
 
 
-def test_the_page_in_docs_is_the_programs_own_to_the_letter() -> None:
-    assert (DOCS / "proof.md").read_text() == render(read_results(DOCS / "proof" / "results.json"), DOCS / "proof")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_in_docs_is_the_programs_own_to_the_letter(page: str) -> None:
+    assert (DOCS / page).read_text() == render(page, read_results(DOCS / "proof" / PAGES[page]), DOCS / "proof")
+
+
+def test_readmes_table_is_the_programs_own() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    assert README_MARKS[0] in readme
+    assert with_table(readme, read_results(DOCS / "proof" / "results.json")) == readme
 
 
 def test_the_command_runs_the_same_arms_again() -> None:
@@ -241,7 +357,7 @@ def test_the_command_runs_the_same_arms_again() -> None:
 
 
 def test_the_chart_is_1000_pixels_wide_and_shows_every_arm_in_its_colour() -> None:
-    picture = charts(results())["identity-against-leak.png"]
+    picture = charts(proof(naive=(0.6, 0.9), captions_only=(0.5, 0.0)))["identity-against-leak.png"]
     assert picture.width == 1000
     colours = {colour for _, colour in picture.getcolors(1 << 20)}
     assert {(0xD5, 0x5E, 0x00), (0xE6, 0x9F, 0x00)} <= colours
@@ -266,31 +382,9 @@ def test_a_variant_is_shown_beside_the_arm_it_changes_in_the_runs_that_both_have
     assert "variants.png" not in charts(alone)  # naive has not run: nothing to stand beside
 
 
-def test_what_beats_an_arm_does_so_by_the_whole_interval() -> None:
-    def against_note(arm: str, identity: tuple[float, float], leak: tuple[float, float]) -> Contrast:
-        between = {"identity": Score(mean=0.0, low=identity[0], high=identity[1], samples=2),
-                   "leak": Score(mean=0.0, low=leak[0], high=leak[1], samples=2)}  # fmt: skip
-        return Contrast(
-            arm=arm, against="note", runs=2, differences=between, theirs={}, leak_ratio=None, probe_ratio=None
-        )
-
-    found = [
-        against_note("better in both", (0.01, 0.2), (-0.2, -0.01)),
-        against_note("more of the character", (0.01, 0.2), (-0.1, 0.1)),
-        against_note("less of the look", (-0.2, 0.0), (-0.2, -0.01)),
-        against_note("more of both", (0.01, 0.2), (0.01, 0.2)),
-        against_note("less of both", (-0.2, -0.01), (-0.2, -0.01)),
-        against_note("no difference", (-0.1, 0.1), (-0.1, 0.1)),
-    ]
-    both, one = better(found, "note")
-    assert [each.arm for each in both] == ["better in both"]
-    assert [each.arm for each in one] == ["more of the character", "less of the look"]
-    assert better(found, "naive") == ([], [])
-
-
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
     assert (two_digits(-0.001), two_digits(-0.126), two_digits(0.5)) == ("0.00", "−0.13", "0.50")
-    assert short(bootstrap([0.0, 1.0]), percent=True) == "50 % (0 to 100)"
+    assert short(Score(mean=0.5, low=0.0, high=1.0, samples=2)) == "0.50 (0.00 to 1.00)"
 
 
 def test_a_gate_missed_by_a_hair_does_not_look_passed() -> None:

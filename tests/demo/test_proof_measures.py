@@ -3,7 +3,7 @@
 import pytest
 
 from demo.proof.families import NO_TAG, read, told, traits
-from demo.proof.measures import Reading, figure_names, levels, measures, obedience
+from demo.proof.measures import Reading, adherence, figure_names, levels, measures
 from demo.world.character import CAST
 
 MOMO = CAST["momo"]  # pink twintails, green eyes, cat ears
@@ -40,18 +40,18 @@ def test_leak_is_the_mean_rise_of_realistic_3d_nose_and_lips() -> None:
     assert found["leak (probe)"] == pytest.approx(0.3)
 
 
-def test_obedience_is_what_the_picture_has_of_what_was_asked() -> None:
-    found = obedience(PROMPT, DRAWN)
-    assert found["obedience: framing"] == pytest.approx(1.0)
-    assert found["obedience: expression"] == pytest.approx(0.8)
-    assert found["obedience: background"] == pytest.approx(0.5)
-    assert found["obedience: clothes"] == pytest.approx(0.0)
-    assert found["obedience"] == pytest.approx((1.0 + 0.8 + 0.5 + 0.0) / 4)
+def test_adherence_is_what_the_picture_has_of_what_was_asked() -> None:
+    found = adherence(PROMPT, DRAWN)
+    assert found["adherence: framing"] == pytest.approx(1.0)
+    assert found["adherence: expression"] == pytest.approx(0.8)
+    assert found["adherence: background"] == pytest.approx(0.5)
+    assert found["adherence: clothes"] == pytest.approx(0.0)
+    assert found["adherence"] == pytest.approx((1.0 + 0.8 + 0.5 + 0.0) / 4)
 
 
 def test_two_tags_asked_of_one_family_count_by_their_mean() -> None:
     drawn = Reading(tags={"grass": 1.0, "outdoors": 0.5}, solid=0.0)
-    assert obedience("grass, outdoors", drawn) == pytest.approx({"obedience: background": 0.75, "obedience": 0.75})
+    assert adherence("grass, outdoors", drawn) == pytest.approx({"adherence: background": 0.75, "adherence": 0.75})
 
 
 def test_what_the_prompt_names_is_no_merit_of_the_lora() -> None:
@@ -63,7 +63,7 @@ def test_what_the_prompt_names_is_no_merit_of_the_lora() -> None:
 
 def test_a_picture_like_the_base_models_own_has_neither_identity_nor_leak() -> None:
     found = measures(MOMO, PROMPT, BASE, BASE)
-    assert not any(round(found[name], 9) for name in found if not name.startswith("obedience"))
+    assert not any(round(found[name], 9) for name in found if not name.startswith("adherence"))
 
 
 def test_levels_are_what_the_base_shows_by_itself() -> None:
@@ -74,7 +74,7 @@ def test_levels_are_what_the_base_shows_by_itself() -> None:
 
 def test_means_stand_before_their_parts() -> None:
     found = figure_names([measures(MOMO, PROMPT, DRAWN, BASE)])
-    assert [name for name in found if ":" not in name] == ["identity", "leak", "leak (probe)", "obedience"]
+    assert [name for name in found if ":" not in name] == ["identity", "leak", "leak (probe)", "adherence"]
     assert found.index("identity") < found.index("identity: ears") < found.index("leak")
 
 

@@ -247,6 +247,30 @@ def test_a_merged_folder_opens_in_diffusers(sharded: Path, tmp_path: Path, comma
     assert torch.allclose(after, before + 1)
 
 
+@pytest.mark.parametrize("shards", ["whole", "shards"])
+def test_a_merged_variant_opens_in_diffusers_with_the_variant_and_without(
+    workshop: Any, sharded: Path, tmp_path: Path, command: Any, shards: str
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    folder = Path(workshop.folder(tmp_path / "fp16", "sd1", variant="fp16"))
+    shutil.copy(sharded / "model_index.json", folder)
+    shutil.copy(sharded / "scheduler/scheduler_config.json", folder / "scheduler")
+    if shards == "shards":
+        shutil.rmtree(folder / "unet")
+        workshop.models("sd1")["unet"].save_pretrained(folder / "unet", max_shard_size="1MB", variant="fp16")
+    (folder / "feature_extractor").mkdir()
+    shutil.copy(sharded / "feature_extractor/preprocessor_config.json", folder / "feature_extractor")
+    status, said = command("merge", folder, a_lora(tmp_path / "lora.safetensors"), tmp_path / "merged")
+    assert status == 0, said
+    key = "down_blocks.0.attentions.0.proj_in.weight"
+    wanted = load(folder).unet.state_dict()[key] + 1
+    for variant in (None, "fp16"):
+        opened = StableDiffusionPipeline.from_pretrained(tmp_path / "merged", variant=variant, local_files_only=True)
+        assert torch.allclose(opened.unet.state_dict()[key], wanted)
+    assert torch.allclose(load(tmp_path / "merged").unet.state_dict()[key], wanted)
+
+
 def test_a_missing_shard_is_named_by_every_command(sharded: Path, tmp_path: Path, command: Any) -> None:
     gone = sorted((sharded / "unet").glob("*-of-*.safetensors"))[1]
     gone.unlink()

@@ -43,6 +43,12 @@ _MATRIX = [
 ]
 
 
+@pytest.fixture(scope="module")
+def workshop(workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Models whose VAE has the levels of real ones: a picture of 64 px is 8 to the U-Net, a sixteenth of the work."""
+    return type(workshop)(tmp_path_factory.mktemp("deep"), vae_levels=4)
+
+
 def write_base(workshop: Any, folder: Path, kind: str, layout: str) -> Path:
     """A base that says what it is as such models do: by tensors in a file, by the scheduler's config in a folder."""
     architecture = kind.partition("-")[0]

@@ -3,6 +3,7 @@
 import json
 import pickle
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in lines[0], lines[0]
+
+
+def test_the_version_is_told(project: Project) -> None:
+    done = project.run("--version")
+    assert (done.returncode, done.stdout.split()) == (0, ["headcanon", version("headcanon")])
 
 
 def test_help_answers_with_every_command_and_loads_nothing_heavy(project: Project) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from small_project import Project, new_project
 from step_outputs import outputs_of
 
 from demo.project import MODELS
+from flows.draw_more import draw_more
+from lora_core.report.published import Published
 from lora_core.store import Store
 from lora_core.store.digests import file_digest
 from lora_core.versions import VERSIONS
@@ -60,6 +63,35 @@ def test_a_run_leaves_the_lora_every_epoch_the_checks_and_a_report(finished: Pro
         "checks/merge/gate.json", "checks/style-lora/style.safetensors",
     }  # fmt: skip
     assert expected <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def _drawn_more(project: Project, *prompts: str, **asked: Any) -> Any:
+    """What `draw-more` returns for the project's LoRA: the folder, or the state of a run that was refused."""
+    with pytest.MonkeyPatch.context() as patched, temporary_settings({PREFECT_API_URL: project.api}):
+        for name, folder in (("HOME", "."), ("OUT_PATH", "out"), ("STORE_PATH", "store")):
+            patched.setenv(f"HEADCANON_{name}", str(project.folder / folder))
+        return draw_more.fn(**{"result": "momo", "prompts": prompts, **asked})
+
+
+def test_more_is_drawn_of_a_published_lora_and_what_was_drawn_before_is_found_again(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, known, new = finished.lora.parent, "{trigger}, 1girl, solo, portrait", "{trigger}, 1girl, beach"
+    with monkeypatch.context() as patched:
+        patched.setattr("lora_core.sampling.sampler.load_for_drawing", None)  # nothing needs the base
+        drawn = Path(_drawn_more(finished, known, epochs=(2,), weights=(1.0,)))
+    assert file_digest(drawn / "samples/2-w1/0-1.png") == file_digest(folder / "samples/2-w1/1-1.png")
+    drawn = Path(_drawn_more(finished, known, new, epochs=(1, 2), weights=(0.5, 1.0)))
+    (newest, listed), _ = Published(folder).drawn
+    assert folder / newest == drawn
+    assert [(one.prompt, one.epoch, one.weight, one.seed) for one in listed.samples] == [
+        (prompt.replace("{trigger}", "momo"), epoch, weight, 1)
+        for epoch in ("1", "2") for weight in (0.5, 1.0) for prompt in (known, new)
+    ]  # fmt: skip
+    assert all((drawn / one.file).is_file() for one in listed.samples)
+    assert "has no epoch 3; there are 1, 2" in _drawn_more(finished, known, epochs=(3,)).message
+    assert "there are: momo" in _drawn_more(finished, known, result="nobody").message
+    assert "content rule" in _drawn_more(finished, "{trigger}, child", "{trigger}, nude").message
 
 
 def test_a_second_run_finds_everything_finished(finished: Project) -> None:

@@ -66,6 +66,16 @@ def test_options_come_from_the_recipe_and_the_command_line_goes_before_it(run, s
     assert picture.getpixel((0, 0)) == (0, 255, 0)
 
 
+def test_with_a_recipe_its_store_is_taken_so_that_a_run_finds_the_pictures_prepared(screenshots, shot, tmp_path):
+    shot("portrait_1.png")
+    recipe = tmp_path / "project" / "recipe.toml"
+    recipe.parent.mkdir()
+    recipe.write_text('name = "x"\nbase = "./b"\nstyle = "s"\ncharacter = "c"\n[runtime]\nstore = "kept"\n')
+    command = ["preprocess", str(screenshots), str(tmp_path / "pictures"), "--recipe", str(recipe)]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).exit_code == 0
+    assert (recipe.parent / "kept").is_dir()
+
+
 def test_an_output_among_the_screenshots_is_refused(run, screenshots, shot):
     shot("a.png")
     with pytest.raises(DatasetError, match="the output must not lie in"):

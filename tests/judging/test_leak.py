@@ -99,16 +99,27 @@ _FLOOR, _SHARED = 0.05, 0.7
 and without (they share the noise that they are drawn from)."""
 
 
-def simulated(rng: np.random.Generator, words: Mapping[str, tuple[float, float]], leak: float) -> bool | None:
-    """Whether an epoch with this much of the look is within bounds on the default prompts; None: not measurable."""
-    defaults = Sampling()
+def simulated(
+    rng: np.random.Generator,
+    words: Mapping[str, tuple[float, float]],
+    leak: float,
+    *,
+    only: str = "",
+    defaults: Sampling | None = None,
+) -> bool | None:
+    """Whether an epoch with this much of the look is within bounds on the default prompts; None: not measurable.
+
+    `only`: the one word that leaks, the others are as clean as they can be.
+    """
+    defaults = defaults or Sampling()
     places = [(p, s) for p in range(len(defaults.prompts)) for s in defaults.seeds]
     base, drawn = ([sample(name, *place) for place in places] for name in ("none", "1"))
     table: Table = {one.image: {} for one in (*base, *drawn)}
     screenshots = {}
     for tag, (in_base, in_screenshots) in words.items():
         shared = rng.normal(0, 0.5, len(defaults.prompts))[[p for p, _ in places]] + rng.normal(0, 0.8, len(places))
-        for every, mean in ((base, in_base), (drawn, (1 - leak) * in_base + leak * in_screenshots)):
+        came = leak if only in ("", tag) else 0.0
+        for every, mean in ((base, in_base), (drawn, (1 - came) * in_base + came * in_screenshots)):
             own = rng.normal(0, 0.9, len(places))
             scatter = np.sqrt(_SHARED) * shared + np.sqrt(1 - _SHARED) * own
             for one, value in zip(every, _seen(mean, scatter), strict=True):
@@ -139,13 +150,34 @@ def test_a_copied_look_never_passes_whatever_the_tagger_sees_of_it(name: str) ->
     assert not [leak for leak in (0.7, 1.0) for _ in range(60) if simulated(rng, TAGGERS[name], leak)]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in TAGGERS if name not in ("one that sees nothing", "nose alone, hardly")]
-)
+@pytest.mark.parametrize("only", ["realistic", "nose", "lips"])
+def test_one_word_that_was_copied_is_seen_among_those_that_were_not(only: str) -> None:
+    rng = np.random.default_rng(4)
+    tagger = TAGGERS["one that sees it well"]
+    assert not [leak for leak in (0.7, 1.0) for _ in range(40) if simulated(rng, tagger, leak, only=only)]
+
+
+SEEING = ("realistic, nose and lips, weakly", "realistic alone", "one that sees it well")
+
+
+@pytest.mark.parametrize("name", SEEING)
 def test_a_clean_lora_passes_where_the_tagger_sees_the_look(name: str) -> None:
+    """More than 9 of 10, so that of 100 draws fewer than 85 would be no chance."""
     rng = np.random.default_rng(2)
-    passed = [simulated(rng, TAGGERS[name], 0.0) for _ in range(60)]
-    assert passed.count(True) >= 0.75 * len(passed), passed.count(True)
+    passed = [simulated(rng, TAGGERS[name], 0.0) for _ in range(100)]
+    assert passed.count(True) >= 0.92 * len(passed), passed.count(True)
+
+
+def test_a_tagger_that_hardly_sees_the_look_needs_more_pictures_to_pass_a_clean_lora() -> None:
+    """Its way of .15 is no longer than what two pictures of one prompt differ by: 12 of them leave .1 to chance."""
+    words = TAGGERS["nose alone, hardly"]
+    shares = []
+    for seeds in ((1, 2), tuple(range(1, 9))):
+        rng, drawing = np.random.default_rng(2), Sampling(seeds=seeds)
+        found = [simulated(rng, words, 0.0, defaults=drawing) for _ in range(60)]
+        measured = [passed for passed in found if passed is not None]
+        shares.append(measured.count(True) / len(measured))
+    assert shares[1] > max(0.85, shares[0])
 
 
 def test_a_tagger_that_sees_nothing_lets_nothing_pass() -> None:

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from lora_core.dataset import Entry, Manifest, Scores, TagTable
-from lora_core.judging.look import LookReport, direction, judged
+from lora_core.dataset import Scores, TagTable
+from lora_core.judging.look import LookReport, judged
+from lora_core.judging.verdict import find_instruments
+from lora_core.recipe import LEAK_TAGS
 from lora_core.sampling.samples import Sample
 from lora_core.store.digests import digest_of
 
@@ -36,14 +38,6 @@ class Readings:
             )
         return made
 
-    def shots(self, *scores: Mapping[str, float]) -> Manifest:
-        return Manifest(
-            entries=tuple(
-                Entry(name=one.file, source=one.file, image=one.image, width=8, height=8)
-                for one in self.samples("shot", *scores)
-            )
-        )
-
     @property
     def table(self) -> TagTable:
         return TagTable(model="0" * 64, floor=0.05, images=self._images)
@@ -53,22 +47,30 @@ def report_of(
     own: Sequence[Mapping[str, float]],
     shots: Sequence[Mapping[str, float]],
     words: Mapping[str, Sequence[Mapping[str, float]]],
+    classes: Mapping[str, float] | None = None,
 ) -> LookReport:
-    readings = Readings()
-    drawn, seen = readings.samples("none", *own), readings.shots(*shots)
+    """`classes`: what a classifier gives every picture of a name."""
+    readings, seen = Readings(), Readings()
+    drawn = readings.samples("none", *own)
+    screenshots = seen.samples("shot", *shots)
     with_word = {word: readings.samples(word, *scores) for word, scores in words.items()}
-    return judged(direction(drawn, readings.table, seen, readings.table), drawn, with_word, readings.table)
+    samples = [*drawn, *(one for each in with_word.values() for one in each)]
+    by_class = [{one.image: classes[one.epoch] for one in each} if classes else {} for each in (samples, screenshots)]
+    look = find_instruments(
+        drawn, readings.table, seen.table, LEAK_TAGS, (by_class[0], by_class[1]), None, asked=lambda _: ()
+    )
+    return judged(look, drawn, with_word)
 
 
 _OWN = [{"realistic": 0.1}] * 4
 _SHOTS = [{"realistic": 0.5, "nose": 0.3}] * 2
 
 
-def test_a_words_share_is_its_projection_on_the_way_to_the_screenshots() -> None:
-    """The way is realistic +.4, nose +.3, of length² .25; a word that adds nose +.3 goes .09 / .25 = .36 of it."""
+def test_a_words_share_is_what_it_goes_of_all_the_ways_to_the_screenshots_laid_end_to_end() -> None:
+    """The ways are realistic .4 and nose .3; a word that adds nose .3 goes .3 / .7 of them."""
     report = report_of(_OWN, _SHOTS, {"nose": [{"realistic": 0.1, "nose": 0.3}] * 4, "hat": _OWN, "all": _SHOTS * 2})
     assert report.measured_by == ("realistic", "nose")
-    assert [move.share.mean for move in report.moves] == pytest.approx([0.36, 0, 1])
+    assert [move.share.mean for move in report.moves] == pytest.approx([3 / 7, 0, 1])
     assert [move.is_known for move in report.moves] == [True, False, True]
 
 
@@ -81,7 +83,7 @@ def test_a_base_that_knows_a_word_is_trained_with_captions_that_name_it() -> Non
 def test_a_base_that_knows_none_is_taught_the_look_first() -> None:
     report = report_of(_OWN, _SHOTS, {"3d": _OWN, "realistic": [{"realistic": 0.15}] * 4})
     assert (report.method, [move.is_known for move in report.moves]) == ("note", [False, False])
-    assert "no word moves the base's pictures towards the screenshots for certain" in report.reason
+    assert "no word moves the base's pictures towards the screenshots for sure" in report.reason
 
 
 def test_a_word_that_works_for_one_prompt_alone_is_not_known() -> None:
@@ -91,7 +93,16 @@ def test_a_word_that_works_for_one_prompt_alone_is_not_known() -> None:
     assert not report.moves[0].is_known
 
 
-def test_a_tagger_that_sees_no_look_in_the_screenshots_cannot_say() -> None:
+def test_where_the_tagger_sees_no_look_the_classifier_is_asked() -> None:
+    seen = {"none": 0.1, "3d": 0.9, "hat": 0.1, "shot": 0.9}
+    report = report_of(_OWN, [{"realistic": 0.15}] * 2, {"3d": _OWN, "hat": _OWN}, seen)
+    assert report.measured_by == ("auxiliary classifier",)
+    assert [move.share.mean for move in report.moves] == pytest.approx([1, 0])
+    assert report.method == "captions-only"
+
+
+def test_where_nothing_sees_it_that_is_said() -> None:
     report = report_of(_OWN, [{"realistic": 0.15}] * 2, {"3d": [{"realistic": 0.9}] * 4})
     assert (report.measured_by, report.moves, report.method) == ((), (), "note")
-    assert report.reason.startswith("cannot be measured with this tagger")
+    assert report.reason.startswith("cannot be measured")
+    assert ("realistic", 0.1, 0.15) in [(one.name, one.base, one.screenshots) for one in report.tried]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_core.errors import LoraError
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import read_lora
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lora_core.errors import CheckpointError, LoraError
 from lora_core.hub import find_model_files
 from lora_core.lora.algebra import Size
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.checkpoint import Extraction, extract
 from lora_core.lora.combine import Term
 from lora_core.lora.file import read_lora

@@ -14,7 +14,7 @@ from lora_core.errors import LoraError, OutputExistsError
 from lora_core.hub import find_model_files
 from lora_core.lora import tensor_files
 from lora_core.lora.algebra import Size
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.combine import Term, add, resize, subtract, weighted
 from lora_core.lora.file import read_lora
 from lora_core.lora.merge import merge_file

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.errors import CheckpointError, LoraError, OutputExistsError
 from lora_core.hub import find_model_files
-from lora_core.lora.base import attach, attachable_names
+from lora_core.lora.attach import attach
+from lora_core.lora.base import attachable_names
 from lora_core.lora.combine import Term
 from lora_core.lora.merge import merge_file
 from lora_core.lora.module import LoraModule

@@ -14,7 +14,8 @@ from torch import nn
 from lora_core.errors import LoraError
 from lora_core.hub import find_model_files
 from lora_core.lora.algebra import Size
-from lora_core.lora.base import attach, attachable_names
+from lora_core.lora.attach import attach
+from lora_core.lora.base import attachable_names
 from lora_core.lora.combine import Term, add, resize, subtract
 from lora_core.lora.convert import convert
 from lora_core.lora.file import open_lora, read_lora

@@ -12,7 +12,7 @@ from lora_core.errors import LoraError
 from lora_core.hub import find_model_files
 from lora_core.hub.layout import unet_name
 from lora_core.lora.algebra import Size
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.combine import Term, add
 from lora_core.lora.convert import convert
 from lora_core.lora.file import open_lora, read_lora
@@ -112,15 +112,6 @@ def test_a_bundled_embedding_is_named_and_the_lora_beside_it_is_read(made: Any, 
     save_file(load_file(made["sd1"].lora) | bundle, tmp_path / "a.safetensors")
     assert inspect_file(tmp_path / "a.safetensors").what == "a LoRA with the embeddings bad, momo"
     assert read_lora(tmp_path / "a.safetensors").modules.keys() == read_lora(made["sd1"].lora).modules.keys()
-
-
-def test_a_changed_norm_layer_is_named_for_what_it_is(made: Any, tmp_path: Path) -> None:
-    norm = {f"lora_unet_mid_block_resnets_0_norm1.{letter}_norm": torch.zeros(64) for letter in "wb"}
-    save_file(load_file(made["sd1"].lora) | norm, tmp_path / "a.safetensors")
-    with pytest.raises(LoraError, match=r"norm1 has b_norm, w_norm; that is a change of a norm layer, which no tool"):
-        open_lora(tmp_path / "a.safetensors")
-    save_file(norm, tmp_path / "b.safetensors")
-    assert inspect_file(tmp_path / "b.safetensors").what == "LyCORIS' changes of norm layers"
 
 
 def test_two_namings_in_one_file_are_refused(made: Any, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from small_home import new_home
 from small_project import Project
 
 from flows.child_processes import Child
-from flows.up import Wanted, worker_of
+from flows.up import worker_of
+from flows.wanted import Wanted
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

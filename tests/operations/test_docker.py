@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 from running import PATIENCE_SECONDS, free_port, wait_for
@@ -133,7 +134,10 @@ class TestCommands:
         assert service["command"][:4] == ["--host", "0.0.0.0", "--port", "4200"]
         origins = ["--origin", f"http://server:{port}", "--origin", f"http://localhost:{port}"]
         command = [*service["entrypoint"], "--host", "127.0.0.1", "--port", str(port), *origins]
-        process = self._run(command, project, PREFECT_SERVER_API_AUTH_STRING=SECRETS["HEADCANON_AUTH"])
+        assert service["environment"]["HEADCANON_HOME"] == "/studio"
+        assert service["volumes"] == _compose()["x-worker"]["volumes"] == ["${STUDIO:-./studio}:/studio"]
+        places = {"HEADCANON_HOME": str(project.folder / "studio")}
+        process = self._run(command, project, PREFECT_SERVER_API_AUTH_STRING=SECRETS["HEADCANON_AUTH"], **places)
         try:
             check = [*service["healthcheck"]["test"][1:-1], f"http://127.0.0.1:{port}/api"]
             assert check[:3] == ["python", "-m", "flows.healthy"]
@@ -161,3 +165,14 @@ class TestCommands:
         finally:
             process.terminate()
         assert process.wait(60) == 0
+
+    def test_the_server_shows_the_studio_page_of_the_folder_that_it_shares_with_the_workers(
+        self, project: Project, port: int, server: dict[str, Any]
+    ) -> None:
+        (project.folder / "studio" / "characters" / "aiko").mkdir(parents=True, exist_ok=True)
+        page = f"http://127.0.0.1:{port}/studio/"
+        assert httpx.get(page, timeout=60).status_code == httpx.codes.UNAUTHORIZED
+        user, _, word = SECRETS["HEADCANON_AUTH"].partition(":")
+        shown = httpx.get(page, auth=(user, word), timeout=60)
+        assert shown.status_code == httpx.codes.OK
+        assert "aiko" in shown.text

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from prefect.utilities.callables import parameter_schema
 
-from flows.deploy import Declared, declared
+from flows.deploy import Declared, declared, form_of
+from flows.main_options import MAIN, MainOptions, sections_of
 from lora_core.recipe import Recipe
 
 DEPLOYMENTS = {one.name: one for one in declared()}
@@ -28,7 +29,8 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_every_deployment_is_there() -> None:
     assert set(DEPLOYMENTS) == {
-        "train-character", "train-character-full", "prepare-style", "train-cast", "watch-inbox", "janitor",
+        "train-character", "train-character-options", "train-character-full", "prepare-style", "train-cast",
+        "draw-more", "watch-inbox", "janitor",
     }  # fmt: skip
 
 
@@ -68,8 +70,36 @@ def test_the_full_form_has_every_section_of_the_recipe_but_where_results_go() ->
 
 def test_the_short_form_is_short() -> None:
     schema = _schema(DEPLOYMENTS["train-character"])
-    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force"]
+    assert list(schema["properties"]) == ["character", "folder", "preset", "base", "force", "epoch", "weight"]
     assert schema["required"] == ["character"]
+
+
+def test_the_form_between_offers_the_dozen_options_and_sends_none_that_was_left_empty() -> None:
+    schema = form_of(DEPLOYMENTS["train-character-options"].flow(), ("default", "sdxl"))
+    assert schema["properties"]["options"]["default"] == {}
+    fields = schema["definitions"]["MainOptions"]["properties"]
+    assert [field["title"].rpartition("(")[2].rstrip(")") for field in fields.values()] == list(MAIN)
+    assert not [name for name, field in fields.items() if "default" in field]
+    assert {name for name, field in fields.items() if field.get("enum")} == {
+        "method", "sampling__scheduler", "gates__epoch",
+    }  # fmt: skip
+
+
+def test_what_is_filled_in_is_a_recipe_s_and_zero_is_a_number() -> None:
+    filled = MainOptions.model_validate(
+        {"method": "difference", "trigger": "", "sampling__while_training": 0, "character_training__rank": 8}
+    ).model_dump()
+    assert sections_of(filled) == {
+        "method": "difference", "sampling": {"while_training": 0}, "character_training": {"rank": 8},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("one", DEPLOYMENTS.values(), ids=DEPLOYMENTS)
+def test_a_preset_is_chosen_and_never_typed(one: Declared) -> None:
+    properties = form_of(one.flow(), ("default", "mine"))["properties"]
+    if "preset" in properties:
+        assert properties["preset"]["enum"][-2:] == ["default", "mine"]
+        assert properties["preset"]["default"] in properties["preset"]["enum"]
 
 
 def test_only_what_looks_after_others_has_a_schedule_and_never_two_at_once() -> None:

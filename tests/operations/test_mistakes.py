@@ -1,6 +1,7 @@
 """Mistakes in Prefect's UI: one line in the state, and one line in Logs, the tab that opens; read from the server."""
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -70,8 +71,9 @@ def _logs(api: str, run: str) -> list[str]:
 
     def look() -> list[str] | None:
         asked = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
-        lines = [one["message"] for one in httpx.post(f"{api}/logs/filter", json=asked, timeout=60).json()]
-        return lines if any(line.startswith("Finished in state") for line in lines) else None
+        found = httpx.post(f"{api}/logs/filter", json=asked, timeout=60).json()
+        failed = any(one["level"] >= logging.ERROR for one in found)
+        return [one["message"] for one in found] if failed else None
 
     found: list[str] = wait_for(look, f"the logs of {run}")
     return found

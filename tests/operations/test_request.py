@@ -52,6 +52,16 @@ def test_a_character_without_a_recipe_takes_everything_but_itself_from_the_prese
     assert recipe.character_training.rank == 8
 
 
+def test_the_form_s_options_go_over_the_character_s_and_these_over_the_preset_s(place: AllowedFolders) -> None:
+    own = place.folder / "characters/momo/recipe.toml"
+    own.write_text("[character_training]\nrank = 16\nepochs = 3\n")
+    recipe = recipe_of(place, "momo", options={"character_training": {"rank": 4}, "method": "captions-only"})
+    assert (recipe.character_training.rank, recipe.character_training.epochs) == (4, 3)
+    assert (recipe.method, recipe.merge.use, recipe.style.class_word) == ("captions-only", False, "1boy")
+    with pytest.raises(RecipeError, match=r"recipe\.toml and the form: character_training\.rank"):
+        recipe_of(place, "momo", options={"character_training": {"rank": 0}})
+
+
 def test_results_go_where_the_worker_keeps_them_whatever_a_recipe_says(place: AllowedFolders) -> None:
     recipe = recipe_of(place, "momo")
     assert recipe.runtime.out == str(place.folder / "out")

@@ -9,10 +9,11 @@ from small_home import new_home
 from starlette.testclient import TestClient
 
 from flows.door import Door, Names
+from flows.place import AllowedFolders
 from flows.studio import character, files
 from flows.studio.app import Before, studio
+from flows.studio.curves import drawing
 from flows.studio.options import options_of, set_options
-from flows.studio.runs import drawing
 from lora_core.captions.rule_file import read_rules
 from lora_core.errors import CaptionError, RecipeError
 from lora_core.training.curves import Curves, Figures
@@ -155,12 +156,13 @@ def test_options_go_into_the_character_s_recipe_and_an_empty_one_out_of_it(momo:
     file.write_text("# mine\n[captions]\nmemorize = ['a_b']  # kept\n")
     set_options("momo", "", {"character_training.epochs": "3", "captions.outfit": "red dress\nhat"})
     assert file.read_text().startswith("# mine\n[captions]\nmemorize = ['a_b']  # kept\n")
-    shown = {one.path: one for one in options_of("momo", "")}
+    shown = {one.path: one for group in options_of("momo", "").values() for one in group}
     assert (shown["character_training.epochs"].value, shown["character_training.epochs"].own) == ("3", True)
     assert shown["captions.outfit"].value == "red dress\nhat"
     assert not shown["character_training.rank"].own
     set_options("momo", "", {"character_training.epochs": ""})
-    assert {one.path: one for one in options_of("momo", "")}["character_training.epochs"].value == "2"
+    shown = {one.path: one for group in options_of("momo", "").values() for one in group}
+    assert shown["character_training.epochs"].value == "2"
 
 
 @pytest.mark.parametrize(
@@ -179,30 +181,61 @@ def test_an_option_that_cannot_be_is_refused_and_the_file_stays(momo: Path, path
 def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten_unseen(momo: Path) -> None:
     shown = character.show("momo", "")
     assert shown.error == ""
-    assert shown.plan is not None
-    assert shown.plan.rows[0] == ("close-up", 1, 1)
+    assert shown.dry is not None
+    first = shown.dry.coverage.rows[0]
+    assert (first.composition, first.planned, first.there[-1]) == ("close-up", 1, 1)
     one = next(picture for picture in shown.pictures if picture.composition == "portrait")
     assert one.caption.startswith("hcmomo, ")
     assert any(rule for _, rule, _ in one.reasons)
-    character.set_caption("momo", "", one.name, f"{one.caption}, hat", one.caption)
+    character.set_caption("momo", "", one.entry.name, f"{one.caption}, hat", one.caption)
     with pytest.raises(CaptionError, match="was changed elsewhere meanwhile"):
-        character.set_caption("momo", "", one.name, f"{one.caption}, scarf", one.caption)
-    assert read_rules(momo / "captions.toml").images[one.name].add == ("hat",)
-    character.set_composition("momo", "", one.name, "upper_body")
-    again = next(picture for picture in character.show("momo", "").pictures if picture.name == one.name)
+        character.set_caption("momo", "", one.entry.name, f"{one.caption}, scarf", one.caption)
+    assert read_rules(momo / "captions.toml").images[one.entry.name].add == ("hat",)
+    character.set_composition("momo", "", one.entry.name, "upper_body")
+    again = next(picture for picture in character.show("momo", "").pictures if picture.entry.name == one.entry.name)
     assert again.composition == "upper_body"
     assert "upper body" in again.caption
     assert "hat" in again.caption
     with pytest.raises(CaptionError, match="is no composition"):
-        character.set_composition("momo", "", one.name, "full_body")
+        character.set_composition("momo", "", one.entry.name, "full_body")
 
 
 def test_a_picture_in_doubt_is_shown_beside_the_captions_of_the_others(momo: Path) -> None:
     Image.radial_gradient("L").resize((400, 400)).save(momo / "2026-01-02.png")
     shown = character.show("momo", "")
-    doubtful = [picture for picture in shown.pictures if picture.doubt]
-    assert [picture.source for picture in doubtful] == ["2026-01-02.png"]
+    doubtful = [picture for picture in shown.pictures if not picture.edited]
+    assert [picture.entry.source for picture in doubtful] == ["2026-01-02.png"]
     assert len([picture for picture in shown.pictures if picture.caption]) == len(files.screenshots(momo)) - 1
+
+
+def test_a_character_takes_its_pictures_from_an_allowed_folder_of_the_server_and_the_page_changes_none_there(
+    visitor: TestClient, home: Path, momo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renders, elsewhere = tmp_path / "opened" / "renders", tmp_path / "closed"
+    for folder in (renders, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "portrait_1.png").write_bytes(_png())
+    (renders / ".hidden.png").write_bytes(_png())
+    monkeypatch.setenv("HEADCANON_ALSO", str(renders.parent))
+    place, url = AllowedFolders(), "/studio/c/momo"
+    assert files.source_folders(place) == [str(home / "style"), str(renders)]
+    said = {"preset": "", "character.images": str(elsewhere)}
+    answer = visitor.post(f"{url}/options", json=said, headers=_PAGE)
+    assert answer.status_code == 400
+    assert "outside of the folders" in answer.json()["error"]
+    assert visitor.post(f"{url}/options", json={**said, "character.images": str(renders)}, headers=_PAGE).json() == {}
+    assert files.screenshots(files.pictures_folder(place, "momo")) == ["portrait_1.png"]
+    assert visitor.get(f"{url}/thumbnails/portrait_1.png").headers["content-type"] == "image/jpeg"
+    for answer in (
+        visitor.put(f"{url}/pictures/new.png", content=_png(), headers=_PAGE),
+        visitor.delete(f"{url}/pictures/portrait_1.png", headers=_PAGE),
+    ):
+        assert answer.status_code == 400
+        assert f"its pictures come from {renders}" in answer.json()["error"]
+    assert sorted(path.name for path in renders.iterdir()) == [".hidden.png", "portrait_1.png"]
+    assert visitor.post(f"{url}/options", json={**said, "character.images": ""}, headers=_PAGE).json() == {}
+    assert files.pictures_folder(place, "momo") == momo
+    assert (momo / "recipe.toml").read_text().strip() == ""
 
 
 def test_curves_are_drawn_from_what_is_there(tmp_path: Path) -> None:

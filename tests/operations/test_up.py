@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import shutil
 import signal
@@ -70,12 +71,12 @@ def test_the_same_form_again_finds_every_step_cached_and_publishes_nothing_new(u
 
 
 def _logs(up: Up, run: str) -> list[str]:
-    """What the UI's tab Logs shows of a run that has ended."""
+    """What the UI's tab Logs shows of a run that has failed."""
 
     def look() -> list[str] | None:
         found = up.post("logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
-        lines = [one["message"] for one in found]
-        return lines if any(line.startswith("Finished in state") for line in lines) else None
+        failed = any(one["level"] >= logging.ERROR for one in found)
+        return [one["message"] for one in found] if failed else None
 
     lines: list[str] = wait_for(look, f"the logs of {run}")
     return lines

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from flows.child_processes import Child, ServiceError
 from flows.cli.up import up
-from flows.up import Wanted, make_home, run_until
+from flows.up import make_home, run_until
+from flows.wanted import Wanted
 from lora_core.errors import UserError
 from lora_core.recipe_file import parse_recipe
 

@@ -4,11 +4,11 @@ import pytest
 
 from lora_core.captions.caption import EditedCaptions
 from lora_core.captions.edit import Change, Edited
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import Override, Rules, redrawn_rules
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import RecipeError
 from lora_core.recipe import Redraw
-from lora_core.redraw.choose import chosen_set, figure_of, redrawn_rules, with_screenshots
+from lora_core.redraw.choose import chosen_set, figure_of, with_screenshots
 from lora_core.redraw.scenes import Scene
 from lora_core.redraw.selection import Judgement, Selection
 

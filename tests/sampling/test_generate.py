@@ -13,7 +13,7 @@ from PIL import Image
 
 from lora_core.diffusion.components import Components, drawing_dtype, load_components
 from lora_core.errors import CheckpointError
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.recipe import Sampling
 from lora_core.sampling import generate as generating
 from lora_core.sampling.generate import Shot, drawn_size, generate, pixels_drawn

@@ -4,7 +4,7 @@ import pytest
 
 from lora_core.errors import LoraError
 from lora_core.recipe import Process, Redraw, Sampling, ShotPlan
-from lora_core.redraw.draw import draw_scenes, read_redrawn, square
+from lora_core.redraw.draw import draw_scenes, read_redrawn
 from lora_core.redraw.scenes import Figure, Scene, scenes
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling import sampler
@@ -12,7 +12,7 @@ from lora_core.sampling.sampler import SamplerConfig
 from lora_core.sampling.samples import Column
 from lora_core.store import Store
 
-_OPTIONS = square(Sampling(steps=2, batch=2, negative="bad", cfg=3.0, hires=1.5, transfer=("elsewhere",)), 64)
+_OPTIONS = Sampling(steps=2, batch=2, negative="bad", cfg=3.0, hires=1.5, transfer=("elsewhere",)).square(64)
 _CONFIG = SamplerConfig(1, Process(), "cpu")
 
 

@@ -51,7 +51,7 @@ def web_sigmas(name: str, known: np.ndarray, n: int) -> np.ndarray:
 
 @pytest.mark.parametrize("steps", [20, 25, 28, 30])
 @pytest.mark.parametrize("zero", [False, True])
-@pytest.mark.parametrize("name", ["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde_karras"])
+@pytest.mark.parametrize("name", ["euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"])
 def test_sigmas_and_timesteps_are_k_diffusions(name: str, zero: bool, steps: int) -> None:
     known = levels(zero=zero)
     options = OPTIONS.model_copy(update={"scheduler": name, "steps": steps})

@@ -1,4 +1,7 @@
-"""A proof of a few pictures and steps on the shipped models: `python small_proof.py OUT LANES ARM …`."""
+"""A proof of a few pictures and steps on the shipped models: `python small_proof.py OUT LANES ARM …`.
+
+With 0 lanes nothing is trained, and what is finished is collected.
+"""
 
 import sys
 from dataclasses import replace
@@ -6,7 +9,7 @@ from pathlib import Path
 
 from demo.proof import scope
 from demo.proof.arms import common, overlaid, read_arm
-from demo.proof.output import prove
+from demo.proof.output import collect, prove
 
 _TINY_TRAINING = {"epochs": 1, "repeats": 1, "rank": 4, "alpha": 2, "batch": 4}
 _TINY = {
@@ -19,14 +22,21 @@ _TINY = {
 
 
 def main(out: Path, lanes: int, arms: list[str]) -> None:
-    """Run it; an arm may be a path."""
+    """Run or collect it; an arm may be a path."""
+
+    def say(text: str) -> None:
+        print(text, flush=True)  # noqa: T201
+
     small = replace(
         scope.quick([read_arm(arm) for arm in arms]),
         shared=overlaid(common(quick=True), _TINY),
         plan={"close-up": 1, "portrait": 1, "upper_body": 1, "cowboy_shot": 1},
         gate_prompts=6,
     )
-    prove(small, out, lambda text: print(text, flush=True), lanes)  # noqa: T201
+    if lanes:
+        prove(small, out, say, lanes)
+    else:
+        collect(small, out, say)
 
 
 if __name__ == "__main__":

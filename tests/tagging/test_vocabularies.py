@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 
 from lora_core.bases.presets import base_presets
+from lora_core.captions.signs import minor_sign, sexual_sign
+from lora_core.captions.taxonomy import family_of, is_framing
 from lora_core.dataset import HEIGHTS, SIDES
 from lora_core.judging.evidence import PLAIN_TAGS
 from lora_core.judging.look import LOOK_WORDS
@@ -53,3 +55,13 @@ def test_a_look_is_measured_with_what_every_wd_tagger_has() -> None:
     assert [tag for tag in LEAK_TAGS if table()[tag]["v2"] == table()[tag]["v3"] == "yes"] == [
         "realistic", "nose", "lips",
     ]  # fmt: skip
+
+
+def test_the_tables_groups_are_what_the_product_takes_their_words_for() -> None:
+    groups: dict[str, set[str]] = {}
+    for word, row in table().items():
+        groups.setdefault(row["group"], set()).add(word)
+    assert {word for word in table() if minor_sign(word)} == groups["codes a minor"]
+    assert {word for word in table() if sexual_sign(word)} == groups["sexual"] | {"questionable", "explicit"}
+    assert not [word for word in groups["trait"] if family_of(word) is None]
+    assert all(is_framing(word) for word in groups["framing"])

@@ -1,4 +1,4 @@
-"""What Prefect's UI shows of a training's pictures: the newest epoch, small, and the base beside it."""
+"""What Prefect's UI shows of a training: the newest epoch, small, the base beside it, and the loss so far."""
 
 import base64
 import io
@@ -7,19 +7,40 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.shown_progress import newest_samples
+from lora_core.training.curves import Curves, Figures
+from tasks.shown_progress import training_page
 
 
 def test_only_the_newest_epoch_is_shown_and_the_base_beside_it(tmp_path: Path) -> None:
-    assert newest_samples(tmp_path) == ""
+    assert training_page(tmp_path) == ""
     folder = tmp_path / "samples"
     folder.mkdir()
     for name, colour in (("base-01", "white"), ("epoch-0002-01", "red"), ("epoch-0010-01", "blue")):
         Image.new("RGB", (512, 768), colour).save(folder / f"{name}.png")
-    page = newest_samples(tmp_path)
+    page = training_page(tmp_path)
     assert page.startswith("**epoch 0010**")
     pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)", page)]
     assert [picture.size for picture in pictures] == [(213, 320), (213, 320)]
     assert pictures[0].getpixel((5, 5))[2] > 250  # type: ignore[index]
     assert pictures[0].getpixel((5, 5))[0] < 5  # type: ignore[index]
     assert min(pictures[1].getpixel((5, 5))) > 250  # type: ignore[arg-type]
+
+
+def test_the_loss_is_shown_from_its_first_whole_mean_on_and_grows(tmp_path: Path) -> None:
+    curves = Curves(tmp_path, steps=0)
+    shown = []
+    for step in range(1, 131):
+        curves.add(Figures(step, 1, 0.5, 1.0 / step, 1.0, 1.0, 1e-4, 0.0, 1.0))
+        if step in (2, 110, 130):
+            shown.append(_svg(training_page(tmp_path)))
+    curves.close()
+    before, middle, last = shown
+    assert before == ""  # two steps are no curve
+    assert "steps 100 to 110" in middle
+    assert "steps 100 to 130" in last
+    assert len(re.findall(r"[\d.]+,[\d.]+", last.partition("points")[2])) == 31
+
+
+def _svg(page: str) -> str:
+    found = re.search(r"svg\+xml;base64,([^\"]+)", page)
+    return base64.b64decode(found[1]).decode() if found else ""

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import RecipeError
 from lora_core.hub import find_model_files
-from lora_core.lora.base import attach
+from lora_core.lora.attach import attach
 from lora_core.lora.file import LoraFile, read_lora
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Training

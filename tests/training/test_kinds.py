@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_core.diffusion.components import Components
 from lora_core.errors import LoraError
-from lora_core.lora.base import attach, detach
+from lora_core.lora.attach import attach, detach
 from lora_core.lora.file import read_lora, write_lora
 from lora_core.lora.inject import ADAPTER, LoraLayer, add_magnitude
 from lora_core.lora.module import LoraModule
