@@ -313,7 +313,7 @@ def test_sample_prompts_call_the_lora() -> None:
 
 def test_every_epoch_has_its_reason_and_the_base_its_own_row() -> None:
     said = " ".join("".join(Page(render(DATA)).text).split())
-    assert "lower bound of identity 0.10" in said
+    assert "lower end of identity 0.10" in said
     assert "0.90 0.80 to 1.00" in said.partition("no LoRA")[2]
     assert "other.safetensors" in said
     assert "and 2 more" in said
