@@ -16,7 +16,11 @@ Sets = Mapping[Branch, DatasetRef]
 
 
 class Inputs(NamedTuple):
-    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none."""
+    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none.
+
+    `start` is the LoRA that stage 3 begins with; none: a new one. `further` are the bases, by name, that the chosen
+    epoch is drawn on too.
+    """
 
     base: CheckpointRef
     tagger: CheckpointRef
@@ -26,6 +30,8 @@ class Inputs(NamedTuple):
     least: Thresholds
     classifier: CheckpointRef | None = None
     embedder: CheckpointRef | None = None
+    start: LoraRef | None = None
+    further: tuple[tuple[str, CheckpointRef], ...] = ()
 
     @property
     def screenshots(self) -> Sets:
@@ -34,9 +40,9 @@ class Inputs(NamedTuple):
         return {"style": self.style, **character} if self.style else character
 
     @property
-    def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
-        """All that was read from the user's disk."""
-        return self.base, self.tagger, *((self.style,) if self.style else ()), self.character
+    def files(self) -> tuple[CheckpointRef | DatasetRef | LoraRef, ...]:
+        """All that was read from the user's disk and changes what comes out."""
+        return tuple(each for each in (self.base, self.tagger, self.style, self.character, self.start) if each)
 
 
 class PreparedSets(NamedTuple):

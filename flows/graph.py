@@ -4,7 +4,7 @@ It is run to its end or to a target (`make_lora`), peeked at (`peek`), or run fo
 Every step is cached, so a run resumes where the last one ended. After the target nothing runs: all refs are pending.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -24,7 +24,15 @@ from lora_core.tagging.select import thresholds
 from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
-from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
+from tasks.find import (
+    find_base,
+    find_classifier,
+    find_embedder,
+    find_screenshots,
+    find_start,
+    find_tagger,
+    further_bases,
+)
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
 from tasks.merge import merge
@@ -35,7 +43,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.time_left import Expected, whole_run
+from tasks.time_left import Ask, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -48,18 +56,14 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
-    with stopping_all_when_one_fails(), walking(until), whole_run(lambda done: _expected(recipe, at, until, done)):
+    with stopping_all_when_one_fails(), walking(until), whole_run(partial(_expected, recipe, at, until)):
         return graph(recipe, at)
 
 
-def _expected(recipe: Recipe, at: RunContext, until: Until, done: Set[str]) -> Expected:
-    """Seconds of what is still to do; nothing of a run that ends early."""
-    from flows.cost import costs  # a dry run peeks at this very graph
-    from flows.plan import dry_run
+def _expected(recipe: Recipe, at: RunContext, until: Until) -> Ask:
+    from flows.cost import expecting  # it plans with this very graph, and needs what trainings need
 
-    forced = at.model_copy(update={"force": tuple(step for step in at.force if step not in done)})
-    to_do = costs(dry_run(recipe, forced), forced) if until == "publish" else ()
-    return {f"{each.step} {each.branch}".strip(): each.seconds for each in to_do}
+    return expecting(recipe, at) if until == "publish" else lambda _: {}
 
 
 @recompute_damaged
@@ -101,7 +105,7 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     watched = at.showing(inputs.base, recipe.trigger, drawing_of(recipe))
-    whole = learn_character(captions, sets.style, styled, recipe, watched)
+    whole = learn_character(captions, sets.style, styled, inputs.start, recipe, watched)
     first = take_style_out(whole, styled, recipe, at)
     rounds = redraw_rounds(first, captions, inputs, recipe, at)
     last = judge_last(rounds[-1].lora if rounds else first, captions, inputs, recipe, at)
@@ -114,6 +118,7 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
         transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
         redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
+        start=inputs.start,
     )  # fmt: skip
     files = write_report(made, recipe, at)
     folder = hand_over(made, files, inputs, recipe, at)
@@ -135,12 +140,14 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
 def find(recipe: Recipe, at: RunContext) -> Inputs:
     """Everything the recipe names, before any work."""
     find_optimizers(recipe.style_training, recipe.character_training)
+    base = find_base(recipe.base, at)
     return Inputs(
-        find_base(recipe.base, at), find_tagger(recipe.tagger, at),
+        base, find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.images, at) if recipe.style.images else None,
         find_screenshots(recipe.character.images, at),
-        find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
-        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
+        find_rules(recipe), thresholds(recipe.tagger),
+        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
+        further_bases(recipe.sampling, at),
     )  # fmt: skip
 
 
@@ -235,12 +242,13 @@ def style_base(
 
 @stage("train character")
 def learn_character(
-    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: RunContext
-) -> LoraRef:
+    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, start: LoraRef | None, recipe: Recipe,
+    at: RunContext,
+) -> LoraRef:  # fmt: skip
     """Stage 3: the character, trained where the look is known already."""
     sets = CharacterSets(
         captions.pictures, captions.copies, recipe.downscale,
-        style.pictures if style else None, style_tokens(recipe), recipe.regularization,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization, start,
     )  # fmt: skip
     options, reading = recipe.character_training, recipe.base.reading
     return train_character(recipe.name, recipe.trigger, styled.base, sets, options, reading, at)
@@ -258,8 +266,7 @@ def try_elsewhere(
     """The chosen epoch on further bases."""
     by = Judge(inputs.tagger, None, None, recipe.judging.without_place)
     drawing = drawing_of(recipe)._replace(process=Process())  # the recipe knows its own base's
-    others = further_bases(recipe.sampling, at)
-    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in others)
+    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in inputs.further)
 
 
 @stage("transfer", "report")

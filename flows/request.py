@@ -11,7 +11,7 @@ from lora_core.bases.presets import base_presets
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
-from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
+from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, with_outfits
 from tasks.runtime import RunContext, Step
 
 OWN_RECIPE = "recipe.toml"
@@ -70,12 +70,12 @@ def recipe_of(
     runtime = _runtime(place, shared, own)
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
     data = {**_over(shared, own), "name": character, "runtime": runtime}
-    data.setdefault("character", {"images": str(pictures)})
+    data["character"] = {"images": str(pictures), **_section(own.get("character"), "character")}
     recipe = parse_recipe(data, source or str(file))
     at_home = anchored(recipe, pictures)
     settled = _choose(at_home, anchored(recipe, file.parent) if file else at_home, own)
     _refuse_outside(place, settled, {(section, field) for section, field in _PATHS if _says(own, section, field)})
-    return settled
+    return with_outfits(settled)
 
 
 def shared_recipe(place: AllowedFolders, preset: str) -> Recipe:
@@ -102,7 +102,7 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     runtime = recipe.runtime.model_copy(update=_runtime(place))
     settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
-    return settled
+    return with_outfits(settled)
 
 
 def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> RunContext:

@@ -11,7 +11,7 @@ from lora_core.judging.character import CHARACTER, find_character_files
 from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
-from lora_core.refs import CheckpointRef, DatasetRef
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.runtime import RunContext
 from tasks.walking import helper, idle_walk
 
@@ -62,7 +62,22 @@ def find_embedder(options: Judging, at: RunContext) -> CheckpointRef | None:
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer")) if files else None
 
 
-def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, CheckpointRef]]:
+@helper(peek="run")
+def find_start(recipe: Recipe, base: CheckpointRef, at: RunContext) -> LoraRef | None:
+    """Find the LoRA that stage 3 begins with, where that is the version published last; None: a new one.
+
+    Raises:
+        PublishError: it does not fit the recipe.
+    """
+    from lora_core.report.publish import to_start_from
+
+    if recipe.character_training.start == "new":
+        return None
+    last = to_start_from(Path(recipe.runtime.out), recipe, base)
+    return LoraRef(sha256=at.open_store().put_tree({last.name: last})) if last else None
+
+
+def further_bases(options: Sampling, at: RunContext) -> tuple[tuple[str, CheckpointRef], ...]:
     """The further bases that the chosen epoch is drawn on, by name without folders.
 
     Raises:
@@ -71,9 +86,12 @@ def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, Checkpoi
     """
     found: list[tuple[str, CheckpointRef]] = []
     if idle_walk():
-        return found
+        return ()
     for text in options.transfer:
         name, at_sign, revision = text.rpartition("@") if not looks_like_path(text) else (text, "", "")
         model, commit = (name, revision) if at_sign else (text, "")
-        found.append((Path(model).name, find_base(Base(model=model, revision=commit), at)))
-    return found
+        vae = options.transfer_vae
+        if vae and "vae" in read_source(find_model_files(model, commit)).parts:
+            vae = ""  # its own
+        found.append((Path(model).name, find_base(Base(model=model, revision=commit, vae=vae), at)))
+    return tuple(found)

@@ -16,7 +16,7 @@ from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
-from lora_core.training.plan import Plan
+from lora_core.training.plan import Plan, SetPlan
 from tasks.runtime import RunContext
 from tasks.terminal import Terminal, styled
 
@@ -43,12 +43,14 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
         console.print(_samples("Style LoRA", found.style))
     title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
     console.print(_samples(title, found.character), _buckets(found.character))
+    if start := found.peeked.artifacts.inputs.start:
+        console.print(f"It begins with {', '.join(at.open_store().tree(start.sha256))}.\n", markup=False)
     if recipe.difference.use:
         console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
     if found.redraw and found.redrawn:
         console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
         console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
-    console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
+    console.print(f"Memory for training: {found.memory.text}\n", highlight=False, soft_wrap=True)
     if with_probe:
         probe(found, at)
     to_do = costs(found, at)
@@ -80,13 +82,19 @@ def _samples(title: str, plan: Plan) -> Table:
         low, high = each.effective_repeats
         shown = f"{each.repeats}" if (low, high) == (each.repeats,) * 2 else f"{each.repeats} → {low}-{high}"
         table.add_row(
-            f"regularization (weight {plan.prior_loss_weight:g})" if each.regularization else "training",
+            _named(each, plan),
             str(each.pictures), str(each.resolution_px), shown, str(each.samples),
             f"{each.used_in_run} of {each.pictures}",
         )  # fmt: skip
     if plan.held_out:
         table.add_row("held out, measured behind every epoch", str(plan.held_out))
     return table
+
+
+def _named(each: SetPlan, plan: Plan) -> str:
+    if each.regularization:
+        return f"regularization (weight {plan.prior_loss_weight:g})"
+    return f"training, {each.outfit}" if each.outfit else "training"
 
 
 def _buckets(plan: Plan) -> Table:

@@ -154,7 +154,7 @@ def _check_at_once(recipe: "Recipe") -> None:
     for folder in (recipe.style.images, recipe.character.images):
         if folder:
             list_pictures(Path(folder))
-    rules = rules_for(recipe.captions, recipe.trigger)
+    rules = rules_for(recipe.captions, recipe.trigger, recipe.wardrobe)
     content.check((), words_of(recipe, rules))
     base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
     refuse_without_vae(read_source(base, recipe.base.process))

@@ -27,6 +27,7 @@ _HEAD = """\
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
 # {plan}
+# Several outfits: a sub-folder each, [character] outfits (docs/captions.md).
 
 name = {name}
 method = "{method}"{space}# {what}
@@ -59,6 +60,7 @@ Below: the numbers of your config, with their names there above each; the rest i
 _STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 _WIDTH = 110
+_VAE = "path/to/vae.safetensors"
 _MODELS, _TAGGER = Path("models"), "wd-swinv2"
 """Where `headcanon models get` puts models, and the tagger's name there."""
 
@@ -73,6 +75,8 @@ class FittedBase(NamedTuple):
     """What is known of the base, and how: a comment."""
     predicts: bool
     """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
+    needs_vae: bool = False
+    """Whether it has none of its own, so that the recipe must name one."""
 
     @property
     def process(self) -> Process:
@@ -123,6 +127,7 @@ def write_new(
     steps = [f"Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition)."]
     steps += [] if tagger.is_dir() else [f"headcanon models get {_TAGGER} --into {folder / _MODELS}"]
     steps += [] if base or "base.model" in settings else [f"Name your base model in {recipe}."]
+    steps += [f"Name a VAE in {recipe} ([base] vae): the model has none."] if base and base.needs_vae else []
     steps += [f"headcanon run {recipe} --dry-run"]
     lines = [f"Wrote {recipe} and folders for screenshots."]
     lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
@@ -188,6 +193,8 @@ def _base(base: FittedBase) -> Iterator[str]:
     yield f"model = {_toml(base.model)}"
     if base.revision:
         yield f"revision = {_toml(base.revision)}"
+    if base.needs_vae:
+        yield f'vae = "{_VAE}"   # a .safetensors file: the model has none of its own'
     if base.predicts:
         yield "# the preset's; the model does not say it itself"
         yield f"prediction = {_toml(base.preset.prediction)}"

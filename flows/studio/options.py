@@ -14,7 +14,7 @@ from lora_core.errors import RecipeError
 from lora_core.recipe import Options, Recipe
 from lora_core.store.files import write_atomically
 
-_NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
+_NOT_HERE = ("name", "character.images", "runtime", "publish.repository", "publish.private", "publish.token_block")
 
 
 class Option(NamedTuple):

@@ -107,7 +107,8 @@ def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Co
         yield Finding(name, what, fails=True)
     if rules.prune:
         yield from _memorized(name, tags, rules, override)
-    for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face}):
+    worn = {canonical(outfit.words) for outfit in rules.outfits}
+    for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face, *worn}):
         yield Finding(name, what, fails=False)
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_core.captions import taxonomy
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Scores
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Composition
+from lora_core.recipe import COMPOSITIONS, Composition, Outfit
 
 
 def framing_of(entry: Entry, override: Composition | None) -> tuple[Composition, str]:
@@ -48,7 +48,7 @@ def is_people(tag: str) -> bool:
     return tag == "solo" or _PEOPLE.fullmatch(tag) is not None
 
 
-EditKind = Literal["replace", "traits", "foreign", "framing", "look", "face", "override", "trigger"]
+EditKind = Literal["replace", "traits", "outfit", "foreign", "framing", "look", "face", "override", "trigger"]
 """Which edit changed a tag: what code decides by (the judge measures identity on what `traits` removed). `Change.rule`
 is the same in words, for people; its number is the method's, and an edit of one's own needs none."""
 
@@ -88,6 +88,12 @@ class Picture:
     scores: Scores
     rules: Rules
     trigger: str
+
+    @property
+    def outfit(self) -> Outfit | None:
+        """What the character wears on it, where that has words of its own."""
+        outfit = self.rules.outfit_of(self.entry.source)
+        return outfit if outfit and outfit.words else None
 
     @property
     def override(self) -> Override:
@@ -154,6 +160,15 @@ def remove_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
         return "1 traits: memorized" if tag in rules.memorize else "1 traits: the character's outfit"
 
     return tags - going, rule
+
+
+def remove_outfit(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """And what is worn on this picture, so that it binds to the outfit's words."""
+    outfit, rules = picture.outfit, picture.rules
+    if outfit is None or not rules.prune:
+        return tags, str
+    going = {tag for tag in tags if any(matches(tag, pattern) for pattern in outfit.tags)}
+    return tags - (going - set(rules.keep)), lambda tag: f"1 outfit: {outfit.words}"
 
 
 def drop_foreign(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
@@ -228,14 +243,16 @@ def override_one(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
 
 
 def set_trigger(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
-    """6: the trigger, once; `ordered` puts it first."""
+    """6: the trigger, once, and the words of the outfit; `ordered` puts them first."""
     alike = {tag for tag in tags if tag == canonical(picture.trigger)}
-    return (tags - alike) | {picture.trigger}, lambda tag: "6 trigger: first and once"
+    worn = {canonical(picture.outfit.words)} if picture.outfit else set()
+    return (tags - alike) | {picture.trigger} | worn, lambda tag: "6 trigger: first and once"
 
 
 EDITS: Mapping[EditKind, Edit] = {
     "replace": replace,
     "traits": remove_traits,
+    "outfit": remove_outfit,
     "foreign": drop_foreign,
     "framing": set_framing,
     "look": add_look,
@@ -254,6 +271,8 @@ def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:
         fixed = (*SIDES, *HEIGHTS, *rules.add, *rules.face)
         if tag == picture.trigger:
             return 0, 0.0, tag
+        if picture.outfit and tag == canonical(picture.outfit.words):
+            return 0, 1.0, tag
         if _PEOPLE.fullmatch(tag):
             return 1, -picture.score(tag), tag
         if tag == "solo":

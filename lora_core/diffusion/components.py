@@ -136,6 +136,25 @@ def load_components(
     )
 
 
+def without_weights(files: Mapping[str, Path], *, dtype: torch.dtype, process: Process | None = None) -> Components:
+    """The same models on the meta device, by their configs alone: no weight is read.
+
+    Raises:
+        CheckpointError: a part is missing, or the model is of a kind that cannot be used.
+    """
+    source = read_source(files, process)
+    refuse_without_vae(source)
+
+    def empty(part: Part) -> Any:
+        with torch.device("meta"):
+            return _make(part, source.parts[part].config).to(torch.float32 if part == "vae" else dtype)
+
+    return Components(
+        source.architecture, empty("unet"), empty("vae"),
+        tuple(empty(part) for part in _TEXTS if part in source.parts), (), source.prediction, source.zero_terminal_snr,
+    )  # fmt: skip
+
+
 def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process | None = None) -> Components:
     """Load a base model as web UIs do: in fp16 on a GPU, SD2 excepted, whose attention overflows there.
 

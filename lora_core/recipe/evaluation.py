@@ -35,10 +35,11 @@ class Sampling(Options):
         min_length=1,
         title="Prompts",
     )
-    """{trigger} stands for the character's trigger. Emphasis, BREAK and length as in A1111: `(word:1.2)`, `[word]`,
-    `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places, framings and clothes that
-    the screenshots do not have: what becomes of them is measured. Six with two seeds each are about the fewest of which
-    the choice is not chance (docs/judging.md)."""
+    """{trigger} stands for the character's trigger, {outfit} for the words of an outfit: such a prompt is drawn once
+    for each; without one, the first prompt is drawn with every outfit too. Emphasis, BREAK and length as in A1111:
+    `(word:1.2)`, `[word]`, `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places,
+    framings and clothes that the screenshots do not have: what becomes of them is measured. Six with two seeds each are
+    about the fewest of which the choice is not chance (docs/judging.md)."""
     style_prompts: tuple[str, ...] = Field(
         default=(
             "1girl, solo, upper body, smile, outdoors, day",
@@ -106,6 +107,10 @@ class Sampling(Options):
     transfer: Annotated[tuple[str, ...], OnDisk(or_repository=True)] = Field(default=(), title="Further bases")
     """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
     files, diffusers folders, or hub repositories as owner/name@COMMIT."""
+    transfer_vae: Annotated[str, OnDisk()] = Field(
+        default="", title="VAE of further bases", exclude_if=lambda given: not given
+    )
+    """A VAE's .safetensors file, for those of them that have none of their own. Empty: they all have one."""
 
     @field_validator("prompts", "style_prompts", "negative", "template")
     @classmethod
@@ -120,10 +125,20 @@ class Sampling(Options):
         """The prompt as it is drawn, with what stands around every prompt."""
         return self.template.replace("{prompt}", prompt)
 
+    def worn(self, outfits: tuple[str, ...]) -> Self:
+        """With the prompts that show each of the character's outfits, by their words."""
+        if not outfits:
+            return self
+        asked = self.prompts
+        if not any("{outfit}" in prompt for prompt in asked):
+            asked = (*asked, asked[0].replace("{trigger}", "{trigger}, {outfit}", 1))
+        drawn = dict.fromkeys(prompt.replace("{outfit}", one) for prompt in asked for one in outfits)
+        return self.model_copy(update={"prompts": tuple(drawn)})
+
     @property
     def on_one_base(self) -> Self:
         """Without the further bases, which change no picture of any base."""
-        return self.model_copy(update={"transfer": ()})
+        return self.model_copy(update={"transfer": (), "transfer_vae": ""})
 
     def square(self, resolution_px: int) -> Self:
         """How redrawn pictures are drawn: as samples are, but of the size that they are trained at."""

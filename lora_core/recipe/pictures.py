@@ -1,8 +1,9 @@
 """The two sets of screenshots, what becomes of them, and what their captions say."""
 
+import re
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 
@@ -45,6 +46,77 @@ class Set(Options):
     """A folder; sub-folders are read too. It is never written to."""
 
 
+_FOLDER_WORDS = re.compile(r"(?:(?P<repeats>[1-9]\d{0,2}|1000)_)?(?P<words>[^\s,:=()\\<>|\[\]][^,:=()\\<>|\[\]]*)")
+"""sd-scripts' name of a training folder, its repeats optional: `10_momo dress`."""
+_CLASS_WORDS = ("1girl", "1boy", "1other", "girl", "boy", "woman", "man", "solo")
+
+
+class Outfit(BaseModel):
+    """One outfit of a character."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = Field(description="The sub-folder of the screenshots that show it.")
+    words: str = Field(
+        default="", description="What calls it in a prompt, besides the trigger. Empty: the character as it always is."
+    )
+    repeats: int = Field(default=0, ge=0, le=1000, description="How often an epoch shows each. 0: as the training.")
+    tags: tuple[str, ...] = Field(
+        default=(), description="What it is: these leave its captions. Empty: clothes on most of its pictures."
+    )
+
+    @classmethod
+    def of_words(cls, folder: str, text: str, tags: tuple[str, ...] = ()) -> Self | None:
+        """An outfit called as sd-scripts calls a training folder: repeats, then words; None: that is no such name.
+
+        A class word at the end says what is drawn, not what is worn: of `10_momo dress 1girl` "momo dress" is left.
+        """
+        if (match := _FOLDER_WORDS.fullmatch(text.strip())) is None:
+            return None
+        words = match["words"].replace("_", " ").split()
+        while len(words) > 1 and words[-1].lower() in _CLASS_WORDS:
+            words.pop()
+        return cls(folder=folder, words=" ".join(words).lower(), repeats=int(match["repeats"] or 0), tags=tags)
+
+
+class Character(Set):
+    """The screenshots of your character, and its outfits."""
+
+    outfits: tuple[str, ...] = Field(default=(), title="Outfits", exclude_if=lambda given: not given)
+    """Sub-folders with an outfit each, as "FOLDER = WORDS" or "FOLDER = REPEATS_WORDS: TAGS", such as "dress = 20_momo
+    dress: white dress, sun hat". The words call the outfit in a prompt, behind the trigger, and learn the tags, which
+    leave its captions; without tags, the clothes on most of its pictures. Sub-folders named as sd-scripts names them,
+    such as "20_momo dress", need no line if their words begin with the character's name or trigger."""
+
+    @model_validator(mode="after")
+    def _outfits_can_be_read(self) -> Self:
+        _ = self.wardrobe
+        return self
+
+    @property
+    def wardrobe(self) -> tuple[Outfit, ...]:
+        """The outfits that are said.
+
+        Raises:
+            ValueError: a line is not FOLDER = WORDS, or two are about one folder.
+        """
+        found: dict[str, Outfit] = {}
+        for line in self.outfits:
+            folder, _, said = (part.strip() for part in line.partition("="))
+            words, _, tags = said.partition(":")
+            worn = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
+            outfit = Outfit.of_words(folder.strip("/"), words, worn) if folder else None
+            if outfit is None:
+                raise ValueError(
+                    f'outfits: {line!r} is no outfit; write FOLDER = WORDS, such as "dress = momo dress", or with '
+                    'repeats and tags "dress = 20_momo dress: white dress, sun hat"'
+                )
+            if outfit.folder in found:
+                raise ValueError(f"outfits: two are in the folder {outfit.folder!r}; give each outfit one of its own")
+            found[outfit.folder] = outfit
+        return tuple(found.values())
+
+
 class Style(Set):
     """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
 
@@ -72,10 +144,16 @@ class Style(Set):
 
 
 class Preprocess(Options):
-    """From screenshots as a 3D creator writes them to square pictures on white."""
+    """From screenshots as a 3D creator writes them to square (or portrait) pictures on white."""
 
     size: int = Field(default=1024, ge=64, le=4096, title="Size (px)")
     """Side of the square pictures. The method's is 1024."""
+    shape: Literal["square", "portrait"] = Field(
+        default="square", title="Shape", exclude_if=lambda shape: shape == "square"
+    )
+    """square: the method's. portrait: a subject that is taller than wide is cut narrower, to a shape of sd-scripts'
+    buckets (3:5, 7:9, 5:12) of the square's area, so that less of what is trained is background. Wide ones stay
+    square."""
     alpha: Literal["detect", "straight", "premultiplied", "ignore"] = Field(default="detect", title="Transparency")
     """How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 writes
     premultiplied, Blender straight. The wrong one gives hair a dark halo. 'ignore': take the colours as if there were

@@ -9,7 +9,7 @@ from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
 from lora_core.recipe.names import checked_name, trigger_from
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
-from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.pictures import LEAK_TAGS, Captions, Character, Downscale, Outfit, Preprocess, ShotPlan, Style
 from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
 
@@ -154,7 +154,7 @@ class Recipe(Options):
     base: Base
     tagger: Tagger = Tagger()
     style: Style = Style()
-    character: Set
+    character: Character
     preprocess: Preprocess = Preprocess()
     plan: ShotPlan = ShotPlan()
     captions: Captions = Captions()
@@ -209,8 +209,12 @@ class Recipe(Options):
     @field_validator("character_training")
     @classmethod
     def _what_can_be_subtracted(cls, value: CharacterTraining, info: ValidationInfo) -> CharacterTraining:
-        if "difference" in info.data and info.data["difference"].use and value.network.kind == "dora":
+        if "difference" not in info.data or not info.data["difference"].use:
+            return value
+        if value.network.kind == "dora":
             raise ValueError(f"network.kind = 'dora': {_NO_DIFFERENCE}")
+        if value.start == "last":
+            raise ValueError("start = 'last': a difference publishes something else than it trains; set 'new'")
         return value
 
     @model_validator(mode="after")
@@ -235,6 +239,29 @@ class Recipe(Options):
         if self.trigger:
             return self
         return self.model_copy(update={"trigger": trigger_from(self.name)})
+
+    @model_validator(mode="after")
+    def _outfits_are_drawn(self) -> Self:
+        return self.wearing(self.character.outfits)
+
+    def wearing(self, outfits: tuple[str, ...]) -> Self:
+        """With these outfits and prompts that show each; ValueError: they cannot be read, or not be redrawn."""
+        recipe = self.model_copy(update={"character": self.character.model_copy(update={"outfits": outfits})})
+        if not (words := tuple(dict.fromkeys(outfit.words for outfit in recipe.wardrobe if outfit.words))):
+            return recipe if outfits else self
+        if self.redraw.use:
+            told = f"[redraw] draws a character in one outfit, and this one has {', '.join(words)}"
+            raise ValueError(f"{told}; set [redraw] use = false, or take [character] outfits and their folders away")
+        return recipe.model_copy(update={"sampling": self.sampling.worn(words)})
+
+    @property
+    def wardrobe(self) -> tuple[Outfit, ...]:
+        """The character's outfits; one that is called as the character is has no words of its own."""
+        known = {self.trigger.lower(), self.name.lower()}
+        return tuple(
+            outfit.model_copy(update={"words": ""}) if outfit.words in known else outfit
+            for outfit in self.character.wardrobe
+        )
 
     @property
     def trains_style(self) -> bool:

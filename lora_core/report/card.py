@@ -40,8 +40,9 @@ def user_metadata(data: ReportData, architecture: str) -> dict[str, str | float]
         architecture: "sd1", "sd2" or "sdxl".
     """
     choice, without = data.verdict.choice, " without their look" if data.styled else ""
+    worn = f" Outfits, behind the trigger: {', '.join(one.words for one in data.outfits)}." if data.outfits else ""
     return {
-        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.",
+        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.{worn}",
         "sd version": {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
         "activation text": data.trigger,
         "preferred weight": choice.weight,
@@ -107,6 +108,10 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "| | |",
         "|---|---|",
         f"| Trigger | `{data.trigger}` |",
+        *(
+            f"| {_plain(', '.join(one.tags)) or 'Outfit'} ({one.pictures} pictures) | `{one.words}` |"
+            for one in data.outfits
+        ),
         f"| Weight | {choice.weight:g} |",
         f"| Base model | {_plain(base)} |",
         f"| Licence | {_plain(licence) or 'not stated'} |",

@@ -42,6 +42,7 @@ class ReportInputs(BaseModel):
     transfer: tuple[tuple[str, ReportRef], ...] = ()
     redrawn: tuple[RedrawInputs, ...] = ()
     redrawn_verdict: ReportRef | None = None
+    start: LoraRef | None = Field(default=None, exclude_if=lambda start: start is None)
 
 
 class Elsewhere(Frozen):
@@ -126,11 +127,20 @@ class Timing(Frozen):
     cached: bool = Field(description="It was done before this run.")
 
 
+class WornOutfit(Frozen):
+    """One outfit, and what it was learned from."""
+
+    words: str
+    tags: tuple[str, ...]
+    pictures: int
+
+
 class ReportData(Frozen):
     """One run, from the result down to the versions."""
 
     name: str
     trigger: str
+    outfits: tuple[WornOutfit, ...] = ()
     file: str = Field(description="Name of the LoRA file that ships.")
     verdict: Verdict
     preview: bytes = Field(repr=False)

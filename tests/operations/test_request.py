@@ -11,7 +11,7 @@ from flows.place import AllowedFolders
 from flows.request import _OWNERS_ONLY, _PATHS, _TRAININGS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
-from lora_core.recipe import Base, Recipe, Runtime, Set, Style
+from lora_core.recipe import Base, Character, Recipe, Runtime, Style
 
 _PRESET = """
 name = "somebody"
@@ -261,7 +261,7 @@ def test_a_full_form_that_contradicts_itself_ends_with_one_line(
     place: AllowedFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(place.folder))
-    state = train_character_full.fn("momo", Base(model="b"), Style(), Set(images="characters/momo"))
+    state = train_character_full.fn("momo", Base(model="b"), Style(), Character(images="characters/momo"))
     assert str(state.message).startswith("form: 'style' is missing: method 'note' learns the look")
 
 
