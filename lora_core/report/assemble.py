@@ -143,6 +143,7 @@ def report_data(
         template=recipe.sampling.template,
         most_tokens=recipe.character_training.max_token_length,
         styled=made.style_lora is not None,
+        look_word=recipe.style.identifier if recipe.style_training.inversion else "",
         subtracted=recipe.difference.use,
         warnings=tuple(_warnings(store, recipe, made, verdict)),
         checks=(*_misfits(store, recipe, made), *all_checks(store, made)),
