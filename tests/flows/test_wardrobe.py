@@ -122,6 +122,8 @@ def test_folders_of_other_words_are_no_outfits_and_the_characters_own_word_only_
     ("more", "told"),
     [
         ('outfits = ["dress"]', "'dress' is no outfit; write FOLDER = WORDS"),
+        ('outfits = ["../shots/hat = a"]', "'../shots/hat = a' is no outfit; write FOLDER = WORDS"),
+        ('outfits = ["/ = a"]', "'/ = a' is no outfit"),
         ('outfits = ["dress = a", "dress = b"]', "two are in the folder 'dress'"),
         ('outfits = ["dress = a"]', "there is no folder 'dress' in"),
         ('outfits = ["hat = a"]\n[redraw]\nuse = true', "set [redraw] use = false"),
