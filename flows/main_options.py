@@ -28,7 +28,7 @@ def _field(path: str) -> FieldInfo:
     for section in sections:
         model = model.model_fields[section].annotation
     field: FieldInfo = copy(model.model_fields[name])
-    field.title = f"{field.title} ({path})"
+    field.title = f"{field.title} ({path})" if sections else field.title
     field.json_schema_extra = _without_default
     return field
 

@@ -10,6 +10,7 @@ from typing import Literal
 Step = Literal[
     "preprocess",
     "tag",
+    "look",
     "caption",
     "check captions",
     "downscale",
@@ -43,6 +44,7 @@ Piece = Literal[
 VERSIONS: Mapping[str, int] = {
     "preprocess": 6,
     "tag": 1,
+    "look": 1,
     "caption": 3,
     "check captions": 4,
     "downscale": 3,

@@ -142,6 +142,7 @@ def report_data(
         samples=drawn,
         template=recipe.sampling.template,
         styled=made.style_lora is not None,
+        look_word=recipe.style.identifier if recipe.style_training.inversion else "",
         subtracted=recipe.difference.use,
         warnings=tuple(_warnings(store, recipe, made, verdict)),
         checks=(*_misfits(store, recipe, made), *all_checks(store, made)),

@@ -147,6 +147,7 @@ class ReportData(Frozen):
     samples: tuple[Drawn, ...]
     template: str = Field(default="{prompt}", description="What stood around every prompt when it was drawn.")
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
+    look_word: str = Field(default="", description="The word whose vectors learned the look; empty: none did.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
     warnings: tuple[str, ...] = Field(default=(), description="What a reader should know before all else.")
     checks: tuple[CheckRow, ...] = ()
