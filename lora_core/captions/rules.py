@@ -224,5 +224,6 @@ def style_rules() -> Rules:
 
 
 def redrawn_rules(rules: Rules) -> Rules:
-    """The caption rules without what soaks up the look, of which redrawn pictures have none, and without overrides."""
-    return rules.model_copy(update={"add": (), "face": (), "images": {}})
+    """The caption rules without what soaks up the look, of which redrawn pictures have none, without what is said of
+    single screenshots and of their folders."""
+    return rules.model_copy(update={"add": (), "face": (), "images": {}, "outfits": ()})
