@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lora_core.captions.rules import Rules
+from lora_core.recipe import Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import RedrawInputs
 from lora_core.tagging.select import Thresholds
@@ -100,6 +101,8 @@ class RunArtifacts:
     """Every result of a run.
 
     Attributes:
+        recipe: with the method that was taken, where it was 'auto'; the dearer one while that is not known.
+        look: what the base knows of the look by name; None: the recipe names its method.
         inputs: what the recipe names.
         squares: both sets, as they were preprocessed.
         sets: both sets, tagged and with compositions.
@@ -115,6 +118,8 @@ class RunArtifacts:
         folder: where; empty: the run ended before that.
     """
 
+    recipe: Recipe
+    look: ReportRef | None
     inputs: Inputs
     squares: Sets
     sets: PreparedSets

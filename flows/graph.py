@@ -17,6 +17,8 @@ from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
 from lora_core.captions.content import Said, style_words_of, words_of
 from lora_core.captions.rules import style_rules
+from lora_core.errors import RecipeError
+from lora_core.judging.look import asking
 from lora_core.recipe import Process, Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import ReportInputs
@@ -35,7 +37,8 @@ from tasks.find import (
 )
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
-from tasks.merge import merge
+from tasks.look import decided, look
+from tasks.merge import merge, with_word
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import RunContext
@@ -56,8 +59,21 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
+    if until != "publish":
+        refuse_other_steps(recipe, at, until)
     with stopping_all_when_one_fails(), walking(until), whole_run(partial(_expected, recipe, at, until)):
         return graph(recipe, at)
+
+
+def refuse_other_steps(recipe: Recipe, at: RunContext, until: Until) -> None:
+    """Refuse a target that the recipe never comes to; the run would go on to its end.
+
+    Raises:
+        RecipeError: naming the steps that there are.
+    """
+    steps = tuple(dict.fromkeys(visit.step for visit in peek(recipe, at, "publish").steps))
+    if until not in steps:
+        raise RecipeError(f"--until {until}: this recipe has no such step; its steps: {', '.join(steps)}")
 
 
 def _expected(recipe: Recipe, at: RunContext, until: Until) -> Ask:
@@ -100,6 +116,8 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     check_name(recipe, inputs.rules, inputs.files)
     squares = prepare(inputs.screenshots, recipe, at)
     sets = tag_sets(squares, inputs, recipe, at)
+    named, asked = inputs, recipe
+    recipe, inputs, seen = settle_method(sets, inputs, recipe, at)
     trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
     captions = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
@@ -121,9 +139,10 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
         start=inputs.start,
     )  # fmt: skip
     files = write_report(made, recipe, at)
-    folder = hand_over(made, files, inputs, recipe, at)
+    folder = hand_over(made, files, named, asked, at)
     return RunArtifacts(
-        inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files, folder
+        recipe, seen, inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files,
+        folder,
     )  # fmt: skip
 
 
@@ -132,7 +151,7 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
     base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
     find_optimizers(recipe.style_training)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
-    squares = prepare({"style": find_screenshots(recipe.style.images, at)}, recipe, at)
+    squares = prepare({"style": find_screenshots(recipe.style.folders, at)}, recipe, at)
     style = with_words(tagged(squares, base, tagger, words, at)["style"], squares["style"], recipe, at)
     return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
@@ -143,8 +162,8 @@ def find(recipe: Recipe, at: RunContext) -> Inputs:
     base = find_base(recipe.base, at)
     return Inputs(
         base, find_tagger(recipe.tagger, at),
-        find_screenshots(recipe.style.images, at) if recipe.style.images else None,
-        find_screenshots(recipe.character.images, at),
+        find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
+        find_screenshots(recipe.character.folders, at),
         find_rules(recipe), thresholds(recipe.tagger),
         find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
         further_bases(recipe.sampling, at),
@@ -191,6 +210,20 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: RunCon
     return style._replace(pictures=captioned(captions, at))
 
 
+@stage("look")
+def settle_method(
+    sets: PreparedSets, inputs: Inputs, recipe: Recipe, at: RunContext
+) -> tuple[Recipe, Inputs, ReportRef | None]:
+    """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
+    if recipe.is_decided:
+        return recipe, inputs, None
+    drawing, label = drawing_of(recipe), recipe.judging.classifier_label
+    asked = drawing._replace(options=asking(drawing.options))
+    seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
+    recipe = decided(recipe, seen, at)
+    return recipe, inputs._replace(rules=find_rules(recipe)), seen
+
+
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
@@ -228,6 +261,8 @@ def style_base(
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
     if lora is None or style is None:
         return StyledBase(base)
+    if recipe.style_training.inversion:
+        return StyledBase(with_word(base, lora, recipe.style.identifier, at), lora)
     gates, drawing = recipe.gates, drawing_of(recipe)
     check = check_style(base, lora, style_tokens(recipe), style, gates.style_share, drawing, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)

@@ -26,7 +26,7 @@ class DryRun(NamedTuple):
     """What a run would do.
 
     Attributes:
-        recipe: of the run.
+        recipe: of the run, with the method that it takes.
         peeked: every step, and what of it is finished.
         pictures: the character's, with compositions.
         sets: both sets by what messages call them.
@@ -61,6 +61,7 @@ def dry_run(recipe: Recipe, at: RunContext) -> DryRun:
         UserError: what the run itself would stop at before any work.
     """
     peeked = peek(recipe, at)
+    recipe = peeked.artifacts.recipe
     inputs = peeked.artifacts.inputs
     rules = inputs.rules
     looks = _looked_at(inputs.style, inputs.tagger, {}, recipe, at) if inputs.style else None

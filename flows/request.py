@@ -10,7 +10,7 @@ from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bases.presets import base_presets
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
-from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
+from lora_core.recipe import PATHS, OptimizerName, Options, Recipe, of_folders
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, with_outfits
 from tasks.runtime import RunContext, Step
 
@@ -158,9 +158,9 @@ def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _section(value: Any, key: str = "base") -> dict[str, Any]:
     """A section as a mapping, its short form included."""
-    if isinstance(value, str):
-        return {"images" if key in ("style", "character") else "model": value}
-    return dict(value or {})
+    if key in ("style", "character"):
+        value = of_folders(value)
+    return {"model": value} if isinstance(value, str) else dict(value or {})
 
 
 def _refuse_code(where: str, trainings: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

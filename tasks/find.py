@@ -6,7 +6,7 @@ from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import refuse_without_vae
 from lora_core.hub import find_model_files, find_tagger_files
-from lora_core.images.collect import collect
+from lora_core.images.collect import collect_all
 from lora_core.judging.character import CHARACTER, find_character_files
 from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
@@ -17,16 +17,16 @@ from tasks.walking import helper, idle_walk
 
 
 @helper(peek="run")
-def find_screenshots(folder: str, at: RunContext) -> DatasetRef:
-    """Take a folder's pictures into the store, as they are."""
+def find_screenshots(folders: tuple[str, ...], at: RunContext) -> DatasetRef:
+    """Take the pictures of one folder or several into the store, as they are."""
     store = at.open_store()
-    return save_manifest(store, collect(store, Path(folder)))
+    return save_manifest(store, collect_all(store, [Path(folder) for folder in folders]))
 
 
 def find_sets(recipe: Recipe, at: RunContext) -> tuple[DatasetRef | None, DatasetRef]:
     """Style and character screenshots, outside of a flow; no style: the recipe names none."""
-    style = find_screenshots(recipe.style.images, at) if recipe.style.images else None
-    return style, find_screenshots(recipe.character.images, at)
+    style = find_screenshots(recipe.style.folders, at) if recipe.style.folders else None
+    return style, find_screenshots(recipe.character.folders, at)
 
 
 @helper(peek="run")

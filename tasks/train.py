@@ -47,9 +47,10 @@ def train_style(
     reading: Reading,
     at: RunContext,
 ) -> LoraRef:
-    """Stage 1: teach the base the 3D look; pictures without captions get DreamBooth's identifier and class."""
+    """Stage 1: teach the base the 3D look, or a word for it; pictures without captions get identifier and class."""
     sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
-    return _train("style", "", base, sets, options, reading, at)
+    name = class_tokens.partition(" ")[0] if options.inversion else "style"
+    return _train(name, "", base, sets, options, reading, at)
 
 
 @step("train character")

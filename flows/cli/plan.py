@@ -9,7 +9,7 @@ from rich.table import Table
 from flows.cli.picture_set import coverage_table, remarks
 from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
-from flows.plan import dry_run
+from flows.plan import DryRun, dry_run
 from lora_core.captions.check import known_trigger
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
@@ -33,7 +33,8 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     target = Path(recipe.runtime.out) / recipe.name
     console.print(styled("\n", (recipe.name, "bold"), f"  trigger {recipe.trigger}  →  {target}"), soft_wrap=True)
     warned = (f"! {known}" for known in (known_trigger(recipe.trigger),) if known)
-    console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
+    for line in (*_method(recipe, found), ""):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), *warned, ""):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(found.coverage))
@@ -41,12 +42,12 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.style:
         console.print(_samples("Style LoRA", found.style))
-    title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
+    title = "Look and character LoRA" if found.recipe.difference.use else "Character LoRA"
     console.print(_samples(title, found.character), _buckets(found.character))
     if start := found.peeked.artifacts.inputs.start:
         console.print(f"It begins with {', '.join(at.open_store().tree(start.sha256))}.\n", markup=False)
-    if recipe.difference.use:
-        console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
+    if found.recipe.difference.use:
+        console.print(_subtraction(found.recipe), highlight=False, soft_wrap=True)
     if found.redraw and found.redrawn:
         console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
         console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
@@ -60,6 +61,20 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     if recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(found.pictures)
     refuse_empty(found.coverage)
+
+
+def _method(recipe: Recipe, found: DryRun) -> Iterator[str]:
+    """What the recipe names, and of 'auto' what it comes to, if the base was asked already; nothing is drawn here."""
+    yield f"method {recipe.method}: {PRESETS[recipe.method].what}"
+    seen, taken = found.peeked.artifacts.look, found.recipe.method
+    if seen is None:
+        return
+    if not seen.is_pending:
+        yield f"The base was asked: {taken}, {PRESETS[taken].what}"
+    else:
+        yield f"Not decided yet: the run draws the base first (step look). What follows is for {taken}" + (
+            ", the dearer of the two" if found.recipe.trains_style else ", since no style screenshots are named"
+        )
 
 
 def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:

@@ -5,6 +5,7 @@ unknown key is an error (`recipe_file.py`). There is no Optional, no union and n
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
+from lora_core.methods import Method
 from lora_core.recipe.evaluation import Gates, Judging, Mode, Publish, Sampling
 from lora_core.recipe.models import Base, Process, Reading, Tagger
 from lora_core.recipe.network import Network, Noise
@@ -21,7 +22,17 @@ from lora_core.recipe.pictures import (
     ShotPlan,
     Style,
 )
-from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
+from lora_core.recipe.recipe import (
+    PATHS,
+    PRESETS,
+    Difference,
+    PathField,
+    Recipe,
+    Runtime,
+    Speed,
+    of_folders,
+    with_paths,
+)
 from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, OptimizerName, Regularization, StyleTraining, Training
 
@@ -63,5 +74,6 @@ __all__ = (
     "StyleTraining",
     "Tagger",
     "Training",
+    "of_folders",
     "with_paths",
 )

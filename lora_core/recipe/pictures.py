@@ -12,7 +12,7 @@ LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 
 
 class Captions(Options):
-    """The six caption edits (see the rule file for what is the character's)."""
+    """The caption edits (see the rule file for what is the character's)."""
 
     rules: Annotated[str, OnDisk()] = Field(default="", title="Rule file")
     """A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that describes a
@@ -45,9 +45,16 @@ class Set(Options):
     images: Annotated[str, OnDisk()] = Field(min_length=1, title="Screenshots")
     """A folder; sub-folders are read too. It is never written to."""
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its screenshots are; none: it has none."""
+        return (self.images,) if self.images else ()
+
 
 _FOLDER_WORDS = re.compile(r"(?:(?P<repeats>[1-9]\d{0,2}|1000)_)?(?P<words>[^\s,:=()\\<>|\[\]][^,:=()\\<>|\[\]]*)")
 """sd-scripts' name of a training folder, its repeats optional: `10_momo dress`."""
+_ELSEWHERE = re.compile(r"^/|[:\\\\]|(^|/)\.\.?(/|$)")
+"""What names a folder that is not among the screenshots."""
 _CLASS_WORDS = ("1girl", "1boy", "1other", "girl", "boy", "woman", "man", "solo")
 
 
@@ -105,7 +112,8 @@ class Character(Set):
             folder, _, said = (part.strip() for part in line.partition("="))
             words, _, tags = said.partition(":")
             worn = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
-            outfit = Outfit.of_words(folder.strip("/"), words, worn) if folder else None
+            within = folder and not _ELSEWHERE.search(folder)  # it comes from whoever wrote a character's recipe
+            outfit = Outfit.of_words(folder.strip("/"), words, worn) if within else None
             if outfit is None:
                 raise ValueError(
                     f'outfits: {line!r} is no outfit; write FOLDER = WORDS, such as "dress = momo dress", or with '
@@ -123,6 +131,11 @@ class Style(Set):
     images: Annotated[str, OnDisk()] = Field(default="", title="Screenshots")
     """A folder; sub-folders are read too. It is never written to. Only a recipe that needs no look (method
     'captions-only' or 'naive') can leave it empty."""
+    more: Annotated[tuple[str, ...], OnDisk()] = Field(
+        default=(), title="Further screenshots", exclude_if=lambda given: not given
+    )
+    """Folders of further characters from the same 3D creator: of many, the look alone is what they share. In a recipe
+    also `style = ["yuki", "kuma"]`."""
     identifier: str = Field(default="hcstyle", pattern=TRIGGER, title="Identifier")
     """The rare word that stands for the style character (DreamBooth's identifier)."""
     class_word: str = Field(default="1girl", min_length=1, title="Class")
@@ -136,10 +149,20 @@ class Style(Set):
     stands for what both sets share, so less of that is learned as the character. A rule file with an `add` of its own
     has to name it there."""
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its screenshots are; none: it has none."""
+        return (*super().folders, *self.more)
+
     @model_validator(mode="after")
     def _word_is_a_tag(self) -> Self:
         if self.named and self.identifier != self.identifier.lower():
             raise ValueError(f"identifier {self.identifier!r} is a caption tag where the look is named; write it small")
+        if self.named and "_" in self.identifier:
+            raise ValueError(
+                f"identifier {self.identifier!r} is a caption tag where the look is named, and captions have spaces "
+                "for underscores; write one word"
+            )
         return self
 
 

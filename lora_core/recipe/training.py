@@ -193,6 +193,11 @@ class Training(Options):
         return "." in self.optimizer
 
     @property
+    def trains_word(self) -> bool:
+        """Whether a word's vectors are trained, and no LoRA."""
+        return False
+
+    @property
     def step_batch(self) -> int:
         """Pictures that one step of the optimizer sees."""
         return self.batch * self.accumulation
@@ -201,10 +206,20 @@ class Training(Options):
 class StyleTraining(Training):
     """Stage 1: the style LoRA. Rank 64, alpha 32."""
 
+    inversion: bool = Field(default=False, title="Textual inversion", exclude_if=lambda given: not given)
+    """Train no LoRA but a word: vectors in the place of the tokens of [style] identifier, at the text encoder's
+    learning rate, while U-Net and text encoder stay as they are (Gal et al. 2022, arXiv:2208.01618). The character is
+    trained on the plain base with that word in its captions, so it needs `named = true` and no merge."""
+
     rank: int = Field(default=64, ge=1, le=512, title="Rank")
     """Width of the LoRA (network dim). The method's is 64."""
     alpha: float = Field(default=32, gt=0, le=512, title="Alpha")
     """The LoRA's output is scaled by alpha / rank. The method's is 32."""
+
+    @property
+    def trains_word(self) -> bool:
+        """Whether a word's vectors are trained, and no LoRA."""
+        return self.inversion
 
 
 class CharacterTraining(Training):

@@ -23,6 +23,11 @@ _WITH_STYLE = (
     "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
     "original base model and its relatives, never for the merged one."
 )
+_WITH_WORD = (
+    "The look of the 3D creator got a word of its own, {word}, whose vectors alone were learned from other pictures; "
+    "this LoRA was trained on the base model with that word in its captions, so it had only the character left to "
+    "learn."
+)
 _SUBTRACTED = (
     "Two LoRAs were trained on the base model: one of the look of the 3D creator, from another character, and one of "
     "that look and this character. This is the second minus the first, so what is left is the character."
@@ -122,7 +127,13 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "## How it was made",
         "",
-        _SUBTRACTED if data.subtracted else _WITH_STYLE if data.styled else _WITHOUT_STYLE,
+        _WITH_WORD.format(word=data.look_word)
+        if data.look_word
+        else _SUBTRACTED
+        if data.subtracted
+        else _WITH_STYLE
+        if data.styled
+        else _WITHOUT_STYLE,
         "",
         "## Metrics",
         "",

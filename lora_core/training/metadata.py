@@ -83,15 +83,15 @@ def lora_metadata(metadata: Metadata, *, epoch: int, steps: int) -> dict[str, st
 
 def _model(metadata: Metadata) -> dict[str, str]:
     options = metadata.options
-    side = options.resolution
+    side, kind = options.resolution, "textual-inversion" if options.trains_word else "lora"
     found = {
         "ss_output_name": metadata.name,
         "ss_base_model_version": _base_version(metadata),
         "ss_v2": str(metadata.architecture == "sd2"),
-        **_network(options),
+        **({} if options.trains_word else _network(options)),
         "ss_mixed_precision": "no" if metadata.precision == "fp32" else metadata.precision,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[metadata.architecture, metadata.prediction]}/lora",
+        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[metadata.architecture, metadata.prediction]}/{kind}",
         "modelspec.implementation": "diffusers",
         "modelspec.title": metadata.name,
         "modelspec.resolution": f"{side}x{side}",

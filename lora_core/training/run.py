@@ -13,9 +13,9 @@ from transformers import CLIPTokenizer
 from lora_core.captions.emphasis import literal
 from lora_core.device import is_synchronous, memory_format, numerics, pick_device, pick_dtype, set_kernels, use_threads
 from lora_core.diffusion.chunks import chunked
-from lora_core.diffusion.components import load_components
+from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import TrainingError
-from lora_core.lora.inject import fill, inject
+from lora_core.lora.inject import LoraLayer, fill, inject
 from lora_core.lora.int8 import hold_in_eight_bits
 from lora_core.pace import Work, timed
 from lora_core.progress import Progress, silent
@@ -42,6 +42,7 @@ from lora_core.training.optim import build_optimizer, check_optimizer, rate_rema
 from lora_core.training.plan import Plan, plan, training_work
 from lora_core.training.resume import Position, read_position
 from lora_core.training.samples import Picture, TrainingSet, hold_out, pictures_of
+from lora_core.training.word import word_layers
 
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
@@ -77,7 +78,8 @@ def train(
         base: what to train on.
         sets: training and regularization sets.
         options: of the training.
-        name: of the LoRA: files are NAME-000001.safetensors … and NAME.safetensors for the last epoch.
+        name: of the LoRA: files are NAME-000001.safetensors … and NAME.safetensors for the last epoch. Where a word is
+            trained and no LoRA, the word.
         clip_skip: layer of the text encoder, counted from the end.
         device: "auto", "cpu", "cuda" or "mps".
         key: names this training; other inputs must have another key.
@@ -200,15 +202,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
         reader = read_ahead(components, captions, options, job.device, job.clip_skip)
     components.unet.to(memory_format=memory_format(job.device))
     frozen = linear_layers(components)
-    layers = inject(
-        components,
-        rank=options.rank,
-        alpha=options.alpha,
-        unet=options.unet_lr > 0,
-        text_encoder=options.text_encoder_lr > 0,
-        seed=options.seed,
-        network=options.network,
-    )
+    layers = word_layers(components, job.name) if options.trains_word else _lora_layers(components, options)
     if job.start is not None:
         fill(layers, *store.tree(job.start.sha256).values())
     if options.memory_saving == "int8":
@@ -246,6 +240,18 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
     if position is not None:
         run.resume(position)
     return run, training_work(components, options, job.device, processes, layout)
+
+
+def _lora_layers(components: Components, options: Training) -> tuple[LoraLayer, ...]:
+    return inject(
+        components,
+        rank=options.rank,
+        alpha=options.alpha,
+        unet=options.unet_lr > 0,
+        text_encoder=options.text_encoder_lr > 0,
+        seed=options.seed,
+        network=options.network,
+    )
 
 
 def _caption_chunks(pictures: Sequence[Picture], tokenizer: CLIPTokenizer, most_tokens: int) -> int:
