@@ -1,4 +1,4 @@
-"""The content rule, and the six caption edits."""
+"""The content rule, and the caption edits."""
 
 from functools import partial
 

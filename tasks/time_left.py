@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextvars import ContextVar, copy_context
-from functools import cache
+from functools import cache, partial
 
 from prefect.context import TaskRunContext
 
@@ -17,8 +17,10 @@ Expected = Mapping[str, float | None]
 
 Ask = Callable[[Set[str]], Expected]
 """What is to do, and how long it takes, given the steps that this run has done; the answer takes seconds itself."""
+_SHORT_SECONDS = 20.0
+"""A step that is done sooner asks nothing: the answer costs a dry run, and nobody looks at a clock for that long."""
 _ASKS_SECONDS = 10.0
-"""A step that is done sooner than the question is answered waits for that as long: no thread outlives its run."""
+"""A step that is done before the question is answered waits for that as long: no thread outlives its run."""
 
 
 class RunClock:
@@ -41,21 +43,25 @@ class RunClock:
         # Only then are pictures prepared and captioned, which the question would otherwise do beside the steps. Asked
         # again at each of these steps: those before have measured this machine's pace.
         asks = any(node.startswith(step) for step in ON_ACCELERATOR)
-        asking = threading.Thread(target=copy_context().run, args=(self._look_aside,), daemon=True) if asks else None
+        over = threading.Event()
+        look = partial(copy_context().run, self._look_aside, over)
+        asking = threading.Thread(target=look, daemon=True) if asks else None
         if asking:
             self._make()  # imports what it needs here, and not beside the step
             asking.start()
         try:
             yield
         finally:
+            over.set()
             if asking:
                 asking.join(_ASKS_SECONDS)
             self._working.pop(node, None)
             self._done.add(node)
 
-    def _look_aside(self) -> None:
+    def _look_aside(self, over: threading.Event) -> None:
         _aside.set(True)
-        self.look()
+        if not over.wait(_SHORT_SECONDS):
+            self.look()
 
     def look(self) -> None:
         """Ask what is to do."""

@@ -1,4 +1,4 @@
-"""What is the character's, and what its captions are to say: the material of the six edits."""
+"""What is the character's, and what its captions are to say: the material of the caption edits."""
 
 import difflib
 import functools
@@ -53,7 +53,7 @@ class Override(BaseModel):
 
 
 class Rules(BaseModel):
-    """The six edits' material. Tags may be written with spaces or underscores."""
+    """The caption edits' material. Tags may be written with spaces or underscores."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -224,5 +224,6 @@ def style_rules() -> Rules:
 
 
 def redrawn_rules(rules: Rules) -> Rules:
-    """The caption rules without what soaks up the look, of which redrawn pictures have none, and without overrides."""
-    return rules.model_copy(update={"add": (), "face": (), "images": {}})
+    """The caption rules without what soaks up the look, of which redrawn pictures have none, without what is said of
+    single screenshots and of their folders."""
+    return rules.model_copy(update={"add": (), "face": (), "images": {}, "outfits": ()})

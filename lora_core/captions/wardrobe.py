@@ -5,6 +5,7 @@ from lora_core.captions.rules import Rules
 from lora_core.captions.suggest import suggest
 from lora_core.captions.tags import canonical
 from lora_core.dataset import Manifest, TagTable
+from lora_core.errors import CaptionError
 from lora_core.recipe import Outfit
 
 
@@ -22,8 +23,17 @@ def with_clothes(rules: Rules, manifest: Manifest, tags: TagTable, select: Selec
 
 
 def dressed(manifest: Manifest, rules: Rules) -> Manifest:
-    """The pictures with what is worn on each, and how often it is shown."""
+    """The pictures with what is worn on each, and how often it is shown.
+
+    Raises:
+        CaptionError: an outfit of which there is no picture.
+    """
     worn = {entry.name: rules.outfit_of(entry.source) for entry in manifest.entries}
+    if unseen := next((outfit for outfit in rules.outfits if outfit not in worn.values()), None):
+        stands = f", so {unseen.words!r} would stand for nothing" if unseen.words else ""
+        raise CaptionError(
+            f"outfits: no picture in {unseen.folder!r} can be used{stands}; put screenshots there, or take it away"
+        )
     entries = tuple(
         entry.model_copy(update={"outfit": canonical(outfit.words), "repeats": outfit.repeats})
         if (outfit := worn[entry.name])

@@ -160,7 +160,7 @@ class Gates(Options):
     captions: Mode = Field(default="auto", title="Captions")
     """Do the captions hold to their rules (`headcanon caption --check`)?"""
     epoch: Mode = Field(default="auto", title="After stage 3")
-    """Is at least one epoch within the bounds of leak and copying?"""
+    """Is at least one epoch within all bounds of [judging]?"""
     redraw: Mode = Field(default="auto", title="After redrawing")
     """Do enough of the redrawn pictures show every trait, and nothing of the 3D look? 'ask' shows them, and a person
     takes pictures out."""
@@ -183,10 +183,11 @@ class Judging(Options):
     sees in the screenshots, of realistic, 3d, nose, lips: all together, or the one that surely says more. Where it sees
     none, by the classifier, or else by the embedder."""
     max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
-    """The same for white and simple backgrounds where the prompt asks for another one."""
+    """Mean rise, over the base's own pictures, of white and simple backgrounds where the prompt asks for
+    another one."""
     max_habits: float = Field(default=0.25, ge=0, le=1, title="Largest leak of framing and pose")
-    """The same for the dataset's bias: framings and poses that most screenshots have and the prompt does not ask
-    for."""
+    """Mean rise of the dataset's bias: framings and poses that at least 4 in 10 screenshots have and the prompt does
+    not ask for."""
     max_copying: float = Field(default=0.1, ge=0, le=1, title="Largest share of copies")
     """Samples that are nearly one of the screenshots it was trained on."""
     min_adherence: float = Field(default=0.7, ge=0, le=1, title="Least prompt adherence (share of the base's)")
@@ -202,8 +203,8 @@ class Judging(Options):
     """Take this one, one of the sampled weights. 0: by the rule."""
     classifier: Annotated[str, OnDisk()] = Field(default="", title="Auxiliary classifier")
     """A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as
-    deepghs/anime_classification's, whose class below is a second measure of the look. Reported, without a bound. Empty:
-    none."""
+    deepghs/anime_classification's, whose class below is a second measure of the look: without a bound, unless no look
+    word sees it; then it measures the leak. Empty: none."""
     classifier_label: str = Field(default="3d", min_length=1, title="Class")
     """The classifier's class that stands for the 3D look."""
     embedder: Annotated[str, OnDisk()] = Field(default="", title="Embedder")

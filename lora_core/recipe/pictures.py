@@ -12,7 +12,7 @@ LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 
 
 class Captions(Options):
-    """The six caption edits (see the rule file for what is the character's)."""
+    """The caption edits (see the rule file for what is the character's)."""
 
     rules: Annotated[str, OnDisk()] = Field(default="", title="Rule file")
     """A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that describes a
@@ -53,6 +53,8 @@ class Set(Options):
 
 _FOLDER_WORDS = re.compile(r"(?:(?P<repeats>[1-9]\d{0,2}|1000)_)?(?P<words>[^\s,:=()\\<>|\[\]][^,:=()\\<>|\[\]]*)")
 """sd-scripts' name of a training folder, its repeats optional: `10_momo dress`."""
+_ELSEWHERE = re.compile(r"^/|[:\\\\]|(^|/)\.\.?(/|$)")
+"""What names a folder that is not among the screenshots."""
 _CLASS_WORDS = ("1girl", "1boy", "1other", "girl", "boy", "woman", "man", "solo")
 
 
@@ -110,7 +112,8 @@ class Character(Set):
             folder, _, said = (part.strip() for part in line.partition("="))
             words, _, tags = said.partition(":")
             worn = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
-            outfit = Outfit.of_words(folder.strip("/"), words, worn) if folder else None
+            within = folder and not _ELSEWHERE.search(folder)  # it comes from whoever wrote a character's recipe
+            outfit = Outfit.of_words(folder.strip("/"), words, worn) if within else None
             if outfit is None:
                 raise ValueError(
                     f'outfits: {line!r} is no outfit; write FOLDER = WORDS, such as "dress = momo dress", or with '

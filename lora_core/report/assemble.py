@@ -141,6 +141,7 @@ def report_data(
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
         template=recipe.sampling.template,
+        most_tokens=recipe.character_training.max_token_length,
         styled=made.style_lora is not None,
         look_word=recipe.style.identifier if recipe.style_training.inversion else "",
         subtracted=recipe.difference.use,

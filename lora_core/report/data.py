@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_core.captions.check import MOST_TOKENS
 from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
 from lora_core.judging.measure import EpochMetrics
@@ -155,6 +156,7 @@ class ReportData(Frozen):
     sheets: tuple[DataSheet, ...] = ()
     coverage: Coverage | None = Field(default=None, description="Compositions and views of both sets, and the plan.")
     captions: tuple[CaptionRow, ...] = ()
+    most_tokens: int = Field(default=MOST_TOKENS, description="Of a caption that are trained.")
     frequencies: tuple[tuple[str, int, int], ...] = Field(
         default=(), description="Tag, on how many pictures before the edits, on how many after."
     )

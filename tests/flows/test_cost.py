@@ -107,6 +107,11 @@ def test_the_question_how_long_the_rest_takes_says_nothing_and_asks_nothing_itse
     monkeypatch.setattr(time_left, "_node", lambda: "train style")
     with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
         listen(1, 1)
+    assert not asked, "a step that is over at once costs no question"
+    capsys.readouterr()
+    monkeypatch.setattr(time_left, "_SHORT_SECONDS", 0.0)
+    with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
+        listen(1, 1)
     assert asked == ["once"]
     assert capsys.readouterr().err.count("train style") == 1
 

@@ -9,8 +9,10 @@ from safetensors import safe_open
 from small_project import Project
 
 from demo.world import TARGET, screenshots
+from lora_core.captions.rules import Rules
+from lora_core.captions.wardrobe import dressed
 from lora_core.dataset import Entry, Manifest
-from lora_core.errors import RecipeError
+from lora_core.errors import CaptionError, RecipeError
 from lora_core.recipe import Outfit, Recipe
 from lora_core.recipe_file import read_recipe
 from lora_core.training.samples import TrainingSet, by_outfit, pictures_of
@@ -120,6 +122,8 @@ def test_folders_of_other_words_are_no_outfits_and_the_characters_own_word_only_
     ("more", "told"),
     [
         ('outfits = ["dress"]', "'dress' is no outfit; write FOLDER = WORDS"),
+        ('outfits = ["../shots/hat = a"]', "'../shots/hat = a' is no outfit; write FOLDER = WORDS"),
+        ('outfits = ["/ = a"]', "'/ = a' is no outfit"),
         ('outfits = ["dress = a", "dress = b"]', "two are in the folder 'dress'"),
         ('outfits = ["dress = a"]', "there is no folder 'dress' in"),
         ('outfits = ["hat = a"]\n[redraw]\nuse = true', "set [redraw] use = false"),
@@ -134,6 +138,15 @@ def test_an_outfit_that_cannot_be_is_refused_in_one_line(tmp_path: Path, more: s
         read_recipe(file)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_outfit_without_a_picture_is_refused_before_anything_is_trained() -> None:
+    rules = Rules(outfits=(Outfit(folder="dress", words="momo dress"),))
+    entry = Entry(name="x", source="dresses/x.png", image="0" * 64, width=64, height=64)
+    with pytest.raises(
+        CaptionError, match="no picture in 'dress' can be used, so 'momo dress' would stand for nothing"
+    ):
+        dressed(Manifest(entries=(entry,)), rules)
 
 
 def test_prompts_for_outfits_are_drawn_once_for_each_and_not_without_any(tmp_path: Path) -> None:

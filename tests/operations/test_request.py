@@ -164,7 +164,7 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
     words = {
         "name", "trigger", "base.revision", "tagger.revision", "tagger.tag_thresholds", "style.identifier",
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
-        "captions.add", "captions.face", "character_training.network.block_lr",
+        "captions.add", "captions.face", "character.outfits", "character_training.network.block_lr",
         "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
         "sampling.template", "character_training.network.block_rank", "style_training.network.block_rank",
         "redraw.prompt", "redraw.traits", "redraw.clothes", "redraw.poses", "redraw.scenes",
