@@ -34,7 +34,7 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 from reduced import NAMES, draw, recipe
 
 from flows.up import run_until, worker_of
-from flows.provision import as_client
+from flows.provision import client_of
 from flows.wanted import Wanted
 
 MOST_RATIO = 0.6
@@ -121,7 +121,7 @@ def measure(folder: Path, workers: int, pictures: int, epochs: int, port: int) -
     with (
         temporary_settings({PREFECT_HOME: folder / "prefect"}),
         running(wanted, workers),
-        as_client(wanted),
+        client_of(wanted),
         get_client(sync_client=True) as client,
     ):
         return trained(client, characters)

@@ -33,7 +33,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
 from flows.janitor import forget_old_runs
-from flows.provision import as_client
+from flows.provision import client_of
 from flows.wanted import Wanted
 
 os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"  # its lines are kept too
@@ -135,7 +135,7 @@ def main() -> int:
     """Simulate, and print sizes before and after."""
     home = Path(tempfile.mkdtemp(prefix="month-"))
     wanted = Wanted(home=home, port=int(sys.argv[1]) if len(sys.argv) > 1 else 4747)
-    with running(wanted, 1), as_client(wanted), get_client(sync_client=True) as client:
+    with running(wanted, 1), client_of(wanted), get_client(sync_client=True) as client:
         for name in ("watch-inbox", "janitor"):
             client.pause_deployment(client.read_deployment_by_name(f"{name}/{name}").id)
         looks = [one_run(client, name) for name in ("watch-inbox", "janitor")]
@@ -151,7 +151,7 @@ def main() -> int:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     print(f"a month kept for ever ({time.monotonic() - begun:.0f} s to make):", *sizes(home), sep="\n", flush=True)
     begun = time.monotonic()
-    with running(wanted, 1), as_client(wanted), get_client(sync_client=True) as client:
+    with running(wanted, 1), client_of(wanted), get_client(sync_client=True) as client:
         forgotten = 0
         while more := forget_old_runs(client, timedelta(days=1)):
             forgotten += more

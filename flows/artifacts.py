@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lora_core.captions.rules import Rules
+from lora_core.recipe import Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import RedrawInputs
 from lora_core.tagging.select import Thresholds
@@ -16,7 +17,11 @@ Sets = Mapping[Branch, DatasetRef]
 
 
 class Inputs(NamedTuple):
-    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none."""
+    """What a recipe names, found and known by its content; no style, classifier or embedder: it names none.
+
+    `start` is the LoRA that stage 3 begins with; none: a new one. `further` are the bases, by name, that the chosen
+    epoch is drawn on too.
+    """
 
     base: CheckpointRef
     tagger: CheckpointRef
@@ -26,6 +31,8 @@ class Inputs(NamedTuple):
     least: Thresholds
     classifier: CheckpointRef | None = None
     embedder: CheckpointRef | None = None
+    start: LoraRef | None = None
+    further: tuple[tuple[str, CheckpointRef], ...] = ()
 
     @property
     def screenshots(self) -> Sets:
@@ -34,9 +41,9 @@ class Inputs(NamedTuple):
         return {"style": self.style, **character} if self.style else character
 
     @property
-    def files(self) -> tuple[CheckpointRef | DatasetRef, ...]:
-        """All that was read from the user's disk."""
-        return self.base, self.tagger, *((self.style,) if self.style else ()), self.character
+    def files(self) -> tuple[CheckpointRef | DatasetRef | LoraRef, ...]:
+        """All that was read from the user's disk and changes what comes out."""
+        return tuple(each for each in (self.base, self.tagger, self.style, self.character, self.start) if each)
 
 
 class PreparedSets(NamedTuple):
@@ -94,6 +101,8 @@ class RunArtifacts:
     """Every result of a run.
 
     Attributes:
+        recipe: with the method that was taken, where it was 'auto'; the dearer one while that is not known.
+        look: what the base knows of the look by name; None: the recipe names its method.
         inputs: what the recipe names.
         squares: both sets, as they were preprocessed.
         sets: both sets, tagged and with compositions.
@@ -109,6 +118,8 @@ class RunArtifacts:
         folder: where; empty: the run ended before that.
     """
 
+    recipe: Recipe
+    look: ReportRef | None
     inputs: Inputs
     squares: Sets
     sets: PreparedSets

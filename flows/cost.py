@@ -2,17 +2,21 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
+from functools import cache
 from typing import NamedTuple
 
-from flows.plan import DryRun
+from flows.graph import peek
+from flows.plan import DryRun, dry_run
+from lora_core.judging.look import LOOK_WORDS, asking
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
 from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.sampling.sampler import SamplerConfig
 from lora_core.store import Store, open_store
-from lora_core.training.plan import Plan, disk_bytes, training_work, unloaded
+from lora_core.training.memory import disk_bytes
+from lora_core.training.plan import Plan, training_work, unloaded
 from lora_core.training.probe import probe_training
 from tasks.runtime import RunContext, progress
 from tasks.steps import Branch, Step
@@ -40,13 +44,34 @@ class Room(NamedTuple):
 
 def costs(dry: DryRun, at: RunContext) -> tuple[Cost, ...]:
     """Of the steps that train or draw and are not finished; the others take minutes together."""
-    store, works = at.open_store(), dict(_works(dry, at))
-    return tuple(
-        Cost(*node, seconds and seconds * times)
-        for node, times in _waiting(dry).items()
-        if node in works
-        for seconds in (_seconds(store, *works[node]),)
-    )
+    return tuple(_costs(dry, dict(_works(dry, at)), at.open_store()))
+
+
+def _costs(dry: DryRun, works: Mapping[Node, tuple[Work, ...]], store: Store) -> Iterator[Cost]:
+    for node, times in _waiting(dry).items():
+        if node in works:
+            seconds = _seconds(store, *works[node])
+            yield Cost(*node, seconds and seconds * times)
+
+
+def expecting(recipe: Recipe, at: RunContext) -> Callable[[Set[str]], dict[str, float | None]]:
+    """What tells, whenever it is asked, the seconds of each step of a run that is still to do, by its name in Prefect.
+
+    The plan is made when it is asked first; the base is then read once.
+    """
+
+    @cache
+    def plan() -> tuple[DryRun, dict[Node, tuple[Work, ...]]]:
+        dry = dry_run(recipe, at)
+        return dry, dict(_works(dry, at))
+
+    def ask(done: Set[str]) -> dict[str, float | None]:
+        dry, works = plan()
+        left = at.model_copy(update={"force": tuple(step for step in at.force if step not in done)})
+        found = _costs(dry._replace(peeked=peek(recipe, left)), works, at.open_store())
+        return {f"{each.step} {each.branch}".strip(): each.seconds for each in found}
+
+    return ask
 
 
 def _seconds(store: Store, main: Work, *further: Work) -> float | None:
@@ -126,7 +151,10 @@ def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
         cells * (1 + training.epochs * len(options.weights))
         for training in (recipe.character_training, recipe.final_training)
     )
+    asked = asking(plain)
+    words = len(asked.prompts) * len(asked.seeds) * (1 + len(LOOK_WORDS))
     return {
+        ("look", ""): (asked, words),
         ("check style", ""): (plain, 2 * STYLE_PICTURES),
         ("check merge", ""): (plain, len(options.style_prompts)),
         ("sample", ""): (options, first),

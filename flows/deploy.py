@@ -1,5 +1,6 @@
 """Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
 
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module, resources
@@ -12,8 +13,9 @@ from prefect.client.schemas.objects import ConcurrencyLimitStrategy, Concurrency
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 from ruamel.yaml import YAML
 
 from flows.run_names import run_name
@@ -156,6 +158,19 @@ def _deploy(client: SyncPrefectClient, one: Declared, presets: tuple[str, ...], 
             infrastructure_document_id=None,
         ),
     )
+
+
+def as_client(address: str, password: str = "") -> contextlib.AbstractContextManager[object]:
+    """Prefect's client settings for a server, for the length of a block.
+
+    Args:
+        address: of its API.
+        password: `user:password`, if it has one.
+    """
+    settings: dict[Any, object] = {PREFECT_API_URL: address}
+    if password:
+        settings[PREFECT_API_AUTH_STRING] = SecretStr(password)
+    return temporary_settings(settings)
 
 
 def start_character(parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:

@@ -4,7 +4,7 @@ It is run to its end or to a target (`make_lora`), peeked at (`peek`), or run fo
 Every step is cached, so a run resumes where the last one ended. After the target nothing runs: all refs are pending.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
 from lora_core.captions.content import Said, style_words_of, words_of
 from lora_core.captions.rules import style_rules
+from lora_core.errors import RecipeError
+from lora_core.judging.look import asking
 from lora_core.recipe import Process, Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
 from lora_core.report.data import ReportInputs
@@ -24,10 +26,19 @@ from lora_core.tagging.select import thresholds
 from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
 from tasks.compositions import check_plan, settle_for_captions, settle_style
-from tasks.find import find_base, find_classifier, find_embedder, find_screenshots, find_tagger, further_bases
+from tasks.find import (
+    find_base,
+    find_classifier,
+    find_embedder,
+    find_screenshots,
+    find_start,
+    find_tagger,
+    further_bases,
+)
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
-from tasks.merge import merge
+from tasks.look import decided, look
+from tasks.merge import merge, with_word
 from tasks.preprocess import downscale, preprocess, without_remarks
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import RunContext
@@ -35,7 +46,7 @@ from tasks.steps import Branch, Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
 from tasks.tag import tag
-from tasks.time_left import Expected, whole_run
+from tasks.time_left import Ask, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -48,18 +59,27 @@ _CAPTIONS = stage("caption", "check captions", "downscale")
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:
     """Screenshots in, character LoRA out; ends after the step `until`."""
-    with stopping_all_when_one_fails(), walking(until), whole_run(lambda done: _expected(recipe, at, until, done)):
+    if until != "publish":
+        refuse_other_steps(recipe, at, until)
+    with stopping_all_when_one_fails(), walking(until), whole_run(partial(_expected, recipe, at, until)):
         return graph(recipe, at)
 
 
-def _expected(recipe: Recipe, at: RunContext, until: Until, done: Set[str]) -> Expected:
-    """Seconds of what is still to do; nothing of a run that ends early."""
-    from flows.cost import costs  # a dry run peeks at this very graph
-    from flows.plan import dry_run
+def refuse_other_steps(recipe: Recipe, at: RunContext, until: Until) -> None:
+    """Refuse a target that the recipe never comes to; the run would go on to its end.
 
-    forced = at.model_copy(update={"force": tuple(step for step in at.force if step not in done)})
-    to_do = costs(dry_run(recipe, forced), forced) if until == "publish" else ()
-    return {f"{each.step} {each.branch}".strip(): each.seconds for each in to_do}
+    Raises:
+        RecipeError: naming the steps that there are.
+    """
+    steps = tuple(dict.fromkeys(visit.step for visit in peek(recipe, at, "publish").steps))
+    if until not in steps:
+        raise RecipeError(f"--until {until}: this recipe has no such step; its steps: {', '.join(steps)}")
+
+
+def _expected(recipe: Recipe, at: RunContext, until: Until) -> Ask:
+    from flows.cost import expecting  # it plans with this very graph, and needs what trainings need
+
+    return expecting(recipe, at) if until == "publish" else lambda _: {}
 
 
 @recompute_damaged
@@ -96,12 +116,14 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     check_name(recipe, inputs.rules, inputs.files)
     squares = prepare(inputs.screenshots, recipe, at)
     sets = tag_sets(squares, inputs, recipe, at)
+    named, asked = inputs, recipe
+    recipe, inputs, seen = settle_method(sets, inputs, recipe, at)
     trained = begin_style(inputs.base, sets.style, recipe, at) if sets.style and recipe.trains_style else None
     captions = write_captions(sets.character, inputs, recipe, at)
     style_lora = finish_style(trained)
     styled = style_base(inputs.base, style_lora, sets.style, recipe, at)
     watched = at.showing(inputs.base, recipe.trigger, drawing_of(recipe))
-    whole = learn_character(captions, sets.style, styled, recipe, watched)
+    whole = learn_character(captions, sets.style, styled, inputs.start, recipe, watched)
     first = take_style_out(whole, styled, recipe, at)
     rounds = redraw_rounds(first, captions, inputs, recipe, at)
     last = judge_last(rounds[-1].lora if rounds else first, captions, inputs, recipe, at)
@@ -114,11 +136,13 @@ def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
         transfer=try_elsewhere(lora, verdict, captions.captions, inputs, recipe, at),
         successor_check=check_successor(recipe, inputs.base, verdict, at),
         redrawn=tuple(each.reported for each in rounds), redrawn_verdict=last.verdict if rounds else None,
+        start=inputs.start,
     )  # fmt: skip
     files = write_report(made, recipe, at)
-    folder = hand_over(made, files, inputs, recipe, at)
+    folder = hand_over(made, files, named, asked, at)
     return RunArtifacts(
-        inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files, folder
+        recipe, seen, inputs, squares, sets, captions, styled, whole, rounds, last, lora, samples, verdict, files,
+        folder,
     )  # fmt: skip
 
 
@@ -127,7 +151,7 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
     base, tagger, words = find_base(recipe.base, at), find_tagger(recipe.tagger, at), style_words_of(recipe)
     find_optimizers(recipe.style_training)
     refuse_at_once(words, base, tagger, recipe.tagger.model, at)
-    squares = prepare({"style": find_screenshots(recipe.style.images, at)}, recipe, at)
+    squares = prepare({"style": find_screenshots(recipe.style.folders, at)}, recipe, at)
     style = with_words(tagged(squares, base, tagger, words, at)["style"], squares["style"], recipe, at)
     return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
@@ -135,12 +159,14 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
 def find(recipe: Recipe, at: RunContext) -> Inputs:
     """Everything the recipe names, before any work."""
     find_optimizers(recipe.style_training, recipe.character_training)
+    base = find_base(recipe.base, at)
     return Inputs(
-        find_base(recipe.base, at), find_tagger(recipe.tagger, at),
-        find_screenshots(recipe.style.images, at) if recipe.style.images else None,
-        find_screenshots(recipe.character.images, at),
-        find_rules(recipe.captions, recipe.trigger), thresholds(recipe.tagger),
-        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at),
+        base, find_tagger(recipe.tagger, at),
+        find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
+        find_screenshots(recipe.character.folders, at),
+        find_rules(recipe), thresholds(recipe.tagger),
+        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
+        further_bases(recipe.sampling, at),
     )  # fmt: skip
 
 
@@ -184,6 +210,20 @@ def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: RunCon
     return style._replace(pictures=captioned(captions, at))
 
 
+@stage("look")
+def settle_method(
+    sets: PreparedSets, inputs: Inputs, recipe: Recipe, at: RunContext
+) -> tuple[Recipe, Inputs, ReportRef | None]:
+    """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
+    if recipe.is_decided:
+        return recipe, inputs, None
+    drawing, label = drawing_of(recipe), recipe.judging.classifier_label
+    asked = drawing._replace(options=asking(drawing.options))
+    seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
+    recipe = decided(recipe, seen, at)
+    return recipe, inputs._replace(rules=find_rules(recipe)), seen
+
+
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
@@ -221,6 +261,8 @@ def style_base(
     """Stage 2: the base with the 3D look in it. No character in here: the next one finds it all cached."""
     if lora is None or style is None:
         return StyledBase(base)
+    if recipe.style_training.inversion:
+        return StyledBase(with_word(base, lora, recipe.style.identifier, at), lora)
     gates, drawing = recipe.gates, drawing_of(recipe)
     check = check_style(base, lora, style_tokens(recipe), style, gates.style_share, drawing, at)
     pass_gate(gates.style, "style LoRA", check, gates, at)
@@ -235,12 +277,13 @@ def style_base(
 
 @stage("train character")
 def learn_character(
-    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, recipe: Recipe, at: RunContext
-) -> LoraRef:
+    captions: CaptionedSet, style: TaggedSet | None, styled: StyledBase, start: LoraRef | None, recipe: Recipe,
+    at: RunContext,
+) -> LoraRef:  # fmt: skip
     """Stage 3: the character, trained where the look is known already."""
     sets = CharacterSets(
         captions.pictures, captions.copies, recipe.downscale,
-        style.pictures if style else None, style_tokens(recipe), recipe.regularization,
+        style.pictures if style else None, style_tokens(recipe), recipe.regularization, start,
     )  # fmt: skip
     options, reading = recipe.character_training, recipe.base.reading
     return train_character(recipe.name, recipe.trigger, styled.base, sets, options, reading, at)
@@ -258,8 +301,7 @@ def try_elsewhere(
     """The chosen epoch on further bases."""
     by = Judge(inputs.tagger, None, None, recipe.judging.without_place)
     drawing = drawing_of(recipe)._replace(process=Process())  # the recipe knows its own base's
-    others = further_bases(recipe.sampling, at)
-    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in others)
+    return tuple((name, transfer(other, lora, verdict, captions, by, drawing, at)) for name, other in inputs.further)
 
 
 @stage("transfer", "report")

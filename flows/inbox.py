@@ -50,6 +50,8 @@ class Change(NamedTuple):
     content: str
     number: int
     pictures: int
+    touched: float
+    """When something was last written or removed here, in seconds of the epoch, whatever a file's own time says."""
 
     @property
     def key(self) -> str:
@@ -123,7 +125,7 @@ class Inbox:
         if content == known.content or not pictures:
             self._remember(folder.name, since=_SETTLED, refused="")
             return None
-        return Change(folder.name, content, known.runs + 1, pictures)
+        return Change(folder.name, content, known.runs + 1, pictures, _touched(folder, found))
 
     def _remember(self, character: str, **changes: str | float) -> Known:
         known = self._known.get(character, Known()).model_copy(update=changes)
@@ -181,6 +183,11 @@ def _why(folder: Path, error: Exception) -> str:
         within = printable_name(str(path.relative_to(folder))) if path.is_relative_to(folder) else "."
         return f"{'the folder' if within == '.' else within} cannot be read: {error.strerror}"
     return " ".join(str(error).split())
+
+
+def _touched(folder: Path, found: list[File]) -> float:
+    paths = {folder, *(folder / file.path for file in found)}
+    return max(path.stat().st_ctime for path in paths | {path.parent for path in paths - {folder}})
 
 
 def _counts(name: str) -> bool:

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from lora_core.recipe import Options, Recipe
 
 MAIN = (
-    "trigger", "method", "captions.memorize", "captions.outfit", "character_training.epochs",
+    "trigger", "method", "character.outfits", "captions.memorize", "captions.outfit", "character_training.epochs",
     "character_training.repeats", "character_training.rank", "character_training.alpha", "character_training.unet_lr",
     "character_training.batch", "character_training.resolution", "style_training.epochs", "sampling.prompts",
     "sampling.scheduler", "sampling.while_training", "gates.epoch",
@@ -28,7 +28,7 @@ def _field(path: str) -> FieldInfo:
     for section in sections:
         model = model.model_fields[section].annotation
     field: FieldInfo = copy(model.model_fields[name])
-    field.title = f"{field.title} ({path})"
+    field.title = f"{field.title} ({path})" if sections else field.title
     field.json_schema_extra = _without_default
     return field
 

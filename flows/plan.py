@@ -6,16 +6,17 @@ from typing import NamedTuple
 from flows.graph import Peeked, peek
 from lora_core.bases.fit import Misfit, misfits
 from lora_core.bases.lineage import Lineage, stored_lineage
-from lora_core.captions.rule_file import rules_for
+from lora_core.captions.wardrobe import dressed
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.images.composition import settle
 from lora_core.images.coverage import Coverage, coverage
+from lora_core.images.pipeline import copy_size
 from lora_core.recipe import Composition, Recipe
 from lora_core.redraw.cost import RedrawCost, cost_of, final_set
 from lora_core.refs import CheckpointRef, DatasetRef
+from lora_core.training.memory import Need, need
 from lora_core.training.plan import Plan, plan
-from lora_core.training.plan import memory_bytes as training_memory
-from lora_core.training.samples import TrainingSet
+from lora_core.training.samples import TrainingSet, by_outfit
 from tasks.compositions import framings
 from tasks.runtime import RunContext
 from tasks.tag import prepared_and_tagged
@@ -25,7 +26,7 @@ class DryRun(NamedTuple):
     """What a run would do.
 
     Attributes:
-        recipe: of the run.
+        recipe: of the run, with the method that it takes.
         peeked: every step, and what of it is finished.
         pictures: the character's, with compositions.
         sets: both sets by what messages call them.
@@ -34,7 +35,7 @@ class DryRun(NamedTuple):
         character: stage 3 in figures.
         redraw: what redrawing takes; None: the recipe wants none.
         redrawn: the final training in figures; None likewise.
-        memory_bytes: that the larger training takes.
+        memory: that the larger training takes.
         lineage: which family the base is of, and how that is known.
         misfits: the recipe's numbers that do not fit the base.
     """
@@ -48,7 +49,7 @@ class DryRun(NamedTuple):
     character: Plan
     redraw: RedrawCost | None
     redrawn: Plan | None
-    memory_bytes: int
+    memory: Need
     lineage: Lineage
     misfits: tuple[Misfit, ...]
 
@@ -60,17 +61,18 @@ def dry_run(recipe: Recipe, at: RunContext) -> DryRun:
         UserError: what the run itself would stop at before any work.
     """
     peeked = peek(recipe, at)
+    recipe = peeked.artifacts.recipe
     inputs = peeked.artifacts.inputs
-    said = framings(rules_for(recipe.captions, recipe.trigger))
+    rules = inputs.rules
     looks = _looked_at(inputs.style, inputs.tagger, {}, recipe, at) if inputs.style else None
-    pictures = _looked_at(inputs.character, inputs.tagger, said, recipe, at)
+    pictures = _looked_at(inputs.character, inputs.tagger, framings(rules), recipe, at)
     sets = named_sets(looks, pictures)
     style = _plan_style(recipe, looks) if recipe.trains_style and looks else None
-    character = _plan_character(recipe, looks, pictures)
+    character = _plan_character(recipe, looks, dressed(pictures, rules))
     found = coverage(recipe.plan, sets)
     lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
     redraw = cost_of(recipe, character.sets) if recipe.redraw.use else None
-    memory = _memory_bytes(recipe, inputs.base, at)
+    memory = _memory(recipe, inputs.base, at)
     return DryRun(
         recipe, peeked, pictures, sets, found, style, character, redraw, _plan_redrawn(recipe), memory, lineage,
         misfits(recipe, lineage),
@@ -95,10 +97,14 @@ def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
 
 def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
     options = recipe.character_training
-    sets = [_set(character, options.repeats, options.resolution)]
+    sets = [*by_outfit(_set(character, options.repeats, options.resolution), options.repeats)]
     if size := recipe.downscale.size:
-        small = [entry.model_copy(update={"width": size, "height": size}) for entry in character.entries]
-        sets.append(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size))
+        sizes = (copy_size((entry.width, entry.height), size) for entry in character.entries)
+        small = [
+            entry.model_copy(update={"width": width, "height": height})
+            for entry, (width, height) in zip(character.entries, sizes, strict=True)
+        ]
+        sets += by_outfit(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size), options.repeats)
     if recipe.regularization.use and style:
         sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
     return plan(sets, options)
@@ -111,13 +117,13 @@ def _plan_redrawn(recipe: Recipe) -> Plan | None:
     return plan([_set(final_set(recipe), options.repeats, options.resolution)], options)
 
 
-def _memory_bytes(recipe: Recipe, base: CheckpointRef, at: RunContext) -> int:
+def _memory(recipe: Recipe, base: CheckpointRef, at: RunContext) -> Need:
     """Of the larger of the trainings."""
     files = at.open_store().tree(base.sha256)
     trainings = (
         (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
     )
-    return max(training_memory(files, options, at.device, recipe.base.process) for options in trainings)
+    return max(need(files, options, at.device, recipe.base.process) for options in trainings)
 
 
 def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:

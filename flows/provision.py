@@ -7,14 +7,11 @@ import contextlib
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from pydantic import SecretStr
 
 from flows import healthy
-from flows.deploy import declared, put_in_place
+from flows.deploy import as_client, declared, put_in_place
 from flows.janitor import alive, forget_planned_runs, set_crashed
 from flows.notify import put_webhook_in_place
 from flows.place import PRESETS
@@ -58,7 +55,7 @@ class Provision:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
-        with as_client(self._wanted), get_client(sync_client=True) as client:
+        with client_of(self._wanted), get_client(sync_client=True) as client:
             yield client
 
     def set_crashed(self, processes: Collection[str]) -> None:
@@ -73,12 +70,9 @@ class Provision:
                     set_crashed(client, run, "`headcanon up` was ended. Retry resumes it.")
 
 
-def as_client(wanted: Wanted) -> contextlib.AbstractContextManager[object]:
-    """Prefect's client settings for a server, for the length of a block."""
-    settings: dict[Any, object] = {PREFECT_API_URL: wanted.address}
-    if password := wanted.password():
-        settings[PREFECT_API_AUTH_STRING] = SecretStr(password["PREFECT_API_AUTH_STRING"])
-    return temporary_settings(settings)
+def client_of(wanted: Wanted) -> contextlib.AbstractContextManager[object]:
+    """Prefect's client settings for the server of `headcanon up`, for the length of a block."""
+    return as_client(wanted.address, wanted.password().get("PREFECT_API_AUTH_STRING", ""))
 
 
 def preset_names(home: Path) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bases.presets import base_presets
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
-from lora_core.recipe import PATHS, OptimizerName, Options, Recipe
-from lora_core.recipe_file import anchored, looks_like_path, parse_recipe
+from lora_core.recipe import PATHS, OptimizerName, Options, Recipe, of_folders
+from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, with_outfits
 from tasks.runtime import RunContext, Step
 
 OWN_RECIPE = "recipe.toml"
@@ -70,12 +70,12 @@ def recipe_of(
     runtime = _runtime(place, shared, own)
     shared = {key: value for key, value in shared.items() if key not in ("name", "trigger", "character", "runtime")}
     data = {**_over(shared, own), "name": character, "runtime": runtime}
-    data.setdefault("character", {"images": str(pictures)})
+    data["character"] = {"images": str(pictures), **_section(own.get("character"), "character")}
     recipe = parse_recipe(data, source or str(file))
     at_home = anchored(recipe, pictures)
     settled = _choose(at_home, anchored(recipe, file.parent) if file else at_home, own)
     _refuse_outside(place, settled, {(section, field) for section, field in _PATHS if _says(own, section, field)})
-    return settled
+    return with_outfits(settled)
 
 
 def shared_recipe(place: AllowedFolders, preset: str) -> Recipe:
@@ -102,7 +102,7 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     runtime = recipe.runtime.model_copy(update=_runtime(place))
     settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
-    return settled
+    return with_outfits(settled)
 
 
 def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> RunContext:
@@ -158,9 +158,9 @@ def _over(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 def _section(value: Any, key: str = "base") -> dict[str, Any]:
     """A section as a mapping, its short form included."""
-    if isinstance(value, str):
-        return {"images" if key in ("style", "character") else "model": value}
-    return dict(value or {})
+    if key in ("style", "character"):
+        value = of_folders(value)
+    return {"model": value} if isinstance(value, str) else dict(value or {})
 
 
 def _refuse_code(where: str, trainings: Iterable[tuple[str, Mapping[str, Any]]]) -> None:

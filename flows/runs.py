@@ -1,6 +1,6 @@
 """Flow runs as people see them: what each is at, and for how long; which waits for what; what may be done with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -194,9 +194,20 @@ def character_of(run: FlowRun) -> str:
 
 def open_run(client: SyncPrefectClient, character: str) -> FlowRun | None:
     """The run of a character that runs, waits, or may be resumed, whoever began it."""
+    return next(_training(client, character, OPEN), None)
+
+
+def has_read(client: SyncPrefectClient, character: str, since: float) -> bool:
+    """Whether a run that is completed began to read the character's folder after that time, in seconds of the epoch."""
+    completed = _training(client, character, (StateType.COMPLETED,))
+    return any(run.start_time and run.start_time.timestamp() > since for run in completed)
+
+
+def _training(client: SyncPrefectClient, character: str, states: Sequence[StateType]) -> Iterator[FlowRun]:
     flows = FlowFilter(name=FlowFilterName(any_=list(TRAINING)))
-    found = client.read_flow_runs(flow_filter=flows, flow_run_filter=_in(OPEN), limit=200)
-    return next((run for run in found if character_of(run) == character), None)
+    newest = FlowRunSort.EXPECTED_START_TIME_DESC
+    found = client.read_flow_runs(flow_filter=flows, flow_run_filter=_in(states), limit=200, sort=newest)
+    return (run for run in found if character_of(run) == character)
 
 
 def _in(states: Sequence[StateType]) -> FlowRunFilter:

@@ -66,7 +66,7 @@ def cast(place: AllowedFolders) -> tuple[str, ...]:
 
 def _check(recipe: Recipe) -> None:
     """Refuse a character whose words the content rule refuses, before the style is trained for all."""
-    content.check((), words_of(recipe, find_rules(recipe.captions, recipe.trigger)))
+    content.check((), words_of(recipe, find_rules(recipe)))
 
 
 def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:

@@ -16,7 +16,7 @@ from flows.run_names import RUN_NAMES
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules
-from tasks.find import find_base, find_sets, find_tagger
+from tasks.find import find_base, find_sets, find_start, find_tagger
 from tasks.publish import check_name
 from tasks.runtime import RunContext, Step
 from tasks.steps import Until
@@ -80,17 +80,19 @@ def with_free_version(recipe: Recipe, at: RunContext) -> Recipe:
     """
     if recipe.publish.version:
         return recipe
-    rules = find_rules(recipe.captions, recipe.trigger)
+    rules = find_rules(recipe)
+    base = find_base(recipe.base, at)
     found = (
-        find_base(recipe.base, at),
+        base,
         find_tagger(recipe.tagger, at),
         *(shots for shots in find_sets(recipe, at) if shots),
     )
     for number in count(1):
         version = f"v{number}" if number > 1 else ""
         named = recipe.model_copy(update={"publish": recipe.publish.model_copy(update={"version": version})})
+        start = find_start(named, base, at)
         try:
-            check_name(named, rules, found)
+            check_name(named, rules, (*found, start) if start else found)
         except OutputExistsError:
             continue
         return named

@@ -14,6 +14,7 @@ from flows.train_character import train
 from lora_core.recipe import (
     Base,
     Captions,
+    Character,
     CharacterTraining,
     Difference,
     Downscale,
@@ -26,7 +27,6 @@ from lora_core.recipe import (
     Redraw,
     Regularization,
     Sampling,
-    Set,
     ShotPlan,
     Speed,
     Style,
@@ -51,7 +51,7 @@ def train_character_full(
     name: Name,
     base: Base,
     style: Style,
-    character: Set,
+    character: Character,
     trigger: str = "",
     tagger: Tagger = Tagger(),
     preprocess: Preprocess = Preprocess(),
@@ -80,7 +80,7 @@ def train_character_full(
         base: The base model that the finished LoRA is for. Paths are on the worker's machine, in its home.
         style: Screenshots of another, very different character from the same 3D creator. Not needed where no look is
             learned: merge, difference and regularization unused.
-        character: Screenshots of yours.
+        character: Screenshots of yours, and its outfits.
         trigger: The word that calls the character. Empty: made from the name.
         tagger: What writes the captions and reads the samples.
         preprocess: From screenshots to square pictures on white.

@@ -53,7 +53,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         if server is not None:
             server.start()
         # Seconds of imports, in which the server starts.
-        from flows.provision import Provision, as_client
+        from flows.provision import Provision, client_of
         from flows.schedules import ScheduleWatch
 
         provision = Provision(wanted)
@@ -66,7 +66,7 @@ def run_until(wanted: Wanted, ended: threading.Event, tell: Callable[[str], None
         if server is not None:
             tell(f"Studio: {wanted.address.removesuffix('/api')}")
         tell(f"Prefect's UI: {wanted.address.removesuffix('/api')}/v2/deployments?sort=CREATED_DESC")
-        ScheduleWatch(lambda: as_client(wanted), wanted.home, ended, tell).start()
+        ScheduleWatch(lambda: client_of(wanted), wanted.home, ended, tell).start()
         _keep([child for child in (server, worker) if child], provision, ended, tell)
     finally:
         tell("Ending: runs save what they have first; they can be retried.")
@@ -82,9 +82,8 @@ def refuse_taken(wanted: Wanted) -> None:
     Raises:
         UserError: something listens there.
     """
-    with socket.socket() as probe:
-        if probe.connect_ex((wanted.reached_at, wanted.port)) != 0:
-            return
+    if not _listens(wanted):
+        return
     if healthy.server(wanted.address):
         raise UserError(
             f"{wanted.address}: a Prefect server runs there already. To add a worker to it: --api {wanted.address}; "
@@ -93,9 +92,22 @@ def refuse_taken(wanted: Wanted) -> None:
     raise UserError(f"port {wanted.port}: another program listens there; choose one with --port")
 
 
+def _listens(wanted: Wanted) -> bool:
+    """Whether somebody has the port: asked in no time, where a question to the API takes a client."""
+    try:
+        socket.create_connection((wanted.reached_at, wanted.port), timeout=_POLL_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(wanted: Wanted) -> bool:
+    return (bool(wanted.api) or _listens(wanted)) and healthy.server(wanted.address)
+
+
 def _wait_for(wanted: Wanted, server: Child | None, ended: threading.Event) -> None:
     deadline = time.monotonic() + _SERVER_STARTS_SECONDS
-    while not ended.is_set() and not healthy.server(wanted.address):
+    while not ended.is_set() and not _answers(wanted):
         if server is not None and not server.running:
             raise ServiceError(f"the server ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:

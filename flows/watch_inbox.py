@@ -16,7 +16,7 @@ from flows.errors import report_user_errors
 from flows.inbox import MEMORY, Change, Inbox
 from flows.notify import REFUSED
 from flows.place import CHARACTERS, AllowedFolders
-from flows.runs import open_run
+from flows.runs import has_read, open_run
 from lora_core.store import open_store
 from tasks.runtime import say
 
@@ -40,7 +40,10 @@ def watch_inbox(quiet_minutes: Minutes = 10, preset: str = "") -> int:
     for change in inbox.changes(quiet_minutes * 60, time.time()):
         try:
             if _is_open(change):
-                continue  # not remembered: it gets its run when that one has ended
+                continue  # not remembered: if that one does not complete, it gets its own
+            if _was_read(change):
+                inbox.done(change)
+                continue
             _start(change, preset)
         except (httpx.HTTPStatusError, PrefectException) as error:
             inbox.refuse(change.character, f"Prefect starts no run for it: {' '.join(str(error).split())[:300]}")
@@ -64,6 +67,12 @@ def _is_open(change: Change) -> bool:
     if run:
         say(f"{change.character}: new screenshots wait until {run.name} ({run.state_name}) has ended")
     return run is not None
+
+
+def _was_read(change: Change) -> bool:
+    """Whether somebody else's run has read it as it is: that one knows which preset is meant."""
+    with get_client(sync_client=True) as client:
+        return has_read(client, change.character, change.touched)
 
 
 def _start(change: Change, preset: str) -> None:

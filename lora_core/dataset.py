@@ -68,6 +68,14 @@ class Entry(Frozen):
     caption: tuple[str, ...] | None = Field(
         default=None, description="Canonical tags in training order; None: trained with the set's class words."
     )
+    outfit: str = Field(
+        default="",
+        description="The tag of what the character wears, where that has a word of its own.",
+        exclude_if=lambda given: not given,
+    )
+    repeats: int = Field(
+        default=0, description="How often an epoch shows it; 0: as its set.", exclude_if=lambda given: not given
+    )
     notes: tuple[str, ...] = Field(default=(), description="What was noticed or decided on the way, for the report.")
     flags: tuple[Flag, ...] = Field(default=(), description="What a person should look at.")
 

@@ -122,6 +122,17 @@ def use_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
+_USABLE_SHARE = 0.9
+"""Of a card's memory; CUDA itself and what is lost between blocks take the rest."""
+
+
+def card_bytes(device: torch.device) -> int | None:
+    """Memory that a training can use on a GPU of its own, in bytes; None: the device is no such card."""
+    if device.type != "cuda":
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory * _USABLE_SHARE)
+
+
 def size_bytes(parameters: Iterable[torch.Tensor]) -> int:
     """Memory that tensors take, in bytes; tensors on the meta device count as if they were real."""
     return sum(parameter.numel() * parameter.element_size() for parameter in parameters)

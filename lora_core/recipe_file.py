@@ -14,7 +14,7 @@ from lora_core import foreign_options
 from lora_core.bounded import read_toml
 from lora_core.errors import RecipeError
 from lora_core.printable import clipped, one_line
-from lora_core.recipe import PathField, Recipe, with_paths
+from lora_core.recipe import Outfit, PathField, Recipe, with_paths
 
 _NAME_BYTES = 255
 
@@ -29,7 +29,7 @@ def read_recipe(path: Path) -> Recipe:
         data = read_toml(path, RecipeError)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such recipe; `headcanon new DIR` writes one to start from") from None
-    return anchored(parse_recipe(data, str(path)), path.parent)
+    return with_outfits(anchored(parse_recipe(data, str(path)), path.parent))
 
 
 def parse_recipe(data: Any, where: str) -> Recipe:
@@ -56,6 +56,38 @@ def anchored(recipe: Recipe, folder: Path) -> Recipe:
         return os.path.normpath(path.absolute()) if text and "://" not in text else text
 
     return with_paths(recipe, absolute)
+
+
+def with_outfits(recipe: Recipe) -> Recipe:
+    """The recipe with the outfits that sub-folders of the screenshots are named after, as sd-scripts names them.
+
+    Raises:
+        RecipeError: an outfit without its folder, outfits that are redrawn, or prompts for outfits and none there.
+    """
+    images, said = Path(recipe.character.images), {outfit.folder for outfit in recipe.wardrobe}
+    if not images.is_dir():  # said where screenshots are looked for
+        return recipe
+    if missing := next((folder for folder in said if not (images / folder).is_dir()), None):
+        raise RecipeError(f"character.outfits: there is no folder {missing!r} in {images}; make it, or mend the line")
+    try:
+        names = sorted(path.name for path in images.iterdir() if path.is_dir() and path.name not in said)
+    except OSError:  # likewise
+        return recipe
+    own = (recipe.name.lower(), recipe.trigger.lower())
+    found = [
+        f"{name} = {name}"
+        for name in names
+        if name.isprintable() and (outfit := Outfit.of_words(name, name))
+        if outfit.repeats and outfit.words.startswith(own)
+    ]
+    try:
+        recipe = recipe.wearing((*recipe.character.outfits, *found)) if found else recipe
+    except ValueError as error:
+        raise RecipeError(f"{images}: {error}") from None
+    drawn = tuple(prompt for prompt in recipe.sampling.prompts if "{outfit}" not in prompt)
+    if not drawn:
+        raise RecipeError("sampling.prompts: all are for {outfit}, and the character has none; add one without it")
+    return recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update={"prompts": drawn})})
 
 
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")

@@ -10,6 +10,7 @@ from typing import Literal
 Step = Literal[
     "preprocess",
     "tag",
+    "look",
     "caption",
     "check captions",
     "downscale",
@@ -43,6 +44,7 @@ Piece = Literal[
 VERSIONS: Mapping[str, int] = {
     "preprocess": 6,
     "tag": 1,
+    "look": 1,
     "caption": 3,
     "check captions": 4,
     "downscale": 3,
@@ -57,7 +59,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 4,
     "judge": 7,
     "transfer": 7,
-    "report": 9,
+    "report": 10,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -125,14 +125,19 @@ class _Definition(Generic[P, R]):
 
 
 def inputs_of(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> tuple[RunContext, dict[str, object]]:
-    """Where a step runs, and what its key is made of: a group (`tasks/groups.py`) is its fields."""
+    """Where a step runs, and what its key is made of: a group (`tasks/groups.py`) is its fields.
+
+    A field that is left at its default does not count, so that a group can grow and known keys stay.
+    """
     bound = inspect.signature(function).bind(*args, **kwargs).arguments
     at = next(value for value in bound.values() if isinstance(value, RunContext))
     inputs: dict[str, object] = {}
     for name, value in bound.items():
         if value is not at:
             fields: Callable[[], dict[str, object]] | None = getattr(value, "_asdict", None)
-            own = fields() if fields else {name: value}
+            usual: dict[str, object] = getattr(value, "_field_defaults", {})
+            given = fields() if fields else {name: value}
+            own = {field: each for field, each in given.items() if field not in usual or each != usual[field]}
             if twice := own.keys() & inputs.keys():
                 raise RuntimeError(f"two inputs are named {min(twice)!r}, so the key would miss one of them; rename it")
             inputs |= own

@@ -1,4 +1,4 @@
-"""The content rule, and the six caption edits."""
+"""The content rule, and the caption edits."""
 
 from functools import partial
 
@@ -7,8 +7,9 @@ from lora_core.captions.caption import EditedCaptions, caption, load_captions, s
 from lora_core.captions.content import Said
 from lora_core.captions.rule_file import rules_for
 from lora_core.captions.rules import Rules
+from lora_core.captions.wardrobe import with_clothes
 from lora_core.dataset import load_manifest, load_tags, save_manifest
-from lora_core.recipe import Captions
+from lora_core.recipe import Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, TagsRef
 from lora_core.tagging.select import Thresholds, select
 from tasks.caching import step
@@ -17,9 +18,9 @@ from tasks.walking import helper, idle_walk
 
 
 @helper(peek="run")
-def find_rules(options: Captions, trigger: str) -> Rules:
+def find_rules(recipe: Recipe) -> Rules:
     """The recipe's caption rules, under those of its rule file."""
-    return rules_for(options, trigger)
+    return rules_for(recipe.captions, recipe.trigger, recipe.wardrobe)
 
 
 @helper()
@@ -64,9 +65,12 @@ def edit_captions(
     store = at.open_store("caption")
     chosen = partial(select, least=least)
     with progress("caption", "image") as listen:
-        captioned, edited = caption(load_manifest(store, pictures), load_tags(store, tags), rules, trigger, chosen)
+        manifest, table = load_manifest(store, pictures), load_tags(store, tags)
+        rules = with_clothes(rules, manifest, table, chosen)
+        captioned, edited = caption(manifest, table, rules, trigger, chosen)
         listen(len(edited), len(edited))
-    return save_captions(store, EditedCaptions(trigger=trigger, manifest=captioned, edited=edited))
+    made = EditedCaptions(trigger=trigger, manifest=captioned, edited=edited, outfits=rules.outfits)
+    return save_captions(store, made)
 
 
 @helper(peek="run")

@@ -6,27 +6,27 @@ from lora_core.dataset import save_manifest
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import refuse_without_vae
 from lora_core.hub import find_model_files, find_tagger_files
-from lora_core.images.collect import collect
+from lora_core.images.collect import collect_all
 from lora_core.judging.character import CHARACTER, find_character_files
 from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
-from lora_core.refs import CheckpointRef, DatasetRef
+from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from tasks.runtime import RunContext
 from tasks.walking import helper, idle_walk
 
 
 @helper(peek="run")
-def find_screenshots(folder: str, at: RunContext) -> DatasetRef:
-    """Take a folder's pictures into the store, as they are."""
+def find_screenshots(folders: tuple[str, ...], at: RunContext) -> DatasetRef:
+    """Take the pictures of one folder or several into the store, as they are."""
     store = at.open_store()
-    return save_manifest(store, collect(store, Path(folder)))
+    return save_manifest(store, collect_all(store, [Path(folder) for folder in folders]))
 
 
 def find_sets(recipe: Recipe, at: RunContext) -> tuple[DatasetRef | None, DatasetRef]:
     """Style and character screenshots, outside of a flow; no style: the recipe names none."""
-    style = find_screenshots(recipe.style.images, at) if recipe.style.images else None
-    return style, find_screenshots(recipe.character.images, at)
+    style = find_screenshots(recipe.style.folders, at) if recipe.style.folders else None
+    return style, find_screenshots(recipe.character.folders, at)
 
 
 @helper(peek="run")
@@ -62,7 +62,22 @@ def find_embedder(options: Judging, at: RunContext) -> CheckpointRef | None:
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer")) if files else None
 
 
-def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, CheckpointRef]]:
+@helper(peek="run")
+def find_start(recipe: Recipe, base: CheckpointRef, at: RunContext) -> LoraRef | None:
+    """Find the LoRA that stage 3 begins with, where that is the version published last; None: a new one.
+
+    Raises:
+        PublishError: it does not fit the recipe.
+    """
+    from lora_core.report.publish import to_start_from
+
+    if recipe.character_training.start == "new":
+        return None
+    last = to_start_from(Path(recipe.runtime.out), recipe, base)
+    return LoraRef(sha256=at.open_store().put_tree({last.name: last})) if last else None
+
+
+def further_bases(options: Sampling, at: RunContext) -> tuple[tuple[str, CheckpointRef], ...]:
     """The further bases that the chosen epoch is drawn on, by name without folders.
 
     Raises:
@@ -71,9 +86,12 @@ def further_bases(options: Sampling, at: RunContext) -> list[tuple[str, Checkpoi
     """
     found: list[tuple[str, CheckpointRef]] = []
     if idle_walk():
-        return found
+        return ()
     for text in options.transfer:
         name, at_sign, revision = text.rpartition("@") if not looks_like_path(text) else (text, "", "")
         model, commit = (name, revision) if at_sign else (text, "")
-        found.append((Path(model).name, find_base(Base(model=model, revision=commit), at)))
-    return found
+        vae = options.transfer_vae
+        if vae and "vae" in read_source(find_model_files(model, commit)).parts:
+            vae = ""  # its own
+        found.append((Path(model).name, find_base(Base(model=model, revision=commit, vae=vae), at)))
+    return tuple(found)

@@ -16,7 +16,10 @@ class TaggedSet(NamedTuple):
 
 
 class CharacterSets(NamedTuple):
-    """What the character is trained on: its pictures, small copies of them, and the style's as regularization."""
+    """What the character is trained on: its pictures, small copies of them, and the style's as regularization.
+
+    `start` is the LoRA that the training begins with, instead of a new one.
+    """
 
     pictures: DatasetRef
     copies: DatasetRef | None
@@ -24,6 +27,7 @@ class CharacterSets(NamedTuple):
     style_pictures: DatasetRef | None
     style_tokens: str
     regularization: Regularization
+    start: LoraRef | None = None
 
 
 class Merging(NamedTuple):

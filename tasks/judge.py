@@ -18,7 +18,9 @@ def judge(samples: ReportRef, captions: CaptionsRef, by: Judge, at: RunContext) 
     known, tagger = load_captions(store, captions), store.tree(by.tagger.sha256)
     others = (store.tree(found.sha256) if found else None for found in (by.classifier, by.embedder))
     with progress("judge", "sample") as listen:
-        verdict = judge_epochs(store, samples, known.manifest, known.edited, tagger, by.judging, listen, *others)
+        verdict = judge_epochs(
+            store, samples, known.manifest, known.edited, tagger, by.judging, listen, *others, outfits=known.outfits
+        )
     say(read_verdict(store, verdict).choice.reason)
     return verdict
 
@@ -49,7 +51,9 @@ def transfer(
         )
     by_rule = by.judging.model_copy(update={"epoch": 0, "weight": 0})
     with progress("judge transfer", "sample") as listen:
-        judged = judge_epochs(store, samples, known.manifest, known.edited, tagger, by_rule, listen)
+        judged = judge_epochs(
+            store, samples, known.manifest, known.edited, tagger, by_rule, listen, outfits=known.outfits
+        )
     return ReportRef(sha256=store.put_tree({**store.tree(samples.sha256), **store.tree(judged.sha256)}))
 
 

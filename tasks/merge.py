@@ -1,13 +1,25 @@
-"""The style LoRA into the base."""
+"""The style LoRA, or a word for the look, into the base."""
 
 from pathlib import Path
 
-from lora_core.hub.find import own_files
+from lora_core.hub.find import OWN_WORDS, own_files
 from lora_core.recipe import Merge
 from lora_core.refs import CheckpointRef, LoraRef
+from lora_core.store import Tree
 from lora_core.store.files import write_atomically
 from tasks.caching import current_key, step
 from tasks.runtime import RunContext, progress
+from tasks.walking import helper
+
+
+@helper(peek="run")
+def with_word(base: CheckpointRef, embedding: LoraRef, word: str, at: RunContext) -> CheckpointRef:
+    """A base that reads a word by its trained vectors; its own files stay where they are."""
+    store = at.open_store()
+    files, trained = (Tree.model_validate(store.get_json(ref.sha256)).files for ref in (base, embedding))
+    file = f"{word}.safetensors"
+    tree = Tree(files=dict(sorted({**files, f"{OWN_WORDS}{file}": trained[file]}.items())))
+    return CheckpointRef(sha256=store.put_json(tree.model_dump(mode="json")))
 
 
 @step("merge")

@@ -21,8 +21,8 @@ from tasks.walking import helper
 @helper()
 def check_name(recipe: Recipe, rules: Rules, found: tuple[Ref, ...]) -> None:
     """Refuse an output name that is taken, or a place among the screenshots, before the work and not after it."""
-    screenshots = (recipe.style.images, recipe.character.images)
-    folder.check_place(_target(recipe), [Path(images) for images in screenshots if images])
+    screenshots = (*recipe.style.folders, *recipe.character.folders)
+    folder.check_place(_target(recipe), [Path(images) for images in screenshots])
     folder.check_name(_target(recipe), folder.published_name(recipe), _inputs(recipe, rules, found))
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lora_core.printable import duration, one_line
-from lora_core.progress import Countdown
+from lora_core.progress import Countdown, silent
 from lora_core.progress import Progress as Listener
 from lora_core.recipe import Recipe, Speed
 from lora_core.refs import CheckpointRef
@@ -28,7 +28,7 @@ from tasks.steps import ON_ACCELERATOR, Branch, Step
 from tasks.stopping import stop_if_asked as stop_if_asked
 from tasks.stopping import working
 from tasks.terminal import Terminal, styled
-from tasks.time_left import run_clock
+from tasks.time_left import is_aside, run_clock
 
 __all__ = ("ON_ACCELERATOR", "Step")
 
@@ -165,6 +165,9 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
         unit: what is counted, such as "step" or "image".
         curves: folder of a training's curves; the last note is then about all its steps: a mean loss.
     """
+    if is_aside():
+        yield silent
+        return
     started = logged = time.monotonic()
     bar = _bars.add_task(f"{step} ({unit})", total=None, note="", rest="")
     if console.is_terminal:
@@ -201,6 +204,8 @@ def progress(step: str, unit: str, curves: Path | None = None) -> Iterator[Liste
 
 def say(text: str, *, mark: str = "·") -> None:
     """One line for the person at the terminal, and for Prefect's log."""
+    if is_aside():
+        return
     text = one_line(text)
     console.print(styled((mark, "yellow" if mark == "!" else "green"), f" {text}"), highlight=False)
     _log(text)

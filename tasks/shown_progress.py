@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_URL
 from lora_core.printable import duration
 from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
-from lora_core.training.curves import CurvePoint, loss_svg, read_curves
+from lora_core.training.curves import WIDTH, CurvePoint, loss_svg, read_curves
 from tasks.time_left import run_clock
 
 KEY = "progress"
@@ -148,21 +148,23 @@ class _Shown:
 
 
 def training_page(curves: Path) -> str:
-    """The newest epoch that is drawn with the base beside it, and the loss, as Markdown; empty: there is nothing yet.
+    """The loss, and the newest epoch that is drawn over the base, as Markdown; empty: there is nothing yet.
 
     Args:
         curves: folder of the training's; `samples/` in it holds `epoch-0001-01.png` …, `base-01.png` ….
     """
     points = read_curves(curves, _MOST_POINTS)
-    return "\n\n".join((*_newest_samples(curves / "samples"), *([_picture(_svg(points))] if points else ())))
+    rows = "".join(_newest_samples(curves / "samples"))
+    return (_picture(_svg(points), WIDTH) if points else "") + (f"\n\n<table>{rows}</table>" if rows else "")
 
 
 def _newest_samples(samples: Path) -> Iterator[str]:
     if drawn := sorted(samples.glob("epoch-*.png")):
         epoch = drawn[-1].stem.rpartition("-")[0]
-        for title, name in ((epoch.replace("-", " "), epoch), ("base", "base")):
+        for name in (epoch, "base"):
             pictures = (_picture(_thumbnail(path), 200) for path in sorted(samples.glob(f"{name}-*.png")))
-            yield f"**{title}**\n\n" + " ".join(pictures)
+            cells = "".join(f"<td>{picture}</td>" for picture in pictures)
+            yield f"<tr><th>{name.replace('-', ' ')}</th>{cells}</tr>"
 
 
 def _thumbnail(path: Path) -> str:
@@ -178,5 +180,5 @@ def _svg(points: Sequence[CurvePoint]) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(loss_svg(points).encode()).decode()}"
 
 
-def _picture(uri: str, width_px: int = 600) -> str:
+def _picture(uri: str, width_px: int) -> str:
     return f'<img width="{width_px}" src="{uri}">'

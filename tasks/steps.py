@@ -8,7 +8,7 @@ Until = Literal[Step, "publish"]
 """Where a run may be told to stop."""
 
 ON_ACCELERATOR: frozenset[Step] = frozenset(
-    ("train style", "check style", "check merge", "train character", "redraw", "sample", "transfer")
+    ("look", "train style", "check style", "check merge", "train character", "redraw", "sample", "transfer")
 )
 """The steps that use a GPU where there is one; the others must not keep it from them."""
 

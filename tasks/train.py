@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 @helper(peek="run")
 def find_optimizers(*trainings: Training) -> None:
-    """Refuse an optimizer that is not there, before any work; those that every installation has are not imported."""
+    """Refuse a library that is not there, before any work; those that every installation has are not imported."""
+    if eight_bits := [options for options in trainings if options.memory_saving == "int8"]:
+        from lora_core.training.memory import check_memory_saving
+
+        check_memory_saving(eight_bits[0])
     if named := [options for options in trainings if options.names_code or options.optimizer_args]:
         from lora_core.training.optim import check_optimizer
 
@@ -43,9 +47,10 @@ def train_style(
     reading: Reading,
     at: RunContext,
 ) -> LoraRef:
-    """Stage 1: teach the base the 3D look; pictures without captions get DreamBooth's identifier and class."""
+    """Stage 1: teach the base the 3D look, or a word for it; pictures without captions get identifier and class."""
     sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
-    return _train("style", "", base, sets, options, reading, at)
+    name = class_tokens.partition(" ")[0] if options.inversion else "style"
+    return _train(name, "", base, sets, options, reading, at)
 
 
 @step("train character")
@@ -59,13 +64,15 @@ def train_character(
     at: RunContext,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
+    from lora_core.training.samples import by_outfit
+
     small, prior, px = sets.downscale, sets.regularization, options.resolution
-    trained = [_set(at, sets.pictures, options.repeats, px, trigger=trigger)]
+    trained = [*by_outfit(_set(at, sets.pictures, options.repeats, px, trigger=trigger), options.repeats)]
     if sets.copies is not None:
-        trained.append(_set(at, sets.copies, small.repeats, small.size, trigger=trigger))
+        trained += by_outfit(_set(at, sets.copies, small.repeats, small.size, trigger=trigger), options.repeats)
     if prior.use and sets.style_pictures is not None:
         trained.append(_style_set(at, sets.style_pictures, prior.repeats, px, sets.style_tokens, True))
-    return _train(name, trigger, base, trained, options, reading, at)
+    return _train(name, trigger, base, trained, options, reading, at, sets.start)
 
 
 def _style_set(
@@ -115,6 +122,7 @@ def _train(
     options: Training,
     reading: Reading,
     at: RunContext,
+    start: LoraRef | None = None,
 ) -> LoraRef:
     from lora_core.training.run import train
 
@@ -139,4 +147,5 @@ def _train(
             saved=_previews(store, at, curves),
             processes=at.processes,
             speed=at.speed,
+            start=start,
         )

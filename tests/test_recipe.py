@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from lora_core.errors import RecipeError
+from lora_core.methods import FIRST, METHODS
 from lora_core.recipe import PATHS, PRESETS, CharacterTraining, Merge, PathField, Recipe, with_paths
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
 from tasks.publish import without_place
@@ -40,9 +41,9 @@ def test_the_defaults_are_the_notes_numbers() -> None:
         ({"style": None}, "r.toml: style = None"),
         (
             {"method": "diff"},
-            "r.toml: method = 'diff': input should be 'note', 'note-low-rank', 'named-look', 'difference',",
+            "r.toml: method = 'diff': input should be 'auto', 'note', 'note-low-rank', 'named-look', 'textual-",
         ),
-        ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'note'"),
+        ({"method": ["note"]}, "r.toml: method = ['note']: input should be 'auto'"),
         ({"method": "naive", "merge": 3}, "r.toml: merge = 3: input should be a valid dictionary"),
         (
             {"method": "difference", "merge": {"use": True}},
@@ -66,7 +67,10 @@ def test_a_bad_option_is_one_line_that_says_what_to_do(change: dict[str, object]
 
 
 def test_a_method_sets_what_the_recipe_leaves_open_and_a_key_of_its_own_wins() -> None:
-    note, low, _, difference, captions, naive = (parse_recipe(MINIMAL | {"method": method}, "r") for method in PRESETS)
+    note, low, difference, captions, naive = (
+        parse_recipe(MINIMAL | {"method": method}, "r")
+        for method in ("note", "note-low-rank", "difference", "captions-only", "naive")
+    )
     assert note == parse_recipe(MINIMAL, "r")
     assert (low.character_training.rank, low.character_training.alpha, low.merge.use) == (8, 4, True)
     assert (difference.merge.use, difference.difference.use, difference.regularization.use) == (False, True, True)
@@ -111,6 +115,19 @@ def test_a_look_that_is_named_has_its_word_in_the_characters_captions_once() -> 
     assert Recipe.model_validate(found.model_dump()) == found
     with pytest.raises(RecipeError, match="write it small"):
         parse_recipe(MINIMAL | {"style": {"images": "s", "identifier": "Plastic", "named": True}}, "r")
+    with pytest.raises(RecipeError, match="captions have spaces for underscores; write one word"):
+        parse_recipe(MINIMAL | {"style": {"images": "s", "identifier": "my_look", "named": True}}, "r")
+
+
+def test_a_word_whose_vectors_are_learned_is_said_and_neither_merged_nor_subtracted() -> None:
+    found = parse_recipe(MINIMAL | {"method": "textual-inversion"}, "r")
+    assert (found.trains_style, found.merge.use, found.captions.add) == (True, False, ("hcstyle",))
+    assert "inversion" not in parse_recipe(MINIMAL, "r").style_training.model_dump()
+    for more in ({"merge": {"use": True}}, {"style": {"images": "s", "named": False}}):
+        with pytest.raises(RecipeError, match="teaches a word and no LoRA"):
+            parse_recipe(MINIMAL | {"method": "textual-inversion"} | more, "r")
+    with pytest.raises(RecipeError, match="it is the rate of the word's vectors"):
+        parse_recipe(MINIMAL | {"method": "textual-inversion", "style_training": {"text_encoder_lr": 0}}, "r")
 
 
 def test_a_missing_option_is_named() -> None:
@@ -138,7 +155,8 @@ def test_a_models_path_is_taken_from_the_recipes_folder_and_told_without_it(tmp_
 
 @pytest.mark.parametrize("field", PATHS, ids=lambda field: f"{field.section}.{field.name}")
 def test_every_path_is_taken_from_the_recipes_folder_and_reported_without_it(field: PathField, tmp_path: Path) -> None:
-    named = parse_recipe(MINIMAL | {"sampling": {"transfer": ["models/a.safetensors"]}}, "r")
+    lists = {"sampling": {"transfer": ["models/a.safetensors"]}, "style": ["one", "other"]}
+    named = parse_recipe(MINIMAL | lists, "r")
     named = with_paths(named, lambda each, text: "./some/where" if each == field else text)
     there = anchored(named, tmp_path)
     assert field.texts(there) == (str(tmp_path / "some" / "where"),)
@@ -192,3 +210,30 @@ def test_every_option_has_a_title_and_a_description_and_no_awkward_type() -> Non
     # Prefect's form shows these badly: Optional and unions, dicts, sets.
     schema = json.dumps(Recipe.model_json_schema())
     assert not re.search(r'"anyOf"|"null"|"uniqueItems"|"additionalProperties": (true|\{)', schema)
+
+
+def test_a_method_that_is_still_to_be_decided_trains_no_style_and_redraws() -> None:
+    bare = {key: value for key, value in MINIMAL.items() if key != "style"}
+    found = parse_recipe(bare | {"method": "auto"}, "r")
+    assert (found.is_decided, found.trains_style, found.needs_style, found.redraw.use) == (False, False, False, True)
+    assert not parse_recipe(bare | {"method": "auto", "redraw": {"use": False}}, "r").redraw.use
+
+
+def test_every_method_is_offered_once_the_best_one_first_with_its_reason() -> None:
+    schema = Recipe.model_json_schema()["properties"]["method"]
+    assert schema["enum"] == list(METHODS)
+    assert set(METHODS) == set(PRESETS)
+    assert len(METHODS) == len(PRESETS)
+    assert METHODS[0] == FIRST.method
+    assert f"Begin with '{FIRST.method}' ({FIRST.why})" in schema["description"]
+    assert Recipe.model_fields["method"].default == "note"
+
+
+def test_the_look_can_be_learned_from_several_folders() -> None:
+    found = parse_recipe(MINIMAL | {"style": ["yuki", "kuma", "sora"]}, "r")
+    assert (found.style.images, found.style.more) == ("yuki", ("kuma", "sora"))
+    assert found.style.folders == ("yuki", "kuma", "sora")
+    assert parse_recipe(MINIMAL | {"style": ["yuki"]}, "r") == parse_recipe(MINIMAL | {"style": "yuki"}, "r")
+    assert "more" not in parse_recipe(MINIMAL, "r").style.model_dump()
+    named = parse_recipe(MINIMAL | {"style": ["yuki", "kuma"], "method": "named-look"}, "r")
+    assert (named.style.folders, named.style.named) == (("yuki", "kuma"), True)

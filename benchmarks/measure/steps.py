@@ -14,7 +14,7 @@ import torch
 from lora_core.device import pick_device, pick_dtype, set_kernels, size_bytes
 from lora_core.diffusion.components import Components
 from lora_core.recipe import Speed
-from lora_core.training.plan import memory_of
+from lora_core.training.memory import memory_of
 from measure.models import make
 from measure.runner import Emit, Settings, noted
 from measure.ways import Run, Work, counted_flops, matrix_peak, ours, plain, sharing, wait

@@ -31,14 +31,14 @@ def _run(options: argparse.Namespace, out: Path) -> int:
     from demo.proof.arms import CORE, arm_names, read_arm
     from demo.proof.docs import write_docs
     from demo.proof.output import collect, prove
-    from demo.proof.pairs import PAIRS
+    from demo.proof.pairs import MARKED_PAIRS, PAIRS
 
     groups = {"core": CORE, "all": arm_names()}
     names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))
     arms = [read_arm(name) for name in names]
     covered = scope.quick(arms) if options.quick else scope.full(arms)
     if options.pairs:
-        known = {pair.name: pair for pair in PAIRS}
+        known = {pair.name: pair for pair in (*PAIRS, *MARKED_PAIRS)}
         if unknown := [name for name in options.pairs if name not in known]:
             raise RecipeError(f"--pairs {unknown[0]}: there is no such pair; known: {', '.join(known)}")
         covered = replace(covered, pairs=tuple(known[name] for name in options.pairs))

@@ -61,7 +61,7 @@ def identity_against_leak(series: Sequence[Series], title: str) -> Image.Image:
     _frame(axes)
     page.suptitle(title, x=0.01, ha="left", fontsize=15)
     axes.set_title(
-        "best is top left; bars: 95 % intervals; numbers: epochs; *: style stage missed the gates",
+        "best is top left; bars: 95 % intervals; numbers: epochs; *: a merged model does not draw the look",
         loc="left", fontsize=10, color=_FAINT,
     )  # fmt: skip
     axes.set_xlabel(_LEAK, fontsize=12)
@@ -86,7 +86,7 @@ def side_by_side(variants: Sequence[Beside], title: str) -> Image.Image:
     page = Page(figsize=(10, 0.9 + 2.1 * rows), dpi=_DPI, layout="constrained")
     page.suptitle(
         f"{title}\nup: {_IDENTITY}; right: {_LEAK}; best is top left\n"
-        "grey: what was changed, in the same runs; bars: 95 % intervals; small: earlier epochs; *: missed the gates",
+        "grey: what was changed, in the same runs; bars: 95 % intervals; small: earlier epochs; *: missed the gate",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     grid = page.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import demo.world
 from demo.proof.crowd import crowd, crowd_screenshots
-from demo.world.character import CAST, Character
+from demo.world.character import INHABITANTS, Character
 from demo.world.scene import Composition
 from demo.world.screenshot import screenshots
 from demo.world.solid import FINISHES
@@ -24,8 +24,8 @@ class Pair:
     """A character to learn and a very different one, both from one 3D creator.
 
     Attributes:
-        target: name in `CAST`.
-        style: name in `CAST`.
+        target: name in `INHABITANTS`.
+        style: name in `INHABITANTS`.
         finish: name in `FINISHES`.
     """
 
@@ -41,12 +41,12 @@ class Pair:
     @property
     def character(self) -> Character:
         """Who is learned."""
-        return CAST[self.target]
+        return INHABITANTS[self.target]
 
     @property
     def style_character(self) -> Character:
         """From whom the look is learned."""
-        return CAST[self.style]
+        return INHABITANTS[self.style]
 
 
 PAIRS: Final = (
@@ -71,6 +71,10 @@ def few(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(by_style.values())[:_FEW]
 
 
+MARKED_PAIRS: Final = (Pair("rika", "yuki", "studio"), Pair("hoshi", "kuma", "plastic"))
+"""Of the characters with a trait that no tag names; a proof takes them where they are asked for by name."""
+
+
 def draw_screenshots(pair: Pair, role: Role, folder: Path, plan: Mapping[Composition, int]) -> Path:
     """Draw one side of a pair, or a crowd in the style character's place, where it is missing.
 
@@ -86,7 +90,7 @@ def draw_screenshots(pair: Pair, role: Role, folder: Path, plan: Mapping[Composi
             if role == "crowd":
                 crowd_screenshots(crowd(pair.character, pair.target), unfinished, plan, FINISHES[pair.finish])
             else:
-                screenshots(CAST[name], unfinished, _SEEDS[role], plan, FINISHES[pair.finish])
+                screenshots(INHABITANTS[name], unfinished, _SEEDS[role], plan, FINISHES[pair.finish])
     return path
 
 

@@ -18,8 +18,8 @@ from lora_core.store import Store
 
 _SEEDS_SHOWN: Final = 2
 _REFERENCES: Final = frozenset((RECOMMENDED, NOTE))
-_OVERVIEW_PX: Final = 192
-_SHEET_PX: Final = 176  # samples are 128 px wide
+_OVERVIEW_PX: Final = 200
+_SHEET_PX: Final = 200  # samples are 128 px wide; the longest arm has its name in full
 _SCREENSHOT: Final = "3D screenshot"
 _BASE: Final = "no LoRA"
 

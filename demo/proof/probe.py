@@ -50,10 +50,10 @@ def load_probe(path: Path = PROBE_FILE) -> Probe:
 def solid_probabilities(probe: Probe, pictures: Sequence[Image.Image]) -> list[float]:
     """Returns how likely each picture is in the solid look, in [0, 1]."""
     # One by one: in a batch the neighbours decide about the last bits.
-    return [torch.sigmoid(probe(_image(picture)[None])).item() for picture in pictures]
+    return [torch.sigmoid(probe(as_tensor(picture)[None])).item() for picture in pictures]
 
 
-def _image(picture: Image.Image) -> Tensor:
+def as_tensor(picture: Image.Image) -> Tensor:
     """Returns a picture as (3, 128, 128) in [-1, 1]."""
     square = picture.convert("RGB")
     if square.size != (SIDE_PX, SIDE_PX):

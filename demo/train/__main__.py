@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from demo.train import by_eye, export, latents, measure, probe, render, tagger, text, unet, vae
+from demo.train import by_eye, export, latents, marks, measure, probe, render, tagger, text, unet, vae
 from demo.train.loop import prepare_process
 
-STEPS: Final = ("render", "vae", "latents", "text", "unet", "tagger", "decoder", "measure", "export", "probe", "by-eye")
+STEPS: Final = (
+    "render", "vae", "latents", "text", "unet", "tagger", "decoder", "measure", "export", "probe", "marks", "by-eye",
+)  # fmt: skip
 MODELS: Final = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -48,6 +50,8 @@ def run_step(step: str, work: Path, minutes: float | None) -> None:
             export.export(work, MODELS)
         case "probe":
             probe.train(work, MODELS, minutes)
+        case "marks":
+            marks.train(work, MODELS, minutes)
         case "by-eye":
             by_eye.report(MODELS)
         case _:

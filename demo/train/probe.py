@@ -31,7 +31,7 @@ _HELD_OUT: Final = 400
 _BATCH: Final = 48
 _ENCODED: Final = 32
 # A sampler's latents are never quite those of a picture; half of the noise is smooth, as a denoiser's mistakes are.
-_LARGEST_NOISE: Final = 0.6
+LARGEST_NOISE: Final = 0.6
 # No picture of the other trainings: their seeds begin above 100 million.
 _FIRST_PICTURE: Final = 60_000_000
 _SEED: Final = 606
@@ -43,8 +43,8 @@ def train(work: Path, models: Path, minutes: float | None) -> None:
     vae = AutoencoderKL.from_pretrained(models / "base" / "vae", torch_dtype=torch.float32).to(DEVICE).eval()
     kinds = {
         "drawn": drawn,
-        "through the VAE": _through(vae, drawn, noise=0.0),
-        "from noisy latents": _through(vae, drawn, noise=_LARGEST_NOISE),
+        "through the VAE": through(vae, drawn, noise=0.0),
+        "from noisy latents": through(vae, drawn, noise=LARGEST_NOISE),
     }
     torch.manual_seed(_SEED)
     probe = Probe()
@@ -76,7 +76,7 @@ def _drawn(work: Path) -> Pixels:
     path = work / "probe-pictures.npy"
     if not path.exists():
         pixels = np.stack([_draw(k) for k in range(_PICTURES)])
-        replace_file(path, lambda temporary: _save(temporary, pixels))
+        replace_file(path, lambda temporary: save_pixels(temporary, pixels))
     found: Pixels = np.load(path)
     return found
 
@@ -87,13 +87,14 @@ def _draw(k: int) -> Pixels:
     return np.asarray(draw(Character.random(rng), Scene.random(rng), look, SIDE_PX, Finish.random(rng)))
 
 
-def _save(path: Path, pixels: Pixels) -> None:
+def save_pixels(path: Path, pixels: Pixels) -> None:
+    """Writes an array under the very name, as `replace_file` wants it."""
     with path.open("wb") as file:  # np.save would add an ending to the temporary name
         np.save(file, pixels)
 
 
 @torch.no_grad()
-def _through(vae: AutoencoderKL, pixels: Pixels, noise: float) -> Pixels:
+def through(vae: AutoencoderKL, pixels: Pixels, noise: float) -> Pixels:
     """Returns the pictures as the autoencoder gives them back, from latents with up to so much noise."""
     generator, out = torch.Generator().manual_seed(_SEED), []
     for start in range(0, len(pixels), _ENCODED):

@@ -5,7 +5,7 @@ import random
 import sys
 from pathlib import Path
 
-from demo.world.character import CAST, Character
+from demo.world.character import INHABITANTS, Character
 from demo.world.describe import described
 from demo.world.screenshot import screenshots
 from demo.world.solid import FINISHES
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.world", description=__doc__)
     parser.add_argument("out", type=Path, help="folder to write into")
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--name", choices=sorted(CAST), help="one of the named characters")
+    who.add_argument("--name", choices=sorted(INHABITANTS), help="one of the named characters")
     who.add_argument("--seed", type=int, help="a random character")
     who.add_argument("--tags", help='a description: "pink hair, twintails, green eyes, cat ears, blue hoodie"')
     parser.add_argument("--finish", choices=sorted(FINISHES), default="studio", help="light and gloss of the 3D look")
@@ -32,7 +32,7 @@ def main() -> None:
 
 def _character(name: str | None, seed: int | None, tags: str | None) -> Character:
     if name is not None:
-        return CAST[name]
+        return INHABITANTS[name]
     return described(tags) if tags is not None else Character.random(random.Random(seed))
 
 

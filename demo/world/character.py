@@ -12,6 +12,7 @@ EyeColor = Literal["blue", "green", "red", "brown", "purple", "yellow"]
 Skin = Literal["light", "dark"]
 Garment = Literal["dress", "hoodie"]
 ClothesColor = Literal["red", "blue", "green", "yellow", "white", "black", "purple"]
+Mark = Literal["none", "curl", "sash", "tufts", "stripe"]
 
 HAIR_STYLE_TAGS: Final[dict[HairStyle, tuple[str, ...]]] = {
     "short": ("short_hair",),
@@ -41,6 +42,8 @@ class Character(BaseModel):
     hair_flower: bool = False
     garment: Garment = "dress"
     clothes_color: ClothesColor = "blue"
+    mark: Mark = "none"
+    """What no tag names (demo/world/mark.py)."""
 
     def tags(self) -> tuple[str, ...]:
         """Returns the canonical tags of body and clothes, in a fixed order."""
@@ -117,6 +120,29 @@ CAST: Final[dict[str, Character]] = {
     ),
 }
 """The world's named inhabitants, quite different from one another."""
+
+MARKED: Final[dict[str, Character]] = {
+    "rika": Character(
+        hair_color="brown",
+        hair_style="ponytail",
+        eye_color="purple",
+        garment="dress",
+        clothes_color="red",
+        mark="curl",
+    ),
+    "hoshi": Character(
+        hair_color="white",
+        hair_style="twintails",
+        eye_color="blue",
+        garment="hoodie",
+        clothes_color="purple",
+        mark="sash",
+    ),
+}
+"""Further inhabitants, each with a trait that no tag names: a curl that stands up, a sash on all that is worn."""
+
+INHABITANTS: Final = {**CAST, **MARKED}
+"""Everybody by name."""
 
 TARGET: Final = CAST["momo"]
 """The character that the demo wants to draw without its 3D look."""

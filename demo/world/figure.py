@@ -7,6 +7,7 @@ from demo.world.body import body
 from demo.world.character import Character
 from demo.world.face import face, pointy_ears
 from demo.world.hair import animal_ears, hair_behind, hair_beside, hair_front
+from demo.world.mark import mark_in_hair, mark_on_clothes
 from demo.world.scene import Composition, Scene
 from demo.world.shape import Shape, moved, squeezed
 from demo.world.tags import Look
@@ -61,10 +62,11 @@ def figure(character: Character, scene: Scene, look: Look) -> list[Shape]:
         return [moved(shape, scene.tilt, scale, 0.16 * scene.yaw, sink, _NECK_Y) for shape in shapes]
 
     ears = pointy_ears(character, scene) if character.ears == "pointy" else []
+    clothed = [*body(character, scene), *mark_on_clothes(character, scene)]
     furry = animal_ears(character, scene) if character.ears in ("cat", "bear") else []
     return [
-        *head(hair_behind(character, scene)),
-        *(squeezed(shape, _BODY_WIDE, _BODY_TALL, _NECK_Y) for shape in body(character, scene)),
+        *head([*hair_behind(character, scene), *mark_in_hair(character, scene)]),
+        *(squeezed(shape, _BODY_WIDE, _BODY_TALL, _NECK_Y) for shape in clothed),
         *head([*ears, *face(character, scene, look), *furry]),
         *head(hair_front(character, scene, look)),
         *head(hair_beside(character, scene)),

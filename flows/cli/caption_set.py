@@ -8,6 +8,7 @@ from lora_core.captions.check import MOST_TOKENS
 from lora_core.captions.exchange import Situation
 from lora_core.captions.rule_file import read_rules, rules_for
 from lora_core.captions.rules import Rules
+from lora_core.captions.wardrobe import with_clothes
 from lora_core.dataset import Manifest, Scores, TagTable
 from lora_core.errors import CaptionError
 from lora_core.images.collect import collect, refuse_bad_pictures
@@ -97,12 +98,13 @@ def _of_folder(asked: Asked) -> CaptionSet:
     least = asked.threshold or _USUAL_THRESHOLD
     store, scores = Store(asked.store), read_tags(asked.tags)
     store.hold()
+    manifest = settle(collect(store, asked.src), scores, {})
     return CaptionSet(
         source=asked.src,
         store=store,
-        manifest=settle(collect(store, asked.src), scores, {}),
+        manifest=manifest,
         tags=scores,
-        situation=_situation(rules, rules.trigger, Thresholds(general=least, character=least)),
+        situation=_situation(rules, rules.trigger, Thresholds(general=least, character=least), manifest, scores),
         rule_file=asked.rules,
     )
 
@@ -114,7 +116,7 @@ def _of_recipe(asked: Asked, recipe: Recipe) -> CaptionSet:
     least = thresholds(recipe.tagger)
     if asked.threshold is not None:
         least = least.model_copy(update={"general": asked.threshold, "character": asked.threshold})
-    rules = rules_for(recipe.captions, recipe.trigger) if asked.rules_needed else Rules()
+    rules = rules_for(recipe.captions, recipe.trigger, recipe.wardrobe) if asked.rules_needed else Rules()
     found = set_of_recipe(recipe, rules, least)
     if recipe.preprocess.bad_pictures == "stop":
         refuse_bad_pictures(found.manifest)
@@ -136,13 +138,14 @@ def set_of_recipe(recipe: Recipe, rules: Rules, least: Thresholds) -> CaptionSet
     store = open_store(recipe.runtime.store)
     store.hold()
     found = collect(store, Path(recipe.character.images))
-    manifest, tags = prepared_and_tagged(store, found, recipe.preprocess, tagger)
+    prepared, tags = prepared_and_tagged(store, found, recipe.preprocess, tagger)
+    manifest = settle(prepared, tags, {})
     return CaptionSet(
         source=Path(recipe.character.images),
         store=store,
-        manifest=settle(manifest, tags, {}),
+        manifest=manifest,
         tags=tags,
-        situation=_situation(rules, recipe.trigger, least),
+        situation=_situation(rules, recipe.trigger, least, manifest, tags),
         rule_file=Path(recipe.captions.rules) if recipe.captions.rules else None,
         most_tokens=recipe.character_training.max_token_length,
     )
@@ -157,8 +160,8 @@ def _placed(manifest: Manifest, rules: Rules, recipe: Recipe) -> Manifest:
     return manifest.model_copy(update={"entries": kept})
 
 
-def _situation(rules: Rules, trigger: str, least: Thresholds) -> Situation:
+def _situation(rules: Rules, trigger: str, least: Thresholds, manifest: Manifest, tags: TagTable) -> Situation:
     def chosen(scores: Scores) -> Mapping[str, float]:
         return select(scores, least)
 
-    return Situation(rules=rules, trigger=trigger, select=chosen)
+    return Situation(rules=with_clothes(rules, manifest, tags, chosen), trigger=trigger, select=chosen)

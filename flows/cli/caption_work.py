@@ -23,8 +23,9 @@ from lora_core.captions.exchange import (
 )
 from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import Suggestion, rule_file, suggest
-from lora_core.captions.tags import caption_text, spaced
-from lora_core.dataset import Manifest
+from lora_core.captions.tags import canonical, caption_text, spaced
+from lora_core.captions.taxonomy import nearest
+from lora_core.dataset import Manifest, Scores
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect, refuse_inside
@@ -126,6 +127,33 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
         raise CaptionError(f"{len(doubtful)} of {pictures} pictures have no caption; the lines above say why")
     if check:
         _conclude(found, len(edited))
+
+
+def explain_tag(subject: CaptionSet, tag: str) -> None:
+    """One tag on every picture: how sure the tagger is of it, and what became of it by which rule.
+
+    Raises:
+        CaptionError: it is on no picture, before or after.
+    """
+    asked, entries = canonical(tag), {entry.name: entry for entry in subject.manifest.entries}
+    edited, _ = _each(subject)
+    known = {each for one in edited for each in (*one.before, *one.tags)}
+    seen = {one.name: _score(subject.tags.of(entries[one.name]), asked) for one in edited}
+    if asked not in known and not any(seen.values()):
+        near = nearest(asked, known)
+        hint = f"; did you mean {spaced(near)}?" if near in known else ""
+        raise CaptionError(f"--tag {tag}: is on no picture, and the tagger sees it on none{hint}")
+    for one in edited:
+        changes = [change for change in one.changes if change.tag == asked]
+        became = "stays" if asked in one.tags else "no tag: below the threshold" if seen[one.name] else "no tag"
+        became = next((f"{change.action} by {change.rule}" for change in changes), became)
+        typer.secho(f"{one.name:<24} {seen[one.name] or 0:>5.2f}  {became}", fg="red" if "removed" in became else None)
+    if any(change.tag == asked and change.kind in ("traits", "foreign") for one in edited for change in one.changes):
+        echo(f'To keep it, write it into the rule file: keep = ["{asked}"]')
+
+
+def _score(scores: Scores, tag: str) -> float | None:
+    return scores.general.get(tag, scores.character.get(tag))
 
 
 def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:

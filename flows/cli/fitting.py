@@ -41,7 +41,11 @@ def fit(base: str, preset: str = "") -> FittedBase:
     if lineage.assumed and not given:
         others = ", ".join(each.name for each in choices(source) if each != chosen)
         told += f" Other presets for it: {others} (--preset NAME)."
-    return FittedBase(str(Path(model).expanduser().absolute()) if is_local else model, commit, chosen, told, predicts)
+    needs_vae = "vae" not in source.parts
+    if needs_vae:
+        told += " It has no VAE: name the file of one that it was made with."
+    path = str(Path(model).expanduser().absolute()) if is_local else model
+    return FittedBase(path, commit, chosen, told, predicts, needs_vae)
 
 
 def _found(lineage: Lineage) -> tuple[BasePreset, str]:

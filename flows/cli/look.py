@@ -46,18 +46,18 @@ def look(
     from lora_core.captions.content import check, check_tagger, named
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.judging.look import LOOK_WORDS, judged, see_look
+    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
+    from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
     from lora_core.recipe import Judging
     from lora_core.refs import CheckpointRef
     from lora_core.sampling.sampler import SamplerConfig
     from lora_core.sampling.samples import samples_manifest
-    from lora_core.sampling.words import draw_words
+    from lora_core.sampling.words import draw_words, together
     from lora_core.store import Store
     from lora_core.tagging.tag import tag
     from tasks.runtime import progress
 
     fitted, words = fit(base, preset), tuple(word or LOOK_WORDS)
-    models = Judging(classifier=classifier, embedder=embedder)
     files, reader = find_model_files(fitted.model, fitted.revision), find_tagger_files(tagger, "")
     check_tagger(reader, files, tagger)
     kept = Store(store)
@@ -71,13 +71,17 @@ def look(
     config = SamplerConfig(fitted.clip_skip, fitted.process, device)
     at = CheckpointRef(sha256=kept.put_tree(files, how="refer"))
     with progress("draw", "step") as listen:
-        own, *others = draw_words(kept, at, words, options, config, listen)
-    every = own.model_copy(update={"samples": tuple(one for each in (own, *others) for one in each.samples)})
+        drawn = draw_words(kept, at, words, options, config, listen)
     with progress("tag", "sample") as listen:
-        drawn = tag(kept, samples_manifest(every), reader, listen)
-    found = see_look(kept, own.samples, every, pictures, (drawn, seen), reader, models)
-    report = judged(found, own.samples, {each: one.samples for each, one in zip(words, others, strict=True)})
-    _write(kept, out, report, words, (own, *others))
+        scores = tag(kept, samples_manifest(together(drawn)), reader, listen)
+    by = Instruments(
+        reader,
+        find_classifier_files(Path(classifier)) if classifier else None,
+        Judging().classifier_label,
+        find_embedder_files(Path(embedder)) if embedder else None,
+    )
+    report = compared(kept, words, drawn, pictures, (scores, seen), by)
+    _write(kept, out, report, words, drawn)
     _tell(report, out)
 
 
@@ -98,35 +102,22 @@ def _squares(store: "Store", folder: Path) -> "Manifest":
 def _drawing(fitted: "FittedBase", source: "Source", seeds: int) -> "Sampling":
     """The base's own numbers, the recipe's prompts without a trigger, and a seed for each picture of a prompt."""
     from lora_core.bases.fit import scaled
+    from lora_core.judging.look import asking
     from lora_core.recipe import Sampling
 
     numbers = dict(fitted.preset.sections["sampling"])
     numbers |= {side: scaled(fitted.preset, source, numbers[side]) for side in ("width", "height")}
-    numbers["prompts"] = tuple(prompt.removeprefix("{trigger}, ") for prompt in Sampling().prompts)
-    return Sampling.model_validate({**numbers, "seeds": tuple(range(1, seeds + 1))})
+    return asking(Sampling.model_validate(numbers), seeds)
 
 
 def _write(store: "Store", out: Path, report: "LookReport", words: Sequence[str], drawn: Sequence["Samples"]) -> None:
-    """look.json, and a grid of the first seed's pictures: without a word, and with each."""
-    import io
-
-    from PIL import Image
-
+    """look.json, and a grid of the first seed's pictures."""
     from lora_core.images.png import png_bytes
-    from lora_core.sampling.grid import Cell, contact_grid
+    from lora_core.sampling.words import words_grid
     from lora_core.store.files import write_atomically
 
-    first = drawn[0].samples[0].seed
-    rows = [(sample.prompt, f"seed {first}") for sample in drawn[0].samples if sample.seed == first]
-    cells = [
-        Cell(sample.prompt_index, column, Image.open(io.BytesIO(store.get_bytes(sample.image))))
-        for column, samples in enumerate(drawn)
-        for sample in samples.samples
-        if sample.seed == first
-    ]
     out.mkdir(parents=True, exist_ok=True)
-    grid = contact_grid(rows, ["no word", *words], cells, "What the base draws when asked for the look")
-    write_atomically(out / "look.png", png_bytes(grid))
+    write_atomically(out / "look.png", png_bytes(words_grid(store, words, drawn)))
     write_atomically(out / "look.json", (report.model_dump_json(indent=2) + "\n").encode())
 
 

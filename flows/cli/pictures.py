@@ -99,6 +99,10 @@ def caption(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every caption before and after, and the rule that made each change.")
     ] = False,
+    tag_: Annotated[
+        str | None,
+        typer.Option("--tag", metavar="TAG", help="Show one tag on every picture: its score, and why it went or came."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Check the captions; exit status 2 if one fails.")] = False,
     import_: Annotated[
         Path | None,
@@ -109,7 +113,7 @@ def caption(
     ] = False,
     store: StoreFolder = Path(".headcanon"),
 ) -> None:
-    """Make captions with the six caption edits, which leave out the character's own features.
+    """Make captions with the caption edits, which leave out the character's own features.
 
     Examples:
 
@@ -121,7 +125,9 @@ def caption(
 
       headcanon caption dataset/ --rules captions.toml --check      the .txt files in place
 
-      headcanon caption recipe.toml --explain --check      read from the recipe
+      headcanon caption recipe.toml --explain --check      the recipe's screenshots, tagged first if need be
+
+      headcanon caption recipe.toml --tag pink_hair      why is it missing?
     """
     from flows.cli import caption_work
     from flows.cli.caption_set import Asked, open_set
@@ -131,8 +137,8 @@ def caption(
     if out is not None:
         check_out_folder(out)
     asked = Asked(src, tags, rules, threshold, store, rules_needed=not suggest)
-    if not (suggest or explain or check or import_ or out):
-        raise CaptionError("say what to do: --suggest, --explain, --check, --import FOLDER or --out FOLDER")
+    if not (suggest or explain or tag_ or check or import_ or out):
+        raise CaptionError("say what to do: --suggest, --explain, --tag TAG, --check, --import FOLDER or --out FOLDER")
     if suggest:
         caption_work.suggest_rules(asked)
     elif check and tags is None and not asked.is_recipe:
@@ -141,6 +147,9 @@ def caption(
         subject = open_set(asked)
         if import_ is not None:
             subject = caption_work.take_hand_edits(subject, import_)
-        caption_work.make_captions(subject, explain=explain, check=check)
+        if tag_ is not None:
+            caption_work.explain_tag(subject, tag_)
+        if explain or check or import_ or out:
+            caption_work.make_captions(subject, explain=explain, check=check)
         if out is not None:
             caption_work.write_captions(subject, out, escape=escape)

@@ -9,14 +9,14 @@ from rich.table import Table
 from flows.cli.picture_set import coverage_table, remarks
 from flows.cost import Cost, Room, costs, probe, room
 from flows.graph import Peeked
-from flows.plan import dry_run
+from flows.plan import DryRun, dry_run
 from lora_core.captions.check import known_trigger
 from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe
-from lora_core.training.plan import Plan
+from lora_core.training.plan import Plan, SetPlan
 from tasks.runtime import RunContext
 from tasks.terminal import Terminal, styled
 
@@ -33,7 +33,8 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     target = Path(recipe.runtime.out) / recipe.name
     console.print(styled("\n", (recipe.name, "bold"), f"  trigger {recipe.trigger}  →  {target}"), soft_wrap=True)
     warned = (f"! {known}" for known in (known_trigger(recipe.trigger),) if known)
-    console.print(f"method {recipe.method}: {PRESETS[recipe.method].what}\n", highlight=False, soft_wrap=True)
+    for line in (*_method(recipe, found), ""):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     for line in (f"Base: {found.lineage.line}", *(f"! {each.line}" for each in found.misfits), *warned, ""):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(coverage_table(found.coverage))
@@ -41,14 +42,16 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.style:
         console.print(_samples("Style LoRA", found.style))
-    title = "Look and character LoRA" if recipe.difference.use else "Character LoRA"
+    title = "Look and character LoRA" if found.recipe.difference.use else "Character LoRA"
     console.print(_samples(title, found.character), _buckets(found.character))
-    if recipe.difference.use:
-        console.print(_subtraction(recipe), highlight=False, soft_wrap=True)
+    if start := found.peeked.artifacts.inputs.start:
+        console.print(f"It begins with {', '.join(at.open_store().tree(start.sha256))}.\n", markup=False)
+    if found.recipe.difference.use:
+        console.print(_subtraction(found.recipe), highlight=False, soft_wrap=True)
     if found.redraw and found.redrawn:
         console.print(_samples("Final LoRA, of redrawn pictures", found.redrawn))
         console.print(f"{found.redraw.line}\n", highlight=False, soft_wrap=True)
-    console.print(f"Memory for training: about {found.memory_bytes / 1e9:.1f} GB\n", highlight=False)
+    console.print(f"Memory for training: {found.memory.text}\n", highlight=False, soft_wrap=True)
     if with_probe:
         probe(found, at)
     to_do = costs(found, at)
@@ -58,6 +61,20 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     if recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(found.pictures)
     refuse_empty(found.coverage)
+
+
+def _method(recipe: Recipe, found: DryRun) -> Iterator[str]:
+    """What the recipe names, and of 'auto' what it comes to, if the base was asked already; nothing is drawn here."""
+    yield f"method {recipe.method}: {PRESETS[recipe.method].what}"
+    seen, taken = found.peeked.artifacts.look, found.recipe.method
+    if seen is None:
+        return
+    if not seen.is_pending:
+        yield f"The base was asked: {taken}, {PRESETS[taken].what}"
+    else:
+        yield f"Not decided yet: the run draws the base first (step look). What follows is for {taken}" + (
+            ", the dearer of the two" if found.recipe.trains_style else ", since no style screenshots are named"
+        )
 
 
 def _about_pictures(sets: Mapping[str, Manifest]) -> Iterator[str]:
@@ -80,13 +97,19 @@ def _samples(title: str, plan: Plan) -> Table:
         low, high = each.effective_repeats
         shown = f"{each.repeats}" if (low, high) == (each.repeats,) * 2 else f"{each.repeats} → {low}-{high}"
         table.add_row(
-            f"regularization (weight {plan.prior_loss_weight:g})" if each.regularization else "training",
+            _named(each, plan),
             str(each.pictures), str(each.resolution_px), shown, str(each.samples),
             f"{each.used_in_run} of {each.pictures}",
         )  # fmt: skip
     if plan.held_out:
         table.add_row("held out, measured behind every epoch", str(plan.held_out))
     return table
+
+
+def _named(each: SetPlan, plan: Plan) -> str:
+    if each.regularization:
+        return f"regularization (weight {plan.prior_loss_weight:g})"
+    return f"training, {each.outfit}" if each.outfit else "training"
 
 
 def _buckets(plan: Plan) -> Table:

@@ -2,19 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli import echo
+from lora_core.methods import FIRST, Method
 from tasks.steps import Until
 
 if TYPE_CHECKING:
     from lora_core.recipe import Recipe
     from tasks.runtime import RunContext
-
-
-Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 def run(
@@ -151,10 +149,9 @@ def _check_at_once(recipe: "Recipe") -> None:
 
     for written in (Path(recipe.runtime.out) / recipe.name, Path(recipe.runtime.store)):
         check_out_folder(written)
-    for folder in (recipe.style.images, recipe.character.images):
-        if folder:
-            list_pictures(Path(folder))
-    rules = rules_for(recipe.captions, recipe.trigger)
+    for folder in (*recipe.style.folders, *recipe.character.folders):
+        list_pictures(Path(folder))
+    rules = rules_for(recipe.captions, recipe.trigger, recipe.wardrobe)
     content.check((), words_of(recipe, rules))
     base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
     refuse_without_vae(read_source(base, recipe.base.process))
@@ -165,7 +162,7 @@ def new(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
     method: Annotated[
         Method, typer.Option(help="How the character is learned (docs/method.md); can be changed in the recipe.")
-    ] = "note",
+    ] = FIRST.method,
     base: Annotated[
         str,
         typer.Option(metavar="MODEL", help="Your base model: a file, a diffusers folder, or owner/name@COMMIT."),

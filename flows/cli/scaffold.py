@@ -11,8 +11,9 @@ from pydantic_core import PydanticUndefined
 
 from lora_core.bases.presets import BasePreset
 from lora_core.errors import OutputExistsError, RecipeError
+from lora_core.methods import FIRST, Method
 from lora_core.printable import clipped
-from lora_core.recipe import COMPOSITIONS, PRESETS, Method, Process, Recipe, ShotPlan
+from lora_core.recipe import COMPOSITIONS, PRESETS, Process, Recipe, ShotPlan
 from lora_core.recipe.names import checked_name
 from lora_core.recipe_import import Imported
 from lora_core.store.files import write_atomically
@@ -27,9 +28,10 @@ _HEAD = """\
 # Screenshots: transparent background, face visible, several angles. The composition is read from the sub-folder or
 # from the file name's beginning (upper_body_01.png). The method's counts{for_both}:
 # {plan}
+# Several outfits: a sub-folder each, [character] outfits (docs/captions.md).
 
 name = {name}
-method = "{method}"{space}# {what}
+{first}method = "{method}"{space}# {what}
 {style}character = {character}              # yours
 {base}
 [tagger]
@@ -57,8 +59,10 @@ _TAKEN = """\
 Below: the numbers of your config, with their names there above each; the rest is this method's.
 # A line that begins with '#' is the default: take away the '#' to change it."""
 _STYLE = 'style = "style"                      # a character very different from yours, same compositions and angles\n'
+_STYLE_IF_NEEDED = '#style = "style"    # another character, very different: where the base has no word for the look\n'
 _SHOWN = ("name", "base", "tagger", "style", "character", "captions")
 _WIDTH = 110
+_VAE = "path/to/vae.safetensors"
 _MODELS, _TAGGER = Path("models"), "wd-swinv2"
 """Where `headcanon models get` puts models, and the tagger's name there."""
 
@@ -73,6 +77,8 @@ class FittedBase(NamedTuple):
     """What is known of the base, and how: a comment."""
     predicts: bool
     """Whether prediction and zero terminal SNR must be written, because the base does not say them itself."""
+    needs_vae: bool = False
+    """Whether it has none of its own, so that the recipe must name one."""
 
     @property
     def process(self) -> Process:
@@ -87,7 +93,7 @@ class FittedBase(NamedTuple):
 
 
 def write_new(
-    folder: Path, method: Method = "note", base: FittedBase | None = None, taken: Imported | None = None
+    folder: Path, method: Method = FIRST.method, base: FittedBase | None = None, taken: Imported | None = None
 ) -> str:
     """Write the folder, with a recipe for a method, a base and another trainer's numbers; returns what to do next.
 
@@ -111,9 +117,10 @@ def write_new(
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
         recipe=recipe, plan=plan, name=_toml(name), method=method, what=what, space=space,
+        first=f"# The one to begin with: {FIRST.why}.\n" if method == FIRST.method else "",
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
         tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),
-        style=_STYLE if "style" in sides else "", 
+        style=_STYLE if "style" in sides else _STYLE_IF_NEEDED if method == "auto" else "",
         base="\n".join(_base(fitted)) if fitted else _unfitted(settings, numbers),
         captions=_captions(method, base.preset) if base else "",
         character=_toml(settings.get("character.images", "character")),
@@ -123,6 +130,7 @@ def write_new(
     steps = [f"Put screenshots into {' and '.join(str(folder / side) for side in sides)} (one folder a composition)."]
     steps += [] if tagger.is_dir() else [f"headcanon models get {_TAGGER} --into {folder / _MODELS}"]
     steps += [] if base or "base.model" in settings else [f"Name your base model in {recipe}."]
+    steps += [f"Name a VAE in {recipe} ([base] vae): the model has none."] if base and base.needs_vae else []
     steps += [f"headcanon run {recipe} --dry-run"]
     lines = [f"Wrote {recipe} and folders for screenshots."]
     lines += [f"{number}. {step}" for number, step in enumerate(steps, start=1)]
@@ -188,6 +196,8 @@ def _base(base: FittedBase) -> Iterator[str]:
     yield f"model = {_toml(base.model)}"
     if base.revision:
         yield f"revision = {_toml(base.revision)}"
+    if base.needs_vae:
+        yield f'vae = "{_VAE}"   # a .safetensors file: the model has none of its own'
     if base.predicts:
         yield "# the preset's; the model does not say it itself"
         yield f"prediction = {_toml(base.preset.prediction)}"

@@ -50,8 +50,8 @@ def studio(api: str, password: str = "") -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.runs, app.state.helper = Runs(api, password), Helper()
     _guard(app, password)
-    app.include_router(character_pages.router)
-    app.include_router(run_pages.router)
+    for router in (character_pages.router, character_pages.of_one, run_pages.router):
+        app.include_router(router)
     return app
 
 

@@ -103,7 +103,7 @@ _ABOUT_COMPOSITION = ("composition_in_doubt", "composition_contradicted")
 
 
 def _set(recipe: Recipe) -> CaptionSet:
-    return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger), thresholds(recipe.tagger))
+    return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger, recipe.wardrobe), thresholds(recipe.tagger))
 
 
 def set_caption(character: str, preset: str, picture: str, text: str, seen: str) -> None:

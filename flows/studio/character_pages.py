@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 from PIL import Image
 
@@ -23,7 +23,14 @@ from lora_core.printable import one_line
 from lora_core.recipe import COMPOSITIONS
 from lora_core.report.published import Published, published_in
 
+
+def _own_folder(name: str) -> Path:
+    return files.character_folder(AllowedFolders(), name)
+
+
 router = APIRouter(prefix=ROOT)
+# None of these without a character.
+of_one = APIRouter(prefix=f"{ROOT}/c/{{name}}", dependencies=[Depends(_own_folder)])
 _THUMBNAIL_PX = 256
 
 
@@ -45,10 +52,10 @@ def new(said: Said) -> Answer:
     return {"go": f"{ROOT}/c/{quoted(name)}"}
 
 
-@router.get("/c/{name}", response_class=HTMLResponse)
+@of_one.get("", response_class=HTMLResponse)
 def one(name: str, runs: TheRuns, preset: str = "") -> str:
     place = AllowedFolders()
-    own, folder = files.character_folder(place, name), files.pictures_folder(place, name)
+    own, folder = _own_folder(name), files.pictures_folder(place, name)
     source = "" if folder == own else str(folder)
     return page(
         "character", name=name, preset=preset or DEFAULT_PRESET, here="characters", source=source,
@@ -58,69 +65,63 @@ def one(name: str, runs: TheRuns, preset: str = "") -> str:
     )  # fmt: skip
 
 
-@router.get("/c/{name}/sheet", response_class=HTMLResponse)
+@of_one.get("/sheet", response_class=HTMLResponse)
 def sheet(name: str, helper: TheHelper, preset: str = "") -> str:
-    files.character_folder(AllowedFolders(), name)
     return str(helper.ask("sheet", name, preset))
 
 
-@router.get("/c/{name}/options", response_class=HTMLResponse)
+@of_one.get("/options", response_class=HTMLResponse)
 def options(name: str, preset: str = "") -> str:
-    files.character_folder(AllowedFolders(), name)
     groups = options_of(name, preset)
     return page("options", name=name, preset=preset, main=groups.pop("main"), rest=groups)
 
 
-@router.put("/c/{name}/pictures/{path:path}")
+@of_one.put("/pictures/{path:path}")
 async def upload(name: str, path: str, request: Request) -> Answer:
     await files.take_upload(_own_pictures(name), path, request.stream())
     return {}
 
 
-@router.delete("/c/{name}/pictures/{path:path}")
+@of_one.delete("/pictures/{path:path}")
 def remove(name: str, path: str) -> Answer:
     files.remove_picture(_own_pictures(name), path)
     return {}
 
 
-@router.get("/c/{name}/thumbnails/{path:path}")
+@of_one.get("/thumbnails/{path:path}")
 def thumbnail(name: str, path: str) -> Response:
     file = files.inside(files.pictures_folder(AllowedFolders(), name), path)
     return Response(_small(file, file.stat().st_mtime_ns), media_type="image/jpeg", headers=KEEP)
 
 
-@router.post("/c/{name}/start")
+@of_one.post("/start")
 def start(name: str, said: Said, runs: TheRuns) -> Answer:
     recipe_of(AllowedFolders(), name, preset=said["preset"])  # a mistake is told here, not by a failed run
     run = runs.start({"character": name, "preset": said["preset"]})
     return {"go": f"{ROOT}/r/{run}"}
 
 
-@router.post("/c/{name}/options")
+@of_one.post("/options")
 def change(name: str, said: Said) -> Answer:
-    files.character_folder(AllowedFolders(), name)
     set_options(name, said.pop("preset"), said)
     return {}
 
 
-@router.post("/c/{name}/caption")
+@of_one.post("/caption")
 def caption(name: str, said: Said, helper: TheHelper) -> Answer:
-    files.character_folder(AllowedFolders(), name)
     helper.ask("set_caption", name, said["preset"], said["picture"], said["text"], said["seen"])
     return {}
 
 
-@router.post("/c/{name}/composition")
+@of_one.post("/composition")
 def composition(name: str, said: Said, helper: TheHelper) -> Answer:
-    files.character_folder(AllowedFolders(), name)
     helper.ask("set_composition", name, said["preset"], said["picture"], said["composition"])
     return {}
 
 
 def _own_pictures(name: str) -> Path:
     """A character's own folder, if its pictures lie there: what lies elsewhere is not the page's to change."""
-    place = AllowedFolders()
-    own, folder = files.character_folder(place, name), files.pictures_folder(place, name)
+    own, folder = _own_folder(name), files.pictures_folder(AllowedFolders(), name)
     if folder != own:
         raise DatasetError(f"{name}: its pictures come from {folder}; change them there, or choose its own folder")
     return own

@@ -11,10 +11,11 @@ from flows.main_options import MAIN
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import OWN_RECIPE, recipe_of
 from lora_core.errors import RecipeError
-from lora_core.recipe import Options, Recipe
+from lora_core.methods import METHODS
+from lora_core.recipe import Options, Recipe, of_folders
 from lora_core.store.files import write_atomically
 
-_NOT_HERE = ("name", "character", "runtime", "publish.repository", "publish.private", "publish.token_block")
+_NOT_HERE = ("name", "character.images", "runtime", "publish.repository", "publish.private", "publish.token_block")
 
 
 class Option(NamedTuple):
@@ -50,7 +51,8 @@ def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[
         if isinstance(value, Options):
             yield from _options(value, f"{path}.", said if isinstance(said, Mapping) else {})
             continue
-        choices = tuple(str(one) for one in get_args(field.annotation) if isinstance(one, str))
+        known = METHODS if path == "method" else get_args(field.annotation)  # the best one first
+        choices = tuple(str(one) for one in known if isinstance(one, str))
         kind: Literal["switch", "choice", "text", "list"] = (
             "switch" if isinstance(value, bool) else "choice" if choices
             else "list" if isinstance(value, tuple) else "text"
@@ -92,8 +94,9 @@ def _set_option(document: Any, recipe: Recipe, path: str, text: str) -> None:
     table = document
     for section in sections:
         now = getattr(now, section, None)
-        if isinstance(table.get(section), str):  # `base = "file"` is short for `[base] model`
-            table[section] = {"images" if section in ("style", "character") else "model": table[section]}
+        said = table.get(section)
+        if isinstance(said, str | list):  # `base = "file"` is short for `[base] model`
+            table[section] = of_folders(said) if section in ("style", "character") else {"model": said}
         table = table.setdefault(section, tomlkit.table())
     if path in _NOT_HERE or not isinstance(now, Options) or name not in type(now).model_fields:
         raise RecipeError(f"{path}: there is no such option of a character")

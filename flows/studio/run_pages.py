@@ -2,8 +2,9 @@
 
 import contextlib
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
@@ -21,6 +22,7 @@ from lora_core.report.published import Published, find_published, published_in
 from lora_core.store import open_store
 
 router = APIRouter(prefix=ROOT)
+N = TypeVar("N", int, float)
 
 
 @router.get("/r/{run}", response_class=HTMLResponse)
@@ -72,9 +74,12 @@ def result(name: str, runs: TheRuns) -> str:
 @router.post("/out/{name}/draw")
 def draw(name: str, said: Said, runs: TheRuns) -> Answer:
     prompts = tuple(line.strip() for line in said["prompts"].splitlines() if line.strip())
-    epochs, seeds = (tuple(map(int, _numbers(said[key]))) for key in ("epochs", "seeds"))
-    # A mistake is told here, not by a failed run.
-    asked = _published(name).further(prompts, epochs, tuple(_numbers(said["weights"])), seeds)
+    epochs, weights, seeds = (
+        _numbers(said["epochs"], int),
+        _numbers(said["weights"], float),
+        _numbers(said["seeds"], int),
+    )
+    asked = _published(name).further(prompts, epochs, weights, seeds)  # a mistake is told here, not by a failed run
     runs.draw(name, asked)
     return {}
 
@@ -117,9 +122,9 @@ def _published(name: str) -> Published:
     return find_published(Path(AllowedFolders().out), name)
 
 
-def _numbers(text: str) -> list[float]:
+def _numbers(text: str, kind: Callable[[str], N]) -> tuple[N, ...]:
     try:
-        return [float(word) for word in text.replace(",", " ").split()]
+        return tuple(map(kind, text.replace(",", " ").split()))
     except ValueError:
         raise UserError(f"{one_line(text)}: numbers with spaces between them are wanted, such as 1 2") from None
 

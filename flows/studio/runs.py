@@ -7,16 +7,15 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import Artifact, FlowRun, StateType, TaskRun
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-from pydantic import SecretStr
 
 from flows import runs
-from flows.deploy import start, start_character
+from flows.deploy import as_client, start, start_character
 from flows.runs import Run
 from lora_core.report.published import Further
 
@@ -59,13 +58,15 @@ class Runs:
         self._address, self._password = address, password
         self._starting = threading.Lock()
 
+    @cached_property
+    def _opened(self) -> SyncPrefectClient:
+        client = SyncPrefectClient(self._address, auth_string=self._password or None)
+        return client.__enter__()  # for as long as this process
+
     @contextlib.contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
-        settings: dict[Any, object] = {PREFECT_API_URL: self._address}
-        if self._password:
-            settings[PREFECT_API_AUTH_STRING] = SecretStr(self._password)
-        with temporary_settings(settings), get_client(sync_client=True) as client:
-            yield client
+        """The same for every request: to make one takes longer than most answers."""
+        yield self._opened
 
     def latest(self) -> list[Run]:
         """The newest first."""
@@ -96,12 +97,12 @@ class Runs:
 
     def start(self, parameters: Mapping[str, object]) -> str:
         """Start a run, or find the one that this character has already; returns its id."""
-        with self._starting, self._client():
+        with self._starting, as_client(self._address, self._password):
             return str(start_character(parameters, f"studio:{uuid.uuid4()}", "studio").id)
 
     def draw(self, result: str, asked: Further) -> str:
         """Start drawing further pictures of a published LoRA; returns the run's id."""
-        with self._client():
+        with as_client(self._address, self._password):
             parameters = {"result": result, **asked.parameters}
             return str(start("draw-more", parameters, f"studio:{uuid.uuid4()}", "studio").id)
 

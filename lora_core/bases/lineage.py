@@ -61,13 +61,12 @@ def find_lineage(
     Raises:
         CheckpointError: the base cannot be read.
     """
-    source = read_source(files)
+    source, files = read_source(files), own_files(files)
     fitting = [preset for preset in base_presets() if _fits(preset, source)]
     for preset in _most_particular(fitting):
         for where, text in (("name", _own_name(files, name)), *_metadata(files)):
             if found := next((known for known in preset.names if known in text.lower()), ""):
                 return Lineage(preset, source, f"its {where} holds '{found}'")
-    files = own_files(files)
     if deep and len(files) == 1:
         known = digest(next(iter(files.values())))
         for preset in fitting:

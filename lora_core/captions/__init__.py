@@ -1,1 +1,1 @@
-"""From raw tagger scores to captions: the method's six edits, each change with its reason."""
+"""From raw tagger scores to captions: the method's edits, each change with its reason."""

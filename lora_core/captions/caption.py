@@ -4,12 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from lora_core.captions import content
 from lora_core.captions.edit import Edited, Select, edit
 from lora_core.captions.rules import Rules, check_names
 from lora_core.captions.tags import caption_text, spaced
+from lora_core.captions.wardrobe import dressed
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.errors import CaptionError
+from lora_core.recipe import Outfit
 from lora_core.refs import CaptionsRef
 from lora_core.store import Store
 
@@ -20,6 +24,7 @@ class EditedCaptions(Frozen):
     trigger: str
     manifest: Manifest
     edited: tuple[Edited, ...]
+    outfits: tuple[Outfit, ...] = Field(default=(), exclude_if=lambda given: not given)
 
 
 def save_captions(store: Store, captions: EditedCaptions) -> CaptionsRef:
@@ -51,7 +56,7 @@ def caption(
     entries = tuple(
         entry.model_copy(update={"caption": one.tags}) for entry, one in zip(manifest.entries, edited, strict=True)
     )
-    captioned = manifest.model_copy(update={"entries": entries})
+    captioned = dressed(manifest.model_copy(update={"entries": entries}), rules)
     content.check([(captioned, tags)], (called,))
     return captioned, edited
 

@@ -107,7 +107,8 @@ def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Co
         yield Finding(name, what, fails=True)
     if rules.prune:
         yield from _memorized(name, tags, rules, override)
-    for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face}):
+    worn = {canonical(outfit.words) for outfit in rules.outfits}
+    for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face, *worn}):
         yield Finding(name, what, fails=False)
 
 
@@ -198,8 +199,10 @@ def idle_rules(rules: Rules, trigger: str, edited: Sequence[Edited]) -> Iterator
         if not known and tag not in seen and taxonomy.family_of(tag) not in here - {None}:
             yield _does_nothing("memorize", tag, seen)
     before = {*seen, *rules.replace.values()}
+    worn = tuple(tag for outfit in rules.outfits for tag in outfit.tags)
     for where, patterns in (
-        ("outfit", rules.outfit), ("keep", rules.keep), ("drop", rules.drop), ("replace", tuple(rules.replace)),
+        ("outfit", rules.outfit), ("outfits", worn), ("keep", rules.keep), ("drop", rules.drop),
+        ("replace", tuple(rules.replace)),
     ):  # fmt: skip
         idle = (pattern for pattern in patterns if not any(matches(tag, pattern) for tag in before))
         yield from (_does_nothing(where, pattern, seen) for pattern in idle)

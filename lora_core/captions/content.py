@@ -120,7 +120,7 @@ def _shortened(text: str) -> str:
 def words_of(recipe: Recipe, rules: Rules) -> tuple[str | Said, ...]:
     """Names, triggers, class words, prompts and tags of a recipe and its caption rules."""
     names = (
-        recipe.base.model, recipe.style.images, recipe.character.images, recipe.publish.version,
+        recipe.base.model, *recipe.style.folders, *recipe.character.folders, recipe.publish.version,
         recipe.publish.repository, *recipe.sampling.transfer,
     )  # fmt: skip
     drawn = recipe.sampling
@@ -136,7 +136,7 @@ def _redrawn_words(recipe: Recipe) -> tuple[str, ...]:
 
 def style_words_of(recipe: Recipe) -> tuple[str | Said, ...]:
     """What goes into the style LoRA and the merged model, which many characters may share."""
-    names = (named(name) for name in (recipe.base.model, recipe.style.images))
+    names = (named(name) for name in (recipe.base.model, *recipe.style.folders))
     return _style_words(recipe), recipe.sampling.template, *recipe.sampling.style_prompts, *names
 
 

@@ -1,4 +1,4 @@
-"""The method's six caption edits, in its order: pure, idempotent, every change with its reason.
+"""The method's caption edits, in its order: pure, idempotent, every change with its reason.
 
 Each edit takes a set of canonical tags and what is known of the picture, and returns the new set with its changes.
 The order of tags is decided once, at the end, so no edit can depend on it.
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_core.captions import taxonomy
-from lora_core.captions.rules import Override, Rules
+from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical
 from lora_core.dataset import HEIGHTS, SIDES, Entry, Scores
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, Composition
+from lora_core.recipe import COMPOSITIONS, Composition, Outfit
 
 
 def framing_of(entry: Entry, override: Composition | None) -> tuple[Composition, str]:
@@ -48,8 +48,9 @@ def is_people(tag: str) -> bool:
     return tag == "solo" or _PEOPLE.fullmatch(tag) is not None
 
 
-EditKind = Literal["replace", "traits", "foreign", "framing", "look", "face", "override", "trigger"]
-"""Which edit changed a tag: what code decides by. `Change.rule` is the same in words, for people."""
+EditKind = Literal["replace", "traits", "outfit", "foreign", "framing", "look", "face", "override", "trigger"]
+"""Which edit changed a tag: what code decides by (the judge measures identity on what `traits` removed). `Change.rule`
+is the same in words, for people; its number is the method's, and an edit of one's own needs none."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class Picture:
     scores: Scores
     rules: Rules
     trigger: str
+
+    @property
+    def outfit(self) -> Outfit | None:
+        """What the character wears on it, where that has words of its own."""
+        outfit = self.rules.outfit_of(self.entry.source)
+        return outfit if outfit and outfit.words else None
 
     @property
     def override(self) -> Override:
@@ -133,7 +140,7 @@ Edit = Callable[[Tags, Picture], tuple[Tags, RuleOf]]
 
 
 def replace(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
-    """Before the six: one tag for another, as the rule file says."""
+    """Before the others: one tag for another, as the rule file says."""
     pairs = picture.rules.replace
 
     def rule(tag: str) -> str:
@@ -142,7 +149,7 @@ def replace(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     return frozenset(pairs.get(tag, tag) for tag in tags), rule
 
 
-def forget_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+def remove_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """1: what the character is goes, by family, so that it binds to the trigger; with it the outfit that is its own."""
     rules = picture.rules
     going = {tag for tag in tags if rules.prune and rules.is_memorized(tag)}
@@ -155,7 +162,16 @@ def forget_traits(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     return tags - going, rule
 
 
-def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+def remove_outfit(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """And what is worn on this picture, so that it binds to the outfit's words."""
+    outfit, rules = picture.outfit, picture.rules
+    if outfit is None or not rules.prune:
+        return tags, str
+    going = {tag for tag in tags if any(matches(tag, pattern) for pattern in outfit.tags)}
+    return tags - (going - set(rules.keep)), lambda tag: f"1 outfit: {outfit.words}"
+
+
+def drop_foreign(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """2: what does not belong goes: names of characters and works, marks of the file, what the rule file drops."""
     rules = picture.rules
     names = {canonical(tag) for tag in picture.scores.character}
@@ -165,12 +181,12 @@ def drop_strangers(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
             return "2 does not belong: the rule file drops it"
         if tag in names:
             return "2 does not belong: a name that the tagger guessed"
-        return "2 does not belong: about the file, not the picture" if taxonomy.belongs_nowhere(tag) else ""
+        return "2 does not belong: about the file, not the picture" if taxonomy.is_foreign(tag) else ""
 
     return tags - {tag for tag in tags if rule(tag) and tag not in rules.keep}, rule
 
 
-def frame(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+def set_framing(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """3: exactly one framing, at most one side and one height of view."""
     framing, reason = framing_of(picture.entry, picture.override.framing)
     views = _views(tags, picture)
@@ -197,12 +213,12 @@ def _views(tags: Tags, picture: Picture) -> Tags:
     return frozenset(found)
 
 
-def soak_up_look(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+def add_look(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """4: `realistic` on every picture, so that the 3D look binds to it."""
     return tags | set(picture.rules.add), lambda tag: "4 soaks up the 3D look: on every picture"
 
 
-def soak_up_face(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+def add_face(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     """5: `nose` and `lips` where a face shows.
 
     Close-up and portrait get both, an upper body those that the tagger sees at all, a cowboy shot those that it already
@@ -226,33 +242,37 @@ def override_one(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
     return (tags - set(override.drop)) | set(override.add), lambda tag: f"images.{picture.entry.name}"
 
 
-def call(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
-    """6: the trigger, once; `ordered` puts it first."""
+def set_trigger(tags: Tags, picture: Picture) -> tuple[Tags, RuleOf]:
+    """6: the trigger, once, and the words of the outfit; `ordered` puts them first."""
     alike = {tag for tag in tags if tag == canonical(picture.trigger)}
-    return (tags - alike) | {picture.trigger}, lambda tag: "6 trigger: first and once"
+    worn = {canonical(picture.outfit.words)} if picture.outfit else set()
+    return (tags - alike) | {picture.trigger} | worn, lambda tag: "6 trigger: first and once"
 
 
 EDITS: Mapping[EditKind, Edit] = {
     "replace": replace,
-    "traits": forget_traits,
-    "foreign": drop_strangers,
-    "framing": frame,
-    "look": soak_up_look,
-    "face": soak_up_face,
+    "traits": remove_traits,
+    "outfit": remove_outfit,
+    "foreign": drop_foreign,
+    "framing": set_framing,
+    "look": add_look,
+    "face": add_face,
     "override": override_one,
-    "trigger": call,
+    "trigger": set_trigger,
 }
 """In the method's order."""
 
 
 def ordered(tags: Tags, picture: Picture) -> tuple[str, ...]:
-    """Training order: trigger, people, solo, framing, view, realistic, nose, lips, the rest by score and name."""
+    """Training order: trigger, people, solo, framing, view, the rules' `add` and `face`, the rest by score and name."""
     rules = picture.rules
 
     def place(tag: str) -> tuple[int, float, str]:
         fixed = (*SIDES, *HEIGHTS, *rules.add, *rules.face)
         if tag == picture.trigger:
             return 0, 0.0, tag
+        if picture.outfit and tag == canonical(picture.outfit.words):
+            return 0, 1.0, tag
         if _PEOPLE.fullmatch(tag):
             return 1, -picture.score(tag), tag
         if tag == "solo":

@@ -12,18 +12,18 @@ from tomlkit.items import Table
 from lora_core.bounded import TEXT_BYTES, decoded, read_bounded, read_toml
 from lora_core.captions.rules import Override, Rules
 from lora_core.errors import CaptionError
-from lora_core.recipe import Captions
+from lora_core.recipe import Captions, Outfit
 from lora_core.recipe_file import explain
 from lora_core.store.files import write_atomically
 
 
-def rules_for(options: Captions, trigger: str) -> Rules:
-    """The rules of a recipe: its own, under those of its rule file if it names one.
+def rules_for(options: Captions, trigger: str, outfits: tuple[Outfit, ...] = ()) -> Rules:
+    """The rules of a recipe: its own, under those of its rule file if it names one; its outfits beside them.
 
     Raises:
         CaptionError: see `read_rules`; or the rule file has another trigger than the recipe.
     """
-    base = options.model_dump(include=set(Rules.model_fields))
+    base = {**options.model_dump(include=set(Rules.model_fields)), "outfits": outfits}
     if not options.rules:
         return _parsed(base, "captions")
     rules = _parsed({**base, **_table(Path(options.rules))}, options.rules)

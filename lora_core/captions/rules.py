@@ -1,9 +1,10 @@
-"""What is the character's, and what its captions are to say: the material of the six edits."""
+"""What is the character's, and what its captions are to say: the material of the caption edits."""
 
 import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -12,7 +13,7 @@ from lora_core.captions import taxonomy
 from lora_core.captions.tags import canonical
 from lora_core.dataset import HEIGHTS, SIDES, View
 from lora_core.errors import CaptionError
-from lora_core.recipe import COMPOSITIONS, LEAK_TAGS, Composition
+from lora_core.recipe import COMPOSITIONS, LEAK_TAGS, Composition, Outfit
 
 # As in the recipe: one word, without what web UIs read as weights or separators.
 _TRIGGER = r"^[^\s,()\\:<>|\[\]]*$"
@@ -52,7 +53,7 @@ class Override(BaseModel):
 
 
 class Rules(BaseModel):
-    """The six edits' material. Tags may be written with spaces or underscores."""
+    """The caption edits' material. Tags may be written with spaces or underscores."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -74,11 +75,19 @@ class Rules(BaseModel):
     add: tuple[str, ...] = Field(default=("realistic",), description="Tags on every picture.")
     face: tuple[str, ...] = Field(default=("nose", "lips"), description="Tags where a face shows.")
     images: Mapping[str, Override] = Field(default={}, description="By the picture's name.")
+    outfits: tuple[Outfit, ...] = Field(
+        default=(), description="Of which each has a sub-folder of its own.", exclude_if=lambda given: not given
+    )
 
     @field_validator("memorize", "outfit", "keep", "drop", "add", "face")
     @classmethod
     def _canonical(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         return _canonical(tags)
+
+    @field_validator("outfits")
+    @classmethod
+    def _canonical_outfits(cls, outfits: tuple[Outfit, ...]) -> tuple[Outfit, ...]:
+        return tuple(each.model_copy(update={"tags": _canonical(each.tags)}) for each in outfits)
 
     @field_validator("replace")
     @classmethod
@@ -120,8 +129,13 @@ class Rules(BaseModel):
     def words(self) -> tuple[str, ...]:
         """Every tag that the rules put on or say of the character; not those that they take off."""
         own = (tag for one in self.images.values() for tag in one.add)
-        said = (*self.memorize, *self.outfit, *self.keep, *self.replace.values())
+        worn = (word for one in self.outfits for word in (one.words, *one.tags))
+        said = (*self.memorize, *self.outfit, *self.keep, *self.replace.values(), *worn)
         return self.trigger, *said, *self.add, *self.face, *own
+
+    def outfit_of(self, source: str) -> Outfit | None:
+        """What a picture shows the character in, by its path below the screenshot folder; None: nothing of its own."""
+        return next((one for one in self.outfits if PurePosixPath(source).is_relative_to(one.folder)), None)
 
     def families(self) -> frozenset[str]:
         """The families that go, whole."""
@@ -210,5 +224,6 @@ def style_rules() -> Rules:
 
 
 def redrawn_rules(rules: Rules) -> Rules:
-    """The caption rules without what soaks up the look, of which redrawn pictures have none, and without overrides."""
-    return rules.model_copy(update={"add": (), "face": (), "images": {}})
+    """The caption rules without what soaks up the look, of which redrawn pictures have none, without what is said of
+    single screenshots and of their folders."""
+    return rules.model_copy(update={"add": (), "face": (), "images": {}, "outfits": ()})

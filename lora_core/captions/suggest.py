@@ -139,7 +139,7 @@ def _candidates(manifest: Manifest, tags: TagTable, select: Select) -> list[Cand
         Candidate(tag, taxonomy.family_of(tag) or "", count, len(beside) - hidden, hidden)
         for tag, count in counts.items()
         for hidden in (sum(tag not in one and taxonomy.is_hidden(tag, one) for one in beside),)
-        if tag not in names and tag not in placed and not taxonomy.belongs_nowhere(tag)
+        if tag not in names and tag not in placed and not taxonomy.is_foreign(tag)
     )
     return sorted(found, key=lambda one: (-one.pictures, one.tag))
 

@@ -49,7 +49,7 @@ def is_framing(tag: str) -> bool:
     return _pattern("framing").fullmatch(tag) is not None
 
 
-def belongs_nowhere(tag: str) -> bool:
+def is_foreign(tag: str) -> bool:
     """Whether a tag is about the file, its maker or another version of the character, not about what is drawn."""
     return _pattern("drop").fullmatch(tag) is not None
 
@@ -93,7 +93,7 @@ def known_tags() -> frozenset[str]:
 
 
 def is_known(tag: str, seen: Collection[str] = ()) -> bool:
-    """Whether a canonical tag is in the vocabulary, among those a tagger gave, or at least in the"""
+    """Whether a canonical tag is in the vocabulary, among those a tagger gave, or at least of a known family."""
     return tag in known_tags() or tag in seen or (_is_classed(tag) and not _nearest(tag, _VERY_NEAR))
 
 
@@ -115,4 +115,4 @@ def _nearest(tag: str, least: float) -> str:
 
 
 def _is_classed(tag: str) -> bool:
-    return family_of(tag) is not None or is_framing(tag) or belongs_nowhere(tag) or is_sign(tag)
+    return family_of(tag) is not None or is_framing(tag) or is_foreign(tag) or is_sign(tag)

@@ -15,6 +15,7 @@ from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Prediction, Source, refuse_without_vae
 from lora_core.diffusion.tokenizer import folder_tokenizer, shipped_tokenizer
+from lora_core.diffusion.words import speak_own_words
 from lora_core.errors import CheckpointError
 from lora_core.finite_check import is_finite, not_finite
 from lora_core.hub.detect import Architecture
@@ -125,15 +126,37 @@ def load_components(
         label = f"{source.name}: {part}"
         return build(lambda: _make(part, there.config), there.places, part=label, device=device, dtype=kind)
 
+    text_encoders = tuple(filled(part) for part in _TEXTS if part in source.parts)
+    tokenizers = _tokenizers(source, files)
+    speak_own_words(text_encoders, tokenizers, files)
     return Components(
         architecture=source.architecture,
         unet=filled("unet"),
         vae=filled("vae"),
-        text_encoders=tuple(filled(part) for part in _TEXTS if part in source.parts),
-        tokenizers=_tokenizers(source, files),
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
         prediction_type=source.prediction,
         zero_terminal_snr=source.zero_terminal_snr,
     )
+
+
+def without_weights(files: Mapping[str, Path], *, dtype: torch.dtype, process: Process | None = None) -> Components:
+    """The same models on the meta device, by their configs alone: no weight is read.
+
+    Raises:
+        CheckpointError: a part is missing, or the model is of a kind that cannot be used.
+    """
+    source = read_source(files, process)
+    refuse_without_vae(source)
+
+    def empty(part: Part) -> Any:
+        with torch.device("meta"):
+            return _make(part, source.parts[part].config).to(torch.float32 if part == "vae" else dtype)
+
+    return Components(
+        source.architecture, empty("unet"), empty("vae"),
+        tuple(empty(part) for part in _TEXTS if part in source.parts), (), source.prediction, source.zero_terminal_snr,
+    )  # fmt: skip
 
 
 def load_for_drawing(files: Mapping[str, Path], *, device: str, process: Process | None = None) -> Components:

@@ -205,7 +205,7 @@ def read_source(files: Mapping[str, Path], process: Process | None = None) -> So
     single = len(own) == 1 and "/" not in name and not name.endswith(".json")
     source = single_source(own[name], name, told) if single else folder_source(own, told)
     for other, path in files.items():
-        if other not in own:
+        if other.startswith(OTHER_VAE):
             parts = {**source.parts, "vae": vae_source(path, other.removeprefix(OTHER_VAE), source.architecture)}
             source = replace(source, parts=parts)
     return source

@@ -43,9 +43,13 @@ OTHER_VAE = "other_vae/"
 """Where a VAE in a file of its own stands among a base model's files."""
 
 
+OWN_WORDS = "words/"
+"""Where embeddings of words of one's own stand among a base model's files, each called by its word."""
+
+
 def own_files(files: Mapping[str, Path]) -> dict[str, Path]:
-    """A base model's files without another VAE beside them."""
-    return {name: path for name, path in files.items() if not name.startswith(OTHER_VAE)}
+    """A base model's files without another VAE or words beside them."""
+    return {name: path for name, path in files.items() if not name.startswith((OTHER_VAE, OWN_WORDS))}
 
 
 def find_model_files(model: str, revision: str, vae: str = "") -> dict[str, Path]:

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from lora_core.dataset import Entry, Manifest, Rejected
@@ -169,6 +169,32 @@ def collect(store: Store, folder: Path) -> Manifest:
     if not entries:
         raise DatasetError(nothing_in(folder, rejected))
     return Manifest(entries=tuple(entries), rejected=tuple(rejected))
+
+
+def collect_all(store: Store, folders: Sequence[Path]) -> Manifest:
+    """The pictures of several folders as one set; of more than one, names and sources begin with the folder's.
+
+    Raises:
+        DatasetError: as `collect`, of any of them; or two folders are called alike.
+    """
+    if len(folders) == 1:
+        return collect(store, folders[0])
+    if alike := next((name for name, times in Counter(each.name for each in folders).items() if times > 1), None):
+        raise DatasetError(f"two folders of one set are called {alike}; rename one of them")
+    entries: list[Entry | Rejected] = []
+    rejected: list[Rejected] = []
+    for folder in folders:
+        found = collect(store, folder)
+        entries += (
+            one.model_copy(
+                update={"name": _shortened(f"{folder.name}-{one.name}"), "source": f"{folder.name}/{one.source}"}
+            )
+            for one in found.entries
+        )
+        rejected += (one.model_copy(update={"source": f"{folder.name}/{one.source}"}) for one in found.rejected)
+    whole = list(_without_copies(entries))
+    rejected += (one for one in whole if isinstance(one, Rejected))
+    return Manifest(entries=tuple(one for one in whole if isinstance(one, Entry)), rejected=tuple(rejected))
 
 
 def _without_copies(found: list[Entry | Rejected]) -> Iterator[Entry | Rejected]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,7 +52,7 @@ def keep_thumbnail(store: Store, picture: str, image: Image.Image) -> Image.Imag
 
 
 # The other options are about the set: changing them makes no picture again.
-_OF_ONE_PICTURE = {"size", "alpha", "background", "min_source_px"}
+_OF_ONE_PICTURE = {"size", "shape", "alpha", "background", "min_source_px"}
 # What the hash is read from; it looks at 64 px, so that a quick mean over blocks comes first.
 _HASHED_PX = 256
 
@@ -130,12 +131,13 @@ def _pictures(made: dict[str, Any]) -> Iterator[str]:
 
 
 def _with_picture(entry: Entry, made: dict[str, Any]) -> Entry:
+    width, height = made["size"] if isinstance(made["size"], list | tuple) else (made["size"], made["size"])
     return entry.model_copy(
         update={
             "image": made["image"],
             "mask": made["mask"],
-            "width": made["size"],
-            "height": made["size"],
+            "width": width,
+            "height": height,
             "notes": (*entry.notes, *made["notes"]),
             "flags": (*entry.flags, *map(Flag.model_validate, made["flags"])),
         }
@@ -154,7 +156,7 @@ def _processed(store: Store, entry: Entry, options: Preprocess) -> dict[str, Any
     return {
         "image": picture,
         "mask": None if square.mask is None else store.put_bytes(png_bytes(square.mask)),
-        "size": options.size,
+        "size": _sides(square.image.size),
         "notes": square.notes,
         "flags": [flag.model_dump(mode="json") for flag in square.flags],
         "alpha": square.alpha,
@@ -165,11 +167,34 @@ def _processed(store: Store, entry: Entry, options: Preprocess) -> dict[str, Any
 
 def _scaled_down(store: Store, entry: Entry, size_px: int) -> dict[str, Any]:
     image = decode(store.get_bytes(entry.image), entry.source).image
-    if image.width != image.height:
-        raise DatasetError(f"{entry.source}: {image.width}×{image.height} is not square; preprocess it first")
-    picture = png_bytes(resized(image.convert("RGB"), size_px))
+    size = copy_size(image.size, size_px)
+    picture = png_bytes(resized(image.convert("RGB"), size))
     mask = None
     if entry.mask is not None:
         opaque = Image.open(io.BytesIO(store.get_bytes(entry.mask))).convert("L")
-        mask = store.put_bytes(png_bytes(resized(opaque, size_px)))
-    return {"image": store.put_bytes(picture), "mask": mask, "size": size_px, "notes": (), "flags": ()}
+        mask = store.put_bytes(png_bytes(resized(opaque, size)))
+    return {"image": store.put_bytes(picture), "mask": mask, "size": _sides(size), "notes": (), "flags": ()}
+
+
+def copy_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:
+    """A small copy's: of a square just that; of a portrait the bucket-sized shape of least crop, no larger in area.
+
+    Args:
+        size: of the picture, (width, height).
+        size_px: side of a square of the copy's area.
+    """
+    if size[0] == size[1]:
+        return size_px, size_px
+    step, area = 64 if size_px >= 256 else 8, size_px**2
+    shapes = [
+        (width, height)
+        for width in range(step, 2 * size_px, step)
+        for height in range(step, area // width + 1, step)
+        if 4 * width * height >= 3 * area
+    ]
+    return min(shapes, key=lambda shape: abs(math.log(shape[0] / shape[1] * size[1] / size[0])))
+
+
+def _sides(size: tuple[int, int]) -> int | tuple[int, int]:
+    """As a record has it: a square's is one number."""
+    return size[0] if size[0] == size[1] else size

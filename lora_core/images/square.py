@@ -1,10 +1,10 @@
-"""One screenshot to a square picture: find the subject, cut the square, flatten, resize."""
+"""One screenshot to a square picture, or a portrait one: find the subject, cut around it, flatten, resize."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lora_core.dataset import Flag
 from lora_core.errors import ImageError
@@ -17,7 +17,12 @@ _AIR = 0.04
 _FRAMED_SHARE = 0.5
 
 
-def square_around(subject: Box, width: int, height: int) -> Box:
+PORTRAITS = ((320, 768), (384, 640), (448, 576))
+"""sd-scripts' buckets of 512 px that are taller than wide, narrowest first. Enlarged to 1024 px their sides are whole
+steps of its buckets too, so that training crops nothing at either."""
+
+
+def square_around(subject: Box, width: int, height: int, shapes: Sequence[tuple[int, int]] = ()) -> Box:
     """The square to cut out, in the picture's pixels; what lies outside the picture is padding.
 
     A subject that the lower edge cuts (portrait, upper body, cowboy shot) and that fills half the height was framed by
@@ -29,6 +34,7 @@ def square_around(subject: Box, width: int, height: int) -> Box:
         subject: bounding box of the subject.
         width: of the picture, pixels.
         height: of the picture, pixels.
+        shapes: as (width, height), narrowest first: the first that holds the subject goes before the square.
     """
     framed = subject.bottom == height and subject.height / height >= _FRAMED_SHARE
     whole = subject.width == width and subject.height == height
@@ -37,9 +43,10 @@ def square_around(subject: Box, width: int, height: int) -> Box:
     across = subject.width if cut_left or cut_right else subject.width + air
     along = height if framed else subject.height + (0 if subject.top == 0 or subject.bottom == height else air)
     side = max(across, along)
-    left = _place(subject.left, subject.right, side, at_start=cut_left, at_end=cut_right)
+    wide = next((found for wide, tall in shapes if (found := round(side * wide / tall)) >= across), side)
+    left = _place(subject.left, subject.right, wide, at_start=cut_left, at_end=cut_right)
     top = _place(subject.top, subject.bottom, side, at_start=subject.top == 0, at_end=subject.bottom == height)
-    return Box(left, top, left + side, top + side)
+    return Box(left, top, left + wide, top + side)
 
 
 def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> int:
@@ -51,11 +58,21 @@ def _place(start: int, end: int, side: int, *, at_start: bool, at_end: bool) -> 
     return (start + end - side) // 2
 
 
-def resized(image: Image.Image, size_px: int) -> Image.Image:
-    """A square picture, mode RGB or L, at another size, with one Lanczos resize."""
-    if image.size == (size_px, size_px):
+def _size_of(box: Box, size_px: int) -> tuple[int, int]:
+    """A square's own size, or a portrait's of its area."""
+    if box.width == box.height:
+        return size_px, size_px
+    shape = min(PORTRAITS, key=lambda shape: abs(shape[0] / shape[1] - box.width / box.height))
+    return round(shape[0] * size_px / 512), round(shape[1] * size_px / 512)
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture, mode RGB or L, at another size of its shape, with one Lanczos resize; borders over go."""
+    if image.size == size:
         return image
-    return image.resize((size_px, size_px), Image.Resampling.LANCZOS)
+    if image.width * size[1] == image.height * size[0]:
+        return image.resize(size, Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 _ASKED: Mapping[str, AlphaKind] = {"straight": "straight", "premultiplied": "premultiplied"}
@@ -65,10 +82,10 @@ _SAME_COLOUR_LEVELS = 8
 
 @dataclass(frozen=True)
 class Square:
-    """A square picture on one background.
+    """A square picture on one background, or a portrait one.
 
     Attributes:
-        image: mode RGB, `Preprocess.size` squared.
+        image: mode RGB, of `Preprocess.size` squared pixels.
         mask: mode L, as large: how opaque the screenshot was; None: it has no transparency.
         alpha: how the file was found to store half-transparent pixels, whatever the recipe says; opaque: it has none.
         notes: what was decided on the way.
@@ -107,13 +124,15 @@ def square_picture(data: bytes, name: str, options: Preprocess) -> Square:
             flags.append(Flag(code="no_cut_out", values=(fault,)))
     elif not _on(image, background):
         flags.append(Flag(code="own_background"))
-    box = square_around(subject.box, image.width, image.height)
+    shapes = PORTRAITS if options.shape == "portrait" else ()
+    box = square_around(subject.box, image.width, image.height, shapes)
+    size = _size_of(box, options.size)
     cut = _cut(image, box, background)
     flat, alpha, note = _flat(cut, options)
-    if box.width < options.size:
-        flags.append(Flag(code="enlarged", values=(str(box.width), str(options.size))))
-    mask = resized(cut.getchannel("A"), options.size) if cut.mode == "RGBA" else None
-    return Square(resized(flat, options.size), mask, alpha, (*notes, note), tuple(flags))
+    if box.width < size[0]:
+        flags.append(Flag(code="enlarged", values=(str(box.width), str(size[0]))))
+    mask = resized(cut.getchannel("A"), size) if cut.mode == "RGBA" else None
+    return Square(resized(flat, size), mask, alpha, (*notes, note), tuple(flags))
 
 
 # A face needs thousands of pixels; less than this is dirt.

@@ -15,7 +15,7 @@ from lora_core.recipe import Judging
 
 RULE = (
     "Among the epochs × weights whose leak, copying, prompt adherence and diversity are within bounds, the one with "
-    "the highest lower bound of identity; ties go to the earlier epoch, then to the lower weight."
+    "the highest lower end of identity; ties go to the earlier epoch, then to the lower weight."
 )
 Edge = Literal["last epoch", "highest weight", "lowest weight"]
 
@@ -103,8 +103,8 @@ def _by_rule(measured: Measurements, bounds: Mapping[str, float]) -> tuple[Epoch
         best = min(every, key=_leak)
         reason = (
             f"No epoch is within bounds; {_named(best)} leaks least ({_missed(best, bounds)}). "
-            "Look at the grid: fewer epochs, a lower rank or more style screenshots usually help; more prompts and "
-            "seeds make the intervals narrower."
+            "Look at the grid; a lower weight or an earlier epoch may do, else captions that name the look, or redraw "
+            "(docs/judging.md: It leaks, what now?). More prompts and seeds make the intervals narrower."
         )
         return best, reason, True
     known = [one for one in within if one.score(IDENTITY)]
@@ -117,8 +117,8 @@ def _by_rule(measured: Measurements, bounds: Mapping[str, float]) -> tuple[Epoch
         return best, reason, True
     best = max(known, key=_by_identity)
     reason = (
-        f"{_named(best)} has the highest lower bound of identity ({IDENTITY.format(_by_identity(best)[0])}) among the "
-        f"{len(within)} of {len(every)} epochs and weights whose leak and copying are within bounds."
+        f"{_named(best)} has the highest lower end of identity ({IDENTITY.format(_by_identity(best)[0])}) among the "
+        f"{len(within)} of {len(every)} epochs and weights that are within bounds."
     )
     return best, reason, False
 
@@ -140,7 +140,7 @@ def _blind(measured: Measurements, bounds: Mapping[str, float]) -> tuple[EpochMe
 
 
 def _by_identity(one: EpochMetrics) -> tuple[float, int, float]:
-    """What the rule goes by: lower bound, then the earlier epoch, then the lower weight."""
+    """What the rule goes by: lower end, then the earlier epoch, then the lower weight."""
     identity = one.score(IDENTITY)
     return (identity.low if identity else -math.inf), -int(one.epoch), -one.weight
 
@@ -196,7 +196,7 @@ def _why_not(one: EpochMetrics, ruled: EpochMetrics) -> str:
         return "identity was not measured"
     if identity.low == better.low:
         return "as good, but a later epoch" if int(one.epoch) > int(ruled.epoch) else "as good, but a higher weight"
-    return f"lower bound of identity {IDENTITY.format(identity.low)}"
+    return f"lower end of identity {IDENTITY.format(identity.low)}"
 
 
 def _leak(one: EpochMetrics) -> float:

@@ -114,6 +114,7 @@ class Evidence:
         look: what measures the 3D look.
         drawn_anyway: traits that the base draws by itself; they count nothing.
         recognized: how often a character model takes samples for the character; None: there is none.
+        outfits: the tag that calls an outfit → the tags that it is.
     """
 
     table: TagTable
@@ -128,6 +129,7 @@ class Evidence:
     look: Look = field(default_factory=Look)
     drawn_anyway: tuple[str, ...] = ()
     recognized: Recognized | None = None
+    outfits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def counted_traits(self) -> tuple[str, ...]:

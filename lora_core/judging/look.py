@@ -8,17 +8,22 @@ to the screenshots: 0 not at all, 1 as the screenshots.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
+from lora_core.captions.tags import canonical
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.judging.bootstrap import Score, nested
+from lora_core.judging.character import CHARACTER
 from lora_core.judging.leak import Look, LookWord
-from lora_core.judging.onnx_models import class_probabilities, find_classifier_files, find_embedder_files
+from lora_core.judging.onnx_models import class_probabilities
 from lora_core.judging.similarity import embed
 from lora_core.judging.verdict import find_instruments
-from lora_core.recipe import Judging, Method
+from lora_core.methods import Method
+from lora_core.recipe import Captions, Sampling
 from lora_core.sampling.samples import Sample, Samples, samples_manifest
+from lora_core.sampling.words import together
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels
 
@@ -29,6 +34,18 @@ LOOK_WORDS = (
 """What is tried: Danbooru's words for the look and for what makes it, and the usual ones together."""
 _KNOWN = 0.2
 """Of the way: a word is known when its whole interval is above. Chosen: nothing in between was measured."""
+
+
+SEEDS = 4
+"""Pictures of each prompt."""
+
+
+def asking(sampling: Sampling, seeds: int = SEEDS) -> Sampling:
+    """How the base is asked: the recipe's prompts without the trigger, so many seeds of each, nothing finer."""
+    stripped = (prompt.replace("{trigger}", "").strip(", ") for prompt in sampling.prompts)
+    prompts = tuple(prompt for prompt in stripped if prompt) or ("1girl, solo",)
+    plain = {"prompts": prompts, "seeds": tuple(range(1, seeds + 1)), "weights": (1.0,), "hires": 1.0}
+    return sampling.on_one_base.model_copy(update=plain)
 
 
 class WordMove(Frozen):
@@ -52,6 +69,58 @@ class LookReport(Frozen):
     method: Method = Field(description="That suits this base.")
     reason: str
 
+    @property
+    def known(self) -> tuple[WordMove, ...]:
+        """The words that the base knows, the one that goes farthest first."""
+        return tuple(sorted((move for move in self.moves if move.is_known), key=lambda move: -move.share.mean))
+
+    def captions(self, own: Captions) -> Captions:
+        """The caption rules with words for the look that the base knows: the usual ones if any of these is known."""
+        usual = {"realistic", "nose", "lips"}
+        known = [tuple(map(canonical, move.word.split(","))) for move in self.known]
+        if not known or "add" in own.model_fields_set or any(usual.intersection(tags) for tags in known):
+            return own
+        return own.model_copy(update={"add": known[0]})
+
+
+class Instruments(NamedTuple):
+    """The files of what reads pictures.
+
+    Attributes:
+        tagger: asked first.
+        classifier: asked where the tagger sees no look; None: there is none.
+        label: the classifier's class for the look.
+        embedder: asked where both see none; None: there is none.
+    """
+
+    tagger: Mapping[str, Path]
+    classifier: Mapping[str, Path] | None = None
+    label: str = ""
+    embedder: Mapping[str, Path] | None = None
+
+
+def compared(
+    store: Store, words: Sequence[str], drawn: Sequence[Samples], screenshots: Manifest,
+    scores: tuple[TagTable, TagTable], by: Instruments,
+) -> LookReport:  # fmt: skip
+    """What a base knows of a look, from its pictures without a word and with each.
+
+    Args:
+        store: where the pictures are.
+        words: that were tried.
+        drawn: of `draw_words`.
+        screenshots: squares of them.
+        scores: the tagger's, of what was drawn and of the screenshots.
+        by: what reads pictures.
+
+    Raises:
+        TaggerError: one of the instruments cannot be used.
+        DatasetError: a picture was not tagged.
+    """
+    own, *others = drawn
+    with_word = {word: one.samples for word, one in zip(words, others, strict=True)}
+    return judged(_seen(store, drawn, screenshots, scores, by), own.samples, with_word)
+
 
 def judged(look: Look, own: Sequence[Sample], with_word: Mapping[str, Sequence[Sample]]) -> LookReport:
     """Every word's share, and the method that suits.
@@ -68,51 +137,37 @@ def judged(look: Look, own: Sequence[Sample], with_word: Mapping[str, Sequence[S
     moves = tuple(
         WordMove(word=word, share=_share(look, own, those)) for word, those in with_word.items() if measured_by
     )
-    known = sorted((move for move in moves if move.is_known), key=lambda move: -move.share.mean)
+    report = LookReport(tried=look.tried, measured_by=measured_by, moves=moves, method="note", reason="")
     method: Method = "note"
     if not measured_by:
         reason = (
             "cannot be measured: nothing sees more of the look in the screenshots than in the base's own pictures; the "
             "style stage needs no word for the look"
         )
-    elif known:
-        method, best = "captions-only", known[0]
+    elif report.known:
+        method, best = "captions-only", report.known[0]
         reason = (
             f"the base knows the look by name ('{best.word}' goes {best.share.mean:.0%} of the way to the "
             "screenshots), so captions that name it can keep it out of the trigger"
         )
     else:
         reason = "no word moves the base's pictures towards the screenshots for sure, so the look must be taught first"
-    return LookReport(tried=look.tried, measured_by=measured_by, moves=moves, method=method, reason=reason)
+    return report.model_copy(update={"method": method, "reason": reason})
 
 
-def see_look(
-    store: Store, own: Sequence[Sample], drawn: Samples, screenshots: Manifest, scores: tuple[TagTable, TagTable],
-    tagger: Mapping[str, Path], models: Judging,
-) -> Look:  # fmt: skip
-    """What sees the look in the screenshots: the tagger, else the classifier or the embedder of the options.
-
-    Args:
-        store: where the pictures are.
-        own: the base's pictures without a word.
-        drawn: all that it drew.
-        screenshots: squares of them.
-        scores: the tagger's, of what was drawn and of the screenshots.
-        tagger: its files.
-        models: names classifier and embedder.
-
-    Raises:
-        TaggerError: one of them cannot be used.
-    """
-    labels = frozenset(label.name for label in read_labels(tagger["selected_tags.csv"]))
+def _seen(
+    store: Store, drawn: Sequence[Samples], screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
+) -> Look:
+    """What sees the look in the screenshots: the tagger, else the classifier or the embedder."""
+    labels, every = frozenset(label.name for label in read_labels(by.tagger["selected_tags.csv"])), together(drawn)
     classes: list[Mapping[str, float]] = [{}, {}]
-    if models.classifier:
-        files = find_classifier_files(Path(models.classifier))
-        sets = (samples_manifest(drawn), screenshots)
-        classes = [class_probabilities(store, each, files, models.classifier_label) for each in sets]
-    encoder = find_embedder_files(Path(models.embedder)) if models.embedder else None
-    embedded = embed(store, drawn, screenshots, encoder) if encoder else None
-    return find_instruments(own, *scores, labels, (classes[0], classes[1]), embedded, asked=lambda _: ())
+    if by.classifier:
+        sets = (samples_manifest(every), screenshots)
+        classes = [class_probabilities(store, each, by.classifier, by.label) for each in sets]
+    # A character model's files, which may lie there too, say nothing of a look.
+    encoder = {name: path for name, path in (by.embedder or {}).items() if not name.startswith(CHARACTER)}
+    embedded = embed(store, every, screenshots, encoder) if encoder else None
+    return find_instruments(drawn[0].samples, *scores, labels, (classes[0], classes[1]), embedded, asked=lambda _: ())
 
 
 def _share(look: Look, own: Sequence[Sample], those: Sequence[Sample]) -> Score:

@@ -125,6 +125,13 @@ def _character_model(evidence: Evidence) -> tuple[str, ...]:
     return (f"character model {evidence.recognized.model[:12]}",) if evidence.recognized else ()
 
 
+def _outfit(pair: SamplePair, evidence: Evidence) -> float | None:
+    """Of what the outfits are that the prompt calls."""
+    asked = tags_of_prompt(pair[0].prompt)
+    worn = [tag for called, tags in evidence.outfits.items() if called in asked for tag in tags if "*" not in tag]
+    return _delta(pair, evidence, _not_asked(pair, worn))
+
+
 def _leak(pairs: Sequence[SamplePair], evidence: Evidence) -> Sequence[float | None]:
     return evidence.look.leak(pairs)
 
@@ -150,7 +157,7 @@ def _copying_cosine(pair: SamplePair, evidence: Evidence) -> float | None:
 
 def _prompt_adherence(pair: SamplePair, evidence: Evidence) -> float | None:
     """How many persons there are is left out, and so is what the LoRA brings by itself."""
-    own = {*_PERSONS, *evidence.traits, *LEAK_TAGS}
+    own = {*_PERSONS, *evidence.traits, *evidence.outfits, *LEAK_TAGS}
     known = evidence.known([tag for tag in tags_of_prompt(pair[0].prompt) if tag not in own])
     return fmean(probability(pair[0], evidence.table, tag) for tag in known) if known else None
 
@@ -188,6 +195,10 @@ LEAK = Metric(
 METRICS: tuple[Metric, ...] = (
     IDENTITY,
     LEAK,
+    Metric(
+        key="outfit", label="outfit", of_sample=_outfit, over_base=True, higher_is_better=True,
+        explanation="How much more of an outfit the tagger sees than without the LoRA, where the prompt calls it.",
+    ),
     Metric(
         key="recognized", label="recognized by the character model", of_sample=_recognized, higher_is_better=True,
         explanation="With how many of the screenshots a sample shows the same character.",

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from lora_core.captions.edit import Edited
+from lora_core.captions.tags import canonical
 from lora_core.dataset import Frozen, Manifest, TagTable
 from lora_core.judging.character import CHARACTER, recognize
 from lora_core.judging.choice import Choice, Ruling, choose_epoch
@@ -17,7 +18,7 @@ from lora_core.judging.metrics import Metric, measured_in
 from lora_core.judging.onnx_models import class_probabilities
 from lora_core.judging.similarity import Embedded, compare, embed
 from lora_core.progress import Progress
-from lora_core.recipe import LEAK_TAGS, Judging
+from lora_core.recipe import LEAK_TAGS, Judging, Outfit
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import NO_LORA, Sample, load_samples, samples_manifest
 from lora_core.store import Store
@@ -67,6 +68,8 @@ def judge_epochs(
     progress: Progress,
     classifier: Mapping[str, Path] | None = None,
     embedder: Mapping[str, Path] | None = None,
+    *,
+    outfits: Sequence[Outfit] = (),
 ) -> ReportRef:
     """Let the tagger read every sample, compare it with the screenshots, and choose the epoch.
 
@@ -80,6 +83,7 @@ def judge_epochs(
         progress: called after every sample.
         classifier: an auxiliary classifier's files.
         embedder: an image encoder's files; under `CHARACTER` a character model's.
+        outfits: of the character, with the tags that each is.
 
     Returns:
         A tree with `verdict.json`, a `Verdict`.
@@ -111,6 +115,7 @@ def judge_epochs(
         recognized=recognize(store, drawn, training, character, progress) if character else None,
         look=find_instruments(drawn.of(NO_LORA), table, seen, labels, (classes, shots), embedded),
         drawn_anyway=drawn_anyway(drawn.of(NO_LORA), table, traits),
+        outfits={canonical(outfit.words): outfit.tags for outfit in outfits if outfit.words},
     )
     return _save(store, measure(drawn, evidence), options)
 

@@ -14,6 +14,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from lora_core.lora.int8 import Int8Linear
+
 
 class FoldedLinear(lora.Linear):  # type: ignore[misc]  # peft's are untyped
     """peft's linear layer with a LoRA; the same values, up to rounding, in fewer steps."""
@@ -27,8 +29,9 @@ class FoldedLinear(lora.Linear):  # type: ignore[misc]  # peft's are untyped
         (adapter,) = self.active_adapters
         down, up = self.lora_A[adapter].weight, self.lora_B[adapter].weight
         base = self.base_layer
+        weight = base if isinstance(base, Int8Linear) else base.weight
         output: torch.Tensor = _Linear.apply(  # type: ignore[no-untyped-call]
-            x, base.weight, base.bias, down, up, self.scaling[adapter], dtype
+            x, weight, base.bias, down, up, self.scaling[adapter], dtype
         )
         return output
 
@@ -61,7 +64,9 @@ def _folds(layer: Any, x: torch.Tensor) -> torch.dtype | None:
     if torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     trained = layer.lora_A[layer.active_adapters[0]].weight.dtype
-    return trained if x.dtype == layer.base_layer.weight.dtype == trained else None
+    base = layer.base_layer
+    held = base.number_format if isinstance(base, Int8Linear) else base.weight.dtype
+    return trained if x.dtype == held == trained else None
 
 
 def _scaled(left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:
@@ -70,13 +75,13 @@ def _scaled(left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tens
 
 
 class _Linear(torch.autograd.Function):
-    """x Wᵀ + b + scale · (x downᵀ) upᵀ; W and b are frozen."""
+    """x Wᵀ + b + scale · (x downᵀ) upᵀ; W and b are frozen. A W in 8 bits is made up on both ways, and not kept."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: torch.Tensor,
-        weight: torch.Tensor,
+        weight: torch.Tensor | Int8Linear,
         bias: torch.Tensor | None,
         down: torch.Tensor,
         up: torch.Tensor,
@@ -85,25 +90,28 @@ class _Linear(torch.autograd.Function):
     ) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
             trained = down.dtype
-            rows, weight, down, up = (each.to(dtype) for each in (x.reshape(-1, x.shape[-1]), weight, down, up))
-            output = functional.linear(rows, weight, None if bias is None else bias.to(dtype))
+            whole = (weight.weight if isinstance(weight, Int8Linear) else weight).to(dtype)
+            rows, down, up = (each.to(dtype) for each in (x.reshape(-1, x.shape[-1]), down, up))
+            output = functional.linear(rows, whole, None if bias is None else bias.to(dtype))
             hidden = rows @ down.T
             output.addmm_(hidden, up.T, alpha=scale)
-        ctx.save_for_backward(rows, hidden, weight, down, up)
+        ctx.packed = weight if isinstance(weight, Int8Linear) else None
+        ctx.save_for_backward(rows, hidden, None if ctx.packed else whole, down, up)
         ctx.scale, ctx.dtype, ctx.trained = scale, x.dtype, trained
         return output.view(*x.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, hidden, weight, down, up = ctx.saved_tensors
+        rows, hidden, whole, down, up = ctx.saved_tensors
         out = gradient.reshape(-1, gradient.shape[-1])
         with torch.autocast(out.device.type, enabled=False):
             for_hidden = _scaled(out, up, ctx.scale)
             for_up = _scaled(out.T, hidden, ctx.scale)
             for_x = None
             if ctx.needs_input_grad[0]:
-                for_x = (out @ weight).addmm_(for_hidden, down)
+                whole = ctx.packed.weight.to(rows.dtype) if ctx.packed else whole
+                for_x = (out @ whole).addmm_(for_hidden, down)
                 for_x = for_x.view(*gradient.shape[:-1], -1).to(ctx.dtype)
             for_down = for_hidden.T @ rows
             return for_x, None, None, for_down.to(ctx.trained), for_up.to(ctx.trained), None, None

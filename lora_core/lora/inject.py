@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lora_core.device import counter_generator
 from lora_core.errors import LoraError
 from lora_core.lora.base import Base, LoraPart, Target, model_of, targets
 from lora_core.lora.dora import column_norms, positive
+from lora_core.lora.file import read_lora
 from lora_core.lora.folded import FOLDED
 from lora_core.lora.module import DOWN, MAGNITUDE, UP, LoraModule
 from lora_core.recipe import Network
@@ -170,6 +172,29 @@ def _layer(target: Target, module: Any, network: Network, seed: int) -> LoraLaye
     if network.kind == "dora":
         matrices[MAGNITUDE] = add_magnitude(module, ADAPTER)
     return LoraLayer(target.name, target.part, matrices, target.rank, alpha, target.lr_factor, module)
+
+
+@torch.no_grad()
+def fill(layers: Sequence[LoraLayer], path: Path) -> None:
+    """Give the layers the values of a LoRA file.
+
+    Raises:
+        LoraError: it has other modules, or modules of another shape or alpha.
+    """
+    file = read_lora(path)
+    if odd := file.modules.keys() ^ {layer.name for layer in layers}:
+        raise LoraError(f"{file.name}: {len(odd)} modules are in it or in this training alone, such as {min(odd)}")
+    for layer in layers:
+        module = file.modules[layer.name]
+        shapes = {key: tensor.shape for key, tensor in module.tensors.items()}
+        wanted = {key: matrix.shape for key, matrix in layer.matrices.items()}
+        if shapes != wanted or module.alpha != layer.alpha:
+            raise LoraError(
+                f"{file.name}: {layer.name} has alpha {module.alpha} and {shapes}, and this training {layer.alpha} and "
+                f"{wanted}; no training can begin with it"
+            )
+        for key, matrix in layer.matrices.items():
+            matrix.copy_(module.tensors[key])
 
 
 def first_values(shape: tuple[int, ...], seed: int, name: str) -> torch.Tensor:

@@ -5,6 +5,7 @@ unknown key is an error (`recipe_file.py`). There is no Optional, no union and n
 models make a readable form in Prefect's UI: an empty text or a zero means "not set".
 """
 
+from lora_core.methods import Method
 from lora_core.recipe.evaluation import Gates, Judging, Mode, Publish, Sampling
 from lora_core.recipe.models import Base, Process, Reading, Tagger
 from lora_core.recipe.network import Network, Noise
@@ -13,14 +14,25 @@ from lora_core.recipe.pictures import (
     COMPOSITIONS,
     LEAK_TAGS,
     Captions,
+    Character,
     Composition,
     Downscale,
+    Outfit,
     Preprocess,
-    Set,
     ShotPlan,
     Style,
 )
-from lora_core.recipe.recipe import PATHS, PRESETS, Difference, Method, PathField, Recipe, Runtime, Speed, with_paths
+from lora_core.recipe.recipe import (
+    PATHS,
+    PRESETS,
+    Difference,
+    PathField,
+    Recipe,
+    Runtime,
+    Speed,
+    of_folders,
+    with_paths,
+)
 from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, OptimizerName, Regularization, StyleTraining, Training
 
@@ -31,6 +43,7 @@ __all__ = (
     "PRESETS",
     "Base",
     "Captions",
+    "Character",
     "CharacterTraining",
     "Composition",
     "Difference",
@@ -44,6 +57,7 @@ __all__ = (
     "Noise",
     "OptimizerName",
     "Options",
+    "Outfit",
     "PathField",
     "Preprocess",
     "Process",
@@ -54,12 +68,12 @@ __all__ = (
     "Regularization",
     "Runtime",
     "Sampling",
-    "Set",
     "ShotPlan",
     "Speed",
     "Style",
     "StyleTraining",
     "Tagger",
     "Training",
+    "of_folders",
     "with_paths",
 )

@@ -35,10 +35,11 @@ class Sampling(Options):
         min_length=1,
         title="Prompts",
     )
-    """{trigger} stands for the character's trigger. Emphasis, BREAK and length as in A1111: `(word:1.2)`, `[word]`,
-    `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places, framings and clothes that
-    the screenshots do not have: what becomes of them is measured. Six with two seeds each are about the fewest of which
-    the choice is not chance (docs/judging.md)."""
+    """{trigger} stands for the character's trigger, {outfit} for the words of an outfit: such a prompt is drawn once
+    for each; without one, the first prompt is drawn with every outfit too. Emphasis, BREAK and length as in A1111:
+    `(word:1.2)`, `[word]`, `\\(` for a bracket. They should name no trait: the LoRA has to bring those. Name places,
+    framings and clothes that the screenshots do not have: what becomes of them is measured. Six with two seeds each are
+    about the fewest of which the choice is not chance (docs/judging.md)."""
     style_prompts: tuple[str, ...] = Field(
         default=(
             "1girl, solo, upper body, smile, outdoors, day",
@@ -106,6 +107,10 @@ class Sampling(Options):
     transfer: Annotated[tuple[str, ...], OnDisk(or_repository=True)] = Field(default=(), title="Further bases")
     """The chosen epoch is drawn on these models too, since it is meant for others than the one it was trained on:
     files, diffusers folders, or hub repositories as owner/name@COMMIT."""
+    transfer_vae: Annotated[str, OnDisk()] = Field(
+        default="", title="VAE of further bases", exclude_if=lambda given: not given
+    )
+    """A VAE's .safetensors file, for those of them that have none of their own. Empty: they all have one."""
 
     @field_validator("prompts", "style_prompts", "negative", "template")
     @classmethod
@@ -120,10 +125,20 @@ class Sampling(Options):
         """The prompt as it is drawn, with what stands around every prompt."""
         return self.template.replace("{prompt}", prompt)
 
+    def worn(self, outfits: tuple[str, ...]) -> Self:
+        """With the prompts that show each of the character's outfits, by their words."""
+        if not outfits:
+            return self
+        asked = self.prompts
+        if not any("{outfit}" in prompt for prompt in asked):
+            asked = (*asked, asked[0].replace("{trigger}", "{trigger}, {outfit}", 1))
+        drawn = dict.fromkeys(prompt.replace("{outfit}", one) for prompt in asked for one in outfits)
+        return self.model_copy(update={"prompts": tuple(drawn)})
+
     @property
     def on_one_base(self) -> Self:
         """Without the further bases, which change no picture of any base."""
-        return self.model_copy(update={"transfer": ()})
+        return self.model_copy(update={"transfer": (), "transfer_vae": ""})
 
     def square(self, resolution_px: int) -> Self:
         """How redrawn pictures are drawn: as samples are, but of the size that they are trained at."""
@@ -145,7 +160,7 @@ class Gates(Options):
     captions: Mode = Field(default="auto", title="Captions")
     """Do the captions hold to their rules (`headcanon caption --check`)?"""
     epoch: Mode = Field(default="auto", title="After stage 3")
-    """Is at least one epoch within the bounds of leak and copying?"""
+    """Is at least one epoch within all bounds of [judging]?"""
     redraw: Mode = Field(default="auto", title="After redrawing")
     """Do enough of the redrawn pictures show every trait, and nothing of the 3D look? 'ask' shows them, and a person
     takes pictures out."""
@@ -168,10 +183,11 @@ class Judging(Options):
     sees in the screenshots, of realistic, 3d, nose, lips: all together, or the one that surely says more. Where it sees
     none, by the classifier, or else by the embedder."""
     max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
-    """The same for white and simple backgrounds where the prompt asks for another one."""
+    """Mean rise, over the base's own pictures, of white and simple backgrounds where the prompt asks for
+    another one."""
     max_habits: float = Field(default=0.25, ge=0, le=1, title="Largest leak of framing and pose")
-    """The same for the dataset's bias: framings and poses that most screenshots have and the prompt does not ask
-    for."""
+    """Mean rise of the dataset's bias: framings and poses that at least 4 in 10 screenshots have and the prompt does
+    not ask for."""
     max_copying: float = Field(default=0.1, ge=0, le=1, title="Largest share of copies")
     """Samples that are nearly one of the screenshots it was trained on."""
     min_adherence: float = Field(default=0.7, ge=0, le=1, title="Least prompt adherence (share of the base's)")
@@ -187,8 +203,8 @@ class Judging(Options):
     """Take this one, one of the sampled weights. 0: by the rule."""
     classifier: Annotated[str, OnDisk()] = Field(default="", title="Auxiliary classifier")
     """A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as
-    deepghs/anime_classification's, whose class below is a second measure of the look. Reported, without a bound. Empty:
-    none."""
+    deepghs/anime_classification's, whose class below is a second measure of the look: without a bound, unless no look
+    word sees it; then it measures the leak. Empty: none."""
     classifier_label: str = Field(default="3d", min_length=1, title="Class")
     """The classifier's class that stands for the 3D look."""
     embedder: Annotated[str, OnDisk()] = Field(default="", title="Embedder")

@@ -1,8 +1,9 @@
 """The two sets of screenshots, what becomes of them, and what their captions say."""
 
+import re
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
 
@@ -11,7 +12,7 @@ LEAK_TAGS = ("realistic", "3d", "nose", "lips")
 
 
 class Captions(Options):
-    """The six caption edits (see the rule file for what is the character's)."""
+    """The caption edits (see the rule file for what is the character's)."""
 
     rules: Annotated[str, OnDisk()] = Field(default="", title="Rule file")
     """A captions.toml beside the recipe. Empty: the rules below, with every family of the taxonomy that describes a
@@ -44,6 +45,85 @@ class Set(Options):
     images: Annotated[str, OnDisk()] = Field(min_length=1, title="Screenshots")
     """A folder; sub-folders are read too. It is never written to."""
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its screenshots are; none: it has none."""
+        return (self.images,) if self.images else ()
+
+
+_FOLDER_WORDS = re.compile(r"(?:(?P<repeats>[1-9]\d{0,2}|1000)_)?(?P<words>[^\s,:=()\\<>|\[\]][^,:=()\\<>|\[\]]*)")
+"""sd-scripts' name of a training folder, its repeats optional: `10_momo dress`."""
+_ELSEWHERE = re.compile(r"^/|[:\\\\]|(^|/)\.\.?(/|$)")
+"""What names a folder that is not among the screenshots."""
+_CLASS_WORDS = ("1girl", "1boy", "1other", "girl", "boy", "woman", "man", "solo")
+
+
+class Outfit(BaseModel):
+    """One outfit of a character."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: str = Field(description="The sub-folder of the screenshots that show it.")
+    words: str = Field(
+        default="", description="What calls it in a prompt, besides the trigger. Empty: the character as it always is."
+    )
+    repeats: int = Field(default=0, ge=0, le=1000, description="How often an epoch shows each. 0: as the training.")
+    tags: tuple[str, ...] = Field(
+        default=(), description="What it is: these leave its captions. Empty: clothes on most of its pictures."
+    )
+
+    @classmethod
+    def of_words(cls, folder: str, text: str, tags: tuple[str, ...] = ()) -> Self | None:
+        """An outfit called as sd-scripts calls a training folder: repeats, then words; None: that is no such name.
+
+        A class word at the end says what is drawn, not what is worn: of `10_momo dress 1girl` "momo dress" is left.
+        """
+        if (match := _FOLDER_WORDS.fullmatch(text.strip())) is None:
+            return None
+        words = match["words"].replace("_", " ").split()
+        while len(words) > 1 and words[-1].lower() in _CLASS_WORDS:
+            words.pop()
+        return cls(folder=folder, words=" ".join(words).lower(), repeats=int(match["repeats"] or 0), tags=tags)
+
+
+class Character(Set):
+    """The screenshots of your character, and its outfits."""
+
+    outfits: tuple[str, ...] = Field(default=(), title="Outfits", exclude_if=lambda given: not given)
+    """Sub-folders with an outfit each, as "FOLDER = WORDS" or "FOLDER = REPEATS_WORDS: TAGS", such as "dress = 20_momo
+    dress: white dress, sun hat". The words call the outfit in a prompt, behind the trigger, and learn the tags, which
+    leave its captions; without tags, the clothes on most of its pictures. Sub-folders named as sd-scripts names them,
+    such as "20_momo dress", need no line if their words begin with the character's name or trigger."""
+
+    @model_validator(mode="after")
+    def _outfits_can_be_read(self) -> Self:
+        _ = self.wardrobe
+        return self
+
+    @property
+    def wardrobe(self) -> tuple[Outfit, ...]:
+        """The outfits that are said.
+
+        Raises:
+            ValueError: a line is not FOLDER = WORDS, or two are about one folder.
+        """
+        found: dict[str, Outfit] = {}
+        for line in self.outfits:
+            folder, _, said = (part.strip() for part in line.partition("="))
+            words, _, tags = said.partition(":")
+            worn = tuple(tag.strip() for tag in tags.split(",") if tag.strip())
+            within = folder and not _ELSEWHERE.search(folder)  # it comes from whoever wrote a character's recipe
+            outfit = Outfit.of_words(folder.strip("/"), words, worn) if within else None
+            if outfit is None:
+                raise ValueError(
+                    f'outfits: {line!r} is no outfit; write FOLDER = WORDS, such as "dress = momo dress", or with '
+                    'repeats and tags "dress = 20_momo dress: white dress, sun hat"'
+                )
+            if outfit.folder in found:
+                raise ValueError(f"outfits: two are in the folder {outfit.folder!r}; give each outfit one of its own")
+            found[outfit.folder] = outfit
+        return tuple(found.values())
+
 
 class Style(Set):
     """Stage 1's screenshots: a character very different from yours, the same compositions and angles."""
@@ -51,6 +131,11 @@ class Style(Set):
     images: Annotated[str, OnDisk()] = Field(default="", title="Screenshots")
     """A folder; sub-folders are read too. It is never written to. Only a recipe that needs no look (method
     'captions-only' or 'naive') can leave it empty."""
+    more: Annotated[tuple[str, ...], OnDisk()] = Field(
+        default=(), title="Further screenshots", exclude_if=lambda given: not given
+    )
+    """Folders of further characters from the same 3D creator: of many, the look alone is what they share. In a recipe
+    also `style = ["yuki", "kuma"]`."""
     identifier: str = Field(default="hcstyle", pattern=TRIGGER, title="Identifier")
     """The rare word that stands for the style character (DreamBooth's identifier)."""
     class_word: str = Field(default="1girl", min_length=1, title="Class")
@@ -64,18 +149,34 @@ class Style(Set):
     stands for what both sets share, so less of that is learned as the character. A rule file with an `add` of its own
     has to name it there."""
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its screenshots are; none: it has none."""
+        return (*super().folders, *self.more)
+
     @model_validator(mode="after")
     def _word_is_a_tag(self) -> Self:
         if self.named and self.identifier != self.identifier.lower():
             raise ValueError(f"identifier {self.identifier!r} is a caption tag where the look is named; write it small")
+        if self.named and "_" in self.identifier:
+            raise ValueError(
+                f"identifier {self.identifier!r} is a caption tag where the look is named, and captions have spaces "
+                "for underscores; write one word"
+            )
         return self
 
 
 class Preprocess(Options):
-    """From screenshots as a 3D creator writes them to square pictures on white."""
+    """From screenshots as a 3D creator writes them to square (or portrait) pictures on white."""
 
     size: int = Field(default=1024, ge=64, le=4096, title="Size (px)")
     """Side of the square pictures. The method's is 1024."""
+    shape: Literal["square", "portrait"] = Field(
+        default="square", title="Shape", exclude_if=lambda shape: shape == "square"
+    )
+    """square: the method's. portrait: a subject that is taller than wide is cut narrower, to a shape of sd-scripts'
+    buckets (3:5, 7:9, 5:12) of the square's area, so that less of what is trained is background. Wide ones stay
+    square."""
     alpha: Literal["detect", "straight", "premultiplied", "ignore"] = Field(default="detect", title="Transparency")
     """How the screenshots store half-transparent pixels. 'detect' looks at every file: Honey Select 2 writes
     premultiplied, Blender straight. The wrong one gives hair a dark halo. 'ignore': take the colours as if there were

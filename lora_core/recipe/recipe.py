@@ -3,17 +3,24 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
+from lora_core.methods import FIRST, METHODS, Method
 from lora_core.recipe.evaluation import Gates, Judging, Publish, Sampling
 from lora_core.recipe.models import Base, Tagger
 from lora_core.recipe.names import checked_name, trigger_from
 from lora_core.recipe.options import TRIGGER, OnDisk, Options
-from lora_core.recipe.pictures import LEAK_TAGS, Captions, Downscale, Preprocess, Set, ShotPlan, Style
+from lora_core.recipe.pictures import LEAK_TAGS, Captions, Character, Downscale, Outfit, Preprocess, ShotPlan, Style
 from lora_core.recipe.redraw import Redraw
 from lora_core.recipe.training import CharacterTraining, Merge, Regularization, StyleTraining
-
-Method = Literal["note", "note-low-rank", "named-look", "difference", "captions-only", "naive"]
 
 
 class Preset(NamedTuple):
@@ -24,6 +31,10 @@ class Preset(NamedTuple):
 
 
 PRESETS: Mapping[Method, Preset] = {
+    "auto": Preset(
+        "the base is asked first: if it knows a word for the look, captions-only is taken, else note; both redraw",
+        {"redraw": {"use": True}},
+    ),
     "note": Preset("the character is trained on the base with the 3D look merged into it", {}),
     "note-low-rank": Preset(
         "as note, with a character LoRA of rank 8 and alpha 4, which has less room for what is left of the look",
@@ -35,6 +46,17 @@ PRESETS: Mapping[Method, Preset] = {
             "style": {"captions": "tags", "named": True},
             # Of the U-Net alone: what the words of the look's pictures mean is left to the base.
             "style_training": {"text_encoder_lr": 0.0},
+            "regularization": {"use": False},
+            "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
+        },
+    ),
+    "textual-inversion": Preset(
+        "the look gets a word of its own, whose vectors alone are learned; the character is trained straight on the "
+        "base, with that word in its captions",
+        {
+            "style": {"captions": "tags", "named": True},
+            "style_training": {"inversion": True, "text_encoder_lr": 5e-3, "weight_decay": 0.0},
+            "merge": {"use": False},
             "regularization": {"use": False},
             "captions": {"add": (), "face": (), "drop": LEAK_TAGS},
         },
@@ -86,11 +108,19 @@ def with_preset(data: Any) -> Any:
     return {**data, **{name: _under(data.get(name, {}), changes) for name, changes in preset.changes.items()}}
 
 
+def of_folders(section: Any) -> Any:
+    """A section of screenshots from its short form: a folder, or several."""
+    if isinstance(section, str):
+        return {"images": section}
+    if isinstance(section, list | tuple) and section:
+        return {"images": section[0], "more": section[1:]}
+    return section
+
+
 def _under(section: Any, defaults: Mapping[str, Any]) -> Any:
     """A section's own keys over the defaults."""
     own = section.model_dump(exclude_unset=True) if isinstance(section, BaseModel) else section
-    if isinstance(own, str):  # `style = "folder"` is short for its images
-        own = {"images": own}
+    own = of_folders(own)
     return {**defaults, **own} if isinstance(own, Mapping) else section
 
 
@@ -144,17 +174,17 @@ class Recipe(Options):
     )
     trigger: str = Field(default="", pattern=r"^$|" + TRIGGER, title="Trigger")
     """The word that calls the character; best one that no model knows. Empty: made from the name."""
-    method: Method = Field(
+    # A form offers the best first.
+    method: Annotated[Method, WithJsonSchema({"type": "string", "enum": list(METHODS)})] = Field(
         default="note",
         title="Method",
-        description="A preset of the sections below; a key that is set there wins. "
-        + "; ".join(f"'{name}': {preset.what}" for name, preset in PRESETS.items())
-        + ".",
+        description=f"A preset of the sections below; a key that is set there wins. Begin with '{FIRST.method}' "
+        f"({FIRST.why}). " + "; ".join(f"'{name}': {preset.what}" for name, preset in PRESETS.items()) + ".",
     )
     base: Base
     tagger: Tagger = Tagger()
     style: Style = Style()
-    character: Set
+    character: Character
     preprocess: Preprocess = Preprocess()
     plan: ShotPlan = ShotPlan()
     captions: Captions = Captions()
@@ -187,7 +217,7 @@ class Recipe(Options):
     @field_validator("style", mode="before")
     @classmethod
     def _short_style(cls, value: Any) -> Any:
-        return {"images": value} if isinstance(value, str) else value
+        return of_folders(value)
 
     @field_validator("difference")
     @classmethod
@@ -209,13 +239,28 @@ class Recipe(Options):
     @field_validator("character_training")
     @classmethod
     def _what_can_be_subtracted(cls, value: CharacterTraining, info: ValidationInfo) -> CharacterTraining:
-        if "difference" in info.data and info.data["difference"].use and value.network.kind == "dora":
+        if "difference" not in info.data or not info.data["difference"].use:
+            return value
+        if value.network.kind == "dora":
             raise ValueError(f"network.kind = 'dora': {_NO_DIFFERENCE}")
+        if value.start == "last":
+            raise ValueError("start = 'last': a difference publishes something else than it trains; set 'new'")
         return value
 
     @model_validator(mode="after")
+    def _word_that_is_read(self) -> Self:
+        if self.style_training.inversion and (self.merge.use or self.difference.use or not self.style.named):
+            raise ValueError(
+                "style_training.inversion teaches a word and no LoRA: set [style] named = true and [merge] and "
+                "[difference] use = false, or use method = 'textual-inversion', which does"
+            )
+        if self.style_training.inversion and not self.style_training.text_encoder_lr:
+            raise ValueError("style_training.text_encoder_lr = 0: it is the rate of the word's vectors; 5e-3 is usual")
+        return self
+
+    @model_validator(mode="after")
     def _look_to_learn(self) -> Self:
-        if self.needs_style and not self.style.images:
+        if self.needs_style and not self.style.folders:
             raise ValueError(
                 f"'style' is missing: method {self.method!r} learns the look from screenshots of another character, "
                 "very different from yours; name their folder, or take method = 'captions-only', which needs none "
@@ -236,15 +281,44 @@ class Recipe(Options):
             return self
         return self.model_copy(update={"trigger": trigger_from(self.name)})
 
+    @model_validator(mode="after")
+    def _outfits_are_drawn(self) -> Self:
+        return self.wearing(self.character.outfits)
+
+    def wearing(self, outfits: tuple[str, ...]) -> Self:
+        """With these outfits and prompts that show each; ValueError: they cannot be read, or not be redrawn."""
+        recipe = self.model_copy(update={"character": self.character.model_copy(update={"outfits": outfits})})
+        if not (words := tuple(dict.fromkeys(outfit.words for outfit in recipe.wardrobe if outfit.words))):
+            return recipe if outfits else self
+        if self.redraw.use:
+            told = f"[redraw] draws a character in one outfit, and this one has {', '.join(words)}"
+            raise ValueError(f"{told}; set [redraw] use = false, or take [character] outfits and their folders away")
+        return recipe.model_copy(update={"sampling": self.sampling.worn(words)})
+
+    @property
+    def wardrobe(self) -> tuple[Outfit, ...]:
+        """The character's outfits; one that is called as the character is has no words of its own."""
+        known = {self.trigger.lower(), self.name.lower()}
+        return tuple(
+            outfit.model_copy(update={"words": ""}) if outfit.words in known else outfit
+            for outfit in self.character.wardrobe
+        )
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the method is known; 'auto' is replaced by another one as soon as the base was asked."""
+        return self.method != "auto"
+
     @property
     def trains_style(self) -> bool:
-        """Whether there is a style LoRA: to be merged into the base, or to be subtracted."""
-        return self.merge.use or self.difference.use
+        """Whether there is a stage 1: a LoRA to be merged into the base or to be subtracted, or a word for the look."""
+        learned = self.merge.use or self.difference.use or self.style_training.inversion
+        return self.is_decided and learned
 
     @property
     def needs_style(self) -> bool:
         """Whether the style screenshots are trained on, by themselves or beside the character's."""
-        return self.trains_style or self.regularization.use
+        return self.trains_style or (self.is_decided and self.regularization.use)
 
     @property
     def final_training(self) -> CharacterTraining:

@@ -105,7 +105,7 @@ class Training(Options):
     """What comes behind is not trained. Captions of more than 75 tokens, about 20 tags, are read in chunks of 75 as web
     UIs read prompts; shorter ones train as they always did. 225 is usual with sd-scripts (max_token_length)."""
     keep_tokens: int = Field(default=1, ge=0, le=75, title="Keep tokens")
-    """Tags at the front that shuffling leaves in place: the trigger."""
+    """Tags at the front that shuffling leaves in place: the trigger. An outfit's words stay behind it."""
     tag_dropout: float = Field(default=0.0, ge=0, lt=1, title="Tag dropout")
     """Share of a caption's tags, keep_tokens excepted, that a step leaves out, drawn for each tag: the trigger then
     stands for more of them. 0: off, as in the method. sd-scripts' caption_tag_dropout_rate."""
@@ -119,6 +119,14 @@ class Training(Options):
     gradient_checkpointing: bool = Field(default=False, title="Gradient checkpointing")
     """Compute parts of the model twice instead of keeping them: far less memory, about a third slower, the same
     result."""
+    memory_saving: Literal["auto", "off", "offload", "int8"] = Field(
+        default="auto", title="Memory saving", exclude_if=lambda saving: saving == "auto"
+    )
+    """offload: VAE and text encoders leave the card once they have read pictures and captions (text encoders only where
+    they are not trained and captions stay as they are); the result is the same. int8: also the frozen U-Net's linear
+    layers in 8 bits (`pip install headcanon[bnb]`): SDXL's in 2.9 GB instead of 5.1, nearly the same result. auto: on
+    a GPU that does not hold the training as it stands the least that does: offload, then gradient checkpointing, then
+    int8; the run and its dry run say which. off: none."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1, title="EMA decay")
     """Save a moving average of the LoRA instead of its last state; this is how much of it stays at each step (rising to
     it: (1 + step) / (10 + step) at first). 0: off, as in the method. 0.999 is usual."""
@@ -147,6 +155,8 @@ class Training(Options):
                 f"optimizer_args: {', '.join(sorted(ours))} is not given here; the rates are unet_lr and "
                 "text_encoder_lr, and weight_decay is an option of its own"
             )
+        if self.memory_saving == "int8" and self.network.kind == "dora":
+            raise ValueError("memory_saving = 'int8' rounds the lengths that a DoRA trains; use 'offload'")
         rates = {rate for rate in (self.unet_lr, self.text_encoder_lr) if rate}
         factors = {factor for factor in self.network.block_factors.values() if factor}
         if self.optimizer == "prodigy" and (len(rates) > 1 or factors - {1.0}):
@@ -183,6 +193,11 @@ class Training(Options):
         return "." in self.optimizer
 
     @property
+    def trains_word(self) -> bool:
+        """Whether a word's vectors are trained, and no LoRA."""
+        return False
+
+    @property
     def step_batch(self) -> int:
         """Pictures that one step of the optimizer sees."""
         return self.batch * self.accumulation
@@ -191,10 +206,20 @@ class Training(Options):
 class StyleTraining(Training):
     """Stage 1: the style LoRA. Rank 64, alpha 32."""
 
+    inversion: bool = Field(default=False, title="Textual inversion", exclude_if=lambda given: not given)
+    """Train no LoRA but a word: vectors in the place of the tokens of [style] identifier, at the text encoder's
+    learning rate, while U-Net and text encoder stay as they are (Gal et al. 2022, arXiv:2208.01618). The character is
+    trained on the plain base with that word in its captions, so it needs `named = true` and no merge."""
+
     rank: int = Field(default=64, ge=1, le=512, title="Rank")
     """Width of the LoRA (network dim). The method's is 64."""
     alpha: float = Field(default=32, gt=0, le=512, title="Alpha")
     """The LoRA's output is scaled by alpha / rank. The method's is 32."""
+
+    @property
+    def trains_word(self) -> bool:
+        """Whether a word's vectors are trained, and no LoRA."""
+        return self.inversion
 
 
 class CharacterTraining(Training):
@@ -204,6 +229,10 @@ class CharacterTraining(Training):
     """Width of the LoRA (network dim). The method's is 32."""
     alpha: float = Field(default=16, gt=0, le=512, title="Alpha")
     """The LoRA's output is scaled by alpha / rank. The method's is 16."""
+    start: Literal["new", "last"] = Field(default="new", title="Start", exclude_if=lambda start: start == "new")
+    """Where training begins. new: with a LoRA that changes nothing, as in the method. last: with the version of this
+    character that was published last, for retraining on new screenshots in fewer epochs; rank, alpha, kind, what is
+    trained and the base must be the same. Without an earlier version: new."""
 
 
 class Regularization(Options):

@@ -130,7 +130,9 @@ def with_screenshots(redrawn: Manifest, screenshots: Manifest, share: float, wor
     count = min(screenshots_beside(len(redrawn.entries), share), len(screenshots.entries))
     step = len(screenshots.entries) / count if count else 0
     taken = (screenshots.entries[int(number * step)] for number in range(count))
-    named = (entry.model_copy(update={"caption": _with_word(entry.caption or (), word)}) for entry in taken)
+    named = (
+        entry.model_copy(update={"caption": _with_word(entry.caption or (), word), "repeats": 0}) for entry in taken
+    )
     return redrawn.model_copy(update={"entries": (*redrawn.entries, *named)})
 
 

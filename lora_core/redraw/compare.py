@@ -21,7 +21,7 @@ def best_of(verdicts: Sequence[Verdict]) -> int:
 
 
 def _worth(row: JudgedEpoch) -> tuple[bool, float]:
-    """Within bounds goes first; then the lower bound of identity, or the smaller leak where nothing is within."""
+    """Within bounds goes first; then the lower end of identity, or the smaller leak where nothing is within."""
     identity, leak = row.metrics.score(IDENTITY), row.metrics.score(LEAK)
     if row.ruling.within_bounds:
         return True, identity.low if identity else 0.0

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 from lora_core.bases.fit import misfits
 from lora_core.bases.lineage import stored_lineage
 from lora_core.captions.caption import EditedCaptions, frequency_rows, load_captions, report
-from lora_core.captions.tags import caption_text
+from lora_core.captions.tags import canonical, caption_text, spaced
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import LoraError
@@ -39,6 +40,7 @@ from lora_core.report.data import (
     ReportData,
     ReportInputs,
     Timing,
+    WornOutfit,
 )
 from lora_core.report.html import render
 from lora_core.report.publish import published_name
@@ -132,13 +134,16 @@ def report_data(
     return ReportData(
         name=recipe.name,
         trigger=recipe.trigger,
+        outfits=tuple(_outfits(captions)),
         file=f"{published_name(recipe)}.safetensors",
         verdict=verdict,
         preview=choose_preview(drawn, verdict.choice.epoch, verdict.choice.weight),
         elsewhere=tuple(_elsewhere(store, name, ref) for name, ref in made.transfer),
         samples=drawn,
         template=recipe.sampling.template,
+        most_tokens=recipe.character_training.max_token_length,
         styled=made.style_lora is not None,
+        look_word=recipe.style.identifier if recipe.style_training.inversion else "",
         subtracted=recipe.difference.use,
         warnings=tuple(_warnings(store, recipe, made, verdict)),
         checks=(*_misfits(store, recipe, made), *all_checks(store, made)),
@@ -151,7 +156,7 @@ def report_data(
                     for number, one in enumerate(made.redrawn, start=1)
                     if one.lora != made.lora
                 ),
-                ("LoRA of look and character" if recipe.difference.use else "character LoRA", made.lora),
+                (_character_label(store, recipe, made), made.lora),
             )
             if lora
         ),
@@ -172,9 +177,27 @@ def report_data(
     )
 
 
+def _character_label(store: Store, recipe: Recipe, made: ReportInputs) -> str:
+    if recipe.difference.use:
+        return "LoRA of look and character"
+    return f"character LoRA, begun with {_start_file(store, made.start)}" if made.start else "character LoRA"
+
+
+def _start_file(store: Store, start: LoraRef) -> str:
+    return next(iter(store.tree(start.sha256)))
+
+
 def _sets(store: Store, made: ReportInputs) -> dict[str, Manifest]:
     style = load_manifest(store, made.style_squares) if made.style_squares else None
     return named_sets(style, load_manifest(store, made.squares))
+
+
+def _outfits(captions: EditedCaptions) -> Iterator[WornOutfit]:
+    """Folders of one outfit together."""
+    counts = Counter(entry.outfit for entry in captions.manifest.entries)
+    for words in dict.fromkeys(outfit.words for outfit in captions.outfits if outfit.words):
+        tags = dict.fromkeys(tag for outfit in captions.outfits if outfit.words == words for tag in outfit.tags)
+        yield WornOutfit(words=words, tags=tuple(map(spaced, tags)), pictures=counts[canonical(words)])
 
 
 def _warnings(store: Store, recipe: Recipe, made: ReportInputs, verdict: Verdict) -> Iterator[str]:

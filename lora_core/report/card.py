@@ -23,6 +23,11 @@ _WITH_STYLE = (
     "this LoRA was trained on the merged model, so it had only the character left to learn. It is meant for the "
     "original base model and its relatives, never for the merged one."
 )
+_WITH_WORD = (
+    "The look of the 3D creator got a word of its own, {word}, whose vectors alone were learned from other pictures; "
+    "this LoRA was trained on the base model with that word in its captions, so it had only the character left to "
+    "learn."
+)
 _SUBTRACTED = (
     "Two LoRAs were trained on the base model: one of the look of the 3D creator, from another character, and one of "
     "that look and this character. This is the second minus the first, so what is left is the character."
@@ -40,8 +45,9 @@ def user_metadata(data: ReportData, architecture: str) -> dict[str, str | float]
         architecture: "sd1", "sd2" or "sdxl".
     """
     choice, without = data.verdict.choice, " without their look" if data.styled else ""
+    worn = f" Outfits, behind the trigger: {', '.join(one.words for one in data.outfits)}." if data.outfits else ""
     return {
-        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.",
+        "description": f"{data.name}, learned from 3D-creator screenshots{without}. Epoch {choice.epoch}.{worn}",
         "sd version": {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL"}[architecture],
         "activation text": data.trigger,
         "preferred weight": choice.weight,
@@ -107,6 +113,10 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "| | |",
         "|---|---|",
         f"| Trigger | `{data.trigger}` |",
+        *(
+            f"| {_plain(', '.join(one.tags)) or 'Outfit'} ({one.pictures} pictures) | `{one.words}` |"
+            for one in data.outfits
+        ),
         f"| Weight | {choice.weight:g} |",
         f"| Base model | {_plain(base)} |",
         f"| Licence | {_plain(licence) or 'not stated'} |",
@@ -117,7 +127,13 @@ def model_card(data: ReportData, *, base: str, licence: str) -> str:
         "",
         "## How it was made",
         "",
-        _SUBTRACTED if data.subtracted else _WITH_STYLE if data.styled else _WITHOUT_STYLE,
+        _WITH_WORD.format(word=data.look_word)
+        if data.look_word
+        else _SUBTRACTED
+        if data.subtracted
+        else _WITH_STYLE
+        if data.styled
+        else _WITHOUT_STYLE,
         "",
         "## Metrics",
         "",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_core.captions.check import MOST_TOKENS
 from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
 from lora_core.judging.measure import EpochMetrics
@@ -41,6 +42,7 @@ class ReportInputs(BaseModel):
     transfer: tuple[tuple[str, ReportRef], ...] = ()
     redrawn: tuple[RedrawInputs, ...] = ()
     redrawn_verdict: ReportRef | None = None
+    start: LoraRef | None = Field(default=None, exclude_if=lambda start: start is None)
 
 
 class Elsewhere(Frozen):
@@ -125,11 +127,20 @@ class Timing(Frozen):
     cached: bool = Field(description="It was done before this run.")
 
 
+class WornOutfit(Frozen):
+    """One outfit, and what it was learned from."""
+
+    words: str
+    tags: tuple[str, ...]
+    pictures: int
+
+
 class ReportData(Frozen):
     """One run, from the result down to the versions."""
 
     name: str
     trigger: str
+    outfits: tuple[WornOutfit, ...] = ()
     file: str = Field(description="Name of the LoRA file that ships.")
     verdict: Verdict
     preview: bytes = Field(repr=False)
@@ -137,6 +148,7 @@ class ReportData(Frozen):
     samples: tuple[Drawn, ...]
     template: str = Field(default="{prompt}", description="What stood around every prompt when it was drawn.")
     styled: bool = Field(default=True, description="Whether a style LoRA was trained, to keep the look out.")
+    look_word: str = Field(default="", description="The word whose vectors learned the look; empty: none did.")
     subtracted: bool = Field(default=False, description="Whether that was subtracted, not merged into the base.")
     warnings: tuple[str, ...] = Field(default=(), description="What a reader should know before all else.")
     checks: tuple[CheckRow, ...] = ()
@@ -144,6 +156,7 @@ class ReportData(Frozen):
     sheets: tuple[DataSheet, ...] = ()
     coverage: Coverage | None = Field(default=None, description="Compositions and views of both sets, and the plan.")
     captions: tuple[CaptionRow, ...] = ()
+    most_tokens: int = Field(default=MOST_TOKENS, description="Of a caption that are trained.")
     frequencies: tuple[tuple[str, int, int], ...] = Field(
         default=(), description="Tag, on how many pictures before the edits, on how many after."
     )

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lora_core.images import coverage
 from lora_core.judging.choice import RULE
+from lora_core.judging.leak import LEAST_WAY
 from lora_core.judging.metrics import headlines
 from lora_core.printable import duration
 from lora_core.report.card import lora_call
@@ -39,6 +40,8 @@ def render(data: ReportData) -> str:
             metrics=data.verdict.columns,
             call=f"{lora_call(data.file, data.verdict.choice.weight)} {data.trigger}",
             rule=RULE,
+            drawn_words={one.tag: one.epoch for one in chosen.tags},
+            least_way=LEAST_WAY,
             epochs=len({row.metrics.epoch for row in data.verdict.rows}),
             columns=columns,
             weights=sorted({column.weight for column in columns if column.weight}),

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -138,14 +138,11 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
     Returns:
         None: there is no earlier version. A text: there is one, and why its metrics tell nothing about the new one.
     """
-    target = out / published_name(recipe) / f"{published_name(recipe)}.safetensors"
-    before = target.stat().st_mtime if target.exists() else float("inf")
-    found = [path for path in _versions(out, recipe.name) if path != target and path.stat().st_mtime < before]
-    if not found:
+    newest = _newest(out, recipe)
+    if newest is None:
         return None
-    newest = max(found, key=lambda path: path.stat().st_mtime)
     try:
-        report = json_of(read_bounded(newest.parent / _REPORT, TABLE_BYTES, PublishError))
+        report = _report_beside(newest)
         chosen = Verdict.model_validate(report["verdict"]).chosen.metrics
         drawing = report["made"]["base"]["sha256"], report["recipe"]["sampling"]
     except (OSError, ValueError, PublishError, ValidationError, KeyError, TypeError, StopIteration):
@@ -153,6 +150,50 @@ def previous(out: Path, recipe: Recipe, base: CheckpointRef) -> Previous | str |
     if drawing != (base.sha256, recipe.sampling.model_dump(mode="json")):
         return f"{newest.stem} was judged on other prompts or another base; the new version is not compared with it"
     return Previous(newest.stem, chosen)
+
+
+def to_start_from(out: Path, recipe: Recipe, base: CheckpointRef) -> Path | None:
+    """The LoRA file of the newest version that was published before, for a training to begin with; None: there is none.
+
+    Raises:
+        PublishError: it is of another base or of another shape, or its report cannot be read.
+    """
+    newest = _newest(out, recipe)
+    if newest is None:
+        return None
+    try:
+        report = _report_beside(newest)
+        made_on, before = report["made"]["base"]["sha256"], Recipe.model_validate(report["recipe"])
+    except (OSError, ValueError, PublishError, KeyError, TypeError):
+        raise PublishError(f"{newest.parent / _REPORT}: cannot be read, {_START_ANEW}") from None
+    if made_on != base.sha256:
+        raise PublishError(f"{newest}: was made for another base model, {_START_ANEW}")
+    was, now = before.character_training, recipe.character_training
+    shapes = {
+        "rank": (was.rank, now.rank), "alpha": (was.alpha, now.alpha), "network": (was.network, now.network),
+        "trained U-Net": (was.unet_lr > 0, now.unet_lr > 0),
+        "trained text encoder": (was.text_encoder_lr > 0, now.text_encoder_lr > 0),
+    }  # fmt: skip
+    if other := next((name for name, (old, new) in shapes.items() if old != new), None):
+        old, new = shapes[other]
+        told = f" ({old} there, {new} here)" if other != "network" else ""
+        raise PublishError(f"{newest}: was trained with another {other}{told}, {_START_ANEW}")
+    return newest
+
+
+_START_ANEW = "so no training can begin with it; set [character_training] start = 'new', or what differs as it was"
+
+
+def _newest(out: Path, recipe: Recipe) -> Path | None:
+    """The LoRA file of the newest version but the one to come, which may lie there already."""
+    target = out / published_name(recipe) / f"{published_name(recipe)}.safetensors"
+    before = target.stat().st_mtime if target.exists() else float("inf")
+    found = [path for path in _versions(out, recipe.name) if path != target and path.stat().st_mtime < before]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _report_beside(lora: Path) -> Any:
+    return json_of(read_bounded(lora.parent / _REPORT, TABLE_BYTES, PublishError))
 
 
 def _versions(out: Path, name: str) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from lora_core.store.digests import canonical_json, digest_of
 
 DRAWN = "drawn"
 """Sub-folder of further pictures, a folder for each time that some were asked for."""
+_MOST_PICTURES = 500
 
 
 class Further(NamedTuple):
@@ -169,6 +170,11 @@ class Published:
             options = Sampling.model_validate({**recipe.sampling.model_dump(), **changed})
         except ValidationError as error:
             raise PublishError(f"{self.name}: {explain(error, Sampling)}") from None
+        count = len(prompts) * max(len(epochs), 1) * len(options.weights) * len(options.seeds)
+        if count > _MOST_PICTURES:
+            raise PublishError(
+                f"{self.name}: {count:,} pictures are asked for; draw {_MOST_PICTURES} at a time at most"
+            )
         content.check((), (recipe.trigger, recipe.name, *options.prompts, options.template))
         return Further(epochs or (int(choice.epoch),), options)
 

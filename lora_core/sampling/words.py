@@ -1,10 +1,14 @@
 """A base's own pictures, and the same with a word in the prompt."""
 
+import io
 from collections.abc import Sequence
+
+from PIL import Image
 
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.refs import CheckpointRef
+from lora_core.sampling.grid import Cell, contact_grid
 from lora_core.sampling.sampler import Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import NO_LORA, Column, Samples
 from lora_core.store import Store
@@ -35,3 +39,21 @@ def draw_words(
 
         drawn.append(sampler.draw([Planned(column, None)], places, listen))
     return tuple(drawn)
+
+
+def together(drawn: Sequence[Samples]) -> Samples:
+    """All of these pictures as one sampling."""
+    return drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})
+
+
+def words_grid(store: Store, words: Sequence[str], drawn: Sequence[Samples]) -> Image.Image:
+    """The first seed's pictures: without a word, and with each."""
+    first = drawn[0].samples[0].seed
+    rows = [(sample.prompt, f"seed {first}") for sample in drawn[0].samples if sample.seed == first]
+    cells = [
+        Cell(sample.prompt_index, column, Image.open(io.BytesIO(store.get_bytes(sample.image))))
+        for column, samples in enumerate(drawn)
+        for sample in samples.samples
+        if sample.seed == first
+    ]
+    return contact_grid(rows, ["no word", *words], cells, "What the base draws when asked for the look")

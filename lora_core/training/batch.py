@@ -190,8 +190,10 @@ def draw_batch(
         generator = draws(options.seed, epoch, sample.position)
         timesteps.append(torch.randint(options.min_timestep, options.max_timestep, (), generator=generator))
         drawn = torch.randn(latents[sample.picture].shape, generator=generator)
-        tags = _kept_tags(pictures[sample.picture].tags, options, (epoch, sample.position))
-        captions.append(_caption(tags, options, generator))
+        picture = pictures[sample.picture]
+        keep = options.keep_tokens + picture.called - 1 if options.keep_tokens else 0
+        tags = _kept_tags(picture.tags, keep, options, (epoch, sample.position))
+        captions.append(_caption(tags, keep, options, generator))
         noise.append(_changed(drawn, options.noise, counter_generator(options.seed, _NOISE, epoch, sample.position)))
         if strength := options.noise.input_perturbation:
             own = counter_generator(options.seed, _PERTURBATION, epoch, sample.position)
@@ -221,20 +223,20 @@ def size_ids(picture: Picture) -> SizeIds:
     return SizeIds(picture.entry.height, picture.entry.width, top, left, height, width)
 
 
-def _kept_tags(tags: Sequence[str], options: Training, place: tuple[int, int]) -> Sequence[str]:
+def _kept_tags(tags: Sequence[str], keep: int, options: Training, place: tuple[int, int]) -> Sequence[str]:
     """Without the tags that are left out at this step."""
     if not options.tag_dropout:
         return tags
     own = counter_generator(options.seed, _TAGS, *place)
     stays = torch.rand(len(tags), generator=own) >= options.tag_dropout
-    return [tag for number, tag in enumerate(tags) if number < options.keep_tokens or stays[number]]
+    return [tag for number, tag in enumerate(tags) if number < keep or stays[number]]
 
 
-def _caption(tags: Sequence[str], options: Training, generator: torch.Generator) -> str:
+def _caption(tags: Sequence[str], keep: int, options: Training, generator: torch.Generator) -> str:
     if options.caption_dropout and torch.rand((), generator=generator).item() < options.caption_dropout:
         return ""
     if options.shuffle_caption:
-        tags = shuffled(tags, options.keep_tokens, generator)
+        tags = shuffled(tags, keep, generator)
     return ", ".join(tags)
 
 

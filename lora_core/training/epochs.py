@@ -25,6 +25,7 @@ from lora_core.training.overlap import Done, MetricsQueue, prefetched
 from lora_core.training.plan import Plan, steps_by_shape
 from lora_core.training.resume import Position, State
 from lora_core.training.samples import Sample, epoch_batches, epoch_repeats
+from lora_core.training.word import write_word
 
 STATE_FILE = "state.safetensors"
 LOSS_FILE = "loss.json"
@@ -233,8 +234,12 @@ class Run:
             return
         options = self._metadata.options
         path = self._folder / epoch_file(self._metadata.name, self._epoch, options.epochs)
-        metadata = lora_metadata(self._metadata, epoch=self._epoch + 1, steps=len(self._losses))
-        write_lora(path, self._modules(), dtype=_DTYPES[options.save_precision], metadata=metadata)
+        dtype, steps = _DTYPES[options.save_precision], len(self._losses)
+        metadata = lora_metadata(self._metadata, epoch=self._epoch + 1, steps=steps)
+        if options.trains_word:
+            write_word(path, self._values(), dtype, metadata)
+        else:
+            write_lora(path, self._modules(), dtype=dtype, metadata=metadata)
         if self._epoch + 1 == options.epochs:
             table = _loss_table(self._losses, self._metadata.layout) | _validation_table(self._validation)
             write_atomically(self._folder / LOSS_FILE, canonical_json(table))
@@ -257,12 +262,15 @@ class Run:
             raise
 
     def _modules(self) -> dict[str, LoraModule]:
-        """The layers as they go into a file: with the moving average's values if there is one."""
+        """The layers as they go into a file."""
+        values = self._values()
+        return {layer.name: layer.in_file(values[layer.name]) for layer in self._parts.layers}
+
+    def _values(self) -> dict[str, dict[str, torch.Tensor]]:
+        """What is trained, by layer: the moving average's values if there is one."""
         average = self._parts.stepper.average
         values = iter(self._parts.stepper.matrices if average is None else average.values)
-        return {
-            layer.name: layer.in_file({key: next(values) for key in layer.matrices}) for layer in self._parts.layers
-        }
+        return {layer.name: {key: next(values) for key in layer.matrices} for layer in self._parts.layers}
 
 
 def _average(losses: Sequence[float]) -> float:

@@ -101,6 +101,7 @@ class Stepper:
         total_steps: int = 0,
         speed: Speed | None = None,
         cache: Path | None = None,
+        reader: TextReader | None = None,
     ) -> None:
         """Make ready.
 
@@ -114,6 +115,7 @@ class Stepper:
             total_steps: of the whole training.
             speed: how a GPU is kept busy; None: the defaults.
             cache: folder for compiled kernels; None: nothing is kept.
+            reader: knows what frozen text encoders said to every caption; None: they are there to be asked.
         """
         self._components, self._optimizer, self._options = components, optimizer, options
         self._unet: Any = components.unet
@@ -126,7 +128,7 @@ class Stepper:
         alphas = alphas_cumprod()
         self._alphas = (zero_terminal(alphas) if components.zero_terminal_snr else alphas).to(self._device)
         self._dropout = Dropout(layers, options.network)
-        self._read = TextReader(
+        self._read = reader or TextReader(
             components,
             clip_skip=clip_skip,
             trained=any(layer.part != "unet" for layer in layers),
@@ -134,7 +136,7 @@ class Stepper:
             most_tokens=options.max_token_length,
         )
         self._teacher = (
-            Teacher(components, layers, clip_skip=clip_skip, most_tokens=options.max_token_length)
+            Teacher(components, layers, self._read if reader else None, clip_skip, options.max_token_length)
             if options.prior_preservation == "teacher"
             else None
         )

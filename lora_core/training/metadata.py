@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_core.captions.tags import spaced
 from lora_core.diffusion.schedule import TRAIN_STEPS
 from lora_core.diffusion.source import Prediction
 from lora_core.hub.detect import Architecture
+from lora_core.hub.find import OTHER_VAE
 from lora_core.lora.metadata import BASE_VERSIONS
 from lora_core.recipe import Training
 from lora_core.store import Tree
@@ -47,6 +49,7 @@ class Metadata:
         layout: its figures.
         options: its options.
         caption_chunks: chunks of 75 tokens that the longest caption has.
+        start: the LoRA file that the training began with; "": none.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Metadata:
     layout: Plan
     options: Training
     caption_chunks: int = 1
+    start: str = ""
 
 
 def lora_metadata(metadata: Metadata, *, epoch: int, steps: int) -> dict[str, str]:
@@ -79,15 +83,15 @@ def lora_metadata(metadata: Metadata, *, epoch: int, steps: int) -> dict[str, st
 
 def _model(metadata: Metadata) -> dict[str, str]:
     options = metadata.options
-    side = options.resolution
+    side, kind = options.resolution, "textual-inversion" if options.trains_word else "lora"
     found = {
         "ss_output_name": metadata.name,
         "ss_base_model_version": _base_version(metadata),
         "ss_v2": str(metadata.architecture == "sd2"),
-        **_network(options),
+        **({} if options.trains_word else _network(options)),
         "ss_mixed_precision": "no" if metadata.precision == "fp32" else metadata.precision,
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[metadata.architecture, metadata.prediction]}/lora",
+        "modelspec.architecture": f"{_SPEC_ARCHITECTURES[metadata.architecture, metadata.prediction]}/{kind}",
         "modelspec.implementation": "diffusers",
         "modelspec.title": metadata.name,
         "modelspec.resolution": f"{side}x{side}",
@@ -98,12 +102,18 @@ def _model(metadata: Metadata) -> dict[str, str]:
     if metadata.zero_terminal_snr:
         found["ss_zero_terminal_snr"] = "True"
     if metadata.trigger:
-        found["ss_training_comment"] = f"trigger: {metadata.trigger}"
+        worn = dict.fromkeys(spaced(each.outfit) for each in metadata.sets if each.outfit)
+        found["ss_training_comment"] = f"trigger: {', '.join((metadata.trigger, *worn))}"
         found["modelspec.trigger_phrase"] = metadata.trigger
-    if len(metadata.base.files) == 1:
-        ((name, file),) = metadata.base.files.items()
+    own = {name: file for name, file in metadata.base.files.items() if not name.startswith(OTHER_VAE)}
+    if other := next(iter(metadata.base.files.keys() - own.keys()), ""):
+        found["ss_vae_name"] = other.removeprefix(OTHER_VAE)
+    if len(own) == 1:
+        ((name, file),) = own.items()
         found["ss_sd_model_name"] = name
         found["ss_new_sd_model_hash"] = file.sha256
+    if metadata.start:
+        found["headcanon.start"] = metadata.start
     return found
 
 
@@ -152,7 +162,9 @@ def _folders(metadata: Metadata, *, regularization: bool) -> dict[str, dict[str,
 def _folder(metadata: Metadata, index: int) -> str:
     """A set's name as sd-scripts would call its folder: repeats, then words."""
     each = metadata.sets[index]
-    words = each.class_tokens if each.regularization else f"{metadata.trigger or metadata.name} {each.resolution_px}px"
+    worn = f" {spaced(each.outfit)}" if each.outfit else ""
+    called = f"{metadata.trigger or metadata.name}{worn} {each.resolution_px}px"
+    words = each.class_tokens if each.regularization else called
     return f"{each.repeats}_{words or 'regularization'}"
 
 

@@ -77,7 +77,7 @@ def check_optimizer(options: Training) -> None:
 
 def rate_remarks(options: Training) -> tuple[str, ...]:
     """What is odd about the learning rates for this optimizer, a line each."""
-    if options.names_code:
+    if options.names_code or options.trains_word:  # a word's vectors take a hundred times a LoRA's rate
         return ()
     rates = {"unet_lr": options.unet_lr, "text_encoder_lr": options.text_encoder_lr}
     lowest, highest, why = _USUAL_RATES.get(options.optimizer, _USUAL_RATES["adamw"])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from lora_core.device import pick_device, pick_dtype, training_memory_bytes
+from lora_core.captions.tags import spaced
+from lora_core.device import pick_device, pick_dtype
 from lora_core.diffusion.components import Components, load_components
-from lora_core.lora.base import targets
 from lora_core.pace import Work, model_kind
 from lora_core.recipe import Process, Training
 from lora_core.training.samples import (
@@ -40,6 +40,7 @@ class SetPlan:
         effective_repeats: the fewest and the most times that a picture of the set is shown in the first epoch.
         used: pictures shown in the first epoch.
         used_in_run: pictures shown in any epoch.
+        outfit: what the character wears in it; "": nothing that has words of its own.
     """
 
     pictures: int
@@ -50,6 +51,7 @@ class SetPlan:
     effective_repeats: tuple[int, int]
     used: int
     used_in_run: int
+    outfit: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,53 +170,7 @@ def _set_plan(each: TrainingSet, epochs: list[list[int]]) -> SetPlan:
         effective_repeats=(min(first, default=0), max(first, default=0)),
         used=sum(times > 0 for times in first),
         used_in_run=sum(any(column) for column in zip(*epochs, strict=True)),
-    )
-
-
-_SAVED_MAPS = {"sd1": 360, "sd2": 360, "sdxl": 650}
-"""Counted from the tensors that autograd saves in one pass of the full-size U-Nets with a LoRA of rank 32, in fp32 and
-between 256 and 1024 px, attention computed without its matrix: 1.7 GiB for SD1.5 at 512 px, 12.6 GiB for SDXL at
-1024 px.
-"""
-_MAPS_COMPUTED_TWICE = 100
-"""With gradient checkpointing, from the memory that a pass at 512 px took: SD1.5 89 maps, SDXL 35."""
-_NUMBER_BYTES = {"adamw": 16, "adamw8bit": 10, "lion": 12, "prodigy": 24, "adafactor": 9}
-"""Of a trained number: its fp32 value and gradient, and what the optimizer keeps of it."""
-_MOST_NUMBER_BYTES = max(_NUMBER_BYTES.values())
-"""Of one that is named by its class: nobody knows."""
-_SAVED_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
-_AVERAGE_BYTES = 4
-_HALF_PRECISION_SHARE = 1.5
-"""Under autocast norms and sums are kept in fp32: counted likewise, 1.5 times as many maps of half the size."""
-
-
-def memory_bytes(base: Mapping[str, Path], options: Training, device_name: str, process: Process | None = None) -> int:
-    """A rough estimate for a base model and a recipe's training; nothing is loaded.
-
-    Raises:
-        CheckpointError: the base cannot be read, or cannot be trained as the recipe says.
-    """
-    dtype = pick_dtype(options.precision, pick_device(device_name))
-    components = load_components(base, device=torch.device("meta"), dtype=dtype, process=process)
-    return memory_of(components, options)
-
-
-def memory_of(components: Components, options: Training) -> int:
-    """The same for models that are there, on the meta device or any other; they are left as they are.
-
-    Raises:
-        CheckpointError: the base cannot be trained as the recipe says.
-    """
-    trained = _trained_numbers(components, options)
-    number_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES) + _AVERAGE_BYTES * (options.ema_decay > 0)
-    saved = _MAPS_COMPUTED_TWICE if options.gradient_checkpointing else _SAVED_MAPS[components.architecture]
-    return training_memory_bytes(
-        (components.unet, components.vae, *components.text_encoders),
-        trained * number_bytes,
-        pixels=options.resolution**2,
-        batch=options.batch,
-        width=components.unet.config["block_out_channels"][0],
-        saved_maps=saved * (1 if components.unet.dtype == torch.float32 else _HALF_PRECISION_SHARE),
+        outfit=spaced(each.outfit),
     )
 
 
@@ -244,27 +200,3 @@ def training_work(components: Components, options: Training, device: torch.devic
         f"{processes}",
     )
     return Work(kind, plan.megapixels)
-
-
-def disk_bytes(components: Components, options: Training) -> int:
-    """What a training writes: a file for every epoch, and its state."""
-    state_bytes = _NUMBER_BYTES.get(options.optimizer, _MOST_NUMBER_BYTES)
-    number_bytes = _SAVED_BYTES[options.save_precision] * options.epochs + state_bytes
-    return _trained_numbers(components, options) * number_bytes
-
-
-def _trained_numbers(components: Components, options: Training) -> int:
-    """Of all LoRA matrices together."""
-    trained = 0
-    for target in targets(
-        components,
-        options.network,
-        rank=options.rank,
-        alpha=options.alpha,
-        unet=options.unet_lr > 0,
-        text_encoder=options.text_encoder_lr > 0,
-    ):
-        model = components.unet if target.part == "unet" else components.text_encoders[target.part == "text_encoder_2"]
-        outputs, *inputs = model.get_parameter(f"{target.path}.weight").shape
-        trained += target.rank * (outputs + prod(inputs))
-    return trained

@@ -102,10 +102,17 @@ class Teacher:
     """The base model as it is without the LoRA."""
 
     def __init__(
-        self, components: Components, layers: Sequence[LoraLayer], *, clip_skip: int, most_tokens: int
+        self,
+        components: Components,
+        layers: Sequence[LoraLayer],
+        reader: TextReader | None,
+        clip_skip: int,
+        most_tokens: int,
     ) -> None:
         self._components, self._layers = components, layers
-        self._read = TextReader(components, clip_skip=clip_skip, trained=False, remember=True, most_tokens=most_tokens)
+        self._read = reader or TextReader(
+            components, clip_skip=clip_skip, trained=False, remember=True, most_tokens=most_tokens
+        )
 
     @torch.no_grad()
     def teacher_target(

@@ -15,7 +15,8 @@ from lora_core.device import is_synchronous, memory_format, numerics, pick_devic
 from lora_core.diffusion.chunks import chunked
 from lora_core.diffusion.components import Components, load_components
 from lora_core.errors import TrainingError
-from lora_core.lora.inject import inject
+from lora_core.lora.inject import LoraLayer, fill, inject
+from lora_core.lora.int8 import hold_in_eight_bits
 from lora_core.pace import Work, timed
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Speed, Training
@@ -28,11 +29,20 @@ from lora_core.training.epochs import LOSS_FILE, STATE_FILE, Run, Saved, Trainer
 from lora_core.training.group import Group, process_group
 from lora_core.training.latents import cached_latents, latent_masks
 from lora_core.training.loop import Stepper
+from lora_core.training.memory import (
+    check_memory_saving,
+    enable_gradient_checkpointing,
+    linear_layers,
+    read_ahead,
+    settle_memory,
+    texts_are_fixed,
+)
 from lora_core.training.metadata import Metadata
 from lora_core.training.optim import build_optimizer, check_optimizer, rate_remarks
 from lora_core.training.plan import Plan, plan, training_work
 from lora_core.training.resume import Position, read_position
 from lora_core.training.samples import Picture, TrainingSet, hold_out, pictures_of
+from lora_core.training.word import word_layers
 
 __all__ = ["Plan", "TrainingSet", "plan", "train"]
 
@@ -59,6 +69,7 @@ def train(
     saved: Saved | None = None,
     processes: int = 1,
     speed: Speed | None = None,
+    start: LoraRef | None = None,
 ) -> LoraRef:
     """Train a LoRA, or go on where a killed run stopped; the result is the same to the byte on the same machine.
 
@@ -67,7 +78,8 @@ def train(
         base: what to train on.
         sets: training and regularization sets.
         options: of the training.
-        name: of the LoRA: files are NAME-000001.safetensors … and NAME.safetensors for the last epoch.
+        name: of the LoRA: files are NAME-000001.safetensors … and NAME.safetensors for the last epoch. Where a word is
+            trained and no LoRA, the word.
         clip_skip: layer of the text encoder, counted from the end.
         device: "auto", "cpu", "cuda" or "mps".
         key: names this training; other inputs must have another key.
@@ -78,6 +90,7 @@ def train(
         saved: shows every epoch as soon as it is saved; changes nothing that comes out.
         processes: how many share every step's pictures: one a GPU, or on the CPU one for some of its cores.
         speed: how a GPU is kept busy; None: the defaults.
+        start: one LoRA file, whose values the training begins with; None: a LoRA that changes nothing.
 
     Returns:
         The files of all epochs, and loss.json with the moving average of the loss.
@@ -88,14 +101,16 @@ def train(
         CheckpointError: the base cannot be loaded or is no Stable Diffusion 1, 2 or XL.
         TrainingError: the loss is not finite, memory ran out, or another process ended; the last good state is kept.
             The optimizer is not installed, or there are fewer GPUs than processes.
+        LoraError: `start` is of another shape than what is trained.
         RecipeError: `block_lr` or the clip skip does not fit the base.
         Stopped: `progress` asked for the end; the state of the last step that is over is saved.
     """
     plan(sets, options)  # refuses sets of which nothing can be trained, before anything is loaded
     check_optimizer(options)
+    check_memory_saving(options)
     job = Job(
         store, base, tuple(sets), options, name=name, clip_skip=clip_skip, device=pick_device(device), key=key,
-        trigger=trigger, process=process, speed=speed or Speed(),
+        trigger=trigger, process=process, speed=speed or Speed(), start=start,
     )  # fmt: skip
     remove_leftovers(job.folder)
     position = read_position(job.state)
@@ -129,6 +144,7 @@ class Job:
     trigger: str
     process: Process | None
     speed: Speed
+    start: LoraRef | None = None
 
     @property
     def folder(self) -> Path:
@@ -160,10 +176,13 @@ def _check_gpus(device: torch.device, processes: int) -> None:
 
 def _prepared(job: Job, position: Position | None, progress: Progress, processes: int) -> tuple[Run, Work]:
     """Models loaded, pictures encoded, LoRA in place: a run at its first step, or where its state was saved."""
-    store, options = job.store, job.options
+    store = job.store
     set_kernels(job.device, deterministic=job.speed.deterministic)
-    dtype = pick_dtype(options.precision, job.device)
-    components = load_components(store.tree(job.base.sha256), device=job.device, dtype=dtype, process=job.process)
+    dtype = pick_dtype(job.options.precision, job.device)
+    options = settle_memory(store.tree(job.base.sha256), job.options, job.device, dtype, job.process)
+    away = options.memory_saving != "off"
+    at_first = torch.device("cpu") if away else job.device
+    components = load_components(store.tree(job.base.sha256), device=at_first, dtype=dtype, process=job.process)
     layout = plan(job.sets, options)
     sets, held = hold_out(job.sets, options.validation_share, options.seed)
     pictures = pictures_of(sets)
@@ -173,25 +192,30 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
         _log.warning("%s", remark)
     everything = (*pictures, *measured)
     at_once = 1 if is_synchronous(job.device) or job.speed.deterministic else _ENCODED_AT_ONCE
+    components.vae.to(job.device)
     latents = cached_latents(store, components.vae, everything, options.seed, progress, layout.total_steps, at_once)
     latents = tuple(latent.to(job.device) for latent in latents)
     components.vae.to("cpu")
+    reader = None
+    if away and texts_are_fixed(options):
+        captions = [", ".join(picture.tags) for picture in everything]
+        reader = read_ahead(components, captions, options, job.device, job.clip_skip)
     components.unet.to(memory_format=memory_format(job.device))
-    layers = inject(
-        components,
-        rank=options.rank,
-        alpha=options.alpha,
-        unet=options.unet_lr > 0,
-        text_encoder=options.text_encoder_lr > 0,
-        seed=options.seed,
-        network=options.network,
-    )
+    frozen = linear_layers(components)
+    layers = word_layers(components, job.name) if options.trains_word else _lora_layers(components, options)
+    if job.start is not None:
+        fill(layers, *store.tree(job.start.sha256).values())
+    if options.memory_saving == "int8":
+        for layer in frozen:
+            hold_in_eight_bits(layer)
+    for model in (components.unet, *(() if reader else components.text_encoders)):
+        model.to(job.device)
     if options.gradient_checkpointing:
-        _enable_gradient_checkpointing(components)
+        enable_gradient_checkpointing(components)
     optimizer = build_optimizer(layers, options)
     stepper = Stepper(
         components, layers, optimizer, options, clip_skip=job.clip_skip, dtype=dtype, total_steps=layout.total_steps,
-        speed=job.speed, cache=store.compiled_folder(),
+        speed=job.speed, cache=store.compiled_folder(), reader=reader,
     )  # fmt: skip
     metadata = Metadata(
         name=job.name,
@@ -207,6 +231,7 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
         layout=layout,
         options=options,
         caption_chunks=chunks,
+        start="".join(store.tree(job.start.sha256)) if job.start else "",
     )
     masks = latent_masks(store, pictures) if options.masked_loss else ()
     validation = Validation(stepper.loss, measured, latents[len(pictures) :], options) if measured else None
@@ -217,14 +242,16 @@ def _prepared(job: Job, position: Position | None, progress: Progress, processes
     return run, training_work(components, options, job.device, processes, layout)
 
 
-def _enable_gradient_checkpointing(components: Components) -> None:
-    """Let the models compute their blocks once more on the way back instead of keeping what was computed."""
-    components.unet.enable_gradient_checkpointing()
-    for encoder in components.text_encoders:
-        encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        for module in encoder.modules():
-            if hasattr(module, "gradient_checkpointing"):  # it does so in training mode only
-                module.training = True
+def _lora_layers(components: Components, options: Training) -> tuple[LoraLayer, ...]:
+    return inject(
+        components,
+        rank=options.rank,
+        alpha=options.alpha,
+        unet=options.unet_lr > 0,
+        text_encoder=options.text_encoder_lr > 0,
+        seed=options.seed,
+        network=options.network,
+    )
 
 
 def _caption_chunks(pictures: Sequence[Picture], tokenizer: CLIPTokenizer, most_tokens: int) -> int:
@@ -261,5 +288,5 @@ def _clear_when_memory_runs_out(options: Training) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"out of memory at {options.resolution} px, one picture at a time; lower the resolution, or use "
-            "gradient_checkpointing or precision 'bf16'. The last good state is kept"
+            "gradient_checkpointing, precision 'bf16' or memory_saving 'int8'. The last good state is kept"
         ) from error

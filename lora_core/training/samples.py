@@ -137,6 +137,7 @@ class TrainingSet:
         class_tokens: caption of entries that have none, such as "hcstyle 1girl"; "" if all have one.
         resolution_px: side of a square of the area at which the set is trained.
         trigger: the one tag that is no tag: its underscores stay.
+        outfit: the tag behind it that calls what the character wears; "": none.
     """
 
     manifest: Manifest
@@ -145,11 +146,32 @@ class TrainingSet:
     class_tokens: str
     resolution_px: int
     trigger: str = ""
+    outfit: str = ""
+
+
+def by_outfit(whole: TrainingSet, repeats: int) -> tuple[TrainingSet, ...]:
+    """A set as one for each outfit and its repeats; `repeats` are those of full size, of which copies have a share."""
+    found: dict[tuple[str, int], list[Entry]] = {}
+    for entry in whole.manifest.entries:
+        found.setdefault((entry.outfit, entry.repeats), []).append(entry)
+    return tuple(
+        replace(
+            whole,
+            manifest=whole.manifest.model_copy(update={"entries": tuple(entries)}),
+            repeats=max(1, round(whole.repeats * (own or repeats) / repeats)),
+            outfit=outfit,
+        )
+        for (outfit, own), entries in found.items()
+    )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of one set, as it is trained; `tags` are as the text encoder reads them."""
+    """One picture of one set, as it is trained; `tags` are as the text encoder reads them.
+
+    Attributes:
+        called: tags in front that call the character and what it wears.
+    """
 
     entry: Entry
     set_index: int
@@ -157,6 +179,7 @@ class Picture:
     tags: tuple[str, ...]
     regularization: bool
     repeats: int
+    called: int = 1
 
 
 @dataclass(frozen=True)
@@ -184,6 +207,7 @@ def pictures_of(sets: Sequence[TrainingSet]) -> tuple[Picture, ...]:
             tags=_tags(entry, each),
             regularization=each.regularization,
             repeats=each.repeats,
+            called=2 if each.outfit else 1,
         )
         for index, each in enumerate(sets)
         for entry in each.manifest.entries

@@ -87,6 +87,17 @@ def test_explain_shows_before_after_the_rule_and_the_figures(place):
     assert "Tokens a caption: " in told
 
 
+def test_one_tag_is_followed_through_every_picture_with_its_score_and_the_rule(place):
+    told = run(*MADE, "--tag", "pink hair")
+    assert told.count("0.90  removed by 1 traits: hair_color\n") == 3
+    assert told.endswith('To keep it, write it into the rule file: keep = ["pink_hair"]\n')
+    assert run(*MADE, "--tag", "grin").count("0.40  no tag: below the threshold\n") == 3
+    assert run(*MADE, "--tag", "smile").count("0.80  stays\n") == 3
+    assert run(*MADE, "--tag", "realistic").count("0.00  added by 4 soaks up the 3D look: on every picture\n") == 3
+    with pytest.raises(CaptionError, match=r"--tag smlie: is on no picture.*; did you mean smile"):
+        run(*MADE, "--tag", "smlie")
+
+
 def test_a_threshold_takes_more_tags(place):
     assert "grin" not in run(*MADE, "--explain")
     assert "grin" in run(*MADE, "--explain", "--threshold", "0.3")
@@ -181,7 +192,7 @@ def test_the_content_rule_reads_a_folder_of_texts_too(place):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("pictures",), "say what to do: --suggest, --explain"),
+        (("pictures",), "say what to do: --suggest, --explain, --tag TAG"),
         (("pictures", "--explain"), "--tags is missing"),
         (("pictures", "--tags", "tags.json", "--explain"), "--rules is missing"),
         (("pictures", "--check"), "--rules is missing"),

@@ -1,4 +1,4 @@
-"""The six edits: by example, and as properties over any tags."""
+"""The caption edits: by example, and as properties over any tags."""
 
 import csv
 import random

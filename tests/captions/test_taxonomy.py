@@ -81,11 +81,11 @@ def test_clothes_and_things_are_no_framing(tag):
 
 @pytest.mark.parametrize("tag", ABOUT_THE_FILE.split())
 def test_tags_about_the_file_belong_nowhere(tag):
-    assert taxonomy.belongs_nowhere(tag)
+    assert taxonomy.is_foreign(tag)
 
 
 def test_a_thing_with_brackets_is_not_taken_for_a_style():
-    assert not taxonomy.belongs_nowhere("star_(symbol)")
+    assert not taxonomy.is_foreign("star_(symbol)")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_every_one_of_the_300_most_frequent_tags_was_reviewed():
         tags = [row["name"] for row in csv.DictReader(file) if row["category"] == "0"]
     sorted_out: dict[str, list[str]] = {}
     for tag in tags:
-        rule = "framing" if taxonomy.is_framing(tag) else "dropped" if taxonomy.belongs_nowhere(tag) else "stays"
+        rule = "framing" if taxonomy.is_framing(tag) else "dropped" if taxonomy.is_foreign(tag) else "stays"
         sorted_out.setdefault(taxonomy.family_of(tag) or rule, []).append(tag)
     assert len(tags) == 300
     assert sorted_out == json.loads((GOLDEN / "taxonomy_300.json").read_text())

@@ -17,7 +17,7 @@ from lora_core.hub.detect import Architecture
 from lora_core.hub.formats import Header, TensorInfo, header_bytes
 from lora_core.hub.layout import OriginalLayout, TextEncoderAt, read_layout
 from lora_core.recipe import Recipe
-from lora_core.training.plan import memory_of
+from lora_core.training.memory import memory_of
 
 _CONFIGS = Path(__file__).parents[2] / "lora_core/diffusion/configs"
 _UP = {"sd1": (False, True, True, True), "sd2": (False, True, True, True), "sdxl": (True, True, False)}

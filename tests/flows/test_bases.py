@@ -117,3 +117,40 @@ def _expected(kind: str) -> dict[str, Any]:
 
     preset = base_preset(_PRESETS[kind])
     return {name: preset.sections["sampling"][name] for name in ("template", "negative", "steps", "cfg", "scheduler")}
+
+
+def test_a_file_without_a_vae_runs_whole_with_one_that_the_recipe_names(project: Project, workshop: Any) -> None:
+    whole = workshop.single_file(project.folder / "whole.safetensors", "sd1")
+    tensors, mark = load_file(whole), "first_stage_model."
+    vae = {name.removeprefix(mark): each for name, each in tensors.items() if mark in name}
+    save_file(vae, project.folder / "vae.safetensors")
+    for bare in ("anything-v5", "other"):
+        rest = {name: each for name, each in tensors.items() if mark not in name}
+        save_file(rest, project.folder / f"{bare}.safetensors")
+    done = project.run("new", "hero", "--base", "anything-v5.safetensors", "--method", "captions-only")
+    assert done.returncode == 0, done.stderr
+    assert "([base] vae): the model has none." in done.stdout
+    hero = project.folder / "hero"
+    shutil.rmtree(hero / "character")
+    shutil.copytree(project.folder / "character", hero / "character")
+    make_small(hero / "recipe.toml")
+    refused = project.run("run", "hero/recipe.toml")
+    assert (refused.returncode, "there is no such VAE" in refused.stderr) == (2, True)
+
+    text = (hero / "recipe.toml").read_text().replace("path/to/vae.safetensors", "../vae.safetensors")
+    further = '[sampling]\ntransfer = ["../other.safetensors", "../whole.safetensors"]\n'
+    (hero / "recipe.toml").write_text(text.replace("[sampling]\n", further, 1))
+    refused = project.run("run", "hero/recipe.toml")
+    assert refused.returncode == 2
+    assert "headcanon: other.safetensors: it has no VAE" in refused.stderr
+    assert "train character" not in refused.stderr
+    text = (hero / "recipe.toml").read_text().replace(further, f'{further}transfer_vae = "../vae.safetensors"\n')
+    (hero / "recipe.toml").write_text(text)
+    done = project.run("run", "hero/recipe.toml")
+    assert done.returncode == 0, done.stderr
+    out = hero / "out/hero"
+    with safe_open(out / "hero.safetensors", framework="pt") as lora:
+        metadata = lora.metadata()
+    assert (metadata["ss_sd_model_name"], metadata["ss_vae_name"]) == ("anything-v5.safetensors", "vae.safetensors")
+    drawn = {name: (out / f"transfer/{name}.safetensors/grid.png").read_bytes() for name in ("other", "whole")}
+    assert drawn["other"] == drawn["whole"]

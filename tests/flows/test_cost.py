@@ -16,7 +16,7 @@ from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.store import Store
 from lora_core.training.plan import training_work, unloaded
 from tasks import time_left
-from tasks.runtime import RunContext
+from tasks.runtime import RunContext, progress, say
 from tasks.time_left import RunClock
 
 WORK = Work(("train", "sd1"), amount=40.0)
@@ -69,7 +69,7 @@ def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_meas
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     to_do: dict[str, float | None] = {"train style": 100.0, "train character": 300.0, "sample": None}
-    now, clock = [0.0], RunClock(lambda done: {node: to_do[node] for node in to_do if node not in done})
+    now, clock = [0.0], RunClock(lambda: lambda done: {node: to_do[node] for node in to_do if node not in done})
     first, second = (Countdown(lambda: now[0]) for _ in range(2))
     assert clock.text == ""
     monkeypatch.setattr(time_left, "_node", lambda: "train style")
@@ -92,8 +92,32 @@ def test_a_run_takes_what_is_at_work_at_its_own_pace_and_the_rest_as_it_was_meas
     assert clock.seconds_left is None
 
 
+def test_the_question_how_long_the_rest_takes_says_nothing_and_asks_nothing_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: object) -> dict[str, float | None]:
+        with progress("train style", "step") as listen:
+            listen(1, 1)
+        say("prepared")
+        asked.append("once")
+        return {}
+
+    monkeypatch.setattr(time_left, "_node", lambda: "train style")
+    with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
+        listen(1, 1)
+    assert not asked, "a step that is over at once costs no question"
+    capsys.readouterr()
+    monkeypatch.setattr(time_left, "_SHORT_SECONDS", 0.0)
+    with time_left.whole_run(lambda: ask), progress("train style", "step") as listen:
+        listen(1, 1)
+    assert asked == ["once"]
+    assert capsys.readouterr().err.count("train style") == 1
+
+
 def test_what_is_done_again_in_every_round_counts_again_after_it_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, countdown = RunClock(lambda done: {"train character": 60.0, "sample": 2.0}), Countdown()
+    clock, countdown = RunClock(lambda: lambda _: {"train character": 60.0, "sample": 2.0}), Countdown()
     monkeypatch.setattr(Countdown, "seconds_left", 1.0)
     monkeypatch.setattr(Countdown, "has_pace", True)
     for node, left in (("train character", 3.0), ("sample", 61.0)):

@@ -61,7 +61,7 @@ def test_the_dry_run_shows_fitting_numbers_steps_and_memory(
     assert found.character.samples_per_epoch == 2 * shown  # stage 1's pictures as often
     sizes = {each.size for each in found.character.buckets}
     assert sizes == {(side, side) for side in (character["resolution"], preset.sections["downscale"]["size"])}
-    assert found.memory_bytes > 0
+    assert found.memory.bytes > 0
 
 
 def test_sdxl_takes_a_tenth_of_the_steps_that_the_note_would() -> None:

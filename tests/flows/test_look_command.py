@@ -1,6 +1,7 @@
-"""`headcanon look` on the demo's base, which was trained on the look with its words: it knows them."""
+"""What the demo's base knows of the look, which it was trained on with its words: `headcanon look`, method `auto`."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from PIL import Image
 from small_project import Project
 
 from demo.project import MODELS
-from lora_core.recipe import LEAK_TAGS
+from lora_core.judging.bootstrap import Score
+from lora_core.judging.look import LookReport, WordMove
+from lora_core.recipe import LEAK_TAGS, Captions
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_base_that_was_trained_with_words_for_the_look_is_found_to_know_them(project: Project) -> None:
     words = ("--word", "realistic, 3d, nose, lips", "--word", "hat")
     asked = ("look", f"{MODELS}/base", "--screenshots", "character", "--tagger", f"{MODELS}/tagger", "--seeds", "2")
@@ -61,6 +64,8 @@ def write_brightness(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_where_the_tagger_knows_no_word_of_the_look_the_classifier_measures(project: Project) -> None:
     """The screenshots are on white, and so brighter than what the base draws by itself."""
     blind = project.folder / "blind"
@@ -82,8 +87,64 @@ def test_where_the_tagger_knows_no_word_of_the_look_the_classifier_measures(proj
     assert white["share"]["mean"] > hat["share"]["mean"] + 0.2
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_missing_is_one_line(project: Project) -> None:
     refused = project.run("look", f"{MODELS}/base", "--screenshots", "nowhere", "--tagger", f"{MODELS}/tagger")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "nowhere" in refused.stderr
+
+
+def _auto(project: Project) -> Project:
+    text = project.recipe.read_text().replace('trigger = "momo"', 'trigger = "momo"\nmethod = "auto"')
+    text = text.replace('style = "style"\n', "").replace("steps = 2", "steps = 8\ncfg = 3")
+    project.recipe.write_text(text + "\n[redraw]\nuse = false\n")
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_auto_asks_the_base_once_and_takes_the_method_that_suits_it(project: Project) -> None:
+    _auto(project)
+    plan = project.run("run", "recipe.toml", "--dry-run")
+    assert plan.returncode == 0, plan.stderr
+    assert "Not decided yet: the run draws the base first (step look)" in plan.stdout
+    done = project.run("run", "recipe.toml", "--until", "caption")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert re.search(r"method: captions-only, for the base knows the look by name \('.*' goes \d+% of the way", said)
+    plan = project.run("run", "recipe.toml", "--dry-run")
+    assert "The base was asked: captions-only, the character is trained straight on the base" in plan.stdout
+    assert re.search(r"look +cached", plan.stdout)
+    whole = project.run("run", "recipe.toml")
+    assert whole.returncode == 0, whole.stderr
+    assert "✓ look" not in whole.stderr
+    assert json.loads((project.lora.parent / "report.json").read_text())["recipe"]["method"] == "captions-only"
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_step_that_the_recipe_never_comes_to_is_refused_and_nothing_is_trained(project: Project) -> None:
+    for step in ("redraw", "look"):
+        refused = project.run("run", "recipe.toml", "--until", step)
+        assert refused.returncode == 2
+        assert f"--until {step}: this recipe has no such step; its steps: preprocess, tag, " in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    assert not (project.folder / "out").exists()
+
+
+def _report(**shares: float) -> LookReport:
+    moves = tuple(
+        WordMove(word=word.replace("_", " "), share=Score(mean=share, low=share - 0.1, high=share + 0.1, samples=4))
+        for word, share in shares.items()
+    )
+    return LookReport(tried=(), measured_by=("3d",), moves=moves, method="captions-only", reason="")
+
+
+def test_the_captions_take_the_word_that_the_base_knows_where_it_knows_none_of_the_usual_ones() -> None:
+    assert _report(realistic=0.4, honey_select=0.9).captions(Captions()) == Captions()
+    assert _report(realistic=0.0, honey_select=0.9, koikatsu=0.5).captions(Captions()).add == ("honey_select",)
+    own = Captions(add=("plastic",))
+    assert _report(honey_select=0.9).captions(own) == own
+    assert _report(honey_select=0.1).captions(Captions()) == Captions()

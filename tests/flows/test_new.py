@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from flows.cli.fitting import fit
 from flows.cli.scaffold import write_new
 from lora_core.bases.presets import base_preset
-from lora_core.errors import RecipeError, TaggerError
-from lora_core.hub import find_tagger_files
+from lora_core.errors import CheckpointError, RecipeError, TaggerError
+from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
 
@@ -60,6 +61,17 @@ def test_what_was_assumed_is_said_with_the_other_choices(bases: Path, tmp_path: 
     said, _ = new(tmp_path / "aiko", bases / "mine.safetensors")
     assert "nothing in its name, its metadata or its hash tells its family, so the plainest is assumed" in said
     assert "Other presets for it: animagine, illustrious, noobai-v, noobai, pony (--preset NAME)." in said
+
+
+def test_a_base_without_a_vae_gets_a_line_for_one(bases: Path, tmp_path: Path) -> None:
+    tensors = {name: each for name, each in load_file(bases / "mine.safetensors").items() if "first_stage" not in name}
+    save_file(tensors, tmp_path / "animagine-xl-4.safetensors", {"note": "no VAE"})
+    said, recipe = new(tmp_path / "aiko", tmp_path / "animagine-xl-4.safetensors", "")
+    assert "It has no VAE: name the file of one that it was made with." in said
+    assert "Name a VAE in" in said
+    assert recipe.base.vae == str(tmp_path / "aiko/path/to/vae.safetensors")
+    with pytest.raises(CheckpointError, match=r"there is no such VAE; name its \.safetensors file"):
+        find_model_files(recipe.base.model, "", recipe.base.vae)
 
 
 def test_a_preset_that_is_named_goes_before_the_files_name(bases: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,6 +142,36 @@ def test_a_picture_that_is_unticked_selects_trains_and_judges_anew_and_draws_not
     at.open_store().set_record(key, answer.model_dump(mode="json"))
     assert _steps(asking, done=False) == ["select", *_AFTER]
     assert _steps(recipe, done=False) == []
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_the_run_itself_draws_trains_and_samples_only_what_hangs_on_the_change(
+    finished: Project, tmp_path: Path, recipe: Recipe
+) -> None:
+    project = replace(finished, folder=tmp_path / "project")
+    shutil.copytree(finished.folder, project.folder, ignore=shutil.ignore_patterns("out"))
+    asking = recipe.model_copy(update={"gates": recipe.gates.model_copy(update={"redraw": "ask"})})
+    store = Store(project.folder / "store")
+    (one,) = peek(asking, RunContext(store=str(store.root))).artifacts.rounds
+    number = re.sub(r"\D", "", read_selection(store, one.selected).chosen[0].name)
+    key = digest_of(canonical_json(["answer", "redraw", one.selected.sha256]))
+    store.set_record(key, RedrawAnswer(leave_out=number).model_dump(mode="json"))
+    own = project.recipe.read_text()
+    project.recipe.write_text(own.replace("[gates]", '[gates]\nredraw = "ask"'))
+    unticked = project.run("run", "recipe.toml")
+    assert unticked.returncode == 0, unticked.stderr
+    assert _worked(unticked.stderr) == ["read redrawn", "train character", "sample epochs"]
+    project.recipe.write_text(own.replace("candidates = 5", 'candidates = 5\ntraits = ["red_hair", "cat_ears"]'))
+    renamed = project.run("run", "recipe.toml")
+    assert renamed.returncode == 0, renamed.stderr
+    assert _worked(renamed.stderr) == ["redraw", "read redrawn", "train character", "sample epochs"]
+
+
+def _worked(stderr: str) -> list[str]:
+    """What drew, selected or trained, in order; reading and writing of a few files is left out."""
+    heavy = ("preprocess", "redraw", "read redrawn", "train character", "sample epochs")
+    return [name for name in re.findall(r"^✓ ([a-z ]+):", stderr, re.MULTILINE) if name in heavy]
 
 
 def _selected(store: Store, *, enough: bool) -> ReportRef:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lora_core.errors import DatasetError
-from lora_core.images.collect import collect
+from lora_core.images.collect import collect, collect_all
 from lora_core.store import Store
 
 
@@ -143,3 +143,25 @@ def test_a_screenshot_replaced_between_two_looks_at_it_is_one_version_in_all_tha
     assert store.get_bytes(entry.image) == path.read_bytes()
     monkeypatch.undo()
     assert collect(store, screenshots).entries == (entry,)
+
+
+def test_several_folders_are_one_set_named_by_folder_and_a_picture_that_is_in_both_is_taken_once(
+    store, screenshots, shot, tmp_path
+):
+    other = tmp_path / "screenshots-of-kuma"
+    other.mkdir()
+    shot(screenshots / "portrait_01.png")
+    shot(other / "portrait_01.png", shift=30)
+    (other / "portrait_02.png").write_bytes((screenshots / "portrait_01.png").read_bytes())
+    manifest = collect_all(store, [screenshots, other])
+    first, second = manifest.entries
+    assert (first.name, first.source) == (f"{screenshots.name}-portrait_01", f"{screenshots.name}/portrait_01.png")
+    assert (second.name, second.composition) == ("screenshots-of-kuma-portrait_01", "portrait")
+    assert [one.source for one in manifest.rejected] == ["screenshots-of-kuma/portrait_02.png"]
+    assert collect_all(store, [screenshots]) == collect(store, screenshots)
+
+
+def test_two_folders_of_one_name_are_refused(store, screenshots, shot):
+    shot(screenshots / "a.png")
+    with pytest.raises(DatasetError, match="two folders of one set are called"):
+        collect_all(store, [screenshots, screenshots])

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lora_core.images.alpha import colour_of, flatten, read_alpha
-from lora_core.images.square import square_around, square_picture
+from lora_core.images.pipeline import copy_size
+from lora_core.images.square import PORTRAITS, square_around, square_picture
 from lora_core.images.subject import Box, plain_background, subject_of
 from lora_core.recipe import Preprocess
+from lora_core.training.samples import Placement, place
 
 
 @given(st.data())
@@ -139,3 +141,35 @@ def test_no_half_transparent_pixel_counts_as_straight_and_no_transparent_one_as_
 
 def test_a_colour_is_read_as_hexadecimal():
     assert colour_of("#ff8000") == (255, 128, 0)
+
+
+@pytest.mark.parametrize(
+    ("subject", "width"),
+    [
+        (Box(800, 100, 1100, 1080), 450),  # 300 wide and 78 of air, on 1080: 5:12
+        (Box(700, 100, 1240, 1080), 648),  # 540: 3:5
+        (Box(600, 100, 1320, 1080), 840),  # 720: 7:9
+        (Box(500, 100, 1420, 1080), 1080),  # 920: the square
+    ],
+)
+def test_a_portrait_is_as_narrow_as_its_subject_allows(subject, width):
+    box = square_around(subject, 1920, 1080, PORTRAITS)
+    assert (box.top, box.bottom, box.width) == (0, 1080, width)
+    assert box.left < subject.left
+    assert box.right > subject.right
+
+
+@pytest.mark.parametrize("size", [512, 1024])
+def test_training_crops_nothing_of_a_portrait(size, as_png):
+    for width, shape in ((200, (320, 768)), (500, (384, 640)), (700, (448, 576)), (1000, (512, 512))):
+        tall = Image.new("RGBA", (1920, 1080))
+        tall.paste((200, 80, 80, 255), (960 - width // 2, 60, 960 + width // 2, 1080))
+        picture = square_picture(as_png(tall), "tall", Preprocess(size=1024, shape="portrait"))
+        assert picture.image.size == (shape[0] * 2, shape[1] * 2)
+        assert picture.mask.size == picture.image.size
+        assert place(picture.image.size, size) == Placement(
+            (shape[0] * size // 512, shape[1] * size // 512), (shape[0] * size // 512, shape[1] * size // 512)
+        )
+        copy = copy_size(picture.image.size, 384)
+        assert place(copy, 384).bucket == copy
+        assert 0.93 < (copy[0] / copy[1]) / (shape[0] / shape[1]) < 1.08

@@ -1,4 +1,4 @@
-"""The rule: within bounds the highest lower bound of identity, ties to the earlier epoch; a person stands above it."""
+"""The rule: within bounds the highest lower end of identity, ties to the earlier epoch; a person stands above it."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_the_highest_lower_bound_wins_not_the_highest_mean() -> None:
     assert (choice.epoch, choice.file, choice.flagged) == ("1", "A-000001.safetensors", False)
     assert "0.45" in choice.reason
     assert "2 of 2 epochs" in choice.reason
-    assert [row.reason for row in choice.table] == ["chosen", "lower bound of identity 0.30"]
+    assert [row.reason for row in choice.table] == ["chosen", "lower end of identity 0.30"]
 
 
 def test_an_epoch_that_leaks_is_not_chosen_however_much_like_the_character() -> None:

@@ -8,6 +8,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.deploy import Declared, declared, form_of
 from flows.main_options import MAIN, MainOptions, sections_of
+from flows.run_names import RUN_NAMES, run_name
 from lora_core.recipe import Recipe
 
 DEPLOYMENTS = {one.name: one for one in declared()}
@@ -78,7 +79,7 @@ def test_the_form_between_offers_the_dozen_options_and_sends_none_that_was_left_
     schema = form_of(DEPLOYMENTS["train-character-options"].flow(), ("default", "sdxl"))
     assert schema["properties"]["options"]["default"] == {}
     fields = schema["definitions"]["MainOptions"]["properties"]
-    assert [field["title"].rpartition("(")[2].rstrip(")") for field in fields.values()] == list(MAIN)
+    assert [name.replace("__", ".") for name in fields] == list(MAIN)
     assert not [name for name, field in fields.items() if "default" in field]
     assert {name for name, field in fields.items() if field.get("enum")} == {
         "method", "sampling__scheduler", "gates__epoch",
@@ -100,6 +101,17 @@ def test_a_preset_is_chosen_and_never_typed(one: Declared) -> None:
     if "preset" in properties:
         assert properties["preset"]["enum"][-2:] == ["default", "mine"]
         assert properties["preset"]["default"] in properties["preset"]["enum"]
+
+
+def test_a_run_is_called_by_what_its_form_says_and_else_as_prefect_likes() -> None:
+    named = {name: one.flow() for name, one in DEPLOYMENTS.items() if "housekeeping" not in one.tags}
+    assert {name: flow.flow_run_name for name, flow in named.items()} == RUN_NAMES
+    filled = {"character": "momo", "name": "mimi", "result": "momo-v2"}
+    assert [run_name(name, filled) for name in RUN_NAMES] == [
+        "momo", "momo", "mimi", "style default", "cast default", "momo-v2: more pictures",
+    ]  # fmt: skip
+    assert run_name("prepare-style", {"preset": "sdxl"}) == "style sdxl"
+    assert [run_name("train-character", {}), run_name("janitor", filled), run_name("another's", filled)] == [""] * 3
 
 
 def test_only_what_looks_after_others_has_a_schedule_and_never_two_at_once() -> None:

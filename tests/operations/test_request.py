@@ -11,7 +11,7 @@ from flows.place import AllowedFolders
 from flows.request import _OWNERS_ONLY, _PATHS, _TRAININGS, _WHERE, checked, recipe_of, shared_recipe
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
-from lora_core.recipe import Base, Recipe, Runtime, Set, Style
+from lora_core.recipe import Base, Character, Recipe, Runtime, Style
 
 _PRESET = """
 name = "somebody"
@@ -164,7 +164,7 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
     words = {
         "name", "trigger", "base.revision", "tagger.revision", "tagger.tag_thresholds", "style.identifier",
         "style.class_word", "preprocess.background", "captions.memorize", "captions.outfit", "captions.drop",
-        "captions.add", "captions.face", "character_training.network.block_lr",
+        "captions.add", "captions.face", "character.outfits", "character_training.network.block_lr",
         "style_training.network.block_lr", "sampling.prompts", "sampling.style_prompts", "sampling.negative",
         "sampling.template", "character_training.network.block_rank", "style_training.network.block_rank",
         "redraw.prompt", "redraw.traits", "redraw.clothes", "redraw.poses", "redraw.scenes",
@@ -181,7 +181,7 @@ def test_every_text_of_a_recipe_is_known_to_be_a_path_the_owner_s_or_harmless() 
 def test_no_path_of_a_recipe_beside_screenshots_leads_out(
     place: AllowedFolders, section: str, field: str, path: str
 ) -> None:
-    value = f'["{path}"]' if field == "transfer" else f'"{path}"'
+    value = f'["{path}"]' if field in ("transfer", "more") else f'"{path}"'
     (place.folder / "characters/momo/recipe.toml").write_text(f"[{section}]\n{field} = {value}\n")
     with pytest.raises(RecipeError, match="outside of the folders"):
         recipe_of(place, "momo")
@@ -261,7 +261,7 @@ def test_a_full_form_that_contradicts_itself_ends_with_one_line(
     place: AllowedFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(place.folder))
-    state = train_character_full.fn("momo", Base(model="b"), Style(), Set(images="characters/momo"))
+    state = train_character_full.fn("momo", Base(model="b"), Style(), Character(images="characters/momo"))
     assert str(state.message).startswith("form: 'style' is missing: method 'note' learns the look")
 
 

@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Running
 from prefect_server import prefect_server
 from small_home import new_home
 
@@ -99,3 +101,11 @@ def test_a_character_has_one_open_run_whoever_starts_the_next(
     watch_inbox.fn(quiet_minutes=0)
     assert watch_inbox.fn(quiet_minutes=0) == 0
     assert [run.id for run in runs.of("momo") if run.is_open] == [second.id]
+    with get_client(sync_client=True) as client:
+        for state in (Running(), Completed()):
+            client.set_flow_run_state(UUID(second.id), state, force=True)
+    assert watch_inbox.fn(quiet_minutes=0) == 0, "that run began after the last picture came, and has read it"
+    assert watch_inbox.fn(quiet_minutes=0) == 0
+    picture.with_name("portrait_again.png").unlink()
+    watch_inbox.fn(quiet_minutes=0)
+    assert [run.name for run in runs.of("momo") if run.is_open] == ["momo"], "what was removed since, none has read"

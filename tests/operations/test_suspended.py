@@ -17,11 +17,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 def _preset(up: Up, name: str, seed: int, wait_minutes: int = 60) -> None:
     """A preset that asks which epoch; another seed makes other pictures, so that it is asked anew."""
-    folder = up.project.folder / "recipes"
-    text = (folder / "default.toml").read_text()
+    text = (up.project.folder / "recipes/default.toml").read_text()
     text = text.replace('epoch = "off"', f'epoch = "ask"\nwait_minutes = {wait_minutes}')
     text = text.replace("seeds = [1]", f"seeds = [{seed}]")
-    (folder / f"{name}.toml").write_text(text)
+    up.add_preset(name, text)
 
 
 def _asked(up: Up, preset: str) -> tuple[str, dict[str, Any], str]:

@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_in_the_ui_its_logs_too_and_no_traceback(up: Up) -
 def test_other_options_make_a_second_version_beside_the_first(up: Up, finished: Path) -> None:
     before = file_digest(finished / "momo.safetensors")
     preset = up.project.folder / "recipes" / "default.toml"
-    (preset.parent / "more.toml").write_text(preset.read_text().replace("seeds = [1]", "seeds = [2]"))
+    up.add_preset("more", preset.read_text().replace("seeds = [1]", "seeds = [2]"))
     up.state(up.submit("train-character", character="momo", preset="more"), "Completed")
     assert (finished.parent / "momo-v2" / "momo-v2.safetensors").is_file()
     assert file_digest(finished / "momo.safetensors") == before
@@ -153,7 +153,7 @@ def test_a_run_that_lost_its_worker_with_it_is_found_by_the_janitor(up: Up, fini
 @pytest.mark.usefixtures("on_server")
 def test_a_run_that_waits_for_a_person_is_left_alone_and_goes_on_when_answered(up: Up, finished: Path) -> None:
     preset = up.project.folder / "recipes" / "default.toml"
-    (preset.parent / "ask.toml").write_text(preset.read_text().replace("[gates]", '[gates]\ncaptions = "ask"'))
+    up.add_preset("ask", preset.read_text().replace("[gates]", '[gates]\ncaptions = "ask"'))
     run = up.submit("train-character", character="momo", preset="ask")
     up.state(run, "Suspended")
     assert up.told("Suspended", "momo")["text"].startswith("headcanon: momo Suspended")
@@ -170,7 +170,7 @@ def test_new_screenshots_start_one_run_and_nothing_else_does(
     up: Up, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(up.project.folder))
-    assert watch_inbox.fn(quiet_minutes=0) == 1  # the folder is new to it; the run finds everything finished
+    assert watch_inbox.fn(quiet_minutes=0) == 0  # the folder is new to it, but a run has read it as it is
     before = _runs(up)
     assert watch_inbox.fn(quiet_minutes=0) == 0
     picture = next((up.project.folder / "characters/momo").glob("portrait*.png"))

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scored import epoch, judged, score
 
-from lora_core.judging.measure import EpochMetrics
+from lora_core.judging.leak import LookWord
+from lora_core.judging.measure import EpochMetrics, TagDelta
 from lora_core.judging.similarity import Closest
 from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Judging
@@ -312,7 +313,7 @@ def test_sample_prompts_call_the_lora() -> None:
 
 def test_every_epoch_has_its_reason_and_the_base_its_own_row() -> None:
     said = " ".join("".join(Page(render(DATA)).text).split())
-    assert "lower bound of identity 0.10" in said
+    assert "lower end of identity 0.10" in said
     assert "0.90 0.80 to 1.00" in said.partition("no LoRA")[2]
     assert "other.safetensors" in said
     assert "and 2 more" in said
@@ -376,11 +377,29 @@ def test_the_preview_is_the_chosen_epochs_first_picture() -> None:
 
 
 def test_tags_are_counted_before_and_after_and_tokens_beside_their_caption() -> None:
-    captions = tuple(CAPTION.model_copy(update={"tokens": tokens}) for tokens in (12, 80))
+    captions = tuple(CAPTION.model_copy(update={"tokens": tokens}) for tokens in (12, 80, 230))
     said = "".join(
         Page(render(DATA.model_copy(update={"frequencies": (("blue_hair", 8, 0),), "captions": captions}))).text
     )
     assert "8–" in "".join(said.split())
     assert "12 tokens" in said
-    assert "80 tokens, 75 are read" in said
-    assert "12 tokens, 75" not in said
+    assert "230 tokens, 225 are read" in said
+    assert "80 tokens," not in said
+    short = DATA.model_copy(update={"captions": captions, "most_tokens": 75})
+    assert "80 tokens, 75 are read" in "".join(Page(render(short)).text)
+
+
+def test_a_reader_sees_which_word_leaks() -> None:
+    tags = (TagDelta(tag="realistic", base=0.1, epoch=0.7), TagDelta(tag="nose", base=0.2, epoch=0.25))
+    look = (
+        LookWord(name="realistic", base=0.1, screenshots=0.9),
+        LookWord(name="nose", base=0.2, screenshots=0.3),
+        LookWord(name="3d", base=0.0, screenshots=0.0),  # the tagger does not know it
+    )
+    rows = tuple(one.model_copy(update={"tags": tags}) for one in ROWS)
+    verdict = judged(*rows, base=BASE, measured_by=BY)
+    measured = verdict.measured.model_copy(update={"look": look})
+    said = " ".join(Page(render(with_verdict(verdict.model_copy(update={"measured": measured})))).text)
+    assert "realistic 0.10 0.90 0.70 75 %" in " ".join(said.split())
+    assert "nose 0.20 0.30 0.25 does not see it" in " ".join(said.split())
+    assert "3d" not in said.partition("word by word")[2].partition("Share of the way")[2][:200]

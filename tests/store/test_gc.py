@@ -328,7 +328,7 @@ def test_a_run_is_known_from_its_first_look_at_the_store(tmp_path: Path) -> None
     code = (
         "import flows.cli, sys, pathlib\nfrom tasks.find import find_screenshots\n"
         "from tasks.runtime import RunContext\n"
-        "find_screenshots(sys.argv[1], RunContext(store='store'))\n"
+        "find_screenshots((sys.argv[1],), RunContext(store='store'))\n"
         "assert len(list(pathlib.Path('store/locks/users').iterdir())) == 1"
     )
     pictures = tmp_path / "pictures"

@@ -149,6 +149,16 @@ class Up:
         found = self.ask("GET", f"deployments/name/{deployment}/{deployment}")
         return str(self.post(f"deployments/{found['id']}/create_flow_run", parameters=parameters)["id"])
 
+    def presets(self) -> list[str]:
+        """What the short form offers."""
+        form = self.ask("GET", "deployments/name/train-character/train-character")["parameter_openapi_schema"]
+        return list(form["properties"]["preset"]["enum"])
+
+    def add_preset(self, name: str, text: str) -> None:
+        """Write a preset and wait until the forms offer it."""
+        (self.project.folder / "recipes" / f"{name}.toml").write_text(text)
+        wait_for(lambda: name in self.presets(), f"the preset {name} in the form")
+
     def caught_in_training(self, character: str) -> str:
         """A run that trains the character again, between its first epoch and its last; returns the run's id."""
         run = self.submit("train-character", character=character, force=["train character"])

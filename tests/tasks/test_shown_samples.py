@@ -18,7 +18,7 @@ def test_only_the_newest_epoch_is_shown_and_the_base_beside_it(tmp_path: Path) -
     for name, colour in (("base-01", "white"), ("epoch-0002-01", "red"), ("epoch-0010-01", "blue")):
         Image.new("RGB", (512, 768), colour).save(folder / f"{name}.png")
     page = training_page(tmp_path)
-    assert page.startswith("**epoch 0010**")
+    assert re.findall("<th>(.*?)</th>", page) == ["epoch 0010", "base"]
     pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)", page)]
     assert [picture.size for picture in pictures] == [(213, 320), (213, 320)]
     assert pictures[0].getpixel((5, 5))[2] > 250  # type: ignore[index]

@@ -21,7 +21,7 @@ from lora_core.recipe import Process, Training
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.training.batch import draw_batch
-from lora_core.training.plan import memory_bytes
+from lora_core.training.memory import need
 from lora_core.training.run import train
 from lora_core.training.samples import Sample, TrainingSet, pictures_of
 
@@ -246,11 +246,11 @@ def test_the_memory_of_an_sdxl_training_counts_both_text_encoders_and_twice_the_
 ) -> None:
     files = find_model_files(str(workshop.single_file(tmp_path / "m.safetensors", "sdxl")), "")
     both, unet = (
-        memory_bytes(files, options.model_copy(update={"text_encoder_lr": rate}), "cpu") for rate in (1e-5, 0.0)
+        need(files, options.model_copy(update={"text_encoder_lr": rate}), "cpu").bytes for rate in (1e-5, 0.0)
     )
     layer = 4 * (64 + 64) + 2 * (64 + 128)  # four projections of 64 by 64, two matrices of 64 by 128
     assert both - unet == 2 * 2 * layer * options.rank * 16  # two text encoders of two layers; value, gradient, moments
-    few, many = (memory_bytes(files, options.model_copy(update={"batch": batch}), "cpu") for batch in (1, 2))
+    few, many = (need(files, options.model_copy(update={"batch": batch}), "cpu").bytes for batch in (1, 2))
     assert many - few == 650 * (64 // 8) ** 2 * 32 * 4  # 650 maps of 32 channels in fp32
 
 
@@ -260,7 +260,7 @@ def test_the_memory_of_a_training_follows_optimizer_average_and_checkpointing(
     files = find_model_files(str(workshop.single_file(tmp_path / "m.safetensors", "sd1")), "")
 
     def needed(**more: object) -> int:
-        return memory_bytes(files, options.model_copy(update=more), "cpu")
+        return need(files, options.model_copy(update=more), "cpu").bytes
 
     trained = (needed() - needed(optimizer="lion")) // 4  # AdamW keeps two numbers of each, Lion one
     assert trained > 0

@@ -1,0 +1,152 @@
+"""Traits that no tag names: what each arm keeps of them, from the screenshots to the last LoRA's samples.
+
+`python -m demo.proof.hidden --out DIR` reads what `python -m demo.proof --pairs rika-yuki … --out DIR` has finished; it
+trains and draws nothing, and writes DIR/hidden.json and hidden.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+from PIL import Image
+
+import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from demo.proof import scope
+from demo.proof.arms import read_arm
+from demo.proof.intervals import Place, figure
+from demo.proof.marks import (
+    HIDDEN_TRAITS,
+    MARKS_FILE,
+    VISIBLE_IN,
+    HiddenTrait,
+    MarkProbe,
+    load_marks,
+    trait_probabilities,
+)
+from demo.proof.pairs import MARKED_PAIRS
+from demo.proof.run import store_of
+from demo.proof.scope import ArmRun
+from flows.artifacts import JudgedLora, RunArtifacts
+from flows.graph import peek
+from lora_core.dataset import Frozen, load_manifest
+from lora_core.judging.bootstrap import Score
+from lora_core.redraw.choose import read_selection
+from lora_core.sampling.samples import NO_LORA, Sample, load_samples
+from lora_core.store import Store
+from lora_core.store.files import write_atomically
+from tasks.runtime import RunContext
+
+ARMS: Final = (
+    "naive", "captions-only-redraw", "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
+)  # fmt: skip
+_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
+
+
+class Kept(Frozen):
+    """How much of a hidden trait one arm run has."""
+
+    arm: str
+    pair: str
+    seed: int
+    trait: HiddenTrait
+    levels: dict[str, float]
+    """Stage → mean probability in its pictures that can show it; redrawn ones of the last round."""
+    rise: Score
+    """Of the last LoRA's last epoch over the base's own pictures of the same prompts and seeds."""
+
+
+class Reader:
+    """Reads pictures of a store for one trait; each once."""
+
+    def __init__(self, store: Store, probe: MarkProbe, trait: HiddenTrait) -> None:
+        self._store, self._probe, self._trait = store, probe, trait
+        self._known: dict[str, float] = {}
+
+    def __call__(self, image: str) -> float:
+        """How likely a picture shows the trait."""
+        if image not in self._known:
+            with Image.open(BytesIO(self._store.get_bytes(image))) as picture:
+                self._known[image] = trait_probabilities(self._probe, [picture])[0][self._trait]
+        return self._known[image]
+
+    def mean(self, images: Iterable[str]) -> float:
+        """The mean over pictures, rounded."""
+        return round(fmean(map(self, images)), 3)
+
+
+def kept(run: ArmRun, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kept:
+    """Follow the trait through a finished run."""
+    trait = next(each for each in HIDDEN_TRAITS if each == run.pair.character.mark)
+    read, framings = Reader(store, probe, trait), VISIBLE_IN[trait]
+    shots = [e.image for e in load_manifest(store, made.sets.squares).entries if e.composition in framings]
+    levels = {_SCREENSHOTS: read.mean(shots)}
+    for done in made.rounds:
+        pictures = [one for one in read_selection(store, done.selected).pictures if one.scene.framing in framings]
+        levels |= {
+            _BEFORE: read.mean(one.image for one in _last_epoch(store, made.rounds[0].before, framings)),
+            _DRAWN: read.mean(one.image for one in pictures),
+            _CHOSEN: read.mean(one.image for one in pictures if one.code == "chosen"),
+        }
+    last = _last_epoch(store, made.last, framings)
+    levels[_LAST] = read.mean(one.image for one in last)
+    base = {(one.prompt_index, one.seed): one.image for one in load_samples(store, made.last.samples).of(NO_LORA)}
+    rises = [read(one.image) - read(base[one.prompt_index, one.seed]) for one in last]
+    rise = figure(rises, [Place(run.pair.name, run.seed, one.prompt_index, one.seed) for one in last])
+    return Kept(arm=run.arm.name, pair=run.pair.name, seed=run.seed, trait=trait, levels=levels, rise=rise)
+
+
+def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> list[Sample]:
+    """Samples of the last epoch whose prompt asks for a framing that can show the trait."""
+    samples = load_samples(store, judged.samples)
+    wanted = {each.replace("_", " ") for each in framings}
+    return [one for one in samples.of(samples.lora_files[-1][0]) if wanted & set(one.prompt.split(", "))]
+
+
+def table(found: Sequence[Kept]) -> str:
+    """Markdown: a row an arm run, and beside it the share of what naive has there."""
+    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == "naive"}
+    stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
+    lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
+    for one in found:
+        whole = naive.get((one.pair, one.seed))
+        share = f"{one.rise.mean / whole:.2f}" if whole else "–"
+        levels = " | ".join(f"{one.levels[stage]:.2f}" if stage in one.levels else "–" for stage in stages)
+        rise = f"{one.rise.mean:.2f} ({one.rise.low:.2f} to {one.rise.high:.2f})"
+        lines.append(f"| {one.arm} | {one.trait} ({one.pair}, seed {one.seed}) | {levels} | {rise} | {share} |")
+    return "\n".join((*lines, ""))
+
+
+def main() -> None:
+    """Reads every arm run that is finished."""
+    parser = argparse.ArgumentParser(prog="python -m demo.proof.hidden", description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="the proof's folder")
+    parser.add_argument("--arms", nargs="+", default=ARMS, metavar="ARM")
+    parser.add_argument("--seeds", type=int, choices=range(1, 10), default=1, metavar="N")
+    options = parser.parse_args()
+    if not MARKS_FILE.is_file():
+        parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
+    found = list(_finished(options.out, options.arms, options.seeds))
+    write_atomically(options.out / "hidden.md", table(found).encode())
+    listed = ",\n".join(one.model_dump_json() for one in found)
+    write_atomically(options.out / "hidden.json", f"[{listed}]\n".encode())
+    sys.stdout.write(table(found))
+
+
+def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:
+    full = scope.full([read_arm(name) for name in arms])
+    covered = replace(full, pairs=MARKED_PAIRS, seeds=tuple(range(1, seeds + 1)))
+    at: RunContext = store_of(out)
+    probe, store = load_marks(), at.open_store()
+    for run in covered.arm_runs(scope.drawn(covered, out / "world")):
+        peeked = peek(run.recipe, at)
+        if peeked.is_finished:
+            yield kept(run, peeked.artifacts, store, probe)
+
+
+if __name__ == "__main__":
+    main()

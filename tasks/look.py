@@ -1,0 +1,74 @@
+"""What the base knows of the look by name, and the method that suits it: method `auto`."""
+
+from lora_core.errors import RecipeError
+from lora_core.recipe import Recipe
+from lora_core.recipe_file import parse_recipe
+from lora_core.refs import CheckpointRef, ReportRef
+from tasks.caching import step
+from tasks.groups import Drawing, TaggedSet
+from tasks.runtime import RunContext, progress, say
+from tasks.walking import idle_walk
+
+_REPORT, _GRID = "look.json", "look.png"
+
+
+@step("look")
+def look(
+    base: CheckpointRef,
+    character: TaggedSet,
+    classifier: CheckpointRef | None,
+    classifier_label: str,
+    embedder: CheckpointRef | None,
+    drawing: Drawing,
+    at: RunContext,
+) -> ReportRef:
+    """The base with and without each word for the look, and how far each moves it towards the screenshots."""
+    from lora_core.dataset import load_manifest, load_tags
+    from lora_core.images.png import png_bytes
+    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
+    from lora_core.sampling.sampler import SamplerConfig
+    from lora_core.sampling.samples import samples_manifest
+    from lora_core.sampling.words import draw_words, together, words_grid
+    from lora_core.tagging.tag import tag
+
+    store = at.open_store("look")
+    config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
+    with progress("look", "step") as listen:
+        drawn = draw_words(store, base, LOOK_WORDS, drawing.options, config, listen)
+    tagger, other, encoder = (
+        store.tree(each.sha256) if each else {} for each in (character.tagger, classifier, embedder)
+    )
+    with progress("read look", "sample") as listen:
+        scores = tag(store, samples_manifest(together(drawn)), tagger, listen)
+    shots, seen = load_manifest(store, character.pictures), load_tags(store, character.tags)
+    by = Instruments(tagger, other, classifier_label, encoder)
+    report = compared(store, LOOK_WORDS, drawn, shots, (scores, seen), by)
+    files = {_GRID: store.put_bytes(png_bytes(words_grid(store, LOOK_WORDS, drawn)))}
+    files[_REPORT] = store.put_json(report.model_dump(mode="json"))
+    return ReportRef(sha256=store.put_tree({name: store.path(digest) for name, digest in files.items()}))
+
+
+def decided(recipe: Recipe, seen: ReportRef, at: RunContext) -> Recipe:
+    """The recipe with the method that suits the base, validated anew; the dearer one where that is not known yet.
+
+    Raises:
+        RecipeError: the look must be taught, and there are no screenshots to teach it from.
+    """
+    from lora_core.judging.look import LookReport
+
+    if seen.is_pending:
+        return _with(recipe, "note" if recipe.style.images else "captions-only")
+    store = at.open_store()
+    report = LookReport.model_validate_json(store.tree(seen.sha256)[_REPORT].read_bytes())
+    if not idle_walk():
+        say(f"method: {report.method}, for {report.reason}")
+    try:
+        taken = _with(recipe, report.method)
+    except RecipeError as error:
+        raise RecipeError(f"{error}. Why {report.method}: {report.reason}") from None
+    return taken.model_copy(update={"captions": report.captions(taken.captions)})
+
+
+def _with(recipe: Recipe, method: str) -> Recipe:
+    said = recipe.model_dump(exclude_unset=True)
+    return parse_recipe({**said, "method": method}, f"method 'auto', which comes to '{method}'")
