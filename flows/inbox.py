@@ -186,8 +186,8 @@ def _why(folder: Path, error: Exception) -> str:
 
 
 def _touched(folder: Path, found: list[File]) -> float:
-    paths = {folder, *(folder / file.path for file in found)}
-    return max(path.stat().st_ctime for path in paths | {path.parent for path in paths - {folder}})
+    folders = (path for path in folder.rglob("*") if path.is_dir())  # what was removed left its time there
+    return max(path.stat().st_ctime for path in (folder, *folders, *(folder / file.path for file in found)))
 
 
 def _counts(name: str) -> bool:
