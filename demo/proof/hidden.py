@@ -19,7 +19,15 @@ import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that 
 from demo.proof import scope
 from demo.proof.arms import read_arm
 from demo.proof.intervals import Place, figure
-from demo.proof.marks import HIDDEN_TRAITS, VISIBLE_IN, HiddenTrait, MarkProbe, load_marks, trait_probabilities
+from demo.proof.marks import (
+    HIDDEN_TRAITS,
+    MARKS_FILE,
+    VISIBLE_IN,
+    HiddenTrait,
+    MarkProbe,
+    load_marks,
+    trait_probabilities,
+)
 from demo.proof.pairs import MARKED_PAIRS
 from demo.proof.run import store_of
 from demo.proof.scope import ArmRun
@@ -120,6 +128,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=ARMS, metavar="ARM")
     parser.add_argument("--seeds", type=int, choices=range(1, 10), default=1, metavar="N")
     options = parser.parse_args()
+    if not MARKS_FILE.is_file():
+        parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
     found = list(_finished(options.out, options.arms, options.seeds))
     write_atomically(options.out / "hidden.md", table(found).encode())
     listed = ",\n".join(one.model_dump_json() for one in found)

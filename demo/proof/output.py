@@ -75,7 +75,9 @@ def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
     runs = scope.arm_runs(drawn(scope, out / "world"))
     done = finished(runs, scope, store_of(out))
     if not done:
-        raise RecipeError(f"{out}: no arm run is finished there; run `python -m demo.proof` first")
+        raise RecipeError(
+            f"{out}: no arm run is finished there with this version's steps; run `python -m demo.proof` first"
+        )
     names = {one.run.arm.name for one in done}
     scope = replace(scope, arms=tuple(arm for arm in scope.arms if arm.name in names))
     return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, out, say)

@@ -70,7 +70,7 @@ def test_where_the_tagger_knows_no_word_of_the_look_the_classifier_measures(proj
     """The screenshots are on white, and so brighter than what the base draws by itself."""
     blind = project.folder / "blind"
     shutil.copytree(f"{MODELS}/tagger", blind)
-    labels = (blind / "selected_tags.csv").read_text()
+    labels = (blind / "selected_tags.csv").read_text().replace(",bear_ears,", ",child,")  # the content rule needs one
     for number, word in enumerate(LEAK_TAGS):
         labels = labels.replace(f",{word},", f",unseen_{number},")
     (blind / "selected_tags.csv").write_text(labels)

@@ -100,7 +100,7 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora_and_more_pict
     page.get_by_role("button", name="Save caption").first.click()
     rules = empty.project.folder / "characters" / "momo" / "captions.toml"
     wait_for(lambda: rules.exists() and "portrait_001" in read_rules(rules).images, "the edit in the rule file")
-    page.get_by_label("Epochs character_training.epochs").fill("8")
+    page.get_by_label("Epochs character_training.epochs").fill("5")
     page.get_by_label("Pictures while training sampling.while_training").fill("2")
     page.get_by_role("button", name="Save options").click()
     expect(page.locator(".option.own")).to_have_count(3)  # and the rule file, among the others
@@ -122,7 +122,7 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora_and_more_pict
     page.goto(f"http://127.0.0.1:{empty.port}/studio/")
     _keep(empty, page, "characters")
     page.goto(run)
-    page.get_by_role("link", name="Download the LoRA").wait_for()
+    page.get_by_role("link", name="Download the LoRA").wait_for(timeout=3 * PATIENCE_SECONDS * 1000)  # it trains
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the LoRA").click()
     lora = empty.project.folder / "out" / "momo" / "momo.safetensors"
