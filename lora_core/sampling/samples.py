@@ -129,3 +129,8 @@ def samples_grid(store: Store, samples: Samples, title: str) -> Image.Image:
         for sample in samples.samples
     )
     return contact_grid(rows, [column.title for column in samples.columns], cells, title)
+
+
+def together(drawn: Sequence[Samples]) -> Samples:
+    """All of these pictures as one sampling."""
+    return drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})
