@@ -1,6 +1,7 @@
 """What was drawn, on paper: one record a picture, kept as `samples.json` beside the pictures."""
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
