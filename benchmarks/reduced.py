@@ -33,6 +33,8 @@ def recipe(folder: Path, epochs: int, **changes: Any) -> str:
     for side in ("character", "style"):
         (folder / side).mkdir(parents=True)  # so that the demo draws none of its own
     made = tomlkit.parse(write_project(folder, folder / "store").read_text())
+    made["method"], made["style"], made["style_training"] = "note", "style", {"resolution": 128, "unet_lr": 1e-3}
+    made["redraw"]["use"] = False
     for stage in ("style_training", "character_training"):
         made[stage] |= {"epochs": epochs, "repeats": 1, "batch": 4}
     made["sampling"] |= {"steps": 4, "weights": [1.0], "seeds": [1]}

@@ -1,28 +1,26 @@
-"""The demo as a user's project: two folders of screenshots and a recipe, to be run, read and edited."""
+"""The demo as a user's project: a folder of screenshots and a recipe, to be run, read and edited."""
 
 from pathlib import Path
 from typing import Final
 
-from demo.world import STYLE, TARGET, Character, screenshots
+from demo.world import TARGET, Character, screenshots
 from lora_core.store.files import replacing, write_atomically
 
 MODELS: Final = Path(__file__).parent / "models"
 
 _RECIPE: Final = """\
-# The demo: Momo, a pink-haired cat girl "made in a 3D creator", and a very different style character.
-# The base model and the tagger are tiny and were trained on drawn pictures (demo/models/README.md), so the sizes and
-# learning rates are theirs, and the style pictures have words; all else is the method's. Edit it and run it again:
+# The demo: Momo, a pink-haired cat girl "made in a 3D creator". The method is the one that docs/proof.md found best
+# where a base knows words for the 3D look: captions that name it, then a redraw. The base model and the tagger are tiny
+# and were trained on drawn pictures (demo/models/README.md), so sizes, learning rates and words are theirs. Edit it and
+# run it again:
 #
 #   headcanon run {recipe}
 
 name = "momo"
 trigger = "momo"
+method = "captions-only"
 base = '{base}'
 character = "character"
-
-[style]
-images = "style"
-captions = "tags"   # the look is learned, the style character less; the method has none (docs/proof.md)
 
 [tagger]
 model = '{tagger}'
@@ -36,45 +34,39 @@ memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"]
 [downscale]
 size = 96
 
-[style_training]
+[character_training]
 resolution = 128
+epochs = 4
 batch = 8
 unet_lr = 1e-3
 text_encoder_lr = 2e-4
 
-[character_training]
-resolution = 128
-batch = 8
-unet_lr = 4e-4
-text_encoder_lr = 1e-4
+[redraw]
+use = true
+candidates = 100
+epochs = 8
+clothes = [
+    "red dress, dress", "blue hoodie, hoodie", "white dress, dress", "green hoodie, hoodie", "yellow dress, dress",
+    "black hoodie, hoodie", "purple dress, dress", "red hoodie, hoodie",
+]
+poses = [
+    "straight-on, smile, closed mouth", "straight-on, smile, open mouth", "straight-on, surprised, open mouth",
+    "straight-on, frown, closed mouth", "from side, smile, closed mouth", "from side, smile, open mouth",
+    "from above, smile, closed mouth", "from below, frown, closed mouth",
+]
+scenes = [
+    "sky, cloud, outdoors", "grass, outdoors", "night, starry sky, outdoors", "indoors, window", "floral background",
+    "white background, simple background",
+]
 
 [sampling]
 prompts = [
-    "{{trigger}}, 1girl, solo, upper body, smile, grass, day",
-    "{{trigger}}, 1girl, solo, portrait, open mouth, night",
-    "{{trigger}}, 1girl, solo, upper body, smile, indoors, window",
-]
-style_prompts = [
-    "1girl, solo, upper body, smile, grass, outdoors",
-    "1girl, solo, portrait, night, starry sky, outdoors",
-    "1girl, solo, cowboy shot, blonde hair, red dress, dress, indoors, window",
-    "1girl, solo, close-up, open mouth, floral background",
-    "1girl, solo, upper body, white hair, ponytail, red eyes, sky, cloud, outdoors",
-    "1girl, solo, cowboy shot, green hair, twin braids, braid, frown",
-    "1girl, solo, upper body, black hair, short hair, blue hoodie, hoodie",
-    "1girl, solo, portrait, blue hair, hair flower, hair ornament",
-    "1girl, solo, upper body, from side, brown hair, long hair, smile",
-    "1girl, solo, portrait, dark skin, pointy ears, surprised, open mouth",
-    "1girl, solo, cowboy shot, cat ears, animal ears, yellow dress, dress",
-    "1girl, solo, upper body, closed eyes, smile",
-    "1girl, solo, portrait, one eye closed, red hair, twintails",
-    "1girl, solo, cowboy shot, from above",
-    "1girl, solo, upper body, from below, purple eyes, white dress, dress",
-    "1girl, solo, portrait, bear ears, animal ears, brown eyes",
-    "1girl, solo, close-up, frown, closed mouth",
-    "1girl, solo, cowboy shot, black hoodie, hoodie, short hair",
-    "1girl, solo, upper body, pink hair, ponytail, surprised",
-    "1girl, solo, portrait, yellow eyes, green dress, dress",
+    "{{trigger}}, 1girl, solo, upper body, straight-on, smile, closed mouth, grass, outdoors, purple dress, dress",
+    "{{trigger}}, 1girl, solo, portrait, straight-on, smile, open mouth, night, starry sky, outdoors",
+    "{{trigger}}, 1girl, solo, cowboy shot, straight-on, frown, closed mouth, indoors, window, yellow hoodie, hoodie",
+    "{{trigger}}, 1girl, solo, upper body, from side, smile, closed mouth, floral background",
+    "{{trigger}}, 1girl, solo, portrait, straight-on, smile, closed mouth, sky, cloud, outdoors, red hoodie, hoodie",
+    "{{trigger}}, 1girl, solo, upper body, from above, smile, open mouth, indoors, window, blue dress, dress",
 ]
 negative = ""
 width = 128
@@ -82,7 +74,7 @@ height = 128
 steps = 20
 cfg = 3.0
 batch = 6
-weights = [1.0, 1.5]   # this small base needs more than the default's [0.6, 0.8, 1.0]
+weights = [1.0]
 
 [runtime]
 out = ".."
@@ -97,8 +89,7 @@ def write_project(folder: Path, store: Path) -> Path:
     Returns:
         The recipe's path.
     """
-    _draw(TARGET, folder / "character", seed=1)
-    _draw(STYLE, folder / "style", seed=5)
+    draw(TARGET, folder / "character", seed=1)
     recipe = folder / "recipe.toml"
     if not recipe.exists():
         text = _RECIPE.format(recipe=recipe, base=MODELS / "base", tagger=MODELS / "tagger", store=store.absolute())
@@ -106,7 +97,7 @@ def write_project(folder: Path, store: Path) -> Path:
     return recipe
 
 
-def _draw(character: Character, folder: Path, seed: int) -> None:
+def draw(character: Character, folder: Path, seed: int) -> None:
     """Draw into a folder that is renamed when it is complete: a killed demo leaves no half set behind."""
     if folder.exists():
         return

@@ -15,7 +15,9 @@ class Offered(NamedTuple):
     why: str
 
 
-FIRST: Final = Offered("note", "the note's own numbers")
+FIRST: Final = Offered(
+    "auto", "it measures whether your base knows the 3D look, and takes what suits that best (docs/proof.md)"
+)
 """What `headcanon new` writes where no method is named, and what forms recommend. A recipe that names none is the
 note's whatever stands here."""
 

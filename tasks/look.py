@@ -27,8 +27,8 @@ def look(
     from lora_core.images.png import png_bytes
     from lora_core.judging.look import LOOK_WORDS, Instruments, compared
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.samples import samples_manifest
-    from lora_core.sampling.words import draw_words, together, words_grid
+    from lora_core.sampling.samples import samples_manifest, together
+    from lora_core.sampling.words import draw_words, words_grid
     from lora_core.tagging.tag import tag
 
     store = at.open_store("look")

@@ -1,8 +1,8 @@
 """Four LoRAs of the demo's character that a judge has to tell apart: `python -m demo.proof.ranked OUT`.
 
-One is trained as the demo's, one hardly at all, one far too hard, and one straight on the base at a rate that takes
-the 3D look along; unlike the demo's, all with style pictures without words, as the method has them. They are brought to
-rank 4, so that the files are small (tests/golden/ranked).
+Of the demo's screenshots: one by the note's method at its ten epochs, one hardly at all, one far too hard, and one
+straight on the base at a rate that takes the 3D look along; style pictures have no words, as the method has it. They
+are brought to rank 4, so that the files are small (tests/golden/ranked).
 """
 
 import argparse
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
-from demo.project import write_project
+from demo.project import draw, write_project
 from demo.proof.arms import overlaid
+from demo.world import STYLE
 from flows.ending import run_by_command
 from flows.graph import make_lora
 from lora_core.lora.algebra import Size
@@ -26,6 +27,8 @@ from tasks.runtime import RunContext
 
 RANK: Final = 4
 _SMALL: Final = {"rank": RANK, "alpha": RANK / 2}
+_TRAINING: Final = {"epochs": 10, "unet_lr": 4e-4, "text_encoder_lr": 1e-4}
+_STYLE_TRAINING: Final = {"resolution": 128, "batch": 8, "unet_lr": 1e-3, "text_encoder_lr": 2e-4}
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Kind:
     """One of the four.
 
     Attributes:
-        training: what differs from the demo's own `[character_training]`.
+        training: what differs from `_TRAINING`.
         method: of the recipe.
         epoch: whose file is taken; 0: the last.
     """
@@ -67,7 +70,11 @@ def main() -> None:
 def trained(recipe_file: Path, name: str, kind: Kind) -> Path:
     """The file of one of the four, in the store."""
     own = tomllib.loads(recipe_file.read_text("utf-8"))
-    differs = {"name": name, "method": kind.method, "style": {"captions": "none"}, "character_training": kind.training}
+    draw(STYLE, recipe_file.parent / "style", seed=5)
+    differs = {
+        "name": name, "method": kind.method, "style": "style", "style_training": _STYLE_TRAINING,
+        "character_training": {**_TRAINING, **kind.training}, "redraw": {"use": False},
+    }  # fmt: skip
     recipe = anchored(parse_recipe(overlaid(own, differs), name), recipe_file.parent)
     at = RunContext.of(recipe)
     store = at.open_store()

@@ -51,8 +51,8 @@ def look(
     from lora_core.recipe import Judging
     from lora_core.refs import CheckpointRef
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.samples import samples_manifest
-    from lora_core.sampling.words import draw_words, together
+    from lora_core.sampling.samples import samples_manifest, together
+    from lora_core.sampling.words import draw_words
     from lora_core.store import Store
     from lora_core.tagging.tag import tag
     from tasks.runtime import progress

@@ -212,7 +212,7 @@ def demo(
 ) -> None:
     """Run the whole method on a drawn demo world: no GPU, no downloads.
 
-    Draws 3D screenshots of two characters, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
+    Draws 3D screenshots of a character, then runs the very recipe it leaves in OUT/demo/recipe.toml. Run it again:
     everything is cached. Edit the recipe or add a screenshot, and only the steps that depend on it run again.
 
     Example: headcanon demo --out out

@@ -22,8 +22,7 @@ from lora_core.judging.similarity import embed
 from lora_core.judging.verdict import find_instruments
 from lora_core.methods import Method
 from lora_core.recipe import Captions, Sampling
-from lora_core.sampling.samples import Sample, Samples, samples_manifest
-from lora_core.sampling.words import together
+from lora_core.sampling.samples import Sample, Samples, samples_manifest, together
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels
 

@@ -1,6 +1,7 @@
 """What was drawn, on paper: one record a picture, kept as `samples.json` beside the pictures."""
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -129,3 +130,8 @@ def samples_grid(store: Store, samples: Samples, title: str) -> Image.Image:
         for sample in samples.samples
     )
     return contact_grid(rows, [column.title for column in samples.columns], cells, title)
+
+
+def together(drawn: Sequence[Samples]) -> Samples:
+    """All of these pictures as one sampling."""
+    return drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})

@@ -41,11 +41,6 @@ def draw_words(
     return tuple(drawn)
 
 
-def together(drawn: Sequence[Samples]) -> Samples:
-    """All of these pictures as one sampling."""
-    return drawn[0].model_copy(update={"samples": tuple(one for each in drawn for one in each.samples)})
-
-
 def words_grid(store: Store, words: Sequence[str], drawn: Sequence[Samples]) -> Image.Image:
     """The first seed's pictures: without a word, and with each."""
     first = drawn[0].samples[0].seed

@@ -39,15 +39,13 @@ def test_a_base_that_was_trained_with_words_for_the_look_is_found_to_know_them(p
 
 
 def write_brightness(folder: Path) -> Path:
-    """A classifier in imgutils' format whose probability of `3d` is a picture's brightness."""
+    """A classifier in imgutils' format whose probability of `3d` is a picture's brightness above grey."""
     folder.mkdir()
     nodes = [
         helper.make_node("ReduceMean", ["input"], ["mean"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Constant", [], ["one"], value_float=1.0),
-        helper.make_node("Constant", [], ["half"], value_float=0.5),
         helper.make_node("Constant", [], ["last"], value_ints=[1]),
-        helper.make_node("Add", ["mean", "one"], ["double"]),
-        helper.make_node("Mul", ["double", "half"], ["bright"]),
+        helper.make_node("Relu", ["mean"], ["bright"]),
         helper.make_node("Sub", ["one", "bright"], ["dark"]),
         helper.make_node("Unsqueeze", ["bright", "last"], ["left"]),
         helper.make_node("Unsqueeze", ["dark", "last"], ["right"]),

@@ -33,7 +33,7 @@ PROMPTS = (
 )
 SEEDS = (1, 2)
 WEIGHT = 1.5
-"""The demo's own choice: its small base needs more than 1."""
+"""What these four were chosen at: their small base needs more than 1."""
 
 
 def judged(folder: Path, store: Store, loras: Mapping[str, Path]) -> tuple[Verdict, ReportRef]:
@@ -44,7 +44,6 @@ def judged(folder: Path, store: Store, loras: Mapping[str, Path]) -> tuple[Verdi
         store: for everything else.
         loras: name → file.
     """
-    (folder / "style").mkdir(parents=True, exist_ok=True)  # nobody looks at it: its screenshots need not be drawn
     recipe = read_recipe(write_project(folder, store.root))
     pictures = preprocess(store, collect(store, folder / "character"), recipe.preprocess)
     tagger = {name: MODELS / "tagger" / name for name in ("model.onnx", "selected_tags.csv")}
