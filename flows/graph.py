@@ -15,7 +15,7 @@ from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
-from lora_core.captions.content import Said, style_words_of, words_of
+from lora_core.captions.content import Said, check, style_words_of, words_of
 from lora_core.captions.rules import style_rules
 from lora_core.errors import RecipeError
 from lora_core.judging.look import asking
@@ -159,12 +159,15 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
 def find(recipe: Recipe, at: RunContext) -> Inputs:
     """Everything the recipe names, before any work."""
     find_optimizers(recipe.style_training, recipe.character_training)
+    rules = find_rules(recipe)
+    if not idle_walk():
+        check((), words_of(recipe, rules))  # words alone, whatever of the files is there
     base = find_base(recipe.base, at)
     return Inputs(
         base, find_tagger(recipe.tagger, at),
         find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
         find_screenshots(recipe.character.folders, at),
-        find_rules(recipe), thresholds(recipe.tagger),
+        rules, thresholds(recipe.tagger),
         find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
         further_bases(recipe.sampling, at),
     )  # fmt: skip
