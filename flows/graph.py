@@ -10,43 +10,34 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows.artifacts import CaptionedSet, Inputs, PreparedSets, RunArtifacts, Sets, StyledBase
+from flows.artifacts import CaptionedSet, Inputs, RunArtifacts, StyledBase
 from flows.ending import end_as_asked
 from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
+from flows.preparing import find, prepare, settle_method, tag_sets, tagged, with_words
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
-from lora_core.captions.content import Said, check, style_words_of, words_of
-from lora_core.captions.rules import style_rules
+from lora_core.captions.content import style_words_of, words_of
 from lora_core.errors import RecipeError
-from lora_core.judging.look import asking
 from lora_core.recipe import Process, Recipe
-from lora_core.refs import CaptionsRef, CheckpointRef, DatasetRef, LoraRef, ReportRef
+from lora_core.refs import CaptionsRef, CheckpointRef, LoraRef, ReportRef
 from lora_core.report.data import ReportInputs
-from lora_core.tagging.select import thresholds
-from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
+from tasks.caption import captioned, edit_captions, refuse_at_once
 from tasks.check import check_captions, check_merge, check_style, tell_findings
-from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import (
     find_base,
-    find_classifier,
-    find_embedder,
     find_screenshots,
-    find_start,
     find_tagger,
-    further_bases,
 )
 from tasks.groups import CharacterSets, Judge, Merging, TaggedSet
 from tasks.judge import transfer
-from tasks.look import decided, look
 from tasks.merge import merge, with_word
-from tasks.preprocess import downscale, preprocess, without_remarks
+from tasks.preprocess import downscale
 from tasks.publish import check_name, check_successor, publish, push, report, tell, tidy, without_place
 from tasks.runtime import RunContext
-from tasks.steps import Branch, Until
+from tasks.steps import Until
 from tasks.stopping import stopping_all_when_one_fails
 from tasks.subtract import subtract
-from tasks.tag import tag
-from tasks.time_left import Ask, whole_run
+from tasks.time_left import Ask, run_clock, whole_run
 from tasks.train import find_optimizers, prepare_to_train, train_character, train_style
 from tasks.walking import Visit, idle_walk, stage, target, walking
 
@@ -156,77 +147,6 @@ def style_branch(recipe: Recipe, at: RunContext) -> StyledBase:
     return style_base(base, finish_style(begin_style(base, style, recipe, at)), style, recipe, at)
 
 
-def find(recipe: Recipe, at: RunContext) -> Inputs:
-    """Everything the recipe names, before any work."""
-    find_optimizers(recipe.style_training, recipe.character_training)
-    rules = find_rules(recipe)
-    if not idle_walk():
-        check((), words_of(recipe, rules))  # words alone, whatever of the files is there
-    base = find_base(recipe.base, at)
-    return Inputs(
-        base, find_tagger(recipe.tagger, at),
-        find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
-        find_screenshots(recipe.character.folders, at),
-        rules, thresholds(recipe.tagger),
-        find_classifier(recipe.judging, at), find_embedder(recipe.judging, at), find_start(recipe, base, at),
-        further_bases(recipe.sampling, at),
-    )  # fmt: skip
-
-
-@stage("preprocess")
-def prepare(screenshots: Sets, recipe: Recipe, at: RunContext) -> Sets:
-    """Square pictures on white, of every set."""
-    return {name: preprocess(each, recipe.preprocess, at.on(name)) for name, each in screenshots.items()}
-
-
-@stage("tag")
-def tag_sets(squares: Sets, inputs: Inputs, recipe: Recipe, at: RunContext) -> PreparedSets:
-    """Tag both sets; settle compositions, and say how the sets differ from the plan."""
-    found = tagged(squares, inputs.base, inputs.tagger, words_of(recipe, inputs.rules), at)
-    character, style, its_squares = found["character"], found.get("style"), squares.get("style")
-    style_squares = None
-    if style and its_squares:
-        style_squares = settle_style(its_squares, style.tags, at)
-        style = with_words(style, its_squares, recipe, at)
-    settled = settle_for_captions(squares["character"], character.tags, inputs.rules, recipe.preprocess, at)
-    check_plan(style_squares, settled, recipe.plan, at)
-    return PreparedSets(style_squares, settled, style, character._replace(pictures=without_remarks(settled, at)))
-
-
-def tagged(
-    squares: Sets, base: CheckpointRef, tagger: CheckpointRef, words: tuple[str | Said, ...], at: RunContext
-) -> dict[Branch, TaggedSet]:
-    """Every set's pictures and their tags; forbidden content of all together is refused."""
-    pictures = {name: without_remarks(each, at) for name, each in squares.items()}
-    sets = {name: TaggedSet(each, tag(each, tagger, at.on(name)), tagger) for name, each in pictures.items()}
-    check_content(tuple(pictures.values()), tuple(each.tags for each in sets.values()), words, base, at)
-    return sets
-
-
-def with_words(style: TaggedSet, squares: DatasetRef, recipe: Recipe, at: RunContext) -> TaggedSet:
-    """The style set with words for all that is seen but the look, where the recipe wants them."""
-    if not recipe.captions_style:
-        return style
-    rules, who, least = style_rules(), recipe.style.identifier, thresholds(recipe.tagger)
-    pictures = without_remarks(settle_for_captions(squares, style.tags, rules, recipe.preprocess, at), at)
-    captions = edit_captions(pictures, style.tags, rules, who, least, at.on("style"))
-    return style._replace(pictures=captioned(captions, at))
-
-
-@stage("look")
-def settle_method(
-    sets: PreparedSets, inputs: Inputs, recipe: Recipe, at: RunContext
-) -> tuple[Recipe, Inputs, ReportRef | None]:
-    """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
-    if recipe.is_decided:
-        return recipe, inputs, None
-    drawing, label = drawing_of(recipe), recipe.judging.classifier_label
-    asked = drawing._replace(options=asking(drawing.options))
-    seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
-    recipe = decided(recipe, seen, at)
-    return recipe, inputs._replace(rules=find_rules(recipe)), seen
-
-
 def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunContext) -> Callable[[], LoraRef]:
     """Stage 1, which trains while the captions are written; not where the run ends after these."""
     options = recipe.style_training
@@ -235,6 +155,7 @@ def begin_style(base: CheckpointRef, style: TaggedSet, recipe: Recipe, at: RunCo
         return partial(train_style, *training)
     if not train_style.is_finished(*training):
         prepare_to_train(options)
+        run_clock().prepare()
     return train_style.begin(*training)
 
 

@@ -35,6 +35,10 @@ class RunClock:
         self._make, self._expected = cache(make), dict[str, float | None]()
         self._working, self._done, self._known_done = dict[str, Countdown](), set[str](), frozenset[str]()
 
+    def prepare(self) -> None:
+        """Import what the question needs, in the thread that this is called from."""
+        self._make()
+
     @contextlib.contextmanager
     def timing(self, countdown: Countdown) -> Iterator[None]:
         """Count a step's own pace while the block runs."""
@@ -47,7 +51,7 @@ class RunClock:
         look = partial(copy_context().run, self._look_aside, over)
         asking = threading.Thread(target=look, daemon=True) if asks else None
         if asking:
-            self._make()  # imports what it needs here, and not beside the step
+            self.prepare()  # here, and not beside the step
             asking.start()
         try:
             yield

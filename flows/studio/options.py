@@ -15,7 +15,9 @@ from lora_core.methods import METHODS
 from lora_core.recipe import Options, Recipe, of_folders
 from lora_core.store.files import write_atomically
 
-_NOT_HERE = ("name", "character.images", "runtime", "publish.repository", "publish.private", "publish.token_block")
+_NOT_HERE = ("name", "runtime", "publish.repository", "publish.private", "publish.token_block")
+_ELSEWHERE = "character.images"
+"""Has a place of its own on the page."""
 
 
 class Option(NamedTuple):
@@ -46,7 +48,7 @@ def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[
     for name, field in type(section).model_fields.items():
         path, value = f"{prefix}{name}", getattr(section, name)
         said = own.get(name) if isinstance(own, Mapping) else None
-        if path in _NOT_HERE:
+        if path in (*_NOT_HERE, _ELSEWHERE):
             continue
         if isinstance(value, Options):
             yield from _options(value, f"{path}.", said if isinstance(said, Mapping) else {})

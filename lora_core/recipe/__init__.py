@@ -22,15 +22,14 @@ from lora_core.recipe.pictures import (
     ShotPlan,
     Style,
 )
+from lora_core.recipe.presets import PRESETS, of_folders
 from lora_core.recipe.recipe import (
     PATHS,
-    PRESETS,
     Difference,
     PathField,
     Recipe,
     Runtime,
     Speed,
-    of_folders,
     with_paths,
 )
 from lora_core.recipe.redraw import Redraw
