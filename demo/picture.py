@@ -52,7 +52,7 @@ def main() -> None:
     ours = [Image.open(chosen / f"{number}-1.png") for number in range(len(_SCREENSHOTS))]
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     sheet = compose((screenshots, plain(folder / "recipe.toml", len(ours)), ours))
-    sheet.quantize(256, dither=Image.Dither.NONE).save(options.picture, optimize=True)
+    sheet.quantize(256).save(options.picture, optimize=True)
 
 
 def plain(recipe_file: Path, count: int) -> list[Image.Image]:
