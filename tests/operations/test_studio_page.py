@@ -200,6 +200,12 @@ def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten
         character.set_composition("momo", "", one.entry.name, "full_body")
 
 
+def test_what_a_run_would_do_stands_above_the_pictures(momo: Path) -> None:
+    sheet = character.sheet("momo", "")
+    for told in ("What a run would do", "character LoRA", "GB", "Cached", f"{len(files.screenshots(momo))} pictures"):
+        assert told in sheet
+
+
 def test_a_picture_in_doubt_is_shown_beside_the_captions_of_the_others(momo: Path) -> None:
     Image.radial_gradient("L").resize((400, 400)).save(momo / "2026-01-02.png")
     shown = character.show("momo", "")
