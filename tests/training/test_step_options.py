@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from lora_core.recipe import Training
 from lora_core.training.batch import Batch
+from lora_core.training.memory import enable_gradient_checkpointing
 from lora_core.training.regularize import MovingAverage
-from lora_core.training.run import _enable_gradient_checkpointing
 
 
 def gradients(folder: Path, options: Training, batch: Batch, prediction: str = "epsilon") -> dict[str, torch.Tensor]:
@@ -140,7 +140,7 @@ def test_computing_twice_gives_the_same_gradients(tiny_base: Path) -> None:
         inside = next(each for name, each in encoder.named_modules() if name.endswith("layers.0.self_attn"))
         inside.register_forward_pre_hook(lambda *_, count=count: count("layer"))
         if twice:
-            _enable_gradient_checkpointing(stepper._components)
+            enable_gradient_checkpointing(stepper._components)
         with stepper._dropout.drawn_for(batch.counters):
             loss = stepper.loss(batch)
             loss.backward()
