@@ -16,7 +16,7 @@ from flows.errors import recompute_damaged
 from flows.gate import pass_epoch_gate, pass_gate, pass_successor_gate
 from flows.preparing import find, prepare, settle_method, tag_sets, tagged, with_words
 from flows.redrawing import better, drawing_of, judge_last, redraw_rounds
-from lora_core.captions.content import style_words_of, words_of
+from lora_core.captions.content import style_words_of
 from lora_core.errors import RecipeError
 from lora_core.recipe import Process, Recipe
 from lora_core.refs import CaptionsRef, CheckpointRef, LoraRef, ReportRef
@@ -103,7 +103,6 @@ def peek(recipe: Recipe, at: RunContext, until: Until = "judge") -> Peeked:
 def graph(recipe: Recipe, at: RunContext) -> RunArtifacts:
     """The method, from screenshots to the published folder."""
     inputs = find(recipe, at)
-    refuse_at_once(words_of(recipe, inputs.rules), inputs.base, inputs.tagger, recipe.tagger.model, at)
     check_name(recipe, inputs.rules, inputs.files)
     squares = prepare(inputs.screenshots, recipe, at)
     sets = tag_sets(squares, inputs, recipe, at)

@@ -2,13 +2,13 @@
 
 from flows.artifacts import Inputs, PreparedSets, Sets
 from flows.redrawing import drawing_of
-from lora_core.captions.content import Said, check, words_of
+from lora_core.captions.content import Said, words_of
 from lora_core.captions.rules import style_rules
 from lora_core.judging.look import asking
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, ReportRef
 from lora_core.tagging.select import thresholds
-from tasks.caption import captioned, check_content, edit_captions, find_rules
+from tasks.caption import captioned, check_content, edit_captions, find_rules, refuse_at_once
 from tasks.compositions import check_plan, settle_for_captions, settle_style
 from tasks.find import (
     find_base,
@@ -26,18 +26,16 @@ from tasks.runtime import RunContext
 from tasks.steps import Branch
 from tasks.tag import tag
 from tasks.train import find_optimizers
-from tasks.walking import idle_walk, stage
+from tasks.walking import stage
 
 
 def find(recipe: Recipe, at: RunContext) -> Inputs:
-    """Everything the recipe names, before any work."""
+    """Everything the recipe names, before any work; the content rule is asked before the screenshots are looked for."""
     find_optimizers(recipe.style_training, recipe.character_training)
-    rules = find_rules(recipe)
-    if not idle_walk():
-        check((), words_of(recipe, rules))  # words alone, whatever of the files is there
-    base = find_base(recipe.base, at)
+    rules, base, tagger = find_rules(recipe), find_base(recipe.base, at), find_tagger(recipe.tagger, at)
+    refuse_at_once(words_of(recipe, rules), base, tagger, recipe.tagger.model, at)
     return Inputs(
-        base, find_tagger(recipe.tagger, at),
+        base, tagger,
         find_screenshots(recipe.style.folders, at) if recipe.style.folders else None,
         find_screenshots(recipe.character.folders, at),
         rules, thresholds(recipe.tagger),

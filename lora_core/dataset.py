@@ -121,6 +121,10 @@ class Scores(Frozen):
     general: Mapping[str, float]
     character: Mapping[str, float]
 
+    def of(self, tag: str) -> float | None:
+        """The probability of a tag of either kind; None: below the floor."""
+        return self.general.get(tag, self.character.get(tag))
+
 
 class TagTable(Frozen):
     """Raw scores of a set, by picture digest, with the tagger that gave them."""

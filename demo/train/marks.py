@@ -5,7 +5,6 @@ That costs no pass through the autoencoder; whether it reads what comes out of t
 
 import logging
 import random
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -13,14 +12,13 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from demo.proof.marks import HIDDEN_TRAITS, VISIBLE_IN, MarkProbe
 from demo.proof.probe import SIDE_PX
-from demo.train.loop import DEVICE, Budget, fit, load_average, replace_file
-from demo.train.probe import LARGEST_NOISE, Pixels, save_pixels, through
+from demo.train.loop import DEVICE, Budget, fit, load_average
+from demo.train.probe import LARGEST_NOISE, Pixels, drawn_once, through, write_probe
 from demo.train.vae import to_tensor
 from demo.world.character import Character, Mark
 from demo.world.draw import draw
@@ -45,7 +43,7 @@ _UNKNOWN: Final = -1.0
 
 def train(work: Path, models: Path, minutes: float | None) -> None:
     """Trains the probe and writes `models/probe/marks.safetensors`, its accuracy in the file's metadata."""
-    drawn = _drawn(work)
+    drawn = drawn_once(work / "marks-pictures.npy", _PICTURES, _draw)
     truth = np.array([_truth(*_subject(k)[:2]) for k in range(_PICTURES)], np.float32)
     torch.manual_seed(_SEED)
     probe = MarkProbe()
@@ -73,9 +71,7 @@ def train(work: Path, models: Path, minutes: float | None) -> None:
     }
     found = {name: _accuracy(probe, pixels, truth[-len(pixels) :]) for name, pixels in kinds.items()}
     LOG.info("marks, balanced accuracy on held-out pictures: %s", found)
-    target = models / "probe" / "marks.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, partial(save_file, probe.state_dict(), metadata={"format": "pt", **found}))
+    write_probe(models / "probe" / "marks.safetensors", probe, found)
 
 
 def _subject(k: int) -> tuple[Character, Scene, random.Random]:
@@ -92,16 +88,6 @@ def _truth(character: Character, scene: Scene) -> list[float]:
         float(scene.composition in VISIBLE_IN[trait]) or _UNKNOWN if character.mark == trait else 0.0
         for trait in HIDDEN_TRAITS
     ]
-
-
-def _drawn(work: Path) -> Pixels:
-    """Draws the pictures, or finds them in the work folder."""
-    path = work / "marks-pictures.npy"
-    if not path.exists():
-        pixels = np.stack([_draw(k) for k in range(_PICTURES)])
-        replace_file(path, lambda temporary: save_pixels(temporary, pixels))
-    found: Pixels = np.load(path)
-    return found
 
 
 def _draw(k: int) -> Pixels:

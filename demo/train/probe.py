@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -11,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from demo.proof.probe import SIDE_PX, Probe
@@ -39,7 +40,7 @@ _SEED: Final = 606
 
 def train(work: Path, models: Path, minutes: float | None) -> None:
     """Trains the probe and writes `models/probe/probe.safetensors`, its accuracy in the file's metadata."""
-    drawn = _drawn(work)
+    drawn = drawn_once(work / "probe-pictures.npy", _PICTURES, _draw)
     vae = AutoencoderKL.from_pretrained(models / "base" / "vae", torch_dtype=torch.float32).to(DEVICE).eval()
     kinds = {
         "drawn": drawn,
@@ -66,19 +67,22 @@ def train(work: Path, models: Path, minutes: float | None) -> None:
     probe.cpu().eval()
     found = {name: f"{_accuracy(probe, pixels[-_HELD_OUT:]):.3f}" for name, pixels in kinds.items()}
     LOG.info("probe, share of held-out pictures read right: %s", found)
-    target = models / "probe" / "probe.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, partial(save_file, probe.state_dict(), metadata={"format": "pt", **found}))
+    write_probe(models / "probe" / "probe.safetensors", probe, found)
 
 
-def _drawn(work: Path) -> Pixels:
-    """Draws flat and solid pictures by turns, or finds them in the work folder."""
-    path = work / "probe-pictures.npy"
+def drawn_once(path: Path, count: int, draw_one: Callable[[int], Pixels]) -> Pixels:
+    """Draws so many pictures, or finds them where they were kept."""
     if not path.exists():
-        pixels = np.stack([_draw(k) for k in range(_PICTURES)])
-        replace_file(path, lambda temporary: save_pixels(temporary, pixels))
+        pixels = np.stack([draw_one(k) for k in range(count)])
+        replace_file(path, lambda temporary: _save_pixels(temporary, pixels))
     found: Pixels = np.load(path)
     return found
+
+
+def write_probe(target: Path, probe: nn.Module, found: Mapping[str, str]) -> None:
+    """Writes a probe's weights, with its accuracies in the file's metadata."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(target, partial(save_file, probe.state_dict(), metadata={"format": "pt", **found}))
 
 
 def _draw(k: int) -> Pixels:
@@ -87,7 +91,7 @@ def _draw(k: int) -> Pixels:
     return np.asarray(draw(Character.random(rng), Scene.random(rng), look, SIDE_PX, Finish.random(rng)))
 
 
-def save_pixels(path: Path, pixels: Pixels) -> None:
+def _save_pixels(path: Path, pixels: Pixels) -> None:
     """Writes an array under the very name, as `replace_file` wants it."""
     with path.open("wb") as file:  # np.save would add an ending to the temporary name
         np.save(file, pixels)

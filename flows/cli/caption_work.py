@@ -25,7 +25,7 @@ from lora_core.captions.rule_file import read_rules, write_overrides
 from lora_core.captions.suggest import Suggestion, rule_file, suggest
 from lora_core.captions.tags import canonical, caption_text, spaced
 from lora_core.captions.taxonomy import nearest
-from lora_core.dataset import Manifest, Scores
+from lora_core.dataset import Manifest
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError, OutputExistsError
 from lora_core.images.collect import collect, refuse_inside
@@ -138,7 +138,7 @@ def explain_tag(subject: CaptionSet, tag: str) -> None:
     asked, entries = canonical(tag), {entry.name: entry for entry in subject.manifest.entries}
     edited, _ = _each(subject)
     known = {each for one in edited for each in (*one.before, *one.tags)}
-    seen = {one.name: _score(subject.tags.of(entries[one.name]), asked) for one in edited}
+    seen = {one.name: subject.tags.of(entries[one.name]).of(asked) for one in edited}
     if asked not in known and not any(seen.values()):
         near = nearest(asked, known)
         hint = f"; did you mean {spaced(near)}?" if near in known else ""
@@ -150,10 +150,6 @@ def explain_tag(subject: CaptionSet, tag: str) -> None:
         typer.secho(f"{one.name:<24} {seen[one.name] or 0:>5.2f}  {became}", fg="red" if "removed" in became else None)
     if any(change.tag == asked and change.kind in ("traits", "foreign") for one in edited for change in one.changes):
         echo(f'To keep it, write it into the rule file: keep = ["{asked}"]')
-
-
-def _score(scores: Scores, tag: str) -> float | None:
-    return scores.general.get(tag, scores.character.get(tag))
 
 
 def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:

@@ -102,7 +102,7 @@ class Picture:
 
     def score(self, tag: str) -> float:
         """The tagger's probability, 0 below its floor."""
-        return self.scores.general.get(tag, self.scores.character.get(tag, 0.0))
+        return self.scores.of(tag) or 0.0
 
 
 def edit(entry: Entry, scores: Scores, rules: Rules, trigger: str, select: Select) -> Edited:

@@ -131,6 +131,7 @@ def test_a_preset_that_is_put_into_the_folder_is_a_choice_of_the_form_within_sec
     wait_for(lambda: "late" in up.presets(), "the new preset in the form")
     (up.project.folder / "recipes" / "late.toml").unlink()
     wait_for(lambda: "late" not in up.presets(), "the removed preset to go")
+    assert "default" in up.presets()
 
 
 def test_a_person_answers_a_question_between_two_stages(up: Up, page: Page) -> None:
