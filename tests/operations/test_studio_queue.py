@@ -16,6 +16,7 @@ from prefect.input.run_input import keyset_from_base_key
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 from prefect_server import prefect_server
+from running import wait_for
 from small_home import new_home
 from starlette.testclient import TestClient
 
@@ -142,3 +143,17 @@ def test_an_answer_on_the_page_is_taken_as_the_form_means_it_and_a_wrong_one_is_
     assert visitor.post(f"{url}/resume", json=answer, headers=page).json() == {}
     assert client.read_flow_run(run).state_type == StateType.SCHEDULED
     assert json.loads(client.read_flow_run_input(run, keys["response"])) == {"decision": "continue", "epoch": 2}
+
+
+def test_a_run_s_page_does_not_wait_for_pictures_that_are_being_tagged_and_then_has_its_lanes(
+    server: str, client: SyncPrefectClient, tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADCANON_HOME", str(new_home(tmp_path / "home", drawn, tmp_path / "prefect").folder))
+    page, url = studio(server), f"/studio/r/{_start(client, 'momo')}"
+    tagging = page.state.helper.begin("sheet", "momo", "default")
+    shown = TestClient(page).get(url)
+    assert not tagging.done()
+    assert shown.status_code == 200
+    assert 'class="lane"' not in shown.text
+    assert "What a run would do" in tagging.result()
+    wait_for(lambda: 'class="lane"' in TestClient(page).get(url).text, "the lanes")
