@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from demo.proof import claims, tables
-from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED
+from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.intervals import ALPHA
@@ -110,7 +110,16 @@ def render(page: str, results: Results, folder: Path) -> str:
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
-        names={"naive": NAIVE, "note": NOTE, "core": CORE, "recommended": RECOMMENDED},
+        names={
+            "naive": NAIVE,
+            "long_naive": LONG_NAIVE,
+            "plain": PLAIN,
+            "note": NOTE,
+            "core": CORE,
+            "recommended": RECOMMENDED,
+            "pilot": PILOT,
+        },
+        epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],
         dropped=[
             arm.name
             for arm in results.arms

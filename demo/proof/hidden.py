@@ -17,7 +17,7 @@ from PIL import Image
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
-from demo.proof.arms import read_arm
+from demo.proof.arms import NAIVE, RECOMMENDED, read_arm
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import (
     HIDDEN_TRAITS,
@@ -42,7 +42,7 @@ from lora_core.store.files import write_atomically
 from tasks.runtime import RunContext
 
 ARMS: Final = (
-    "naive", "captions-only-redraw", "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
+    NAIVE, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
 )  # fmt: skip
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
 
@@ -109,7 +109,7 @@ def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> li
 
 def table(found: Sequence[Kept]) -> str:
     """Markdown: a row an arm run, and beside it the share of what naive has there."""
-    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == "naive"}
+    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE}
     stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
     lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
     for one in found:
