@@ -4,7 +4,7 @@ import contextlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin
 
 import tomlkit
 from pydantic import TypeAdapter, ValidationError
@@ -80,10 +80,11 @@ def _shown(value: object) -> str:
 
 def _read(field: FieldInfo, text: str) -> object:
     """What a text shows; what it cannot be stays a text, and the recipe says what is wrong with it."""
-    known, many = _choices(field), get_origin(field.annotation) is tuple
+    known, kind = _choices(field), cast(Any, field.annotation)
+    many = get_origin(kind) is tuple
     said = [line.strip() for line in text.splitlines() if line.strip()] if many else text.strip()
     with contextlib.suppress(ValidationError):
-        read: Any = known.get(text) if text in known else TypeAdapter(field.annotation).validate_python(said)
+        read: Any = known.get(text) if text in known else TypeAdapter(kind).validate_python(said)
         return list(read) if many else read
     return said
 
