@@ -146,7 +146,7 @@ def test_another_epoch_is_published_beside_the_first_without_training_again(empt
     other = "1" if chosen != "1" else "2"
     page.locator("select[name=epoch]").select_option(other)
     held: list[Route] = []
-    page.route("**/choose", held.append)
+    page.route("**/choose", lambda route: held.append(route))
     page.get_by_role("button", name="Publish this one too").click()
     expect(page.get_by_role("button", name="working …")).to_have_attribute("aria-busy", "true")
     held[0].continue_()
