@@ -12,6 +12,7 @@ from demo.proof.docs import DOCS, PAGES, README_MARKS, read_results, render, wit
 from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
 from demo.proof.families import traits
 from demo.proof.gates import Gate
+from demo.proof.hidden import HIDDEN_FILE, Kept
 from demo.proof.measures import Reading
 from demo.proof.output import results_of, setting_of
 from demo.proof.pairs import PAIRS, Pair
@@ -343,6 +344,17 @@ def test_what_to_use_is_the_programs_choice(tmp_path: Path) -> None:
     assert "knows no word for it | `merge-gentle` | 0.50" in page
     assert "0.50 (0.50 to 0.50), not within 0.10 |" in page
     assert "Redrawing changes `captions-only` by 0.10" in page
+
+
+def test_the_page_shows_what_is_kept_of_traits_that_no_tag_names_once_that_is_measured(tmp_path: Path) -> None:
+    found = proof(naive=(0.6, 0.9))
+    assert "- Traits that no tag names are not measured." in render("proof.md", found, tmp_path)
+    score = Score(mean=0.4, low=0.3, high=0.5, samples=4)
+    one = Kept(arm="naive", pair="rika-yuki", seed=1, trait="curl", levels={"last LoRA": 0.5}, rise=score)
+    (tmp_path / HIDDEN_FILE).write_text(f"[{one.model_dump_json()}]")
+    page = render("proof.md", found, tmp_path)
+    assert "not measured." not in page
+    assert "| naive | curl (rika-yuki, seed 1) | – | – | – | – | 0.50 | 0.40 (0.30 to 0.50) | 1.00 |" in page
 
 
 def test_dropped_arms_are_named_on_the_page_of_all_arms(tmp_path: Path) -> None:
