@@ -84,10 +84,11 @@ class LookReport(Frozen):
         return tuple(sorted((move for move in self.moves if move.is_known), key=lambda move: -move.share.mean))
 
     def captions(self, own: Captions) -> Captions:
-        """The caption rules with a word for the look that the base knows, where their own (the first asked) is none."""
-        if not self.known or "add" in own.model_fields_set or self.moves[0].is_known:
+        """The caption rules, and a word that the base knows where it does not know their own (the first asked)."""
+        if not self.known or self.moves[0].is_known:
             return own
-        return own.model_copy(update={"add": tuple(map(canonical, self.known[0].word.split(",")))})
+        more = tuple(tag for tag in map(canonical, self.known[0].word.split(",")) if tag not in (*own.add, *own.face))
+        return own.model_copy(update={"add": (*own.add, *more)})
 
 
 class Instruments(NamedTuple):
