@@ -53,8 +53,8 @@ def asking(sampling: Sampling) -> Sampling:
 
 
 def usual_pictures(prompts: int) -> int:
-    """How many are drawn where the captions' own words are in doubt after one seed and no other word is."""
-    return prompts * (2 * _FEWEST + len(LOOK_WORDS))
+    """How many are drawn where one seed shows that the base knows no word."""
+    return prompts * (2 + len(LOOK_WORDS))
 
 
 class WordMove(Frozen):
@@ -115,8 +115,8 @@ def in_turn(
 ) -> tuple[LookReport, Drawn]:
     """What a base knows, by no more pictures than that takes.
 
-    One seed of every prompt rules most words out. Those that may be known are drawn with a second, and as long as their
-    interval holds the bound with all. The next group's words are asked where the base knows none of the one before.
+    One seed of every prompt rules most words out. Those above the bound on average are drawn with a second, and where
+    their interval still holds it with all. The next group is asked where the base knows no word of the one before.
 
     Args:
         groups: of words, the likeliest first.
@@ -131,7 +131,7 @@ def in_turn(
         for seeds in ((1,), (2,), tuple(range(_FEWEST + 1, most + 1))):
             if words and seeds and seeds[0] <= most:
                 for word, samples in draw(words, seeds).items():
-                    drawn[word] = together([drawn[word], samples]) if word in drawn else samples
+                    drawn[word] = _with_more(drawn.get(word, samples), samples)
                 report = judge(drawn)
                 words = _in_doubt(words, report, seeds[-1])
         if report.known or not report.measured_by:
@@ -139,13 +139,20 @@ def in_turn(
     return report, drawn
 
 
+def _with_more(there: Samples, more: Samples) -> Samples:
+    """Those without a word are there already when another group is asked."""
+    known = {(one.prompt_index, one.seed) for one in there.samples}
+    new = (one for one in more.samples if (one.prompt_index, one.seed) not in known)
+    return there.model_copy(update={"samples": (*there.samples, *new)})
+
+
 def _in_doubt(words: Sequence[str], report: LookReport, seeds: int) -> tuple[str, ...]:
     """Those of which more pictures may say something else."""
     if not report.measured_by:
         return tuple(words) if seeds < _FEWEST else ()
-    shares = {move.word: move for move in report.moves}
-    maybe = (word for word in words if shares[word].share.high > _KNOWN)
-    return tuple(word for word in maybe if seeds < _FEWEST or not shares[word].is_known)
+    moves = {move.word: move for move in report.moves}
+    maybe = (word for word in words if moves[word].share.mean > _KNOWN)
+    return tuple(word for word in maybe if seeds < _FEWEST or not moves[word].is_known)
 
 
 def compared(
