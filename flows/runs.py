@@ -22,6 +22,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, State, StateDetails, StateType
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling
@@ -249,8 +250,10 @@ def act(client: SyncPrefectClient, run_id: str, action: str, answer: dict[str, A
         name = run.state.name if run.state.name != "Late" else "Scheduled"  # Prefect finds that out again
         state = State(type=StateType.SCHEDULED, name=name, state_details=details)
     elif action == "resume" and kind == StateType.PAUSED:
-        client.resume_flow_run(run.id, answer or None)
-        return
+        said = client.resume_flow_run(run.id, answer or None)
+        if said.status == SetStateStatus.ACCEPT:
+            return
+        raise RunError(f"{run.name}: {one_line(getattr(said.details, 'reason', None) or 'that is no answer to it')}")
     if state is None:
         raise RunError(f"{run.name}: {action} is not possible while it is {run.state_name}; reload the page")
     client.set_flow_run_state(run.id, state, force=True)
