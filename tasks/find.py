@@ -30,10 +30,10 @@ def find_sets(recipe: Recipe, at: RunContext) -> tuple[DatasetRef | None, Datase
 
 
 @helper(peek="run")
-def find_base(options: Base, at: RunContext) -> CheckpointRef:
-    """Find the base model's files and refuse what cannot be trained; they stay where they are."""
+def find_base(options: Base, at: RunContext, vae_option: str = "[base] vae") -> CheckpointRef:
+    """Find a base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision, options.vae)
-    refuse_without_vae(read_source(files, options.process))
+    refuse_without_vae(read_source(files, options.process), vae_option)
     return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
 
 
@@ -93,5 +93,6 @@ def further_bases(options: Sampling, at: RunContext) -> tuple[tuple[str, Checkpo
         vae = options.transfer_vae
         if vae and "vae" in read_source(find_model_files(model, commit)).parts:
             vae = ""  # its own
-        found.append((Path(model).name, find_base(Base(model=model, revision=commit, vae=vae), at)))
+        base = find_base(Base(model=model, revision=commit, vae=vae), at, "[sampling] transfer_vae")
+        found.append((Path(model).name, base))
     return tuple(found)

@@ -143,6 +143,7 @@ def test_a_file_without_a_vae_runs_whole_with_one_that_the_recipe_names(project:
     refused = project.run("run", "hero/recipe.toml")
     assert refused.returncode == 2
     assert "headcanon: other.safetensors: it has no VAE" in refused.stderr
+    assert 'name one: [sampling] transfer_vae = "FILE"' in refused.stderr
     assert "train character" not in refused.stderr
     text = (hero / "recipe.toml").read_text().replace(further, f'{further}transfer_vae = "../vae.safetensors"\n')
     (hero / "recipe.toml").write_text(text)
