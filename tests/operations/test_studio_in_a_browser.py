@@ -80,6 +80,8 @@ def _keep(up: Up, page: Page, name: str) -> None:
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
+            # A sandboxed frame is painted by a process of its own, and only once it was in sight.
+            page.evaluate("document.querySelector('iframe')?.scrollIntoView()")
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") == width, name
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
