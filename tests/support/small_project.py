@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from nursery import Nursery
+
 from demo.project import MODELS
 
 _RECIPE = """
@@ -83,13 +85,21 @@ class Project:
             {"PREFECT_API_URL": self.api} if self.api else {}
         )
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    def command(self, *arguments: str, first: str = "pass") -> list[str]:
+        return [sys.executable, "-c", f"{first}; from flows.cli import main; main()", *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`headcanon` with arguments, waited for."""
+        if self.api and sys.platform == "linux":
+            nursery = _nurseries.setdefault((self.home, self.api), Nursery(self.environment()))
+            if done := nursery.run(arguments, self.folder, self.environment()):
+                return done
+        return self.run_alone(*arguments)
+
+    def run_alone(self, *arguments: str, first: str = "pass") -> subprocess.CompletedProcess[str]:
+        """The same in a process that has imported nothing yet, and does what Python code says first."""
         return subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments, first=first),
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
@@ -107,6 +117,9 @@ class Project:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+
+_nurseries: dict[tuple[Path, str], Nursery] = {}
 
 
 def new_project(folder: Path, drawn: Path, home: Path, api: str = "") -> Project:
