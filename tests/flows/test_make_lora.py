@@ -97,10 +97,9 @@ def test_more_is_drawn_of_a_published_lora_and_what_was_drawn_before_is_found_ag
     assert "content rule" in _drawn_more(finished, "{trigger}, child", "{trigger}, nude").message
 
 
-def test_a_second_run_finds_everything_finished_with_a_stray_file_in_the_folder(finished: Project) -> None:
+def test_a_second_run_finds_everything_finished(finished: Project) -> None:
     """And the server shows each step as cached; nothing that only work needs is imported."""
     before = _task_states(finished.api)
-    (finished.folder / "style" / "Thumbs.db").write_bytes(b"x")
     again = finished.run_alone("run", "recipe.toml", first=_TELL_IMPORTS)
     assert again.returncode == 0, again.stderr
     assert steps_done(again.stderr) == ()
@@ -178,6 +177,13 @@ def test_a_base_model_changed_in_place_with_its_size_and_time_kept_is_noticed(co
     assert re.search(r"train style +to do, about \d", planned), planned
     assert re.search(r"Training and drawing: about \d.* at this machine's own pace", planned), planned
     assert re.search(r"Disk: about \d.* will be written, \d.* are free", planned), planned
+
+
+def test_a_stray_file_in_the_folder_trains_nothing_again(copied: Project) -> None:
+    (copied.folder / "style" / "Thumbs.db").write_bytes(b"x")
+    again = copied.run("run", "recipe.toml", "--until", "train character")
+    assert again.returncode == 0, again.stderr
+    assert not [step for step in steps_done(again.stderr) if step.startswith("train")]
 
 
 def test_an_output_made_from_other_inputs_is_not_overwritten(finished: Project, tmp_path: Path) -> None:
