@@ -76,8 +76,7 @@ def _measure(page: httpx.Client, started: float, requests: int) -> None:
     _until(lambda: page.post("/c/momo/start", json={"preset": "default"}, headers=_PAGE).is_success)
     run = page.post("/c/momo/start", json={"preset": "default"}, headers=_PAGE).json()["go"].rpartition("/")[2]
     _until(lambda: "train character" in page.get(f"/r/{run}").text.partition('id="doing"')[2][:200])
-    addresses = {"characters": "/", "a character": "/c/momo", "its sheet": "/c/momo/sheet", "a run": f"/r/{run}",
-                 "the queue": "/queue"}  # fmt: skip
+    addresses = {"characters": "/", "a character": "/c/momo", "a run": f"/r/{run}", "the queue": "/queue"}
     took: dict[str, list[float]] = {name: [] for name in addresses}
     psutil.cpu_percent()
     for _ in range(requests):

@@ -63,9 +63,12 @@ def check_folder(asked: Asked) -> None:
         raise CaptionError(f'{asked.rules}: no trigger; write trigger = "a_word_no_model_knows" at its top')
     store = Store(asked.store)
     store.hold()
-    texts = texts_of(collect(store, asked.src), read_texts(asked.src))
+    pictures = collect(store, asked.src)
+    texts = texts_of(pictures, read_texts(asked.src))
     content.check((), (*rules.words(), *(text for text in texts.values() if text)))
-    found = (*check_captions(texts, rules, rules.trigger), *check_lengths(texts, token_counter()))
+    worn = {entry.name: rules.outfit_of(entry.source) for entry in pictures.entries}
+    checked = check_captions(texts, rules, rules.trigger, worn=worn)
+    found = (*checked, *check_lengths(texts, token_counter()))
     _show_findings(found)
     _conclude(found, len(texts))
 

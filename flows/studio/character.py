@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from flows.cli.caption_set import CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
-from flows.cost import Cost, costs
+from flows.cost import Cost, Room, costs, room
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
@@ -58,6 +58,7 @@ class Shown(NamedTuple):
     findings: tuple[str, ...] = ()
     dry: DryRun | None = None
     costs: tuple[Cost, ...] = ()
+    room: Room | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -75,7 +76,8 @@ def show(character: str, preset: str) -> Shown:
         left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
         shown = Shown(pictures=tuple(_pictures(subject)), left_out=left_out, findings=_findings(subject))
         dry = dry_run(recipe, at)
-        return shown._replace(dry=dry, costs=costs(dry, at), remarks=unequal_views(dry.coverage))
+        remarks = unequal_views(dry.coverage)
+        return shown._replace(dry=dry, costs=costs(dry, at), room=room(dry, at), remarks=remarks)
     except UserError as error:
         return shown._replace(error=one_line(error))
 

@@ -61,13 +61,15 @@ def new(name: Text) -> Answer:
 
 
 @of_one.get("", response_class=HTMLResponse)
-def one(name: str, client: Client, preset: str = DEFAULT_PRESET) -> str:
+def one(name: str, client: Client, preset: str = "") -> str:
     place = AllowedFolders()
+    found = (path.stem for path in (place.folder / PRESETS).glob("*.toml"))
+    presets = sorted(found, key=lambda one: (one != DEFAULT_PRESET, one))
     folder = files.pictures_folder(place, name)
     source = "" if folder == _own_folder(name) else str(folder)
     return page(
-        "character", name=name, preset=preset, here="characters", source=source,
-        presets=sorted(path.stem for path in (place.folder / PRESETS).glob("*.toml")),
+        "character", name=name, preset=preset or next(iter(presets), DEFAULT_PRESET), presets=presets,
+        here="characters", source=source,
         sources=sorted({*files.source_folders(place), source} - {""}), pictures=files.screenshots(folder),
         runs=[run for run in latest(client) if run.character == name][:5],
         results=published_in(Path(place.out), name), endings=",".join(MEANT_BY),

@@ -80,6 +80,8 @@ def _keep(up: Up, page: Page, name: str) -> None:
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
+            # A sandboxed frame is painted by a process of its own, and only once it was in sight.
+            page.evaluate("document.querySelector('iframe')?.scrollIntoView()")
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") == width, name
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
@@ -146,7 +148,7 @@ def test_another_epoch_is_published_beside_the_first_without_training_again(empt
     other = "1" if chosen != "1" else "2"
     page.locator("select[name=epoch]").select_option(other)
     held: list[Route] = []
-    page.route("**/choose", held.append)
+    page.route("**/choose", lambda route: held.append(route))
     page.get_by_role("button", name="Publish this one too").click()
     expect(page.get_by_role("button", name="working …")).to_have_attribute("aria-busy", "true")
     held[0].continue_()

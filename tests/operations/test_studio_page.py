@@ -219,7 +219,8 @@ def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten
 
 def test_what_a_run_would_do_stands_above_the_pictures(momo: Path) -> None:
     sheet = character.sheet("momo", "")
-    for told in ("What a run would do", "character LoRA", "GB", "Cached", f"{len(files.screenshots(momo))} pictures"):
+    count = f"{len(files.screenshots(momo))} pictures"
+    for told in ("What a run would do", "character LoRA", "Memory", "Disk", "are free", "Cached", count):
         assert told in sheet
 
 
