@@ -121,7 +121,7 @@ def described(client: SyncPrefectClient, run: FlowRun, flow: str, bars: Sequence
     doing = one_line((run.state.message if run.state else None) or "")
     if kind == StateType.PAUSED:
         saving = is_saving(client, run)
-        state = "Pausing" if saving else "Paused"
+        state = "Pausing" if saving else "Question" if asks(run) else "Paused"
         doing = f"saving {', '.join(running_steps(client, run))}" if saving else waits_for(run)
     elif kind == StateType.CANCELLING:
         doing = f"saving {', '.join(running_steps(client, run))}"
@@ -182,10 +182,16 @@ def is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 def waits_for(run: FlowRun) -> str:
     """What a run that does not run waits for, in a line."""
-    if run.state is None or run.state.message:
-        return run.state.message or "" if run.state else ""
-    asks = run.state.state_details.run_input_keyset
-    return "" if run.state_type != StateType.PAUSED or asks else "paused by hand; Resume goes on"
+    if run.state and run.state.message:
+        return run.state.message
+    if asks(run):
+        return "waits for your answer"
+    return "paused by hand; Resume goes on" if run.state_type == StateType.PAUSED else ""
+
+
+def asks(run: FlowRun) -> bool:
+    """Whether a run waits for a form to be filled in."""
+    return run.state_type == StateType.PAUSED and bool(run.state and run.state.state_details.run_input_keyset)
 
 
 def character_of(run: FlowRun) -> str:

@@ -139,6 +139,9 @@ def test_an_answer_on_the_page_is_taken_as_the_form_means_it_and_a_wrong_one_is_
     assert refused.status_code == 400
     assert "two" in refused.json()["error"]
     assert client.read_flow_run(run).state_name == "Suspended"
+    assert [(each.state, each.doing) for each in latest(client) if each.is_open] == [
+        ("Question", "waits for your answer")
+    ]
     answer = {"decision": "continue", "epoch": 2, "weight": ""}
     assert visitor.post(f"{url}/resume", json=answer, headers=page).json() == {}
     assert client.read_flow_run(run).state_type == StateType.SCHEDULED
