@@ -1,10 +1,8 @@
 """Ask a person in the middle of a run: at the terminal if there is one, else in Prefect's UI."""
 
-import base64
 import sys
 from dataclasses import dataclass
 from html import escape
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
@@ -19,6 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import BeforeValidator, Field, ValidationError
 
 from lora_core.errors import GateError
+from lora_core.images.preview import data_uri, small_jpeg
 from tasks.runtime import console
 from tasks.terminal import styled
 
@@ -179,8 +178,4 @@ def _in_terminal(question: Question, form: type[Form]) -> Form:
 
 def _thumbnail(picture: Path) -> str:
     with Image.open(picture) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((_LONGEST_PX, _LONGEST_PX * 4), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    small.save(buffer, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return data_uri(small_jpeg(opened, (_LONGEST_PX, _LONGEST_PX * 4), _QUALITY))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from flows.graph import peek
 from flows.plan import DryRun, dry_run
-from lora_core.judging.look import LOOK_WORDS, asking
+from lora_core.judging.look import asking, usual_pictures
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
@@ -152,9 +152,8 @@ def _drawn(recipe: Recipe) -> dict[Node, tuple[Sampling, int]]:
         for training in (recipe.character_training, recipe.final_training)
     )
     asked = asking(plain)
-    words = len(asked.prompts) * len(asked.seeds) * (1 + len(LOOK_WORDS))
     return {
-        ("look", ""): (asked, words),
+        ("look", ""): (asked, usual_pictures(len(asked.prompts))),
         ("check style", ""): (plain, 2 * STYLE_PICTURES),
         ("check merge", ""): (plain, len(options.style_prompts)),
         ("sample", ""): (options, first),

@@ -1,17 +1,17 @@
 """Put the deployments and the work pool in place on a server; what is there already is brought up to date."""
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib import import_module, resources
 from typing import Any
 
 from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions, FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
-from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.utilities.callables import parameter_schema
@@ -173,28 +173,28 @@ def as_client(address: str, password: str = "") -> contextlib.AbstractContextMan
     return temporary_settings(settings)
 
 
-def start_character(parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
+def start_character(client: SyncPrefectClient, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
     So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
 
     Args:
+        client: of the server.
         parameters: as in the form.
         key: of this start.
         tag: says who started it.
     """
-    with get_client(sync_client=True) as client:
-        if not parameters.get("force") and (known := open_run(client, str(parameters["character"]))):
-            return known
-    return start("train-character", parameters, key, tag)
+    with _one_at_a_time:
+        known = None if parameters.get("force") else open_run(client, str(parameters["character"]))
+        return known or start(client, "train-character", parameters, key, tag)
 
 
-def start(flow: str, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
+_one_at_a_time = threading.Lock()  # two browsers ask at once
+
+
+def start(client: SyncPrefectClient, flow: str, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
     """Schedule a run of a deployment, as no sub-flow of the caller: it can be suspended and retried by itself."""
-    run = run_deployment(
-        f"{flow}/{flow}", parameters=dict(parameters), timeout=0, as_subflow=False, idempotency_key=key, tags=[tag],
-        flow_run_name=run_name(flow, parameters),
-    )  # fmt: skip
-    if not isinstance(run, FlowRun):
-        raise TypeError("start() was called from an asynchronous flow")
-    return run
+    deployment, name = client.read_deployment_by_name(f"{flow}/{flow}"), run_name(flow, parameters) or None
+    return client.create_flow_run_from_deployment(
+        deployment.id, parameters=dict(parameters), idempotency_key=key, tags=[tag], name=name
+    )

@@ -45,7 +45,7 @@ from tasks.walking import Visit, idle_walk, stage, target, walking
 _CAPTIONS = stage("caption", "check captions", "downscale")
 
 
-@flow(name="headcanon", validate_parameters=False, persist_result=False)
+@flow(name="headcanon", flow_run_name="{recipe.name}", validate_parameters=False, persist_result=False)
 @end_as_asked
 @recompute_damaged
 def make_lora(recipe: Recipe, at: RunContext, until: Until = "publish") -> RunArtifacts:

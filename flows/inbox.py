@@ -112,7 +112,7 @@ class Inbox:
             self.refuse(name, why)
 
     def _change(self, folder: Path, quiet_seconds: float, now: float) -> Change | None:
-        found = sorted(_walk(str(folder)))
+        found = sorted(walk(str(folder)))
         known = self._known.get(folder.name, Known())
         look = digest_of(canonical_json([[_text(file.path), *file[1:]] for file in found]))
         # A clock that was ahead and has been set right would have the folder wait until then.
@@ -194,7 +194,7 @@ def _counts(name: str) -> bool:
     return "." not in name or name.lower().endswith(_COUNTS)
 
 
-def _walk(folder: str) -> Iterator[File]:
+def walk(folder: str) -> Iterator[File]:
     """Pictures and what says how to read them; hidden files, links, pipes, devices and the rest do not count.
 
     Plain texts instead of `Path`s: there may be 50,000 files, every few minutes.

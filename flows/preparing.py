@@ -4,6 +4,7 @@ from flows.artifacts import Inputs, PreparedSets, Sets
 from flows.redrawing import drawing_of
 from lora_core.captions.content import Said, words_of
 from lora_core.captions.rules import style_rules
+from lora_core.captions.tags import escaped, spaced
 from lora_core.judging.look import asking
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, ReportRef
@@ -19,7 +20,7 @@ from tasks.find import (
     find_tagger,
     further_bases,
 )
-from tasks.groups import TaggedSet
+from tasks.groups import Question, TaggedSet
 from tasks.look import decided, look
 from tasks.preprocess import preprocess, without_remarks
 from tasks.runtime import RunContext
@@ -91,8 +92,10 @@ def settle_method(
     """Method `auto`: ask the base what it knows of the look, and take the method that suits it."""
     if recipe.is_decided:
         return recipe, inputs, None
-    drawing, label = drawing_of(recipe), recipe.judging.classifier_label
-    asked = drawing._replace(options=asking(drawing.options))
-    seen = look(inputs.base, sets.character, inputs.classifier, label, inputs.embedder, asked, at)
+    drawing, words = drawing_of(recipe), (*inputs.rules.add, *inputs.rules.face)
+    said = ", ".join(escaped(spaced(word)) for word in words)
+    question = Question(said, inputs.classifier, recipe.judging.classifier_label, inputs.embedder)
+    drawing = drawing._replace(options=asking(drawing.options))
+    seen = look(inputs.base, sets.character, question, drawing, at)
     recipe = decided(recipe, seen, at)
     return recipe, inputs._replace(rules=find_rules(recipe)), seen

@@ -22,6 +22,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, State, StateDetails, StateType
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Cancelling
@@ -120,7 +121,7 @@ def described(client: SyncPrefectClient, run: FlowRun, flow: str, bars: Sequence
     doing = one_line((run.state.message if run.state else None) or "")
     if kind == StateType.PAUSED:
         saving = is_saving(client, run)
-        state = "Pausing" if saving else "Paused"
+        state = "Pausing" if saving else "Question" if asks(run) else "Paused"
         doing = f"saving {', '.join(running_steps(client, run))}" if saving else waits_for(run)
     elif kind == StateType.CANCELLING:
         doing = f"saving {', '.join(running_steps(client, run))}"
@@ -181,10 +182,16 @@ def is_saving(client: SyncPrefectClient, run: FlowRun) -> bool:
 
 def waits_for(run: FlowRun) -> str:
     """What a run that does not run waits for, in a line."""
-    if run.state is None or run.state.message:
-        return run.state.message or "" if run.state else ""
-    asks = run.state.state_details.run_input_keyset
-    return "" if run.state_type != StateType.PAUSED or asks else "paused by hand; Resume goes on"
+    if run.state and run.state.message:
+        return run.state.message
+    if asks(run):
+        return "waits for your answer"
+    return "paused by hand; Resume goes on" if run.state_type == StateType.PAUSED else ""
+
+
+def asks(run: FlowRun) -> bool:
+    """Whether a run waits for a form to be filled in."""
+    return run.state_type == StateType.PAUSED and bool(run.state and run.state.state_details.run_input_keyset)
 
 
 def character_of(run: FlowRun) -> str:
@@ -249,8 +256,10 @@ def act(client: SyncPrefectClient, run_id: str, action: str, answer: dict[str, A
         name = run.state.name if run.state.name != "Late" else "Scheduled"  # Prefect finds that out again
         state = State(type=StateType.SCHEDULED, name=name, state_details=details)
     elif action == "resume" and kind == StateType.PAUSED:
-        client.resume_flow_run(run.id, answer or None)
-        return
+        said = client.resume_flow_run(run.id, answer or None)
+        if said.status == SetStateStatus.ACCEPT:
+            return
+        raise RunError(f"{run.name}: {one_line(getattr(said.details, 'reason', None) or 'that is no answer to it')}")
     if state is None:
         raise RunError(f"{run.name}: {action} is not possible while it is {run.state_name}; reload the page")
     client.set_flow_run_state(run.id, state, force=True)

@@ -44,9 +44,9 @@ def guarded(host: str = "127.0.0.1", origins: Sequence[str] = (), port: int = 0)
 def _with_studio(server: "ASGIApp", api: str) -> "ASGIApp":
     from prefect.settings import PREFECT_SERVER_API_AUTH_STRING
 
-    from flows.studio.app import Before, studio
+    from flows.studio.app import before, studio
 
-    return Before(studio(api, str(PREFECT_SERVER_API_AUTH_STRING.value() or "")), server)
+    return before(studio(api, str(PREFECT_SERVER_API_AUTH_STRING.value() or "")), server)
 
 
 def _begin_transactions_in_turn() -> None:

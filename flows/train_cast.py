@@ -2,6 +2,7 @@
 
 from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
@@ -38,7 +39,8 @@ def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force:
     recipe = shared_recipe(place, preset)
     at = at_of(recipe, force)
     make_style(recipe, at)
-    runs = {name: _start(name, preset, force) for name in names}
+    with get_client(sync_client=True) as client:
+        runs = {name: _start(client, name, preset, force) for name in names}
     create_markdown_artifact(key="cast", markdown=_overview(runs), description=f"The cast of {preset}")
     say(f"started {len(runs)} runs: {', '.join(runs)}")
     return len(runs)
@@ -69,12 +71,12 @@ def _check(recipe: Recipe) -> None:
     content.check((), words_of(recipe, find_rules(recipe)))
 
 
-def _start(name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:
+def _start(client: SyncPrefectClient, name: str, preset: str, force: tuple[Step, ...]) -> FlowRun:
     # A retry of this run must start the characters again; their finished steps are found in the store.
     key = f"cast:{runtime.flow_run.id}:{runtime.flow_run.run_count}:{name}"
     own = tuple(step for step in force if step not in _OF_STYLE)
     parameters = {"character": name, "preset": preset, "force": list(own)}
-    return start_character(parameters, key, f"cast:{runtime.flow_run.name}")
+    return start_character(client, parameters, key, f"cast:{runtime.flow_run.name}")
 
 
 def _overview(runs: dict[str, FlowRun]) -> str:

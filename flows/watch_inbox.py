@@ -77,7 +77,8 @@ def _was_read(change: Change) -> bool:
 
 def _start(change: Change, preset: str) -> None:
     """Remembered only afterwards: if this is cut short, the key gives the same run the next time, not a second one."""
-    run = start_character({"character": change.character, "preset": preset}, change.key, "inbox")
+    with get_client(sync_client=True) as client:
+        run = start_character(client, {"character": change.character, "preset": preset}, change.key, "inbox")
     emit_event(
         "headcanon.inbox.changed",
         resource={

@@ -44,7 +44,7 @@ Piece = Literal[
 VERSIONS: Mapping[str, int] = {
     "preprocess": 6,
     "tag": 1,
-    "look": 1,
+    "look": 2,
     "caption": 3,
     "check captions": 4,
     "downscale": 3,

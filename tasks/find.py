@@ -12,8 +12,11 @@ from lora_core.judging.onnx_models import find_classifier_files, find_embedder_f
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
-from tasks.runtime import RunContext
+from tasks.runtime import RunContext, say
 from tasks.walking import helper, idle_walk
+
+_TAKES_A_WHILE_BYTES = 10**9
+"""A file as large as this is read for seconds, from a hard disk for a minute, in which a person sees nothing else."""
 
 
 @helper(peek="run")
@@ -30,11 +33,14 @@ def find_sets(recipe: Recipe, at: RunContext) -> tuple[DatasetRef | None, Datase
 
 
 @helper(peek="run")
-def find_base(options: Base, at: RunContext) -> CheckpointRef:
-    """Find the base model's files and refuse what cannot be trained; they stay where they are."""
+def find_base(options: Base, at: RunContext, vae_option: str = "[base] vae") -> CheckpointRef:
+    """Find a base model's files and refuse what cannot be trained; they stay where they are."""
     files = find_model_files(options.model, options.revision, options.vae)
-    refuse_without_vae(read_source(files, options.process))
-    return CheckpointRef(sha256=at.open_store().put_tree(files, how="refer"))
+    refuse_without_vae(read_source(files, options.process), vae_option)
+    store = at.open_store()
+    if (unread := store.unread_bytes(files.values())) > _TAKES_A_WHILE_BYTES:
+        say(f"reading {Path(options.model).name} once ({unread / 1e9:.1f} GB), to know it again")
+    return CheckpointRef(sha256=store.put_tree(files, how="refer"))
 
 
 @helper(peek="run")
@@ -93,5 +99,6 @@ def further_bases(options: Sampling, at: RunContext) -> tuple[tuple[str, Checkpo
         vae = options.transfer_vae
         if vae and "vae" in read_source(find_model_files(model, commit)).parts:
             vae = ""  # its own
-        found.append((Path(model).name, find_base(Base(model=model, revision=commit, vae=vae), at)))
+        base = find_base(Base(model=model, revision=commit, vae=vae), at, "[sampling] transfer_vae")
+        found.append((Path(model).name, base))
     return tuple(found)

@@ -63,6 +63,15 @@ class Scenes(NamedTuple):
     redraw: Redraw
 
 
+class Question(NamedTuple):
+    """The words for the look that captions say, and who looks for it where the tagger sees none."""
+
+    words: str
+    classifier: CheckpointRef | None
+    classifier_label: str
+    embedder: CheckpointRef | None
+
+
 class Judge(NamedTuple):
     """Who reads samples, and the bounds."""
 

@@ -1,11 +1,13 @@
 """What the base knows of the look by name, and the method that suits it: method `auto`."""
 
+from collections.abc import Sequence
+
 from lora_core.errors import RecipeError
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.refs import CheckpointRef, ReportRef
 from tasks.caching import step
-from tasks.groups import Drawing, TaggedSet
+from tasks.groups import Drawing, Question, TaggedSet
 from tasks.runtime import RunContext, progress, say
 from tasks.walking import idle_walk
 
@@ -13,19 +15,11 @@ _REPORT, _GRID = "look.json", "look.png"
 
 
 @step("look")
-def look(
-    base: CheckpointRef,
-    character: TaggedSet,
-    classifier: CheckpointRef | None,
-    classifier_label: str,
-    embedder: CheckpointRef | None,
-    drawing: Drawing,
-    at: RunContext,
-) -> ReportRef:
-    """The base with and without each word for the look, and how far each moves it towards the screenshots."""
+def look(base: CheckpointRef, character: TaggedSet, question: Question, drawing: Drawing, at: RunContext) -> ReportRef:
+    """The base with and without words for the look, and how far each moves it towards the screenshots."""
     from lora_core.dataset import load_manifest, load_tags
     from lora_core.images.png import png_bytes
-    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
+    from lora_core.judging.look import LOOK_WORDS, Drawn, Instruments, LookReport, compared, in_turn
     from lora_core.sampling.sampler import SamplerConfig
     from lora_core.sampling.samples import samples_manifest, together
     from lora_core.sampling.words import draw_words, words_grid
@@ -33,17 +27,26 @@ def look(
 
     store = at.open_store("look")
     config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
-    with progress("look", "step") as listen:
-        drawn = draw_words(store, base, LOOK_WORDS, drawing.options, config, listen)
-    tagger, other, encoder = (
-        store.tree(each.sha256) if each else {} for each in (character.tagger, classifier, embedder)
-    )
-    with progress("read look", "sample") as listen:
-        scores = tag(store, samples_manifest(together(drawn)), tagger, listen)
     shots, seen = load_manifest(store, character.pictures), load_tags(store, character.tags)
-    by = Instruments(tagger, other, classifier_label, encoder)
-    report = compared(store, LOOK_WORDS, drawn, shots, (scores, seen), by)
-    files = {_GRID: store.put_bytes(png_bytes(words_grid(store, LOOK_WORDS, drawn)))}
+    tagger, other, encoder = (
+        store.tree(each.sha256) if each else {} for each in (character.tagger, question.classifier, question.embedder)
+    )
+    by = Instruments(tagger, other, question.classifier_label, encoder)
+
+    def draw(words: Sequence[str], seeds: Sequence[int]) -> Drawn:
+        options = drawing.options.model_copy(update={"seeds": tuple(seeds)})
+        with progress("look", "step") as listen:
+            return draw_words(store, base, words, options, config, listen)
+
+    def judge(drawn: Drawn) -> LookReport:
+        with progress("read look", "sample") as listen:
+            scores = tag(store, samples_manifest(together(list(drawn.values()))), tagger, listen)
+        return compared(store, drawn, shots, (scores, seen), by)
+
+    own = (question.words,) if question.words else ()
+    others = tuple(word for word in LOOK_WORDS if word not in own)
+    report, drawn = in_turn([group for group in (own, others) if group], draw, judge)
+    files = {_GRID: store.put_bytes(png_bytes(words_grid(store, drawn)))}
     files[_REPORT] = store.put_json(report.model_dump(mode="json"))
     return ReportRef(sha256=store.put_tree({name: store.path(digest) for name, digest in files.items()}))
 

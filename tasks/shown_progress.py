@@ -4,13 +4,11 @@ Prefect's UI shows it as a bar, the studio page reads its figures. It is brought
 server that is slow, or away, holds no step up.
 """
 
-import base64
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextvars import copy_context
-from io import BytesIO
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -21,10 +19,11 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
+from lora_core.images.preview import data_uri, small_jpeg
 from lora_core.printable import duration
 from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
-from lora_core.training.curves import WIDTH, CurvePoint, loss_svg, read_curves
+from lora_core.training.curves import WIDTH, loss_svg, read_curves
 from tasks.time_left import run_clock
 
 KEY = "progress"
@@ -33,7 +32,6 @@ _EVERY_SECONDS = 2.0
 _LAST_SECONDS = 5.0
 _SHOWN_EVERY_SECONDS = 10.0  # a page of pictures is some 100 kB
 _SIDE_PX = 320
-_QUALITY = 80
 _MOST_POINTS = 300
 
 
@@ -155,7 +153,8 @@ def training_page(curves: Path) -> str:
     """
     points = read_curves(curves, _MOST_POINTS)
     rows = "".join(_newest_samples(curves / "samples"))
-    return (_picture(_svg(points), WIDTH) if points else "") + (f"\n\n<table>{rows}</table>" if rows else "")
+    curve = _picture(data_uri(loss_svg(points).encode(), "image/svg+xml"), WIDTH) if points else ""
+    return curve + (f"\n\n<table>{rows}</table>" if rows else "")
 
 
 def _newest_samples(samples: Path) -> Iterator[str]:
@@ -169,15 +168,7 @@ def _newest_samples(samples: Path) -> Iterator[str]:
 
 def _thumbnail(path: Path) -> str:
     with Image.open(path) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((_SIDE_PX, _SIDE_PX))
-    data = BytesIO()
-    small.save(data, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
-
-
-def _svg(points: Sequence[CurvePoint]) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(loss_svg(points).encode()).decode()}"
+        return data_uri(small_jpeg(opened, (_SIDE_PX, _SIDE_PX)))
 
 
 def _picture(uri: str, width_px: int) -> str:

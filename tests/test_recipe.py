@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from lora_core.errors import RecipeError
 from lora_core.methods import FIRST, METHODS
-from lora_core.recipe import PATHS, PRESETS, CharacterTraining, Merge, PathField, Recipe, with_paths
+from lora_core.recipe import PATHS, PRESETS, CharacterTraining, Merge, PathField, Recipe, in_words, with_paths
 from lora_core.recipe_file import anchored, looks_like_path, parse_recipe, read_recipe
 from tasks.publish import without_place
 
@@ -227,6 +227,16 @@ def test_every_method_is_offered_once_the_best_one_first_with_its_reason() -> No
     assert METHODS[0] == FIRST.method
     assert f"Begin with '{FIRST.method}' ({FIRST.why})" in schema["description"]
     assert Recipe.model_fields["method"].default == "note"
+
+
+def test_a_method_is_described_with_the_stages_that_the_recipe_switches_itself() -> None:
+    def told(**more: object) -> str:
+        return in_words(parse_recipe(MINIMAL | more, "r"))
+
+    assert told() == f"note: {PRESETS['note'].what}"
+    assert told(method="captions-only") == f"captions-only: {PRESETS['captions-only'].what}"
+    assert told(merge={"use": False}) == f"{told()}; here with [merge] use = false"
+    assert told(method="captions-only", redraw={"use": True}).endswith("; here with [redraw] use = true")
 
 
 def test_the_look_can_be_learned_from_several_folders() -> None:

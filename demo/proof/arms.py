@@ -13,12 +13,19 @@ from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 
 RECIPES: Final = Path(__file__).resolve().parents[1] / "recipes"
-CORE: Final = ("naive", "captions-only", "captions-only-redraw", "merge-gentle", "merge-gentle-redraw")
-"""The arms of the main question: words or a style stage keep the look out, each with and without redrawing."""
 NAIVE: Final = "naive"
+LONG_NAIVE: Final = "naive-epochs-8"
+"""A plain LoRA that is trained for as many epochs as the recommended arm's last one."""
+PLAIN: Final = (NAIVE, LONG_NAIVE)
 RECOMMENDED: Final = "captions-only-redraw"
 """What README recommends; named before the runs, so that the claim about it is no pick among many."""
+PILOT: Final = "momo-yuki"
+"""The pair, with training seed 1, on which the recommended arm's number of epochs was chosen."""
+CORE: Final = (*PLAIN, "captions-only", RECOMMENDED)
+"""The arms of the main question: plain LoRAs, words that keep the look out, and these with redrawing."""
 NOTE: Final = "note"
+AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)
+"""What all arms are compared with."""
 _COMMON: Final = "common"
 _QUICK: Final = "quick"
 

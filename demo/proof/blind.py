@@ -21,6 +21,7 @@ from PIL import Image
 
 from demo.project import MODELS
 from demo.proof.agreement import LOOK, PROBE_LOOK, TRAITS, Agreement, Labelled, agreement
+from demo.proof.arms import NAIVE, RECOMMENDED
 from demo.proof.families import traits
 from demo.world.character import CAST
 from lora_core.errors import HeadcanonError, RecipeError
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=("draw", "keep"))
     parser.add_argument("--proof", type=Path, default=Path("out") / "proof", help="where the runs are")
     parser.add_argument("--out", type=Path, default=Path("out") / "blind", help="sheets, table and key")
-    parser.add_argument("--arms", nargs="+", default=["naive", "captions-only", "captions-only-redraw"], metavar="ARM")
+    parser.add_argument("--arms", nargs="+", default=[NAIVE, "captions-only", RECOMMENDED], metavar="ARM")
     parser.add_argument("--count", type=int, default=100)
     asked = parser.parse_args(arguments)
     try:

@@ -1,7 +1,7 @@
 """What the figures allow to be said, by rules that were written down before the figures (docs/adr/0018)."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, get_args
 
 from demo.proof.arms import NAIVE, RECOMMENDED
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK
@@ -19,7 +19,7 @@ _DIGITS: Final = 4
 
 
 def claim(found: Contrast | None) -> ClaimStatus:
-    """How an arm stands against naive, by whole intervals: more of the character and less of the look?
+    """How an arm stands against a plain LoRA, by whole intervals: more of the character and less of the look?
 
     `beats`: both. `keeps`: no less of the character, less of the look. `refuted`: less of the character, or no less of
     the look. `undecided`: the intervals allow both. `untested`: fewer than two pairs.
@@ -32,6 +32,13 @@ def claim(found: Contrast | None) -> ClaimStatus:
     if leak.high < 0 and identity.low >= -IDENTITY_MARGIN:
         return "beats" if identity.low > 0 else "keeps"
     return "undecided"
+
+
+def claim_against(contrasts: Iterable[Contrast]) -> ClaimStatus:
+    """What holds against each of several: the weakest claim of those that are tested."""
+    found = {claim(one) for one in contrasts}
+    weakest_last = get_args(ClaimStatus)
+    return max(found - {"untested"}, key=weakest_last.index, default="untested")
 
 
 def best(arms: Sequence[ArmFigures], contrasts: Sequence[Contrast]) -> Best | None:

@@ -10,9 +10,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from demo.proof import claims, tables
-from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED
+from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
+from demo.proof.hidden import HIDDEN_FILE, read_hidden
+from demo.proof.hidden import table as hidden_table
 from demo.proof.intervals import ALPHA
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, PROBE
 from demo.proof.output import RESULTS_FILE
@@ -44,13 +46,18 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         if (out / name).is_file():
             with replacing(docs / "proof" / name) as temporary:
                 shutil.copyfile(out / name, temporary)
-    for page, source in PAGES.items():
-        if (docs / "proof" / source).is_file():
-            write_atomically(docs / page, render(page, read_results(docs / "proof" / source), docs / "proof").encode())
+    write_pages(docs)
     readme = docs.parent / "README.md"
     if readme.is_file():
         write_atomically(readme, with_table(readme.read_text("utf-8"), results).encode())
     return docs / "proof.md"
+
+
+def write_pages(docs: Path = DOCS) -> None:
+    """Write the pages from what lies in docs/proof."""
+    for page, source in PAGES.items():
+        if (docs / "proof" / source).is_file():
+            write_atomically(docs / page, render(page, read_results(docs / "proof" / source), docs / "proof").encode())
 
 
 def with_table(text: str, results: Results) -> str:
@@ -110,7 +117,17 @@ def render(page: str, results: Results, folder: Path) -> str:
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
         core=[arm for arm in results.arms if arm.core],
         others=[arm for arm in results.arms if not arm.core],
-        names={"naive": NAIVE, "note": NOTE, "core": CORE, "recommended": RECOMMENDED},
+        names={
+            "naive": NAIVE,
+            "long_naive": LONG_NAIVE,
+            "plain": PLAIN,
+            "note": NOTE,
+            "core": CORE,
+            "recommended": RECOMMENDED,
+            "pilot": PILOT,
+        },
+        hidden=hidden_table(kept) if (kept := read_hidden(folder / HIDDEN_FILE)) else "",
+        epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],
         dropped=[
             arm.name
             for arm in results.arms

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Final, NamedTuple
 
-from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED, Arm
+from demo.proof.arms import AGAINST, CORE, NOTE, PILOT, PLAIN, RECOMMENDED, Arm
 from demo.proof.intervals import Place, figure, holm, p_value
 from demo.proof.measures import MAIN, figure_names, levels, measures
 from demo.proof.results import ArmFigures, Contrast, EpochFigures, GateRow, RunFigures
@@ -93,15 +93,21 @@ def gate_rows(outcomes: Sequence[Outcome]) -> tuple[GateRow, ...]:
 
 
 def contrasts_of(arms: Sequence[Arm], outcomes: Sequence[Outcome]) -> tuple[Contrast, ...]:
-    """Every arm against naive, against the recommended and the note's, and against the one that it is like.
+    """Every arm against plain LoRAs, the recommended arm and the note's, and against the one that it is like.
 
     Arms that are compared with the same one are a family, and so are all that are compared with what they are like:
     p-values are corrected for the arms and main figures of their family.
     """
-    families = [[(arm.name, other) for arm in arms if arm.name != other] for other in (NAIVE, RECOMMENDED, NOTE)]
+    families = [[(arm.name, other) for arm in arms if arm.name != other] for other in AGAINST]
     compared = {pair for family in families for pair in family}
     families.append([(arm.name, arm.like) for arm in arms if arm.like and (arm.name, arm.like) not in compared])
     return tuple(one for family in families for one in _corrected(family, outcomes))
+
+
+def without_pilot(outcomes: Sequence[Outcome]) -> tuple[Contrast, ...]:
+    """The recommended arm against plain LoRAs over the pairs on which nothing was chosen; p-values not corrected."""
+    others = [outcome for outcome in outcomes if outcome.run.pair.name != PILOT]
+    return tuple(one for plain in PLAIN if (one := contrast(RECOMMENDED, plain, others)))
 
 
 def differences(arm: str, against: str, outcomes: Sequence[Outcome]) -> tuple[list[Row], list[Row]]:

@@ -1,7 +1,8 @@
 """Traits that no tag names: what each arm keeps of them, from the screenshots to the last LoRA's samples.
 
 `python -m demo.proof.hidden --out DIR` reads what `python -m demo.proof --pairs rika-yuki … --out DIR` has finished; it
-trains and draws nothing, and writes DIR/hidden.json and hidden.md.
+trains and draws nothing, and writes DIR/hidden.json and hidden.md. With --write-docs it writes docs/proof/hidden.json
+too, and the page that shows it.
 """
 
 import argparse
@@ -14,10 +15,11 @@ from statistics import fmean
 from typing import Final
 
 from PIL import Image
+from pydantic import TypeAdapter
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
-from demo.proof.arms import read_arm
+from demo.proof.arms import NAIVE, RECOMMENDED, read_arm
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import (
     HIDDEN_TRAITS,
@@ -41,8 +43,9 @@ from lora_core.store import Store
 from lora_core.store.files import write_atomically
 from tasks.runtime import RunContext
 
+HIDDEN_FILE: Final = "hidden.json"
 ARMS: Final = (
-    "naive", "captions-only-redraw", "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
+    NAIVE, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
 )  # fmt: skip
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
 
@@ -108,8 +111,8 @@ def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> li
 
 
 def table(found: Sequence[Kept]) -> str:
-    """Markdown: a row an arm run, and beside it the share of what naive has there."""
-    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == "naive"}
+    """Markdown: a row an arm run, and beside it the share of what naive has there, if that surely has some of it."""
+    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE and one.rise.low > 0}
     stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
     lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
     for one in found:
@@ -121,20 +124,31 @@ def table(found: Sequence[Kept]) -> str:
     return "\n".join((*lines, ""))
 
 
+def read_hidden(path: Path) -> list[Kept]:
+    """What was read before; nothing where nothing was."""
+    return TypeAdapter(list[Kept]).validate_json(path.read_bytes()) if path.is_file() else []
+
+
 def main() -> None:
     """Reads every arm run that is finished."""
     parser = argparse.ArgumentParser(prog="python -m demo.proof.hidden", description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the proof's folder")
     parser.add_argument("--arms", nargs="+", default=ARMS, metavar="ARM")
     parser.add_argument("--seeds", type=int, choices=range(1, 10), default=1, metavar="N")
+    parser.add_argument("--write-docs", action="store_true", help="into docs/proof as well, and the page anew")
     options = parser.parse_args()
     if not MARKS_FILE.is_file():
         parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
     found = list(_finished(options.out, options.arms, options.seeds))
     write_atomically(options.out / "hidden.md", table(found).encode())
     listed = ",\n".join(one.model_dump_json() for one in found)
-    write_atomically(options.out / "hidden.json", f"[{listed}]\n".encode())
+    write_atomically(options.out / HIDDEN_FILE, f"[{listed}]\n".encode())
     sys.stdout.write(table(found))
+    if options.write_docs:
+        from demo.proof.docs import DOCS, write_pages
+
+        write_atomically(DOCS / "proof" / HIDDEN_FILE, f"[{listed}]\n".encode())
+        write_pages()
 
 
 def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:

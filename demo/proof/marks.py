@@ -27,6 +27,7 @@ VISIBLE_IN: Final[Mapping[HiddenTrait, tuple[Composition, ...]]] = {
 """Framings in which a true picture shows it."""
 MARKS_FILE: Final = Path(__file__).parents[1] / "models" / "probe" / "marks.safetensors"
 _CHANNELS: Final = 32
+_LAST_SIDE_PX: Final = 8
 
 
 class MarkProbe(nn.Module):
@@ -34,22 +35,26 @@ class MarkProbe(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 24, 5, 2, 2)
-        self.second = nn.Conv2d(24, _CHANNELS, 3, 2, 1)
-        self.third = nn.Conv2d(_CHANNELS, _CHANNELS, 3, 2, 1)
-        self.fourth = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1)
-        self.fifth = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1)
-        self.place = nn.Parameter(torch.zeros(_CHANNELS, 16, 16))
-        self.found = nn.Conv2d(_CHANNELS, len(HIDDEN_TRAITS), 1)
+        half = _CHANNELS // 2
+        self.first = nn.Sequential(nn.Conv2d(3, half, 5, 2, 2), nn.GroupNorm(4, half), nn.ReLU())
+        self.second = _halving(half)
+        self.third = _halving(_CHANNELS)
+        # Place by place: a vote of all windows alike does not come to see a mark among so much else.
+        self.found = nn.Linear(_CHANNELS * _LAST_SIDE_PX**2, len(HIDDEN_TRAITS))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the strongest finding anywhere, (B, 2)."""
-        x = images
-        for layer in (self.first, self.second, self.third, self.fourth):
-            x = functional.relu(layer(x))
-        x = functional.relu(self.fifth(x) + self.place)
-        strongest: Tensor = self.found(x).flatten(2).logsumexp(2)
-        return strongest
+        """Returns a logit a trait, (B, 2)."""
+        # Half the resolution: marks are large, and an autoencoder's crumbs are gone.
+        seen = self.third(self.second(self.first(functional.avg_pool2d(images, 2))))
+        logits: Tensor = self.found(seen.flatten(1))
+        return logits
+
+
+def _halving(channels: int) -> nn.Sequential:
+    """(B, channels, h, w) to (B, 32, h/2, w/2)."""
+    return nn.Sequential(
+        nn.Conv2d(channels, _CHANNELS, 3, padding=1), nn.GroupNorm(4, _CHANNELS), nn.ReLU(), nn.MaxPool2d(2)
+    )
 
 
 def load_marks(path: Path = MARKS_FILE) -> MarkProbe:

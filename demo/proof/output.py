@@ -14,11 +14,11 @@ from PIL import Image
 
 from demo.project import MODELS
 from demo.proof import tables
-from demo.proof.arms import NAIVE, RECOMMENDED
+from demo.proof.arms import NAIVE, PLAIN, RECOMMENDED
 from demo.proof.blind import agreement_by_eye
-from demo.proof.claims import best, claim
+from demo.proof.claims import best, claim_against
 from demo.proof.coverage import Coverage, coverage, cube_of
-from demo.proof.evaluate import arm_figures, base_levels, contrasts_of, differences, gate_rows
+from demo.proof.evaluate import arm_figures, base_levels, contrasts_of, differences, gate_rows, without_pilot
 from demo.proof.lanes import lanes_here
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK
 from demo.proof.pictures import charts, overview, sheets, variant_sheets
@@ -67,12 +67,12 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
 
 
 def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
-    """Write the same of those arm runs that are finished in `out`; nothing is trained.
+    """Write the same of those arm runs that are finished in `out`, wherever an arm was run; nothing is trained.
 
     Raises:
         RecipeError: none is finished.
     """
-    runs = scope.arm_runs(drawn(scope, out / "world"))
+    runs = scope.arm_runs(drawn(scope, out / "world"), alike=True)
     done = finished(runs, scope, store_of(out))
     if not done:
         raise RecipeError(
@@ -117,15 +117,15 @@ def results_of(scope: Scope, setting: Setting, done: Sequence[Outcome], failed: 
     measured = [arm for arm in scope.arms if by_arm[arm.name]]
     contrasts = contrasts_of(measured, done)
     arms = tuple(arm_figures(arm, by_arm[arm.name]) for arm in measured)
-    against = next((one for one in contrasts if (one.arm, one.against) == (RECOMMENDED, NAIVE)), None)
     return Results(
         best=best(arms, contrasts),
-        claim=claim(against),
+        claim=claim_against(one for one in contrasts if one.arm == RECOMMENDED and one.against in PLAIN),
         setting=setting,
         levels=base_levels(done),
         arms=arms,
         gates=gate_rows(done),
         contrasts=contrasts,
+        without_pilot=without_pilot(done),
         coverage=(),
         agreement=None,
         failed=tuple(Failed(run=one.run.label, error=one.error) for one in failed),

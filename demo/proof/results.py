@@ -13,7 +13,7 @@ from lora_core.dataset import Frozen
 from lora_core.judging.bootstrap import Score
 
 ClaimStatus = Literal["beats", "keeps", "undecided", "refuted", "untested"]
-"""Of the recommended arm against naive (`demo.proof.claims`)."""
+"""Of the recommended arm against a plain LoRA (`demo.proof.claims`)."""
 Interval = tuple[float, float, float]
 """Mean, low, high."""
 
@@ -130,12 +130,16 @@ class Results(Frozen):
     """The whole proof."""
 
     best: Best | None = Field(description="None: it or naive has not run yet.")
-    claim: ClaimStatus
+    claim: ClaimStatus = Field(description="Of the recommended arm against plain LoRAs: what holds against each.")
     setting: Setting
     levels: Mapping[str, Score] = Field(description="What the base model shows without any LoRA.")
     arms: tuple[ArmFigures, ...]
     gates: tuple[GateRow, ...]
     contrasts: tuple[Contrast, ...]
+    without_pilot: tuple[Contrast, ...] = Field(
+        default=(),
+        description="The recommended arm against plain LoRAs, without the pair that its epochs were chosen on.",
+    )
     coverage: tuple[Coverage, ...] = Field(description="How well intervals cover in this world; empty: too few runs.")
     agreement: Agreement | None = Field(description="Of the instruments with a person; None: nobody has labelled.")
     failed: tuple[Failed, ...]

@@ -69,14 +69,18 @@ class Scope:
         """Pictures of the style LoRA on the base."""
         return max(1, self.gate_prompts // 6)
 
-    def arm_runs(self, shots: Callable[[Pair], Screenshots]) -> tuple[ArmRun, ...]:
+    def arm_runs(self, shots: Callable[[Pair], Screenshots], *, alike: bool = False) -> tuple[ArmRun, ...]:
         """Every arm run: core arms first, and one seed of all pairs before the next.
+
+        Args:
+            shots: where the screenshots of a pair are.
+            alike: all arms on all pairs with all seeds, as core arms are.
 
         Raises:
             RecipeError: an arm is no recipe.
         """
-        core = [arm for arm in self.arms if arm.name in CORE]
-        others = [arm for arm in self.arms if arm.name not in CORE]
+        core = [arm for arm in self.arms if alike or arm.name in CORE]
+        others = [arm for arm in self.arms if arm not in core]
         return tuple(
             ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))
             for arms, pairs, seeds in (

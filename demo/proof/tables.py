@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from demo.proof.agreement import Agreement
-from demo.proof.arms import CORE, NAIVE, NOTE, RECOMMENDED
+from demo.proof.arms import AGAINST, CORE, NAIVE
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, MAIN
 from demo.proof.results import ArmFigures, Contrast, Results, RunFigures
 from lora_core.judging.bootstrap import Score
@@ -11,8 +11,6 @@ from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
 """Behind an arm some of whose merged models do not draw the look."""
-AGAINST = (NAIVE, RECOMMENDED, NOTE)
-"""What all arms are compared with."""
 _COMPARED = ("pairs", "runs", *(f"Δ {name}" for name in MAIN))
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lora_core.captions.caption import caption_each
 from lora_core.captions.check import MOST_TOKENS
+from lora_core.captions.edit import Edited
 from lora_core.captions.exchange import Situation
 from lora_core.captions.rule_file import read_rules, rules_for
 from lora_core.captions.rules import Rules
@@ -43,6 +45,11 @@ class CaptionSet:
     situation: Situation
     rule_file: Path | None
     most_tokens: int = MOST_TOKENS
+
+    def captions(self) -> tuple[tuple[Edited, ...], dict[str, str]]:
+        """What the rules make of the tags, and by picture why one can have no caption."""
+        of = self.situation
+        return caption_each(self.manifest, self.tags, of.rules, of.trigger, of.select)
 
 
 @dataclass(frozen=True)

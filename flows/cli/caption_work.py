@@ -9,7 +9,7 @@ import typer
 from flows.cli import echo
 from flows.cli.caption_set import Asked, CaptionSet, open_set
 from lora_core.captions import content
-from lora_core.captions.caption import caption, caption_each, frequency_rows, lines, rare, report
+from lora_core.captions.caption import caption, frequency_rows, lines, rare, report
 from lora_core.captions.check import Finding, check_captions, check_lengths, examine, gathered
 from lora_core.captions.edit import Edited
 from lora_core.captions.exchange import (
@@ -63,9 +63,12 @@ def check_folder(asked: Asked) -> None:
         raise CaptionError(f'{asked.rules}: no trigger; write trigger = "a_word_no_model_knows" at its top')
     store = Store(asked.store)
     store.hold()
-    texts = texts_of(collect(store, asked.src), read_texts(asked.src))
+    pictures = collect(store, asked.src)
+    texts = texts_of(pictures, read_texts(asked.src))
     content.check((), (*rules.words(), *(text for text in texts.values() if text)))
-    found = (*check_captions(texts, rules, rules.trigger), *check_lengths(texts, token_counter()))
+    worn = {entry.name: rules.outfit_of(entry.source) for entry in pictures.entries}
+    checked = check_captions(texts, rules, rules.trigger, worn=worn)
+    found = (*checked, *check_lengths(texts, token_counter()))
     _show_findings(found)
     _conclude(found, len(texts))
 
@@ -100,7 +103,7 @@ def take_texts(subject: CaptionSet, texts: Mapping[str, str]) -> tuple[CaptionSe
     changed = replace(
         subject, situation=replace(subject.situation, rules=with_overrides(subject.situation.rules, edits))
     )
-    _each(changed)  # the content rule, before anything is written
+    changed.captions()  # the content rule, before anything is written
     if edits:
         write_overrides(subject.rule_file, {name: one.override for name, one in edits.items()})
     return changed, edits
@@ -113,7 +116,7 @@ def make_captions(subject: CaptionSet, *, explain: bool, check: bool) -> None:
         CaptionError: `check`, and something fails; or a picture can have no caption, once all others are shown.
     """
     situation, count_tokens = subject.situation, token_counter()
-    edited, doubtful = _each(subject)
+    edited, doubtful = subject.captions()
     if explain and edited:
         _show_captions(edited, situation.trigger, count_tokens)
         tokens = [count_tokens(caption_text(one.tags, situation.trigger)) for one in edited]
@@ -136,7 +139,7 @@ def explain_tag(subject: CaptionSet, tag: str) -> None:
         CaptionError: it is on no picture, before or after.
     """
     asked, entries = canonical(tag), {entry.name: entry for entry in subject.manifest.entries}
-    edited, _ = _each(subject)
+    edited, _ = subject.captions()
     known = {each for one in edited for each in (*one.before, *one.tags)}
     seen = {one.name: subject.tags.of(entries[one.name]).of(asked) for one in edited}
     if asked not in known and not any(seen.values()):
@@ -164,11 +167,6 @@ def write_captions(subject: CaptionSet, out: Path, *, escape: bool) -> None:
     made = report(edited, trigger, token_counter())
     write_folder(subject.store, captioned, out, trigger=trigger, escape=escape, report=made)
     echo(f"{len(edited)} pictures with captions in {out}")
-
-
-def _each(subject: CaptionSet) -> tuple[tuple[Edited, ...], dict[str, str]]:
-    situation = subject.situation
-    return caption_each(subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select)
 
 
 def _captioned(subject: CaptionSet) -> tuple[Manifest, tuple[Edited, ...]]:

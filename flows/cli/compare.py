@@ -21,7 +21,7 @@ def compare(
     Each is run up to its verdict; checks that it misses are told and end nothing. Recipes in which only `method`
     differs share everything else: screenshots, captions, the style LoRA.
 
-    Example: headcanon compare note.toml naive.toml difference.toml --out compare.html
+    Example: headcanon compare naive.toml captions-only.toml redraw.toml --out compare.html
     """
     from lora_core.errors import RecipeError
     from lora_core.recipe_file import read_recipe
@@ -43,13 +43,13 @@ def _variant(name: str, recipe: "Recipe") -> "Variant":
     from flows.ending import run_by_command
     from flows.graph import make_lora
     from lora_core.errors import HeadcanonError
-    from lora_core.recipe import PRESETS, Gates
+    from lora_core.recipe import Gates, in_words
     from lora_core.report.compare import Variant, variant
     from tasks.runtime import RunContext, console, say
     from tasks.terminal import styled
 
     console.print(styled("\n", (name, "bold")))
-    what = f"Method {recipe.method}: {PRESETS[recipe.method].what}"
+    what = f"Method {in_words(recipe)}"
     shares = {"style_share": recipe.gates.style_share, "merge_share": recipe.gates.merge_share}
     gates = Gates.model_validate({"style": "off", "merge": "off", "captions": "off", "epoch": "off", **shares})
     # Nothing is published, so no output folder is in the way.

@@ -44,8 +44,10 @@ def fit(base: str, preset: str = "") -> FittedBase:
     needs_vae = "vae" not in source.parts
     if needs_vae:
         told += " It has no VAE: name the file of one that it was made with."
-    path = str(Path(model).expanduser().absolute()) if is_local else model
-    return FittedBase(path, commit, chosen, told, predicts, needs_vae)
+    if is_local:  # named as it was, without the way there: no "..", no link followed but of folders
+        given_as = Path(model).expanduser()
+        model = str(given_as.parent.resolve() / given_as.name)
+    return FittedBase(model, commit, chosen, told, predicts, needs_vae)
 
 
 def _found(lineage: Lineage) -> tuple[BasePreset, str]:

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from flows.cli.scaffold import FittedBase
     from lora_core.dataset import Manifest
     from lora_core.diffusion.source import Source
-    from lora_core.judging.look import LookReport
+    from lora_core.judging.look import Drawn, LookReport
     from lora_core.recipe import Sampling
-    from lora_core.sampling.samples import Samples
     from lora_core.store import Store
 
 
@@ -26,7 +25,10 @@ def look(
     word: Annotated[
         list[str] | None, typer.Option(help="A word to try instead of the usual ones. May be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=16, help="Pictures of each prompt.")] = 4,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=16, help="Pictures of each prompt at most: fewer of words that soon prove unknown."),
+    ] = 4,
     classifier: Annotated[
         str, typer.Option(help="An auxiliary classifier's folder, asked where the tagger sees no look ([judging]).")
     ] = "",
@@ -46,7 +48,7 @@ def look(
     from lora_core.captions.content import check, check_tagger, named
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.judging.look import LOOK_WORDS, Instruments, compared
+    from lora_core.judging.look import LOOK_WORDS, Instruments, compared, in_turn
     from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
     from lora_core.recipe import Judging
     from lora_core.refs import CheckpointRef
@@ -65,23 +67,29 @@ def look(
     pictures = _squares(kept, screenshots)
     with progress("tag screenshots", "image") as listen:
         seen = tag(kept, pictures, reader, listen)
-    options = _drawing(fitted, read_source(files), seeds)
+    options = _drawing(fitted, read_source(files))
     check([(pictures, seen)], (named(base), options.template, *options.prompts, *words))
     echo(fitted.told)
     config = SamplerConfig(fitted.clip_skip, fitted.process, device)
     at = CheckpointRef(sha256=kept.put_tree(files, how="refer"))
-    with progress("draw", "step") as listen:
-        drawn = draw_words(kept, at, words, options, config, listen)
-    with progress("tag", "sample") as listen:
-        scores = tag(kept, samples_manifest(together(drawn)), reader, listen)
     by = Instruments(
         reader,
         find_classifier_files(Path(classifier)) if classifier else None,
         Judging().classifier_label,
         find_embedder_files(Path(embedder)) if embedder else None,
     )
-    report = compared(kept, words, drawn, pictures, (scores, seen), by)
-    _write(kept, out, report, words, drawn)
+
+    def draw(asked: Sequence[str], numbers: Sequence[int]) -> "Drawn":
+        with progress("draw", "step") as listen:
+            return draw_words(kept, at, asked, options.model_copy(update={"seeds": tuple(numbers)}), config, listen)
+
+    def judge(drawn: "Drawn") -> "LookReport":
+        with progress("tag", "sample") as listen:
+            scores = tag(kept, samples_manifest(together(list(drawn.values()))), reader, listen)
+        return compared(kept, drawn, pictures, (scores, seen), by)
+
+    report, drawn = in_turn((words,), draw, judge, seeds)
+    _write(kept, out, report, drawn)
     _tell(report, out)
 
 
@@ -99,25 +107,25 @@ def _squares(store: "Store", folder: Path) -> "Manifest":
     return squares
 
 
-def _drawing(fitted: "FittedBase", source: "Source", seeds: int) -> "Sampling":
-    """The base's own numbers, the recipe's prompts without a trigger, and a seed for each picture of a prompt."""
+def _drawing(fitted: "FittedBase", source: "Source") -> "Sampling":
+    """The base's own numbers, and the recipe's prompts without a trigger."""
     from lora_core.bases.fit import scaled
     from lora_core.judging.look import asking
     from lora_core.recipe import Sampling
 
     numbers = dict(fitted.preset.sections["sampling"])
     numbers |= {side: scaled(fitted.preset, source, numbers[side]) for side in ("width", "height")}
-    return asking(Sampling.model_validate(numbers), seeds)
+    return asking(Sampling.model_validate(numbers))
 
 
-def _write(store: "Store", out: Path, report: "LookReport", words: Sequence[str], drawn: Sequence["Samples"]) -> None:
+def _write(store: "Store", out: Path, report: "LookReport", drawn: "Drawn") -> None:
     """look.json, and a grid of the first seed's pictures."""
     from lora_core.images.png import png_bytes
     from lora_core.sampling.words import words_grid
     from lora_core.store.files import write_atomically
 
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "look.png", png_bytes(words_grid(store, words, drawn)))
+    write_atomically(out / "look.png", png_bytes(words_grid(store, drawn)))
     write_atomically(out / "look.json", (report.model_dump_json(indent=2) + "\n").encode())
 
 

@@ -15,7 +15,7 @@ from lora_core.dataset import Manifest
 from lora_core.images.composition import refuse_doubtful
 from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.printable import duration
-from lora_core.recipe import PRESETS, Recipe
+from lora_core.recipe import PRESETS, Recipe, in_words
 from lora_core.training.plan import Plan, SetPlan
 from tasks.runtime import RunContext
 from tasks.terminal import Terminal, styled
@@ -65,7 +65,7 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
 
 def _method(recipe: Recipe, found: DryRun) -> Iterator[str]:
     """What the recipe names, and of 'auto' what it comes to, if the base was asked already; nothing is drawn here."""
-    yield f"method {recipe.method}: {PRESETS[recipe.method].what}"
+    yield f"method {in_words(recipe)}"
     seen, taken = found.peeked.artifacts.look, found.recipe.method
     if seen is None:
         return

@@ -14,7 +14,7 @@ from lora_core.errors import OutputExistsError, RecipeError
 from lora_core.methods import FIRST, Method
 from lora_core.printable import clipped
 from lora_core.recipe import COMPOSITIONS, PRESETS, Process, Recipe, ShotPlan
-from lora_core.recipe.names import checked_name
+from lora_core.recipe.names import checked_name, trigger_from
 from lora_core.recipe_import import Imported
 from lora_core.store.files import write_atomically
 from lora_core.store.outputs import check_out_folder
@@ -31,6 +31,7 @@ _HEAD = """\
 # Several outfits: a sub-folder each, [character] outfits (docs/captions.md).
 
 name = {name}
+#trigger = {trigger}   # the word that calls the character in prompts
 {first}method = "{method}"{space}# {what}
 {style}character = {character}              # yours
 {base}
@@ -116,7 +117,8 @@ def write_new(
     plan = ", ".join(f"{name} {ShotPlan().count(name)}" for name in COMPOSITIONS)
     what, space = PRESETS[method].what, " " * max(1, 26 - len(method))
     head = _HEAD.format(
-        recipe=recipe, plan=plan, name=_toml(name), method=method, what=what, space=space,
+        recipe=recipe, plan=plan, name=_toml(name), trigger=_toml(trigger_from(name)), method=method, what=what,
+        space=space,
         first=f"# The one to begin with: {FIRST.why}.\n" if method == FIRST.method else "",
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
         tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),

@@ -3,16 +3,16 @@
 import base64
 import hmac
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from prefect.client.orchestration import SyncPrefectClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flows.studio import character_pages, files, run_pages
 from flows.studio.helper import Helper
-from flows.studio.pages import page
-from flows.studio.runs import Runs
-from flows.studio.shared import ROOT
+from flows.studio.web import ROOT, page
 from lora_core.errors import HeadcanonError, PublishError, UserError
 from lora_core.printable import one_line
 
@@ -23,21 +23,15 @@ _POLICY = (
 )
 
 
-class Before:
-    """Hands /studio to the page, / as well, and everything else to Prefect's server."""
+def before(page: ASGIApp, server: ASGIApp) -> ASGIApp:
+    """The page at / and below /studio, and Prefect's server for everything else."""
 
-    def __init__(self, page: ASGIApp, server: ASGIApp) -> None:
-        self._before, self._server = page, server
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        if scope["type"] == "http" and path in ("/", ROOT):
-            await RedirectResponse(f"{ROOT}/")(scope, receive, send)
-        elif scope["type"] == "http" and path.startswith(f"{ROOT}/"):
-            await self._before(scope, receive, send)
-        else:
-            await self._server(scope, receive, send)
+        own = scope["type"] == "http" and (path == "/" or f"{path}/".startswith(f"{ROOT}/"))
+        await (page if own else server)(scope, receive, send)
+
+    return either
 
 
 def studio(api: str, password: str = "") -> FastAPI:
@@ -48,19 +42,23 @@ def studio(api: str, password: str = "") -> FastAPI:
         password: `user:password`, if that server has one.
     """
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.runs, app.state.helper = Runs(api, password), Helper()
-    _guard(app, password)
+    app.state.helper = Helper()
+    # One for as long as this process: to make one takes longer than most answers.
+    app.state.client = cache(lambda: SyncPrefectClient(api, auth_string=password or None).__enter__())
+    app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"))
     for router in (character_pages.router, character_pages.of_one, run_pages.router):
         app.include_router(router)
+    _guard(app, password)
     return app
 
 
 def _guard(app: FastAPI, password: str) -> None:
     """Who may ask, and how what is refused is told."""
+    known = b"Basic " + base64.b64encode(password.encode())
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        if password and not _knows(request.headers.get("authorization", ""), password):
+        if password and not hmac.compare_digest(request.headers.get("authorization", "").encode(), known):
             asks = {"WWW-Authenticate": 'Basic realm="headcanon", charset="UTF-8"'}
             return PlainTextResponse("the password of this server is needed\n", 401, asks)
         # No form of another page can send this header, even in a browser that tells no origin.
@@ -73,16 +71,9 @@ def _guard(app: FastAPI, password: str) -> None:
 
     @app.exception_handler(HeadcanonError)
     async def refuse(request: Request, error: Exception) -> Response:
-        missing = files.NoSuchFileError if request.method != "GET" else files.NoSuchFileError | PublishError
+        shown = request.method == "GET"
+        missing = files.NoSuchFileError | PublishError if shown else files.NoSuchFileError
         status = 404 if isinstance(error, missing) else 400 if isinstance(error, UserError) else 500
-        if request.method != "GET":
-            return JSONResponse({"error": one_line(error)}, status)
-        return HTMLResponse(page("error", error=one_line(error)), status)
-
-
-def _knows(header: str, password: str) -> bool:
-    kind, _, word = header.partition(" ")
-    try:
-        return kind.lower() == "basic" and hmac.compare_digest(base64.b64decode(word), password.encode())
-    except ValueError:
-        return False
+        if shown:
+            return HTMLResponse(page("base", error=one_line(error), here=""), status)
+        return JSONResponse({"error": one_line(error)}, status)

@@ -1,23 +1,23 @@
-"""A character as the page shows it: pictures with their captions and reasons, what a run would do, the options.
+"""A character as the page shows it: pictures with their captions and reasons, what a run would do.
 
 Runs in the helper process (`flows.studio.helper`), since pictures are prepared and tagged here.
 """
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from flows.cli.caption_set import CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
-from flows.cost import Cost, costs
+from flows.cost import Cost, Room, costs, room
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
 from flows.request import at_of, recipe_of
-from flows.studio.options import folder_of, set_options
-from flows.studio.pages import page
-from lora_core.captions.caption import caption_each, reasons
+from flows.studio.files import character_folder
+from flows.studio.options import set_options
+from flows.studio.web import page
+from lora_core.captions.caption import reasons
 from lora_core.captions.check import examine, gathered
-from lora_core.captions.edit import Edited
 from lora_core.captions.rule_file import rules_for, write_overrides
 from lora_core.captions.rules import Override
 from lora_core.captions.tags import caption_text
@@ -35,6 +35,7 @@ RULE_FILE = "captions.toml"
 _EMPTY_RULES = (
     "# What single pictures are told apart from the rest; written by the studio page and `headcanon caption`.\n"
 )
+_ABOUT_COMPOSITION = ("composition_in_doubt", "composition_contradicted")
 
 
 class Picture(NamedTuple):
@@ -43,14 +44,9 @@ class Picture(NamedTuple):
     entry: Entry
     composition: str
     flags: tuple[str, ...]
-    caption: str
-    before: str
-    edited: Edited | None
-
-    @property
-    def reasons(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """What was done to its tags, and by which rule."""
-        return list(reasons(self.edited)) if self.edited else []
+    caption: str = ""
+    before: str = ""
+    reasons: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 class Shown(NamedTuple):
@@ -62,6 +58,7 @@ class Shown(NamedTuple):
     findings: tuple[str, ...] = ()
     dry: DryRun | None = None
     costs: tuple[Cost, ...] = ()
+    room: Room | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -75,35 +72,35 @@ def show(character: str, preset: str) -> Shown:
     recipe = recipe_of(AllowedFolders(), character, preset=preset)
     shown, at = Shown(), at_of(recipe)
     try:
-        shown = _captions(recipe)
+        subject = _set(recipe)
+        left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
+        shown = Shown(pictures=tuple(_pictures(subject)), left_out=left_out, findings=_findings(subject))
         dry = dry_run(recipe, at)
-        return shown._replace(dry=dry, costs=costs(dry, at), remarks=unequal_views(dry.coverage))
+        remarks = unequal_views(dry.coverage)
+        return shown._replace(dry=dry, costs=costs(dry, at), room=room(dry, at), remarks=remarks)
     except UserError as error:
         return shown._replace(error=one_line(error))
 
 
-def _captions(recipe: Recipe) -> Shown:
-    subject = _set(recipe)
-    situation, rules = subject.situation, subject.situation.rules
-    edited, _ = caption_each(subject.manifest, subject.tags, rules, situation.trigger, situation.select)
-    made, said = {one.name: one for one in edited}, framings(rules)
-    pictures = []
-    for entry in subject.manifest.entries:
-        one, settled = made.get(entry.name), entry.name in said
-        flags = (flag.text for flag in entry.flags if not (settled and flag.code in _ABOUT_COMPOSITION))
-        composition = said.get(entry.name) or entry.composition or ""
-        texts = [caption_text(tags, situation.trigger) for tags in (one.tags, one.before)] if one else ["", ""]
-        pictures.append(Picture(entry, composition, tuple(flags), texts[0], texts[1], one))
-    left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
-    found = gathered(examine(edited, rules, situation.trigger, token_counter())) if edited else ()
-    return Shown(pictures=tuple(pictures), left_out=left_out, findings=tuple(map(str, found)))
-
-
-_ABOUT_COMPOSITION = ("composition_in_doubt", "composition_contradicted")
-
-
 def _set(recipe: Recipe) -> CaptionSet:
     return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger, recipe.wardrobe), thresholds(recipe.tagger))
+
+
+def _pictures(subject: CaptionSet) -> Iterator[Picture]:
+    made, said = {one.name: one for one in subject.captions()[0]}, framings(subject.situation.rules)
+    for entry in subject.manifest.entries:
+        settled = _ABOUT_COMPOSITION if entry.name in said else ()
+        flags = tuple(flag.text for flag in entry.flags if flag.code not in settled)
+        picture = Picture(entry, said.get(entry.name) or entry.composition or "", flags)
+        if one := made.get(entry.name):
+            caption, before = (caption_text(tags, subject.situation.trigger) for tags in (one.tags, one.before))
+            picture = picture._replace(caption=caption, before=before, reasons=tuple(reasons(one)))
+        yield picture
+
+
+def _findings(subject: CaptionSet) -> tuple[str, ...]:
+    edited, of = subject.captions()[0], subject.situation
+    return tuple(map(str, gathered(examine(edited, of.rules, of.trigger, token_counter())))) if edited else ()
 
 
 def set_caption(character: str, preset: str, picture: str, text: str, seen: str) -> None:
@@ -113,9 +110,7 @@ def set_caption(character: str, preset: str, picture: str, text: str, seen: str)
         CaptionError: it cannot be a caption, or somebody else has changed it since it was shown.
     """
     subject = _with_rule_file(character, preset)
-    situation = subject.situation
-    edited, _ = caption_each(subject.manifest, subject.tags, situation.rules, situation.trigger, situation.select)
-    now = next((caption_text(one.tags, situation.trigger) for one in edited if one.name == picture), "")
+    now = next((one.caption for one in _pictures(subject) if one.entry.name == picture), "")
     if now != seen:
         raise CaptionError(f"{picture}: was changed elsewhere meanwhile, to: {now}; look at it, then edit again")
     take_texts(subject, {picture: text})
@@ -128,18 +123,11 @@ def set_composition(character: str, preset: str, picture: str, composition: str)
         CaptionError: there is no such composition, or no such picture.
     """
     subject = _with_rule_file(character, preset)
-    known = next((one for one in COMPOSITIONS if one == composition), None)
-    if known is None or picture not in {entry.name for entry in subject.manifest.entries}:
+    if composition not in COMPOSITIONS or picture not in {entry.name for entry in subject.manifest.entries}:
         raise CaptionError(f"{picture}: {composition!r} is no composition of it; there are {', '.join(COMPOSITIONS)}")
-    before = subject.situation.rules.images.get(picture)
-    changed = {**(before.model_dump(exclude_defaults=True) if before else {}), "framing": known}
-    write_overrides(_rule_file(subject), {picture: Override.model_validate(changed)})
-
-
-def _rule_file(subject: CaptionSet) -> Path:
-    if subject.rule_file is None:
-        raise CaptionError("the recipe names no rule file")
-    return subject.rule_file
+    before = subject.situation.rules.images.get(picture, Override()).model_dump(exclude_defaults=True)
+    if subject.rule_file:
+        write_overrides(subject.rule_file, {picture: Override.model_validate({**before, "framing": composition})})
 
 
 def _with_rule_file(character: str, preset: str) -> CaptionSet:
@@ -147,7 +135,7 @@ def _with_rule_file(character: str, preset: str) -> CaptionSet:
     place = AllowedFolders()
     recipe = recipe_of(place, character, preset=preset)
     if not recipe.captions.rules:
-        file = folder_of(place, character) / RULE_FILE
+        file = character_folder(place, character) / RULE_FILE
         if not file.exists():
             write_atomically(file, _EMPTY_RULES.encode())
         set_options(character, preset, {"captions.rules": RULE_FILE})
@@ -156,15 +144,17 @@ def _with_rule_file(character: str, preset: str) -> CaptionSet:
     return _set(recipe)
 
 
-def lanes(character: str, folder: str, preset: str, base: str) -> tuple[tuple[str, str], ...]:
-    """The steps of a run in order, each with its lane: what hangs on no character's picture is the style's."""
+def lanes(character: str, folder: str, preset: str, base: str) -> dict[str, tuple[str, ...]]:
+    """The steps of a run in order, in two lanes: what hangs on no character's picture is the style's."""
     recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
-    found: list[tuple[str, str]] = []  # called as Prefect's UI calls them
-    for visit in peek(recipe, at_of(recipe), "report").steps:
-        its = visit.branch == "character" or visit.step == "check captions"
-        its = its or any(found[each][1] == "character" for each in visit.after)
-        found.append((f"{visit.step} {visit.branch}".strip(), "character" if its else "style"))
-    return (*found, ("publish", "character"))
+    steps = peek(recipe, at_of(recipe), "report").steps
+    own: list[bool] = []
+    for visit in steps:
+        pictures = visit.branch == "character" or visit.step == "check captions"
+        own.append(pictures or any(own[each] for each in visit.after))
+    names = [f"{visit.step} {visit.branch}".strip() for visit in steps]  # as Prefect's UI calls them
+    style = tuple(name for name, its in zip(names, own, strict=True) if not its)
+    return {"style": style, "character": (*(name for name in names if name not in style), "publish")}
 
 
 def epochs_of(character: str, folder: str, preset: str, base: str) -> str:

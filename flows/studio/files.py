@@ -4,8 +4,13 @@ import itertools
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from time import time
 
+from starlette.concurrency import run_in_threadpool
+
+from flows.inbox import File, walk
 from flows.place import CHARACTERS, PRESETS, AllowedFolders
 from flows.request import recipe_of
 from lora_core.errors import DatasetError, UserError
@@ -20,6 +25,7 @@ REMOVED = ".removed"
 """Screenshots that were taken away on the page; hidden, so no run reads it."""
 _LONGEST_PART = 200
 _MOST_LOOKED_AT = 20_000
+_LATELY_SECONDS = 30
 
 
 class NoSuchFileError(UserError):
@@ -57,7 +63,7 @@ def source_folders(place: AllowedFolders) -> list[str]:
     near = ((root, path) for root in place.roots for depth in ("*/*", "*/*/*") for path in sorted(root.glob(depth)))
     found = dict.fromkeys(
         str(path.parent) for root, path in itertools.islice(near, _MOST_LOOKED_AT)
-        if may_be_picture(path) and is_shown(path, root) and not any(path.is_relative_to(each) for each in taken)
+        if may_be_picture(path) and _is_shown(path, root) and not any(path.is_relative_to(each) for each in taken)
     )  # fmt: skip
     return list(found)
 
@@ -76,12 +82,34 @@ def inside(folder: Path, path: str) -> Path:
     return found
 
 
-def upload_target(folder: Path, path: str) -> Path:
-    """Where a dropped file goes: its own name, in a sub-folder if a folder was dropped.
+async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> None:
+    """Write a dropped screenshot, once all of it is there and its header is a picture's.
+
+    Args:
+        folder: of the character.
+        path: its own name, below a sub-folder if a folder was dropped.
+        body: what it holds.
 
     Raises:
-        DatasetError: the name cannot be a screenshot's, or leads out of the folder.
+        DatasetError: the name cannot be a screenshot's, leads out of the folder, or is another picture's.
+        ImageError: not a picture, or too large.
+        StoreError: the disk is full or the folder cannot be written.
     """
+    target = _upload_target(folder, path)
+    temporary = temporary_name(folder / target.name)  # not beside the target: a refused file makes no sub-folder
+    try:
+        with disk_errors(folder):
+            with temporary.open("xb") as opened:
+                async for piece in body:
+                    if opened.tell() + len(piece) > LARGEST_BYTES:
+                        raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
+                    opened.write(piece)
+            await run_in_threadpool(_put, temporary, target, path)
+    finally:
+        remove(temporary)
+
+
+def _upload_target(folder: Path, path: str) -> Path:
     shown, parts = printable_name(path), path.split("/")
     if any(not part or part.startswith(".") or len(part) > _LONGEST_PART or "\\" in part for part in parts):
         raise DatasetError(f"{shown}: not a name that a screenshot can have here; rename it")
@@ -93,40 +121,14 @@ def upload_target(folder: Path, path: str) -> Path:
     return target
 
 
-async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> None:
-    """Write a dropped screenshot, once all of it is there and its header is a picture's.
-
-    Raises:
-        DatasetError: not a name for a screenshot, or another picture has it.
-        ImageError: not a picture, or too large.
-        StoreError: the disk is full or the folder cannot be written.
-    """
-    target = upload_target(folder, path)
-    temporary = temporary_name(folder / target.name)  # not beside the target: a refused file makes no sub-folder
-    try:
-        with disk_errors(folder):
-            await _write(temporary, path, body)
-            header_of(temporary, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists() and file_digest(target) != file_digest(temporary):
-                raise DatasetError(
-                    f"{path}: another picture has that name here; remove that one first, or rename this one"
-                )
-            sync(temporary)
-            move(temporary, target)
-            sync(target.parent)
-    finally:
-        remove(temporary)
-
-
-async def _write(file: Path, path: str, body: AsyncIterator[bytes]) -> None:
-    size = 0
-    with file.open("xb") as opened:
-        async for piece in body:
-            size += len(piece)
-            if size > LARGEST_BYTES:
-                raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
-            opened.write(piece)
+def _put(file: Path, target: Path, path: str) -> None:
+    header_of(file, path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and file_digest(target) != file_digest(file):
+        raise DatasetError(f"{path}: another picture has that name here; remove that one first, or rename this one")
+    sync(file)
+    move(file, target)
+    sync(target.parent)
 
 
 def remove_picture(folder: Path, path: str) -> None:
@@ -136,19 +138,31 @@ def remove_picture(folder: Path, path: str) -> None:
         NoSuchFileError: it is not there.
     """
     picture = inside(folder, path)
-    aside = folder / REMOVED
-    aside.mkdir(exist_ok=True)
-    name, number = picture.name, 1
-    while (aside / name).exists():
+    (folder / REMOVED).mkdir(exist_ok=True)
+    aside, number = folder / REMOVED / picture.name, 1
+    while aside.exists():
         number += 1
-        name = f"{picture.stem}-{number}{picture.suffix}"
-    picture.rename(aside / name)
+        aside = aside.with_name(f"{picture.stem}-{number}{picture.suffix}")
+    picture.rename(aside)
 
 
-def screenshots(folder: Path) -> list[str]:
-    """Paths of a character's screenshots below its folder, as far as their names say."""
-    found = (path for path in sorted(folder.rglob("*")) if may_be_picture(path) and is_shown(path, folder))
-    return [path.relative_to(folder).as_posix() for path in found]
+def screenshots(folder: Path) -> tuple[File, ...]:
+    """A character's screenshots, as far as their names say; none in a folder that cannot be read."""
+    try:
+        return tuple(sorted(file for file in walk(str(folder)) if may_be_picture(PurePosixPath(file.path))))
+    except OSError:
+        return ()
+
+
+def screenshots_lately(folder: Path) -> tuple[File, ...]:
+    """The same as at most half a minute ago, for a page that asks every few seconds."""
+    return _listed(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0, int(time() // _LATELY_SECONDS))
+
+
+@lru_cache(maxsize=1000)
+def _listed(folder: Path, _modified_ns: int, _moment: int) -> tuple[File, ...]:
+    """Something that came or went in the folder shows at once; what changed in place, or further down, with time."""
+    return screenshots(folder)
 
 
 def stored_picture(store: Store, digest: str) -> bytes:
@@ -164,7 +178,7 @@ def stored_picture(store: Store, digest: str) -> bytes:
     raise NoSuchFileError("there is no such picture")
 
 
-def is_shown(path: Path, folder: Path) -> bool:
+def _is_shown(path: Path, folder: Path) -> bool:
     """Whether a file of a folder is for people: nothing on the way to it is hidden."""
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
@@ -174,7 +188,7 @@ def zipped(folder: Path) -> Iterator[bytes]:
     with tempfile.TemporaryFile() as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
-                if is_shown(path, folder):
+                if _is_shown(path, folder):
                     archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
         file.seek(0)
         while piece := file.read(1 << 20):

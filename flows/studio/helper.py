@@ -2,7 +2,7 @@
 
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from multiprocessing import get_context, parent_process
@@ -24,36 +24,50 @@ class Helper:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held while it works: there is one process, and whoever comes next waits
+        self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
-        self._idle: threading.Timer | None = None
+        self._last: Future[Any] = Future()
+        self._idle = threading.Timer(_IDLE_SECONDS, self._end)
+
+    def begin(self, function: str, *args: str) -> Future[Any]:
+        """Have a function of `flows.studio.character` called over there: this process never loads what it needs."""
+        with self._lock:
+            try:
+                self._last = self._process().submit(_call, function, args)
+            except BrokenProcessPool:  # by what was asked before
+                self._pool = None
+                self._last = self._process().submit(_call, function, args)
+            self._rest()
+            return self._last
 
     def ask(self, function: str, *args: str) -> Any:
-        """What a function of `flows.studio.character` comes to, over there: this process never loads what it needs.
+        """What it comes to.
 
         Raises:
             HelperError: the process was killed, or ran out of memory.
         """
-        with self._lock:
-            if self._idle:
-                self._idle.cancel()
-            self._pool = self._pool or ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent)
-            try:
-                return self._pool.submit(_call, function, args).result()
-            except BrokenProcessPool:
-                self._pool = None
-                raise HelperError("looking at the pictures was cut off (out of memory?); reload the page") from None
-            finally:
-                self._idle = threading.Timer(_IDLE_SECONDS, self.end)
-                self._idle.daemon = True
-                self._idle.start()
+        try:
+            return self.begin(function, *args).result()
+        except BrokenProcessPool:
+            raise HelperError("looking at the pictures was cut off (out of memory?); reload the page") from None
 
-    def end(self) -> None:
-        """End the process."""
+    def _process(self) -> ProcessPoolExecutor:
+        self._pool = self._pool or ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent)
+        return self._pool
+
+    def _rest(self) -> None:
+        self._idle.cancel()
+        self._idle = threading.Timer(_IDLE_SECONDS, self._end)
+        self._idle.daemon = True
+        self._idle.start()
+
+    def _end(self) -> None:
         with self._lock:
-            if self._pool is not None:
-                self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+            if not self._last.done():
+                self._rest()
+            elif self._pool:
+                self._pool.shutdown(wait=False)
+                self._pool = None
 
 
 def _call(function: str, args: tuple[str, ...]) -> Any:

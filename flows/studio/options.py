@@ -1,15 +1,19 @@
 """The options of a character: read from its recipe as a run would, written into its recipe.toml."""
 
+import contextlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin
 
 import tomlkit
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from flows.main_options import MAIN
-from flows.place import CHARACTERS, AllowedFolders
+from flows.place import AllowedFolders
 from flows.request import OWN_RECIPE, recipe_of
+from flows.studio.files import character_folder
 from lora_core.errors import RecipeError
 from lora_core.methods import METHODS
 from lora_core.recipe import Options, Recipe, of_folders
@@ -21,14 +25,14 @@ _ELSEWHERE = "character.images"
 
 
 class Option(NamedTuple):
-    """One field of the recipe: `own` where the character's recipe.toml says it."""
+    """One field of the recipe: `own` where the character's recipe.toml says it, `many` where it is one text a line."""
 
     path: str
     title: str
     description: str
-    kind: Literal["switch", "choice", "text", "list"]
     value: str
     choices: tuple[str, ...]
+    many: bool
     own: bool
 
 
@@ -37,7 +41,7 @@ def options_of(character: str, preset: str) -> dict[str, list[Option]]:
     place = AllowedFolders()
     recipe = recipe_of(place, character, preset=preset)
     found: dict[str, list[Option]] = {"main": []}
-    for one in _options(recipe, "", tomllib.loads(_own_text(folder_of(place, character)))):
+    for one in _options(recipe, "", tomllib.loads(_own_text(character_folder(place, character)))):
         section = one.path.rpartition(".")[0] or "general"
         found.setdefault("main" if one.path in MAIN else section, []).append(one)
     found["main"].sort(key=lambda one: MAIN.index(one.path))
@@ -51,26 +55,38 @@ def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[
         if path in (*_NOT_HERE, _ELSEWHERE):
             continue
         if isinstance(value, Options):
-            yield from _options(value, f"{path}.", said if isinstance(said, Mapping) else {})
+            yield from _options(value, f"{path}.", said or {})
             continue
-        known = METHODS if path == "method" else get_args(field.annotation)  # the best one first
-        choices = tuple(str(one) for one in known if isinstance(one, str))
-        kind: Literal["switch", "choice", "text", "list"] = (
-            "switch" if isinstance(value, bool) else "choice" if choices
-            else "list" if isinstance(value, tuple) else "text"
+        choices = tuple(METHODS if path == "method" else _choices(field))  # the best one first
+        yield Option(
+            path, field.title or name, field.description or "", _shown(value), choices, isinstance(value, tuple),
+            said is not None,
         )  # fmt: skip
-        yield Option(path, field.title or name, field.description or "", kind, _shown(value), choices, said is not None)
+
+
+def _choices(field: FieldInfo) -> dict[str, object]:
+    """By how they are shown."""
+    known = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return {_shown(one): one for one in ((True, False) if field.annotation is bool else known)}
 
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return "\n".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def folder_of(place: AllowedFolders, character: str) -> Path:
-    """A character's folder."""
-    return place.inside(f"{CHARACTERS}/{character}", "folder")
+def _read(field: FieldInfo, text: str) -> object:
+    """What a text shows; what it cannot be stays a text, and the recipe says what is wrong with it."""
+    known, kind = _choices(field), cast(Any, field.annotation)
+    many = get_origin(kind) is tuple
+    said = [line.strip() for line in text.splitlines() if line.strip()] if many else text.strip()
+    with contextlib.suppress(ValidationError):
+        read: Any = known.get(text) if text in known else TypeAdapter(kind).validate_python(said)
+        return list(read) if many else read
+    return said
 
 
 def set_options(character: str, preset: str, changes: Mapping[str, str]) -> None:
@@ -80,56 +96,35 @@ def set_options(character: str, preset: str, changes: Mapping[str, str]) -> None
         RecipeError: an option that is not there, or out of its bounds; the file is left as it was.
     """
     place = AllowedFolders()
-    folder = folder_of(place, character)
-    recipe = recipe_of(place, character, preset=preset)
+    folder = character_folder(place, character)
     document = tomlkit.parse(_own_text(folder))
     for path, text in changes.items():
-        _set_option(document, recipe, path, text)
+        _set_option(document, path, text)
     written = tomlkit.dumps(document)
     recipe_of(place, character, preset=preset, own=tomllib.loads(written))
     write_atomically(folder / OWN_RECIPE, written.encode())
 
 
-def _set_option(document: Any, recipe: Recipe, path: str, text: str) -> None:
+def _set_option(document: Any, path: str, text: str) -> None:
     *sections, name = path.split(".")
-    now: Any = recipe
-    table = document
+    model: Any = Recipe
+    tables = [document]
     for section in sections:
-        now = getattr(now, section, None)
-        said = table.get(section)
+        model = getattr(model.model_fields.get(section), "annotation", None)
+        said = tables[-1].get(section)
         if isinstance(said, str | list):  # `base = "file"` is short for `[base] model`
-            table[section] = of_folders(said) if section in ("style", "character") else {"model": said}
-        table = table.setdefault(section, tomlkit.table())
-    if path in _NOT_HERE or not isinstance(now, Options) or name not in type(now).model_fields:
+            tables[-1][section] = of_folders(said) if section in ("style", "character") else {"model": said}
+        tables.append(tables[-1].setdefault(section, tomlkit.table()))
+    known = model.model_fields if isinstance(model, type) and issubclass(model, Options) else {}
+    if path in _NOT_HERE or name not in known:
         raise RecipeError(f"{path}: there is no such option of a character")
-    value = _value(getattr(now, name), text)
-    if value is None:
-        table.pop(name, None)
-        if sections and not table:
-            document.pop(sections[0])  # an empty section is not the same as none
-    else:
-        table[name] = value
-
-
-def _value(now: object, text: str) -> object:
-    """A text as TOML would hold it; what is no number stays a text, and the recipe says what is wrong with it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        return None
-    if isinstance(now, tuple):
-        return [_number(line) if now and isinstance(now[0], int | float) else line for line in lines]
-    if isinstance(now, bool):
-        return text == "true"
-    return _number(text) if isinstance(now, int | float) else text.strip()
-
-
-def _number(text: str) -> object:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if text.strip():
+        tables[-1][name] = _read(known[name], text)
+        return
+    tables[-1].pop(name, None)
+    for table, section in zip(reversed(tables[:-1]), reversed(sections), strict=True):
+        if not table[section]:
+            table.pop(section)  # an empty section is not the same as none
 
 
 def _own_text(folder: Path) -> str:

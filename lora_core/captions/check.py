@@ -1,5 +1,6 @@
 """Are captions fit for training? What fails, what a person should look at, and for each what to do."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from lora_core.captions.rules import Override, Rules, matches
 from lora_core.captions.tags import canonical, escaped, half_width, spaced, unescaped
 from lora_core.dataset import HEIGHTS, SIDES
 from lora_core.printable import clipped, one_line, some
-from lora_core.recipe import COMPOSITIONS
+from lora_core.recipe import COMPOSITIONS, Outfit
 
 _ALWAYS_THE_CHARACTER = ("hair_color", "eye_color")
 _FEW_PICTURES = 3
@@ -74,13 +75,23 @@ def gathered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def check_captions(
-    captions: Mapping[str, str | None], rules: Rules, trigger: str, seen: Collection[str] = ()
-) -> tuple[Finding, ...]:
-    """Check captions as they are written or trained: texts by picture; None: there is no caption file.
+    captions: Mapping[str, str | None], rules: Rules, trigger: str, seen: Collection[str] = (),
+    worn: Mapping[str, Outfit | None] = {},
+) -> tuple[Finding, ...]:  # fmt: skip
+    """Check captions as they are written or trained.
 
-    `seen` are tags that the tagger gave, known besides the vocabulary.
+    Args:
+        captions: texts by picture; None: there is no caption file.
+        rules: they should keep to.
+        trigger: the character's.
+        seen: tags that the tagger gave, known besides the vocabulary.
+        worn: by picture, the outfit in whose folder it lies, as far as that is known.
     """
-    return tuple(finding for name, text in captions.items() for finding in _check_one(name, text, rules, trigger, seen))
+    return tuple(
+        finding
+        for name, text in captions.items()
+        for finding in _check_one(name, text, rules, trigger, seen, worn.get(name))
+    )
 
 
 def check_lengths(
@@ -94,7 +105,9 @@ def check_lengths(
     )
 
 
-def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Collection[str]) -> Iterator[Finding]:
+def _check_one(
+    name: str, text: str | None, rules: Rules, trigger: str, seen: Collection[str], outfit: Outfit | None
+) -> Iterator[Finding]:
     if text is None:
         yield Finding(name, "no caption: there is no .txt or .caption beside the picture", fails=True)
         return
@@ -103,10 +116,12 @@ def _check_one(name: str, text: str | None, rules: Rules, trigger: str, seen: Co
         yield Finding(name, "an empty caption", fails=True)
         return
     override = rules.images.get(name, Override())
-    for what in (*_trigger(tags, text, trigger), *_framing(tags), *_spelling(text, trigger)):
+    called = [one for one in rules.outfits if canonical(one.words) in tags]
+    hard = (_trigger(tags, text, trigger), _outfit(tags, called, outfit), _framing(tags), _spelling(text, trigger))
+    for what in itertools.chain(*hard):
         yield Finding(name, what, fails=True)
     if rules.prune:
-        yield from _memorized(name, tags, rules, override)
+        yield from _memorized(name, tags, rules, override, called)
     worn = {canonical(outfit.words) for outfit in rules.outfits}
     for what in _unusual(tags, text, trigger, {*seen, *rules.add, *rules.face, *worn}):
         yield Finding(name, what, fails=False)
@@ -120,6 +135,17 @@ def _trigger(tags: Sequence[str], text: str, trigger: str) -> Iterator[str]:
         yield f"the trigger {trigger} is there {there} times"
     elif tags[0] != trigger:
         yield f"the trigger {trigger} is not first"
+
+
+def _outfit(tags: Sequence[str], called: Sequence[Outfit], outfit: Outfit | None) -> Iterator[str]:
+    """The words of what is worn, and of nothing else, behind the trigger."""
+    if outfit and outfit.words and outfit not in called:
+        yield f"the words of its outfit are missing: {outfit.words}, behind the trigger"
+    other = [one.words for one in called if one != (outfit or called[0])]
+    if other:
+        yield f"words of another outfit ({', '.join(other)}): one picture shows one"
+    elif called and tags.index(canonical(called[0].words)) > 1:
+        yield f"the words of its outfit, {called[0].words}, are not right behind the trigger"
 
 
 def _framing(tags: Sequence[str]) -> Iterator[str]:
@@ -154,16 +180,21 @@ def _spelling(text: str, trigger: str) -> Iterator[str]:
             yield f"twice the same tag: {' and '.join(parts)}"
 
 
-def _memorized(name: str, tags: Iterable[str], rules: Rules, override: Override) -> Iterator[Finding]:
-    families = rules.families()
+def _memorized(
+    name: str, tags: Iterable[str], rules: Rules, override: Override, called: Sequence[Outfit]
+) -> Iterator[Finding]:
+    families, words = rules.families(), {canonical(one.words) for one in called}
     for tag in tags:
         family = taxonomy.family_of(tag)
-        if not rules.is_memorized(tag):
+        stands = next((one.words for one in called if any(matches(tag, each) for each in one.tags)), "")
+        stands = "" if tag in words or tag in rules.keep else stands
+        if not rules.is_memorized(tag) and not stands:
             continue
+        why = f"of the memorized family {family}" if family in families else "memorized"
+        why = f"what {stands} stands for" if stands else why
         if tag in override.add:
-            yield Finding(name, f"{spaced(tag)} is memorized, and put on by hand: is that meant?", fails=False)
+            yield Finding(name, f"{spaced(tag)} is {why}, and put on by hand: is that meant?", fails=False)
         else:
-            why = f"of the memorized family {family}" if family in families else "memorized"
             yield Finding(name, f"{spaced(tag)} is {why}: take it off, or name it under keep", fails=True)
 
 

@@ -54,15 +54,19 @@ class Source:
     empty for a folder, which has the tokenizers' files."""
 
 
-def refuse_without_vae(source: Source) -> None:
+def refuse_without_vae(source: Source, option: str = "[base] vae") -> None:
     """Refuse to train on or draw with a base that has no VAE; merging, adding and extracting need none.
+
+    Args:
+        source: the base.
+        option: of the recipe, by which this base gets one.
 
     Raises:
         CheckpointError: it has none.
     """
     if "vae" not in source.parts:
         raise CheckpointError(
-            f'{source.name}: it has no VAE, which training and drawing need; name one: [base] vae = "FILE" in the '
+            f'{source.name}: it has no VAE, which training and drawing need; name one: {option} = "FILE" in the '
             "recipe, --vae FILE for sample"
         )
 

@@ -8,7 +8,7 @@ little and looks clean. As a share of the way it moves by 1, whatever the tagger
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import fmean
+from statistics import fmean, stdev
 
 from pydantic import Field
 
@@ -19,6 +19,10 @@ from lora_core.sampling.samples import Sample
 
 LEAST_WAY = 0.15
 """An instrument that gives the screenshots no more than this above the base's own pictures does not see the look."""
+
+MOST_SCATTER = 0.25
+"""Of the way: tags by which the base's own pictures differ more than this (the default bound of leak) hardly see the
+look. Twelve pictures keep one clean LoRA in two out by them, and a classifier that sees it better is asked instead."""
 
 Reader = Callable[[Sample], float]
 
@@ -63,7 +67,7 @@ class Look:
     """The instruments that see the look in the screenshots; empty: it cannot be measured.
 
     Attributes:
-        instruments: all of one kind: tags if any sees it, else the classifier, else the embedder.
+        instruments: all of one kind: tags if any sees it well enough, else the classifier, else the embedder.
         tried: every reading, also of those that do not see it.
     """
 
@@ -104,7 +108,8 @@ def _lower_end(shares: Sequence[float | None], pairs: Sequence[tuple[Sample, Sam
 def find_look(
     base: Sequence[Sample],
     tags: Mapping[str, tuple[Reader, float]],
-    others: Sequence[tuple[str, Reader, float]],
+    classifier: tuple[str, Reader, float] | None,
+    embedder: tuple[str, Reader, float] | None,
     asked: Callable[[Sample], Sequence[str]],
 ) -> Look:
     """Choose what measures the look.
@@ -112,18 +117,36 @@ def find_look(
     Args:
         base: samples without the LoRA.
         tags: look tags that the tagger knows: how to read a sample, and their mean over the screenshots.
-        others: what takes over where no tag sees the look, the first that does: name, reader, the screenshots' mean.
+        classifier: takes over where no tag sees the look, or the tags hardly do: name, reader, the screenshots' mean.
+        embedder: takes over where neither sees it. Never for one that does: its way holds the character as well.
         asked: the canonical tags that a sample's prompt names.
     """
     by_tag = [
         _instrument(base, name, read, mean, partial(_asks, asked, (name,))) for name, (read, mean) in tags.items()
     ]
-    by_other = [_instrument(base, *other, partial(_asks, asked, LEAK_TAGS)) for other in others]
-    tried = [one for one in (*by_tag, *by_other) if one]
-    seen = [one for one in by_tag if one and one.word.way >= LEAST_WAY]
-    if not seen:
-        seen = [one for one in by_other if one and one.word.way >= LEAST_WAY][:1]
-    return Look(tuple(seen), tuple(one.word for one in tried))
+    by_model = [
+        _instrument(base, *other, partial(_asks, asked, LEAK_TAGS)) if other else None
+        for other in (classifier, embedder)
+    ]
+    tried = tuple(one.word for one in (*by_tag, *by_model) if one)
+    seen, by_class, by_embedder = (
+        tuple(one for one in each if one and one.word.way >= LEAST_WAY) for each in (by_tag, by_model[:1], by_model[1:])
+    )
+    scatter = _scatter(seen, base)
+    if by_class and scatter > MOST_SCATTER and _scatter(by_class, base) < scatter:
+        seen = by_class
+    return Look(seen or by_class or by_embedder, tried)
+
+
+def _scatter(seen: Sequence[Instrument], base: Sequence[Sample]) -> float:
+    """The deviation of the base's own pictures by these instruments together, as a share of their way."""
+    shares = []
+    for sample in base:
+        known = [one for one in seen if not one.is_asked(sample)]
+        if known:
+            off = sum(one.read(sample) - one.word.base for one in known)
+            shares.append(off / sum(one.word.way for one in known))
+    return stdev(shares) if len(shares) > 1 else 0.0
 
 
 def _asks(asked: Callable[[Sample], Sequence[str]], words: Sequence[str], sample: Sample) -> bool:

@@ -6,7 +6,7 @@ auxiliary classifier, else an embedder. A word's share is how far the pictures w
 to the screenshots: 0 not at all, 1 as the screenshots.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,15 +36,25 @@ _KNOWN = 0.2
 
 
 SEEDS = 4
-"""Pictures of each prompt."""
+"""Pictures of each prompt, of a word that fewer leave in doubt."""
+_FEWEST = 2
+"""Nothing is known, or beyond measure, by fewer pictures of a prompt: six values make too narrow an interval."""
+
+Drawn = Mapping[str, Samples]
+"""The base's pictures by the word behind their prompts; under "" those without any."""
 
 
-def asking(sampling: Sampling, seeds: int = SEEDS) -> Sampling:
-    """How the base is asked: the recipe's prompts without the trigger, so many seeds of each, nothing finer."""
+def asking(sampling: Sampling) -> Sampling:
+    """How the base is asked: the recipe's prompts without the trigger, one seed of each, nothing finer."""
     stripped = (prompt.replace("{trigger}", "").strip(", ") for prompt in sampling.prompts)
     prompts = tuple(prompt for prompt in stripped if prompt) or ("1girl, solo",)
-    plain = {"prompts": prompts, "seeds": tuple(range(1, seeds + 1)), "weights": (1.0,), "hires": 1.0}
+    plain = {"prompts": prompts, "seeds": (1,), "weights": (1.0,), "hires": 1.0}
     return sampling.on_one_base.model_copy(update=plain)
+
+
+def usual_pictures(prompts: int) -> int:
+    """How many are drawn where one seed shows that the base knows no word."""
+    return prompts * (2 + len(LOOK_WORDS))
 
 
 class WordMove(Frozen):
@@ -74,12 +84,11 @@ class LookReport(Frozen):
         return tuple(sorted((move for move in self.moves if move.is_known), key=lambda move: -move.share.mean))
 
     def captions(self, own: Captions) -> Captions:
-        """The caption rules with words for the look that the base knows: the usual ones if any of these is known."""
-        usual = {"realistic", "nose", "lips"}
-        known = [tuple(map(canonical, move.word.split(","))) for move in self.known]
-        if not known or "add" in own.model_fields_set or any(usual.intersection(tags) for tags in known):
+        """The caption rules, and a word that the base knows where it does not know their own (the first asked)."""
+        if not self.known or self.moves[0].is_known:
             return own
-        return own.model_copy(update={"add": known[0]})
+        more = tuple(tag for tag in map(canonical, self.known[0].word.split(",")) if tag not in (*own.add, *own.face))
+        return own.model_copy(update={"add": (*own.add, *more)})
 
 
 class Instruments(NamedTuple):
@@ -98,16 +107,62 @@ class Instruments(NamedTuple):
     embedder: Mapping[str, Path] | None = None
 
 
+def in_turn(
+    groups: Sequence[Sequence[str]],
+    draw: Callable[[Sequence[str], Sequence[int]], Drawn],
+    judge: Callable[[Drawn], LookReport],
+    most: int = SEEDS,
+) -> tuple[LookReport, Drawn]:
+    """What a base knows, by no more pictures than that takes.
+
+    One seed of every prompt rules most words out. Those above the bound on average are drawn with a second, and where
+    their interval still holds it with all. The next group is asked where the base knows no word of the one before.
+
+    Args:
+        groups: of words, the likeliest first.
+        draw: the pictures of some words and those without any, with these seeds.
+        judge: `compared`.
+        most: seeds of each prompt.
+    """
+    drawn: dict[str, Samples] = {}
+    report = LookReport(tried=(), measured_by=(), method="note", reason="")
+    for group in groups:
+        words = tuple(group)
+        for seeds in ((1,), (2,), tuple(range(_FEWEST + 1, most + 1))):
+            if words and seeds and seeds[0] <= most:
+                for word, samples in draw(words, seeds).items():
+                    drawn[word] = _with_more(drawn.get(word, samples), samples)
+                report = judge(drawn)
+                words = _in_doubt(words, report, seeds[-1])
+        if report.known or not report.measured_by:
+            break
+    return report, drawn
+
+
+def _with_more(there: Samples, more: Samples) -> Samples:
+    """Those without a word are there already when another group is asked."""
+    known = {(one.prompt_index, one.seed) for one in there.samples}
+    new = (one for one in more.samples if (one.prompt_index, one.seed) not in known)
+    return there.model_copy(update={"samples": (*there.samples, *new)})
+
+
+def _in_doubt(words: Sequence[str], report: LookReport, seeds: int) -> tuple[str, ...]:
+    """Those of which more pictures may say something else."""
+    if not report.measured_by:
+        return tuple(words) if seeds < _FEWEST else ()
+    moves = {move.word: move for move in report.moves}
+    maybe = (word for word in words if moves[word].share.mean > _KNOWN)
+    return tuple(word for word in maybe if seeds < _FEWEST or not moves[word].is_known)
+
+
 def compared(
-    store: Store, words: Sequence[str], drawn: Sequence[Samples], screenshots: Manifest,
-    scores: tuple[TagTable, TagTable], by: Instruments,
-) -> LookReport:  # fmt: skip
+    store: Store, drawn: Drawn, screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
+) -> LookReport:
     """What a base knows of a look, from its pictures without a word and with each.
 
     Args:
         store: where the pictures are.
-        words: that were tried.
-        drawn: of `draw_words`.
+        drawn: by word.
         screenshots: squares of them.
         scores: the tagger's, of what was drawn and of the screenshots.
         by: what reads pictures.
@@ -116,25 +171,24 @@ def compared(
         TaggerError: one of the instruments cannot be used.
         DatasetError: a picture was not tagged.
     """
-    own, *others = drawn
-    with_word = {word: one.samples for word, one in zip(words, others, strict=True)}
-    return judged(_seen(store, drawn, screenshots, scores, by), own.samples, with_word)
+    samples = {word: one.samples for word, one in drawn.items()}
+    return judged(_seen(store, drawn, screenshots, scores, by), samples)
 
 
-def judged(look: Look, own: Sequence[Sample], with_word: Mapping[str, Sequence[Sample]]) -> LookReport:
+def judged(look: Look, drawn: Mapping[str, Sequence[Sample]]) -> LookReport:
     """Every word's share, and the method that suits.
 
     Args:
         look: what sees the look in the screenshots.
-        own: the base's pictures without a word.
-        with_word: by word, pictures of the same prompts and seeds in the same order.
+        drawn: pictures by word; those without a word at least of the same prompts and seeds.
 
     Raises:
         DatasetError: a picture was not tagged.
     """
     measured_by = tuple(one.word.name for one in look.instruments)
+    own = {(one.prompt_index, one.seed): one for one in drawn[""]}
     moves = tuple(
-        WordMove(word=word, share=_share(look, own, those)) for word, those in with_word.items() if measured_by
+        WordMove(word=word, share=_share(look, own, those)) for word, those in drawn.items() if word and measured_by
     )
     report = LookReport(tried=look.tried, measured_by=measured_by, moves=moves, method="note", reason="")
     method: Method = "note"
@@ -155,10 +209,13 @@ def judged(look: Look, own: Sequence[Sample], with_word: Mapping[str, Sequence[S
 
 
 def _seen(
-    store: Store, drawn: Sequence[Samples], screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
+    store: Store, drawn: Drawn, screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
 ) -> Look:
     """What sees the look in the screenshots: the tagger, else the classifier or the embedder."""
-    labels, every = frozenset(label.name for label in read_labels(by.tagger["selected_tags.csv"])), together(drawn)
+    labels, every = (
+        frozenset(label.name for label in read_labels(by.tagger["selected_tags.csv"])),
+        together(list(drawn.values())),
+    )
     classes: list[Mapping[str, float]] = [{}, {}]
     if by.classifier:
         sets = (samples_manifest(every), screenshots)
@@ -166,10 +223,10 @@ def _seen(
     # A character model's files, which may lie there too, say nothing of a look.
     encoder = {name: path for name, path in (by.embedder or {}).items() if not name.startswith(CHARACTER)}
     embedded = embed(store, every, screenshots, encoder) if encoder else None
-    return find_instruments(drawn[0].samples, *scores, labels, (classes[0], classes[1]), embedded, asked=lambda _: ())
+    return find_instruments(drawn[""].samples, *scores, labels, (classes[0], classes[1]), embedded, asked=lambda _: ())
 
 
-def _share(look: Look, own: Sequence[Sample], those: Sequence[Sample]) -> Score:
-    """Of each picture's way; prompts resampled first."""
-    shares = look.together(list(zip(those, own, strict=True)))
-    return nested([share or 0.0 for share in shares], [(before.prompt_index,) for before in own])
+def _share(look: Look, own: Mapping[tuple[int, int], Sample], those: Sequence[Sample]) -> Score:
+    """Of each picture's way from the one without the word; prompts resampled first."""
+    pairs = [(one, own[one.prompt_index, one.seed]) for one in those]
+    return nested([share or 0.0 for share in look.together(pairs)], [(one.prompt_index,) for one in those])

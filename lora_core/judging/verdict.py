@@ -134,13 +134,14 @@ def find_instruments(
         for name in LEAK_TAGS
         if name in labels
     }
-    others: list[tuple[str, Reader, float]] = []
+    classifier: tuple[str, Reader, float] | None = None
+    embedder: tuple[str, Reader, float] | None = None
     values, shots = classes
     if values and shots:
-        others.append(("auxiliary classifier", lambda one: values[one.image], fmean(shots.values())))
+        classifier = ("auxiliary classifier", lambda one: values[one.image], fmean(shots.values()))
     if embedded and embedded.mean:
-        others.append(("embedder", lambda one: embedded.mean[one.image], embedded.screenshots))
-    return find_look(base, tags, others, asked)
+        embedder = ("embedder", lambda one: embedded.mean[one.image], embedded.screenshots)
+    return find_look(base, tags, classifier, embedder, asked)
 
 
 def overrule(store: Store, ref: ReportRef, options: Judging) -> ReportRef:

@@ -22,7 +22,7 @@ from lora_core.recipe.pictures import (
     ShotPlan,
     Style,
 )
-from lora_core.recipe.presets import PRESETS, of_folders
+from lora_core.recipe.presets import PRESETS, in_words, of_folders
 from lora_core.recipe.recipe import (
     PATHS,
     Difference,
@@ -73,6 +73,7 @@ __all__ = (
     "StyleTraining",
     "Tagger",
     "Training",
+    "in_words",
     "of_folders",
     "with_paths",
 )

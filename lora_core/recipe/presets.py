@@ -1,7 +1,7 @@
 """The methods: what each does in words, and what it sets where the recipe says nothing."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
@@ -70,6 +70,8 @@ PRESETS: Mapping[Method, Preset] = {
     ),
 }
 
+_STAGES: Final = ("merge", "difference", "regularization", "redraw")
+
 
 def with_preset(data: Any) -> Any:
     """Recipe data with its method's defaults under its own keys; data that names no known method stays as it is."""
@@ -78,6 +80,18 @@ def with_preset(data: Any) -> Any:
     if preset is None:
         return data
     return {**data, **{name: _under(data.get(name, {}), changes) for name, changes in preset.changes.items()}}
+
+
+def in_words(recipe: Any) -> str:
+    """The recipe's method and what it does, and which stages the recipe itself switches on or off."""
+    what, changes = PRESETS[recipe.method]
+    own = []
+    for name in _STAGES:
+        section = getattr(recipe, name)
+        usual = changes.get(name, {}).get("use", type(section).model_fields["use"].default)
+        if section.use != usual:
+            own.append(f"[{name}] use = {str(section.use).lower()}")
+    return f"{recipe.method}: {what}" + (f"; here with {', '.join(own)}" if own else "")
 
 
 def of_folders(section: Any) -> Any:

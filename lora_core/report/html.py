@@ -1,6 +1,5 @@
 """The report of a run: one HTML file with everything in it."""
 
-import base64
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -9,7 +8,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from lora_core.images import coverage
+from lora_core.images import coverage, preview
 from lora_core.judging.choice import RULE
 from lora_core.judging.leak import LEAST_WAY
 from lora_core.judging.metrics import headlines
@@ -64,7 +63,7 @@ def data_uri(picture: bytes, longest_px: int = _WEBP_MOST_PX) -> str:
     small.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
     buffer = BytesIO()
     small.save(buffer, "WEBP", quality=86, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return preview.data_uri(buffer.getvalue(), "image/webp")
 
 
 def reasons(row: CaptionRow) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -189,11 +189,15 @@ def loss_curve(curve: LossCurve) -> Markup:
 def _bound(across: Axis, max_leak: float) -> str:
     """What is out of bounds, shaded."""
     bound = across.px(max_leak)
+    # On the roomier side, so that it does not lie over the other axis's numbers.
+    x, anchor, words = (
+        (bound + 6, "start", "too much: above") if bound < WIDTH / 2 else (bound - 6, "end", "allowed up to")
+    )
     return (
         f'<rect class="beyond" x="{bound}" y="{TOP}" width="{max(0.0, WIDTH - RIGHT - bound):.2f}"'
         f' height="{HEIGHT - TOP - BOTTOM}"/>'
         f'<line class="bound" x1="{bound}" x2="{bound}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="tick" x="{bound - 6}" y="{TOP + 14}" text-anchor="end">allowed up to {max_leak:g}</text>'
+        f'<text class="tick" x="{x}" y="{TOP + 14}" text-anchor="{anchor}">{words} {max_leak:g}</text>'
     )
 
 

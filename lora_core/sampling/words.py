@@ -1,7 +1,7 @@
 """A base's own pictures, and the same with a word in the prompt."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -21,34 +21,36 @@ def draw_words(
     options: Sampling,
     config: SamplerConfig,
     progress: Progress = silent,
-) -> tuple[Samples, ...]:
-    """Every prompt × seed without a word, then with each of them behind the prompt; kept picture by picture.
+) -> Mapping[str, Samples]:
+    """Every prompt × seed without a word (""), then with each of them behind the prompt; kept picture by picture.
 
     Raises:
         CheckpointError: the base cannot be loaded.
     """
     sampler = Sampler(store, base, options, config)
-    columns = [(Column(NO_LORA), ""), *((Column(f"word{number}"), f", {word}") for number, word in enumerate(words, 1))]
-    drawn = []
-    for number, (column, more) in enumerate(columns):
-        prompts = [f"{prompt}{more}" for prompt in options.prompts]
+    drawn = {}
+    for number, word in enumerate(every := ("", *words)):
+        column = Column(f"with {word}" if word else NO_LORA)
+        prompts = [f"{prompt}, {word}" if word else prompt for prompt in options.prompts]
         places = [Place(index, prompt, seed) for index, prompt in enumerate(prompts) for seed in options.seeds]
 
         def listen(done: int, total: int, note: str = "", number: int = number) -> None:
-            progress(number * total + done, len(columns) * total, note)
+            progress(number * total + done, len(every) * total, note)
 
-        drawn.append(sampler.draw([Planned(column, None)], places, listen))
-    return tuple(drawn)
+        drawn[word] = sampler.draw([Planned(column, None)], places, listen)
+    return drawn
 
 
-def words_grid(store: Store, words: Sequence[str], drawn: Sequence[Samples]) -> Image.Image:
+def words_grid(store: Store, drawn: Mapping[str, Samples]) -> Image.Image:
     """The first seed's pictures: without a word, and with each."""
-    first = drawn[0].samples[0].seed
-    rows = [(sample.prompt, f"seed {first}") for sample in drawn[0].samples if sample.seed == first]
+    first = drawn[""].samples[0].seed
+    rows = [(sample.prompt, f"seed {first}") for sample in drawn[""].samples if sample.seed == first]
     cells = [
         Cell(sample.prompt_index, column, Image.open(io.BytesIO(store.get_bytes(sample.image))))
-        for column, samples in enumerate(drawn)
+        for column, samples in enumerate(drawn.values())
         for sample in samples.samples
         if sample.seed == first
     ]
-    return contact_grid(rows, ["no word", *words], cells, "What the base draws when asked for the look")
+    return contact_grid(
+        rows, [word or "no word" for word in drawn], cells, "What the base draws when asked for the look"
+    )

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,13 @@ class Objects(Records):
             StoreError: the file is written to all the time.
         """
         return self._digest_and_fact(path.absolute())[0]
+
+    def unread_bytes(self, paths: Iterable[Path]) -> int:
+        """Of files whose digest is not known yet, so that `refer` and `digest_of_file` read them whole."""
+        facts = (file_fact(path.absolute()) for path in paths)
+        return sum(
+            int(fact["size"]) for fact in facts if self.forgetful or self._own_record(_fact_key(fact), Digest) is None
+        )
 
     def _digest_and_fact(self, path: Path) -> tuple[str, dict[str, Any]]:
         fact = file_fact(path)

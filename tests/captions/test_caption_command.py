@@ -181,6 +181,24 @@ def test_a_folder_of_texts_is_checked_as_it_lies_there(place):
         assert line in told
 
 
+def test_a_folder_with_outfits_is_checked_for_their_words(place):
+    run(*MADE, "--out", "dataset")
+    worn = place / "dataset" / "dress"
+    worn.mkdir()
+    for name in ("portrait_1.png", "portrait_1.txt"):
+        (place / "dataset" / name).rename(worn / name)
+    outfits = '[[outfits]]\nfolder = "dress"\nwords = "momo dress"\ntags = ["dress"]\n'
+    (place / "outfits.toml").write_text(f"{RULES}\n{outfits}")
+    with pytest.raises(CaptionError, match="1 of 3 captions fail the check") as caught:
+        run("dataset", "--rules", "outfits.toml", "--check")
+    assert caught.value.__notes__ == [
+        "✗ portrait_1: the words of its outfit are missing: momo dress, behind the trigger\n"
+    ]
+    text = (worn / "portrait_1.txt").read_text().replace("momo, ", "momo, momo dress, ")
+    (worn / "portrait_1.txt").write_text(text)
+    assert "3 captions checked, none fails" in run("dataset", "--rules", "outfits.toml", "--check")
+
+
 def test_the_content_rule_reads_a_folder_of_texts_too(place):
     run(*MADE, "--out", "dataset")
     (place / "dataset" / "portrait_1.txt").write_text("momo, portrait, nude")

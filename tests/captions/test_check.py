@@ -78,10 +78,58 @@ def test_what_rules_memorize_keep_and_put_on_by_hand_is_told_apart():
     text = "hc_mina, portrait, red dress, long hair, blue eyes, brown hair"
     assert found(text, rules) == [
         (True, "red dress is memorized: take it off, or name it under keep"),
-        (False, "brown hair is memorized, and put on by hand: is that meant?"),
+        (False, "brown hair is of the memorized family hair_color, and put on by hand: is that meant?"),
     ]
     assert found(text, rules, name="b")[1][0] is True
     assert found(text, rules.model_copy(update={"prune": False})) == []
+
+
+WARDROBE = Rules.model_validate(
+    {
+        "keep": ["hair_bow"],
+        "outfits": [
+            {"folder": "dress", "words": "mina dress", "tags": ["*dress", "hair_bow"]},
+            {"folder": "casual", "words": "mina hoodie", "tags": ["hoodie"]},
+            {"folder": "20_mina", "words": ""},
+        ],
+        "images": {"by hand": {"add": ["red_dress"]}},
+    }
+)
+WORN = "hc_mina, mina dress, 1girl, solo, upper body, hair bow"
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "what"),
+    [
+        (WORN, 0, ""),
+        (WORN, None, ""),  # a flat folder does not say what is worn: the caption's own words do
+        (GOOD, None, ""),  # elsewhere a dress is just a dress
+        (GOOD, 2, ""),  # this folder has no words, only repeats
+        (GOOD, 0, "the words of its outfit are missing: mina dress, behind the trigger"),
+        (WORN + ", red dress", 0, "red dress is what mina dress stands for: take it off, or name it under keep"),
+        (WORN + ", hoodie", 0, ""),
+        (WORN + ", mina hoodie", None, "words of another outfit (mina hoodie): one picture shows one"),
+        (
+            "hc_mina, 1girl, mina_dress, upper body", 0,
+            "the words of its outfit, mina dress, are not right behind the trigger",
+        ),
+    ],
+)  # fmt: skip
+def test_the_words_of_outfits_are_checked(text, folder, what):
+    outfit = None if folder is None else WARDROBE.outfits[folder]
+    told = check_captions({"a": text}, WARDROBE, "hc_mina", worn={"a": outfit})
+    assert [str(one) for one in told if one.fails] == ([f"a: {what}"] if what else [])
+
+
+def test_words_of_another_folders_outfit_fail_and_what_was_put_on_by_hand_is_asked_about():
+    told = check_captions({"a": WORN}, WARDROBE, "hc_mina", worn={"a": WARDROBE.outfits[1]})
+    assert [one.what for one in told] == [
+        "the words of its outfit are missing: mina hoodie, behind the trigger",
+        "words of another outfit (mina dress): one picture shows one",
+    ]
+    asked = found(WORN + ", red dress", WARDROBE, "by hand")
+    assert asked == [(False, "red dress is what mina dress stands for, and put on by hand: is that meant?")]
+    assert found(WORN + ", red dress", WARDROBE.model_copy(update={"prune": False})) == []
 
 
 def test_captions_that_clip_cuts_are_named_with_their_tokens():

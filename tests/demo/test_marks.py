@@ -1,15 +1,26 @@
-"""Traits that no tag names: drawn in both looks, told by no tag, and what of them an arm keeps."""
+"""Traits that no tag names: drawn in both looks, told by no tag, read by an instrument of their own."""
 
 import random
+from functools import cache
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
 
 from demo.proof.hidden import Kept, table
 from demo.proof.intervals import Place, figure
+from demo.proof.marks import HIDDEN_TRAITS, MARKS_FILE, VISIBLE_IN, HiddenTrait, load_marks, trait_probabilities
 from demo.world import Character, Look, Scene, draw, picture_tags
-from demo.world.character import CAST, MARKED
+from demo.world.character import CAST, MARKED, Mark
 from demo.world.screenshot import screenshot_tags
+from demo.world.solid import Finish
+
+MODELS = Path(__file__).resolve().parents[2] / "demo" / "models"
+BOUND = 0.9
 
 
 @pytest.mark.parametrize("look", ["flat", "solid"])
@@ -30,6 +41,47 @@ def test_nobody_else_bears_a_mark() -> None:
     assert {one.mark for one in everybody} == {"none"}
 
 
+@cache
+def fresh(trait: HiddenTrait) -> tuple[tuple[Image.Image, bool], ...]:
+    """40 pictures in both looks, half of them with the trait, the others with another mark or none."""
+    rng = random.Random(f"fresh {trait}")
+    found: list[tuple[Image.Image, bool]] = []
+    others = [mark for mark in get_args(Mark) if mark != trait]
+    while len(found) < 40:
+        character, scene = Character.random(rng), Scene.random(rng)
+        if scene.composition in VISIBLE_IN[trait]:
+            has = len(found) % 2 == 0
+            marked = character.model_copy(update={"mark": trait if has else rng.choice(others)})
+            look: Look = "solid" if len(found) % 4 < 2 else "flat"
+            found.append((draw(marked, scene, look, finish=Finish.random(rng)), has))
+    return tuple(found)
+
+
+def _right(pictures: tuple[tuple[Image.Image, bool], ...], trait: HiddenTrait) -> float:
+    scores = trait_probabilities(load_marks(), [picture for picture, _ in pictures])
+    return sum((score[trait] > 0.5) == has for score, (_, has) in zip(scores, pictures, strict=True)) / len(pictures)
+
+
+@pytest.mark.parametrize("trait", HIDDEN_TRAITS)
+def test_the_probe_tells_a_trait_from_other_marks_and_from_none(trait: HiddenTrait) -> None:
+    assert _right(fresh(trait), trait) >= BOUND
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("trait", HIDDEN_TRAITS)
+def test_and_through_the_autoencoder_of_which_every_sample_comes(trait: HiddenTrait) -> None:
+    vae = AutoencoderKL.from_pretrained(MODELS / "base" / "vae", torch_dtype=torch.float32)
+    images = torch.stack([torch.from_numpy(np.array(picture)) for picture, _ in fresh(trait)])
+    latents = vae.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1).latent_dist.mode()
+    decoded = ((vae.decode(latents).sample.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    pictures = tuple((Image.fromarray(one), has) for one, (_, has) in zip(decoded, fresh(trait), strict=True))
+    assert _right(pictures, trait) >= BOUND
+
+
+def test_the_probe_weighs_less_than_200_kilobytes() -> None:
+    assert MARKS_FILE.stat().st_size < 200_000
+
+
 def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
     def row(arm: str, rises: list[float]) -> Kept:
         score = figure(rises, [Place("rika-yuki", 1, number) for number in range(len(rises))])
@@ -37,3 +89,5 @@ def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
 
     lines = table([row("naive", [0.6, 1.0]), row("redraw", [0.3, 0.5])]).splitlines()
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["1.00 |", "0.50 |"]
+    none = table([row("naive", [-0.01, 0.02]), row("redraw", [0.3, 0.5])]).splitlines()
+    assert [line.split(" | ")[-1] for line in none[2:]] == ["– |", "– |"]

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from demo.proof.arms import CORE, NAIVE, RECOMMENDED, Screenshots, common, read_arm, recipe_of
-from demo.proof.claims import advised, cannot_win, claim
+from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, PILOT, RECOMMENDED, Screenshots, common, read_arm, recipe_of
+from demo.proof.claims import advised, cannot_win, claim, claim_against
 from demo.proof.docs import DOCS, PAGES, README_MARKS, read_results, render, with_table, write_docs
 from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
 from demo.proof.families import traits
 from demo.proof.gates import Gate
+from demo.proof.hidden import HIDDEN_FILE, Kept
 from demo.proof.measures import Reading
 from demo.proof.output import results_of, setting_of
 from demo.proof.pairs import PAIRS, Pair
@@ -267,9 +268,9 @@ def test_a_difference_is_bold_where_it_holds_among_all_arms_and_its_interval_as_
     ("redrawn", "words"),
     [
         (None, "**The claim is not tested yet.**"),
-        ((0.7, 0.05), "**Redrawn beats a plain LoRA in both.**"),
+        ((0.7, 0.05), "**Redrawn beats a plain LoRA in both**"),
         ((0.61, 0.05), "**The look is out, and no less of the character is in.**"),
-        ((0.59, 0.05), "**These runs do not decide.**"),
+        ((0.59, 0.05), "**These runs do not decide** whether"),
         ((0.5, 0.05), "some of the character is lost"),
         ((0.7, 0.9), "the look is not less"),
     ],
@@ -281,9 +282,48 @@ def test_the_pages_words_follow_from_the_figures(
     page = render("proof.md", found, tmp_path)
     assert words in page
     assert short_table(found, CORE) in page
-    assert "| `merge-gentle` | not run yet |" in page
+    assert "| `captions-only` | not run yet |" in page
     assert "not finished" not in page
     assert found.setting.command in page
+
+
+def test_the_claim_is_what_holds_against_each_plain_lora(tmp_path: Path) -> None:
+    """More than the short one has, less than the one that is trained as long."""
+    found = proof(naive=(0.6, 0.9), naive_epochs_8=(0.75, 0.9), captions_only_redraw=(0.7, 0.05))
+    assert found.best
+    assert found.best.delta_identity[0] == pytest.approx(0.1)
+    assert found.claim == "refuted"
+    page = render("proof.md", found, tmp_path)
+    assert "**The claim does not hold**, that `captions-only-redraw` shows" in page
+    assert "- Against `naive` identity differs by 0.10" in page
+    assert "- Against `naive-epochs-8` identity differs by −0.05" in page
+    alone = proof(naive=(0.6, 0.9), captions_only_redraw=(0.7, 0.05))
+    assert alone.claim == "beats"
+    assert "- Against `naive-epochs-8` it has not run yet." in render("proof.md", alone, tmp_path)
+
+
+def test_of_several_claims_the_weakest_tested_one_stands() -> None:
+    beats, undecided = compared((0.01, 0.1), (-0.9, -0.8)), compared((-0.03, 0.1), (-0.9, -0.8))
+    untested = compared((-0.2, -0.1), (0.1, 0.2), pairs=1)
+    assert claim_against([beats, undecided, untested]) == "undecided"
+    assert claim_against([untested]) == claim_against([]) == "untested"
+
+
+def test_the_page_compares_once_more_without_the_pair_that_the_epochs_were_chosen_on(tmp_path: Path) -> None:
+    """Only on that pair is there a gain."""
+    done = [
+        outcome(name, level, 0.1, pair=pair)
+        for name in (NAIVE, LONG_NAIVE, RECOMMENDED)
+        for pair in PAIRS
+        for level in [0.9 if (name, pair.name) == (RECOMMENDED, PILOT) else 0.5]
+    ]
+    scope = full([read_arm(name) for name in (NAIVE, LONG_NAIVE, RECOMMENDED)])
+    found = results_of(scope, setting_of(scope, done[0].run.recipe), done, [])
+    assert [(one.against, one.pairs) for one in found.without_pilot] == [(NAIVE, 7), (LONG_NAIVE, 7)]
+    assert [one.differences["identity"].mean for one in found.without_pilot] == pytest.approx([0.0, 0.0])
+    page = render("proof.md", found, tmp_path)
+    assert "chosen**: in a pilot on `momo-yuki` with training seed 1" in page
+    assert "Without that pair it differs from `naive-epochs-8` by 0.00 (0.00 to 0.00) in identity" in page
 
 
 def test_a_proof_of_fewer_pairs_says_that_it_is_not_finished(tmp_path: Path) -> None:
@@ -304,6 +344,17 @@ def test_what_to_use_is_the_programs_choice(tmp_path: Path) -> None:
     assert "knows no word for it | `merge-gentle` | 0.50" in page
     assert "0.50 (0.50 to 0.50), not within 0.10 |" in page
     assert "Redrawing changes `captions-only` by 0.10" in page
+
+
+def test_the_page_shows_what_is_kept_of_traits_that_no_tag_names_once_that_is_measured(tmp_path: Path) -> None:
+    found = proof(naive=(0.6, 0.9))
+    assert "- Traits that no tag names are not measured." in render("proof.md", found, tmp_path)
+    score = Score(mean=0.4, low=0.3, high=0.5, samples=4)
+    one = Kept(arm="naive", pair="rika-yuki", seed=1, trait="curl", levels={"last LoRA": 0.5}, rise=score)
+    (tmp_path / HIDDEN_FILE).write_text(f"[{one.model_dump_json()}]")
+    page = render("proof.md", found, tmp_path)
+    assert "not measured." not in page
+    assert "| naive | curl (rika-yuki, seed 1) | – | – | – | – | 0.50 | 0.40 (0.30 to 0.50) | 1.00 |" in page
 
 
 def test_dropped_arms_are_named_on_the_page_of_all_arms(tmp_path: Path) -> None:

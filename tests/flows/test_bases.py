@@ -16,8 +16,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from small_project import Project
+from typer.testing import CliRunner
 
 from demo.project import MODELS
+from flows.cli.app import app
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -71,6 +73,13 @@ def _metadata(kind: str) -> dict[str, str] | None:
     return {"modelspec.prediction_type": "v"} if kind == "sd2-v" else None
 
 
+def new(folder: Path, base: Path, method: str) -> str:
+    """`headcanon new` in this process, which has imported torch already: a cell starts one process, not two."""
+    done = CliRunner().invoke(app, ["new", str(folder), "--base", str(base), "--method", method])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
 def make_small(recipe: Path) -> None:
     """Small pictures and few of them."""
     text = recipe.read_text()
@@ -86,9 +95,8 @@ _PREPROCESS = "[preprocess]\nsize = 64\n"
 @pytest.mark.parametrize(("kind", "layout"), _MATRIX)
 def test_the_recipe_that_new_writes_runs_whole(project: Project, workshop: Any, kind: str, layout: str) -> None:
     base = write_base(workshop, project.folder, kind, layout)
-    done = project.run("new", "hero", "--base", str(base), "--method", "note")
-    assert done.returncode == 0, done.stderr
     hero = project.folder / "hero"
+    new(hero, base, "note")
     for side in ("style", "character"):
         shutil.rmtree(hero / side)
         shutil.copytree(project.folder / side, hero / side)
@@ -127,10 +135,8 @@ def test_a_file_without_a_vae_runs_whole_with_one_that_the_recipe_names(project:
     for bare in ("anything-v5", "other"):
         rest = {name: each for name, each in tensors.items() if mark not in name}
         save_file(rest, project.folder / f"{bare}.safetensors")
-    done = project.run("new", "hero", "--base", "anything-v5.safetensors", "--method", "captions-only")
-    assert done.returncode == 0, done.stderr
-    assert "([base] vae): the model has none." in done.stdout
     hero = project.folder / "hero"
+    assert "([base] vae): the model has none." in new(hero, project.folder / "anything-v5.safetensors", "captions-only")
     shutil.rmtree(hero / "character")
     shutil.copytree(project.folder / "character", hero / "character")
     make_small(hero / "recipe.toml")
@@ -143,6 +149,7 @@ def test_a_file_without_a_vae_runs_whole_with_one_that_the_recipe_names(project:
     refused = project.run("run", "hero/recipe.toml")
     assert refused.returncode == 2
     assert "headcanon: other.safetensors: it has no VAE" in refused.stderr
+    assert 'name one: [sampling] transfer_vae = "FILE"' in refused.stderr
     assert "train character" not in refused.stderr
     text = (hero / "recipe.toml").read_text().replace(further, f'{further}transfer_vae = "../vae.safetensors"\n')
     (hero / "recipe.toml").write_text(text)

@@ -82,7 +82,7 @@ def test_where_the_tagger_knows_no_word_of_the_look_the_classifier_measures(proj
     report = json.loads((project.folder / "look/look.json").read_text())
     assert report["measured_by"] == ["auxiliary classifier"]
     white, hat = report["moves"]
-    assert white["share"]["mean"] > hat["share"]["mean"] + 0.2
+    assert white["share"]["mean"] > hat["share"]["mean"] + 0.1
 
 
 @pytest.mark.slow
@@ -140,9 +140,10 @@ def _report(**shares: float) -> LookReport:
     return LookReport(tried=(), measured_by=("3d",), moves=moves, method="captions-only", reason="")
 
 
-def test_the_captions_take_the_word_that_the_base_knows_where_it_knows_none_of_the_usual_ones() -> None:
+def test_the_captions_take_the_word_that_the_base_knows_where_it_does_not_know_their_own() -> None:
     assert _report(realistic=0.4, honey_select=0.9).captions(Captions()) == Captions()
-    assert _report(realistic=0.0, honey_select=0.9, koikatsu=0.5).captions(Captions()).add == ("honey_select",)
-    own = Captions(add=("plastic",))
-    assert _report(honey_select=0.9).captions(own) == own
+    found = _report(realistic=0.0, honey_select=0.9, koikatsu=0.5)
+    assert found.captions(Captions()).add == ("realistic", "honey_select")
+    # `headcanon new` writes the base's words into the recipe: they are no reason to leave out the one that works.
+    assert found.captions(Captions(add=("realistic", "3d"))).add == ("realistic", "3d", "honey_select")
     assert _report(honey_select=0.1).captions(Captions()) == Captions()

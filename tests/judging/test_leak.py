@@ -32,11 +32,15 @@ def read(table: Table, tag: str, one: Sample) -> float:
 
 
 def look_of(
-    base: list[Sample], table: Table, screenshots: Mapping[str, float], *others: tuple[str, float, float]
-) -> Look:
+    base: list[Sample], table: Table, screenshots: Mapping[str, float],
+    classifier: float | None = None, embedder: float | None = None,
+) -> Look:  # fmt: skip
     tags = {tag: (partial(read, table, tag), mean) for tag, mean in screenshots.items()}
-    more = [(name, partial(read, table, name), mean) for name, _, mean in others]
-    return find_look(base, tags, more, lambda one: tags_of_prompt(one.prompt))
+    by_class, by_embedder = (
+        None if mean is None else (name, partial(read, table, name), mean)
+        for name, mean in (("classes", classifier), ("embedder", embedder))
+    )
+    return find_look(base, tags, by_class, by_embedder, lambda one: tags_of_prompt(one.prompt))
 
 
 def test_leak_is_the_share_of_the_way_from_the_bases_own_picture_to_the_screenshots() -> None:
@@ -75,10 +79,10 @@ def test_where_no_tag_sees_the_look_the_classifier_takes_over_and_then_the_embed
     table: Table = {one.image: {"classes": 0.1, "embedder": 0.5} for one in base}
     table |= {one.image: {"classes": 0.9, "embedder": 0.7} for one in drawn}
     pairs, blind = list(zip(drawn, base, strict=True)), {"realistic": 0.05}
-    by_class = look_of(base, table, blind, ("classes", 0, 0.9), ("embedder", 0, 0.9))
+    by_class = look_of(base, table, blind, 0.9, 0.9)
     assert [one.word.name for one in by_class.instruments] == ["classes"]
     assert by_class.leak(pairs) == [pytest.approx(1.0)] * 2
-    by_embedder = look_of(base, table, blind, ("classes", 0, 0.2), ("embedder", 0, 0.9))
+    by_embedder = look_of(base, table, blind, 0.2, 0.9)
     assert [one.word.name for one in by_embedder.instruments] == ["embedder"]
     assert by_embedder.leak(pairs) == [pytest.approx(0.5)] * 2
     nothing = look_of(base, table, blind)
@@ -106,17 +110,18 @@ def simulated(
     *,
     only: str = "",
     defaults: Sampling | None = None,
+    classifier: tuple[float, float] | None = None,
 ) -> bool | None:
     """Whether an epoch with this much of the look is within bounds on the default prompts; None: not measurable.
 
-    `only`: the one word that leaks, the others are as clean as they can be.
+    `only`: the one word that leaks, the others are as clean as they can be. `classifier`: what it gives, as for words.
     """
     defaults = defaults or Sampling()
     places = [(p, s) for p in range(len(defaults.prompts)) for s in defaults.seeds]
     base, drawn = ([sample(name, *place) for place in places] for name in ("none", "1"))
     table: Table = {one.image: {} for one in (*base, *drawn)}
     screenshots = {}
-    for tag, (in_base, in_screenshots) in words.items():
+    for tag, (in_base, in_screenshots) in {**words, **({"classes": classifier} if classifier else {})}.items():
         shared = rng.normal(0, 0.5, len(defaults.prompts))[[p for p, _ in places]] + rng.normal(0, 0.8, len(places))
         came = leak if only in ("", tag) else 0.0
         for every, mean in ((base, in_base), (drawn, (1 - came) * in_base + came * in_screenshots)):
@@ -125,7 +130,7 @@ def simulated(
             for one, value in zip(every, _seen(mean, scatter), strict=True):
                 table[one.image][tag] = float(value)
         screenshots[tag] = float(_seen(in_screenshots, rng.normal(0, 0.9, 38)).mean())
-    look = look_of(base, table, screenshots)
+    look = look_of(base, table, screenshots, screenshots.pop("classes", None))
     values = [
         (share, (one.prompt_index,))
         for one, share in zip(drawn, look.leak(list(zip(drawn, base, strict=True))), strict=True)
@@ -178,6 +183,30 @@ def test_a_tagger_that_hardly_sees_the_look_needs_more_pictures_to_pass_a_clean_
         measured = [passed for passed in found if passed is not None]
         shares.append(measured.count(True) / len(measured))
     assert shares[1] > max(0.85, shares[0])
+
+
+def test_where_the_tagger_hardly_sees_the_look_a_classifier_that_does_passes_clean_loras_and_no_copy() -> None:
+    """By the tags alone .54 of the clean ones pass, and of what is measured a third is called a leak."""
+    words, sees = TAGGERS["nose alone, hardly"], (0.05, 0.8)
+    rng = np.random.default_rng(6)
+    clean = [simulated(rng, words, 0.0, classifier=sees) for _ in range(100)]
+    assert clean.count(True) >= 0.92 * len(clean), clean.count(True)
+    assert not [leak for leak in (0.7, 1.0) for _ in range(60) if simulated(rng, words, leak, classifier=sees)]
+
+
+def test_a_classifier_takes_over_only_where_it_sees_the_look_better_than_tags_that_hardly_do() -> None:
+    base = [sample("none", n // 2, n % 2) for n in range(4)]
+    scattered = {"nose": (0.0, 0.1, 0.0, 0.1), "realistic": (0.02, 0.03, 0.02, 0.03)}
+    for classes, nose, realistic, chosen in (
+        ((0.1, 0.1, 0.2, 0.2), 0.2, 0.0, ["classes"]),
+        ((0.0, 0.6, 0.0, 0.6), 0.2, 0.0, ["nose"]),  # scattered still more
+        ((0.1, 0.1, 0.2, 0.2), 0.5, 0.0, ["nose"]),  # which sees it well
+        ((0.1, 0.1, 0.2, 0.2), 0.2, 0.6, ["nose", "realistic"]),  # together they do
+    ):
+        readings = {**scattered, "classes": classes}
+        table: Table = {one.image: {name: values[n] for name, values in readings.items()} for n, one in enumerate(base)}
+        look = look_of(base, table, {"nose": nose, "realistic": realistic}, 0.9, 0.99)
+        assert [one.word.name for one in look.instruments] == chosen
 
 
 def test_a_tagger_that_sees_nothing_lets_nothing_pass() -> None:

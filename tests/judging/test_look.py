@@ -1,14 +1,15 @@
-"""Which words for the look a base knows: shares by hand, and what is recommended from them."""
+"""Which words for the look a base knows: shares by hand, what is recommended from them, and how much is drawn."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pytest
 
 from lora_core.dataset import Scores, TagTable
-from lora_core.judging.look import LookReport, judged
+from lora_core.judging.look import LOOK_WORDS, SEEDS, Drawn, LookReport, in_turn, judged, usual_pictures
 from lora_core.judging.verdict import find_instruments
-from lora_core.recipe import LEAK_TAGS
-from lora_core.sampling.samples import Sample
+from lora_core.recipe import LEAK_TAGS, Captions
+from lora_core.sampling.samples import Sample, Samples
 from lora_core.store.digests import digest_of
 
 
@@ -59,7 +60,7 @@ def report_of(
     look = find_instruments(
         drawn, readings.table, seen.table, LEAK_TAGS, (by_class[0], by_class[1]), None, asked=lambda _: ()
     )
-    return judged(look, drawn, with_word)
+    return judged(look, {"": drawn, **with_word})
 
 
 _OWN = [{"realistic": 0.1}] * 4
@@ -106,3 +107,92 @@ def test_where_nothing_sees_it_that_is_said() -> None:
     assert (report.measured_by, report.moves, report.method) == ((), (), "note")
     assert report.reason.startswith("cannot be measured")
     assert ("realistic", 0.1, 0.15) in [(one.name, one.base, one.screenshots) for one in report.tried]
+
+
+class Simulated:
+    """A base that goes some of the way by some words, drawn and read with noise; six prompts."""
+
+    def __init__(self, seed: int, knows: Mapping[str, float], noise: float) -> None:
+        self._rng, self._knows, self._noise = np.random.default_rng(seed), knows, noise
+        self._readings, self._made = Readings(), dict[tuple[str, int, int], Sample]()
+        self._of_prompt = self._rng.normal(0, noise / 2, 6)
+
+    def draw(self, words: Sequence[str], seeds: Sequence[int]) -> Drawn:
+        places = [(prompt, seed) for prompt in range(6) for seed in seeds]
+        return {
+            word: Samples(negative="", lora_files=(), samples=tuple(self._one(word, *place) for place in places))
+            for word in ("", *words)
+        }
+
+    def _one(self, word: str, prompt: int, seed: int) -> Sample:
+        if (word, prompt, seed) not in self._made:
+            way = self._knows.get(word, 0.0) + self._of_prompt[prompt] * bool(word) + self._rng.normal(0, self._noise)
+            (drawn,) = self._readings.samples(f"{word}/{prompt}/{seed}/", {"realistic": 0.1 + 0.4 * way})
+            self._made[word, prompt, seed] = drawn.model_copy(update={"prompt_index": prompt, "seed": seed})
+        return self._made[word, prompt, seed]
+
+    def judge(self, drawn: Drawn) -> LookReport:
+        shots = Readings()
+        shots.samples("shot", {"realistic": 0.5})
+        samples = {word: one.samples for word, one in drawn.items()}
+        table = self._readings.table
+        look = find_instruments(samples[""], table, shots.table, LEAK_TAGS, ({}, {}), None, asked=lambda _: ())
+        return judged(look, samples)
+
+    def in_turn(self, groups: Sequence[Sequence[str]]) -> tuple[LookReport, int]:
+        """What is found, and by how many pictures."""
+        found, drawn = in_turn(groups, self.draw, self.judge)
+        assert sum(len(one.samples) for one in drawn.values()) == len(self._made)  # nothing is drawn for nothing
+        return found, len(self._made)
+
+    def at_once(self) -> LookReport:
+        """With every picture that could be drawn."""
+        return self.judge(self.draw(LOOK_WORDS, range(1, SEEDS + 1)))
+
+
+_OWN_WORDS = "realistic, nose, lips"
+_GROUPS = ((_OWN_WORDS,), LOOK_WORDS)
+_ALL_PICTURES = 6 * SEEDS * (1 + len(LOOK_WORDS))
+
+
+@pytest.mark.parametrize(
+    ("knows", "noise", "most"),
+    [
+        (dict.fromkeys((_OWN_WORDS, *LOOK_WORDS), 1.0), 0.3, 0.12),  # as the demo's base does
+        ({_OWN_WORDS: 0.7, LOOK_WORDS[-1]: 0.8}, 0.3, 0.15),
+        ({}, 0.1, 0.3),
+        ({}, 0.3, 0.4),
+        ({LOOK_WORDS[4]: 1.0}, 0.2, 0.4),
+    ],
+)
+def test_asked_in_turn_the_decision_is_the_same_by_about_a_third_of_the_pictures(
+    knows: Mapping[str, float], noise: float, most: float
+) -> None:
+    counts, same = [], 0
+    for seed in range(30):
+        report, count = Simulated(seed, knows, noise).in_turn(_GROUPS)
+        counts.append(count)
+        same += report.method == Simulated(seed, knows, noise).at_once().method
+    assert same >= 29
+    assert np.mean(counts) <= most * _ALL_PICTURES
+
+
+def test_what_the_dry_run_counts_is_what_is_drawn_where_no_word_is_near_the_bound() -> None:
+    assert usual_pictures(6) <= _ALL_PICTURES / 3
+    _, count = Simulated(1, {}, 0.05).in_turn(_GROUPS)
+    assert count == usual_pictures(6)
+
+
+def test_captions_keep_their_own_words_where_the_base_knows_them_whatever_else_it_knows() -> None:
+    known, _ = Simulated(1, {_OWN_WORDS: 0.6}, 0.1).in_turn(_GROUPS)
+    other, _ = Simulated(1, {LOOK_WORDS[-1]: 0.9, "3d": 0.6}, 0.1).in_turn(_GROUPS)
+    assert [move.word for move in known.moves] == [_OWN_WORDS]
+    assert known.captions(Captions()) == Captions()
+    assert other.captions(Captions()).add == ("realistic", "3d")
+
+
+def test_where_nothing_sees_the_look_only_one_word_is_drawn_to_find_out() -> None:
+    blind = Simulated(1, {}, 0.1)
+    nothing = LookReport(tried=(), measured_by=(), method="note", reason="")
+    report, drawn = in_turn(_GROUPS, blind.draw, lambda _: nothing)
+    assert (report, [len(one.samples) for one in drawn.values()]) == (nothing, [12, 12])

@@ -15,7 +15,7 @@ from small_home import new_home
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make` brings it")
 from chromium import chromium
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from demo.world import TARGET, screenshots
 from lora_core.captions.rule_file import read_rules
@@ -80,6 +80,8 @@ def _keep(up: Up, page: Page, name: str) -> None:
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("dark", "light"):
             page.emulate_media(color_scheme=scheme)
+            # A sandboxed frame is painted by a process of its own, and only once it was in sight.
+            page.evaluate("document.querySelector('iframe')?.scrollIntoView()")
             page.wait_for_timeout(300)
             assert page.evaluate("document.documentElement.scrollWidth") == width, name
             page.screenshot(path=folder / f"{name}-{width}-{scheme}.png", full_page=True)
@@ -145,12 +147,17 @@ def test_another_epoch_is_published_beside_the_first_without_training_again(empt
     chosen = page.locator("select[name=epoch]").input_value()
     other = "1" if chosen != "1" else "2"
     page.locator("select[name=epoch]").select_option(other)
+    held: list[Route] = []
+    page.route("**/choose", lambda route: held.append(route))
     page.get_by_role("button", name="Publish this one too").click()
+    expect(page.get_by_role("button", name="working …")).to_have_attribute("aria-busy", "true")
+    held[0].continue_()
     page.wait_for_url("**/studio/r/*")
     page.get_by_role("link", name="Look at momo-v2").click()
     expect(page.locator(".card.chosen")).to_contain_text(f"epoch {other} at 1, chosen by hand")
     expect(page.locator(".card")).to_have_count(2)
     expect(page.locator(".card .metrics")).to_have_count(2)
+    expect(page.frame_locator("iframe.report").get_by_role("heading", name="momo", exact=True)).to_be_visible()
     _keep(empty, page, "result")
     epochs = empty.project.folder / "out" / "momo" / "epochs"
     digests = {file_digest(path) for path in epochs.glob("*.safetensors")}

@@ -13,10 +13,8 @@ def test_what_hangs_on_no_picture_of_the_character_is_the_style_s(
 ) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(new_home(tmp_path / "home", drawn, tmp_path / "prefect").folder))
     found = lanes("momo", "", "", "")
-    style = [step for step, lane in found if lane == "style"]
-    character = [step for step, lane in found if lane == "character"]
-    assert style == ["preprocess style", "tag style", "train style", "check style", "merge", "check merge"]
-    assert character == [
+    assert found["style"] == ("preprocess style", "tag style", "train style", "check style", "merge", "check merge")
+    assert found["character"] == (
         "preprocess character", "tag character", "caption character", "check captions", "downscale",
         "train character", "sample", "judge", "report", "publish",
-    ]  # fmt: skip
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """The studio page without a server behind it: who may ask, what may be dropped, what an edit writes."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from starlette.testclient import TestClient
 from flows.door import Door, Names
 from flows.place import AllowedFolders
 from flows.studio import character, files
-from flows.studio.app import Before, studio
-from flows.studio.curves import drawing
+from flows.studio.app import before, studio
 from flows.studio.options import options_of, set_options
+from flows.studio.runs import drawing
 from lora_core.captions.rule_file import read_rules
 from lora_core.errors import CaptionError, RecipeError
 from lora_core.training.curves import Curves, Figures
@@ -43,7 +44,7 @@ def _visitor(password: str = "") -> TestClient:
     page = studio("http://127.0.0.1:1/api", password)
     names = Names.of("127.0.0.1", "workstation")
     return TestClient(
-        Door(Before(page, prefect), names), base_url="http://127.0.0.1:4200", raise_server_exceptions=False
+        Door(before(page, prefect), names), base_url="http://127.0.0.1:4200", raise_server_exceptions=False
     )
 
 
@@ -136,11 +137,27 @@ def test_only_the_studio_s_own_files_are_served(visitor: TestClient, home: Path)
 
 
 def test_a_picture_that_is_removed_is_kept_out_of_sight(visitor: TestClient, momo: Path) -> None:
-    name = files.screenshots(momo)[0]
+    name = files.screenshots(momo)[0].path
     data = (momo / name).read_bytes()
     assert visitor.delete(f"/studio/c/momo/pictures/{name}", headers=_PAGE).status_code == 200
-    assert name not in files.screenshots(momo)
+    assert name not in [file.path for file in files.screenshots(momo)]
     assert [path.read_bytes() for path in (momo / files.REMOVED).iterdir()] == [data]
+
+
+def test_a_page_that_looks_often_lists_a_folder_rarely_and_still_hears_of_what_changes(
+    momo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "time", lambda: 0.0)
+    before = files.screenshots_lately(momo)
+    first = momo / before[0].path
+    assert files.screenshots_lately(momo) is before
+    (momo / "new.png").write_bytes(_png())
+    assert [file.path for file in files.screenshots_lately(momo)] == sorted(
+        ["new.png", *(file.path for file in before)]
+    )
+    os.utime(first, ns=(0, before[0].modified_ns + 1))  # painted over by an editor
+    monkeypatch.setattr(files, "time", lambda: 60.0)
+    assert files.screenshots_lately(momo)[0].modified_ns == before[0].modified_ns + 1
 
 
 def test_a_new_character_has_a_name_that_a_lora_can_have(visitor: TestClient, home: Path) -> None:
@@ -202,14 +219,15 @@ def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten
 
 def test_what_a_run_would_do_stands_above_the_pictures(momo: Path) -> None:
     sheet = character.sheet("momo", "")
-    for told in ("What a run would do", "character LoRA", "GB", "Cached", f"{len(files.screenshots(momo))} pictures"):
+    count = f"{len(files.screenshots(momo))} pictures"
+    for told in ("What a run would do", "character LoRA", "Memory", "Disk", "are free", "Cached", count):
         assert told in sheet
 
 
 def test_a_picture_in_doubt_is_shown_beside_the_captions_of_the_others(momo: Path) -> None:
     Image.radial_gradient("L").resize((400, 400)).save(momo / "2026-01-02.png")
     shown = character.show("momo", "")
-    doubtful = [picture for picture in shown.pictures if not picture.edited]
+    doubtful = [picture for picture in shown.pictures if not picture.caption]
     assert [picture.entry.source for picture in doubtful] == ["2026-01-02.png"]
     assert len([picture for picture in shown.pictures if picture.caption]) == len(files.screenshots(momo)) - 1
 
@@ -230,7 +248,7 @@ def test_a_character_takes_its_pictures_from_an_allowed_folder_of_the_server_and
     assert answer.status_code == 400
     assert "outside of the folders" in answer.json()["error"]
     assert visitor.post(f"{url}/options", json={**said, "character.images": str(renders)}, headers=_PAGE).json() == {}
-    assert files.screenshots(files.pictures_folder(place, "momo")) == ["portrait_1.png"]
+    assert [file.path for file in files.screenshots(files.pictures_folder(place, "momo"))] == ["portrait_1.png"]
     assert visitor.get(f"{url}/thumbnails/portrait_1.png").headers["content-type"] == "image/jpeg"
     for answer in (
         visitor.put(f"{url}/pictures/new.png", content=_png(), headers=_PAGE),

@@ -25,6 +25,16 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
+def test_what_must_be_read_whole_to_be_known_is_counted_beforehand(store: Store, tmp_path: Path) -> None:
+    large = tmp_path / "model.safetensors"
+    large.write_bytes(b"abc")
+    assert store.unread_bytes([large]) == 3
+    store.refer(large)
+    assert store.unread_bytes([large]) == 0
+    large.write_bytes(b"abcd")
+    assert store.unread_bytes([large]) == 4
+
+
 def test_bytes_are_found_under_their_sha256(store: Store) -> None:
     assert store.put_bytes(b"abc") == ABC
     assert store.get_bytes(ABC) == b"abc"

@@ -1,0 +1,72 @@
+"""What all addresses of the page stand on: templates, and who is asked for an answer."""
+
+import uuid
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import jinja2
+from fastapi import Body, Depends, Request
+from prefect.client.orchestration import SyncPrefectClient
+
+from flows.studio.helper import Helper
+from lora_core.printable import duration
+
+ROOT = "/studio"
+KEEP = {"cache-control": "private, max-age=86400"}
+"""Of what never changes under its address."""
+
+
+def _client(request: Request) -> Any:
+    return request.app.state.client()
+
+
+def _helper(request: Request) -> Any:
+    return request.app.state.helper
+
+
+Client = Annotated[SyncPrefectClient, Depends(_client)]
+TheHelper = Annotated[Helper, Depends(_helper)]
+Text = Annotated[str, Body(embed=True)]
+"""A field of a form."""
+Answer = dict[str, str]
+"""To a form or a button: `go` names the page to show next; empty: the same."""
+
+
+def page(template: str, **shown: Any) -> str:
+    """A page, or a part of one, as HTML."""
+    return _environment().get_template(f"{template}.html.j2").render(**shown)
+
+
+def quoted(text: str) -> str:
+    """A text as one part of an address."""
+    return quote(text, safe="")
+
+
+def key() -> str:
+    """Of one press of a button, however often Prefect hears of it."""
+    return f"studio:{uuid.uuid4()}"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    places = [jinja2.PackageLoader("flows.studio"), jinja2.PackageLoader("lora_core.report", "")]
+    made = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(places), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters.update(duration=duration, q=quoted, path=quote, ago=_ago, thousands="{:,}".format)
+    return made
+
+
+def _ago(moment: datetime | None) -> str:
+    """How long ago, or in how long."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    size = abs(seconds)
+    for each, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if size >= each:
+            return f"{size // each:.0f} {unit} ago" if seconds > 0 else f"in {size // each:.0f} {unit}"
+    return "just now" if seconds > 0 else "in a moment"
