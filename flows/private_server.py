@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, cast
+from types import ModuleType
 
 import httpx
 
@@ -131,16 +131,22 @@ def _handed_on(listening: socket.socket) -> str:
 
 def start_private_server() -> None:
     """Start this process' server, unless there is one, or the user has named another; nobody waits for it here."""
+    if _started:
+        return
+    # It takes longest of all to start, so it begins before Prefect is imported here, which tells whether it is wanted.
+    server = None if os.environ.get("PREFECT_API_URL") else PrivateServer()
     from prefect.client.base import ServerType, determine_server_type
 
-    if determine_server_type() != ServerType.EPHEMERAL or _started:
+    if determine_server_type() != ServerType.EPHEMERAL:
+        if server:
+            server.stop()
         return
-    server = PrivateServer()
+    server = server or PrivateServer()
     _started.append(server)
     atexit.register(server.stop)  # now, so that it is the last to go: what Prefect has to tell is told at the exit
-    from prefect.server.api.server import SubprocessASGIServer
-
-    SubprocessASGIServer._instances[None] = cast(Any, server)
+    # Prefect's client takes its temporary server from this module, and would import a whole server for that: seconds.
+    prefects = sys.modules["prefect.server.api.server"] = ModuleType("prefect.server.api.server")
+    vars(prefects)["SubprocessASGIServer"] = lambda: server
 
 
 _started: list[PrivateServer] = []

@@ -111,8 +111,8 @@ def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> li
 
 
 def table(found: Sequence[Kept]) -> str:
-    """Markdown: a row an arm run, and beside it the share of what naive has there."""
-    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE}
+    """Markdown: a row an arm run, and beside it the share of what naive has there, if that surely has some of it."""
+    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE and one.rise.low > 0}
     stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
     lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
     for one in found:

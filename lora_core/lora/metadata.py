@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lora_core.bounded import json_of
 from lora_core.captions.content import Said, named
 from lora_core.captions.content import check as check_content
 from lora_core.errors import HeadcanonError
 from lora_core.hub.formats import read_header
-from lora_core.lora.module import LoraModule
 from lora_core.printable import whole_letters
+
+if TYPE_CHECKING:  # the content rule is asked where torch is not needed
+    from lora_core.lora.module import LoraModule
 
 MADE = "headcanon.made"
 BASE_VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
@@ -61,7 +64,7 @@ class RankCounts:
     linear: Counter[tuple[int, float]] = field(default_factory=Counter)
     kernels: Counter[tuple[int, float]] = field(default_factory=Counter)
 
-    def add(self, module: LoraModule) -> None:
+    def add(self, module: "LoraModule") -> None:
         """Count a module in."""
         larger = module.down.ndim == 4 and module.down.shape[2:] != (1, 1)
         (self.kernels if larger else self.linear)[module.rank, module.scale * module.rank] += 1

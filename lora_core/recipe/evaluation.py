@@ -180,8 +180,8 @@ class Judging(Options):
     max_leak: float = Field(default=0.25, ge=0, le=1, title="Largest leak")
     """An epoch whose samples may have come further than this on the way from the base's own pictures (0) to the
     screenshots (1) is not chosen: the upper end of the 95 % interval counts. Measured by the look words that the tagger
-    sees in the screenshots, of realistic, 3d, nose, lips: all together, or the one that surely says more. Where it sees
-    none, by the classifier, or else by the embedder."""
+    sees in the screenshots, of realistic, 3d, nose, lips: all together, or the one that surely says more. Where it
+    hardly sees it, by the classifier; where neither does, by the embedder."""
     max_background: float = Field(default=0.25, ge=0, le=1, title="Largest leak of the background")
     """Mean rise, over the base's own pictures, of white and simple backgrounds where the prompt asks for
     another one."""
@@ -204,7 +204,7 @@ class Judging(Options):
     classifier: Annotated[str, OnDisk()] = Field(default="", title="Auxiliary classifier")
     """A folder with model.onnx and meta.json (a list `labels`) of an image classifier, such as
     deepghs/anime_classification's, whose class below is a second measure of the look: without a bound, unless no look
-    word sees it; then it measures the leak. Empty: none."""
+    word sees it well; then it measures the leak. Empty: none."""
     classifier_label: str = Field(default="3d", min_length=1, title="Class")
     """The classifier's class that stands for the 3D look."""
     embedder: Annotated[str, OnDisk()] = Field(default="", title="Embedder")

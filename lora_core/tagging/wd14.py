@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -58,6 +57,8 @@ class Tagger:
         model, table = parts(files)
         labels = read_labels(table)
         try:
+            import onnxruntime  # where a picture is tagged, and not by a plan or a cached run
+
             session = onnxruntime.InferenceSession(str(model), providers=_providers(device))
         except Exception as error:  # onnxruntime raises a type of its own for every way a file can be wrong
             raise TaggerError(f"{model}: not a model that onnxruntime can run ({first_line(error)})") from error
@@ -151,6 +152,8 @@ def parts(files: Mapping[str, Path]) -> tuple[Path, Path]:
 
 def _providers(device: str) -> list[str]:
     wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    import onnxruntime
+
     there = onnxruntime.get_available_providers()
     return [provider for provider in wanted if provider in there]
 

@@ -58,7 +58,7 @@ def test_a_proof_that_is_stopped_or_killed_leaves_no_process_behind(tmp_path: Pa
     script = tmp_path / "work.py"
     script.write_text(
         "import os, signal, time\nfrom pathlib import Path\nfrom demo.proof.lanes import side_by_side\n"
-        f"def do(name):\n    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))\n    time.sleep(60)\n"
+        f"def do(name):\n    Path({str(tmp_path)!r}, name).write_text(str(os.getpid()))\n    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C\n"
         "    list(side_by_side(['a', 'b'], str, do, 2))\n"
@@ -70,9 +70,9 @@ def test_a_proof_that_is_stopped_or_killed_leaves_no_process_behind(tmp_path: Pa
                 time.sleep(0.05)
             pids.append(int((tmp_path / name).read_text()))
         first.send_signal(how)
-        first.wait(timeout=30)
+        first.wait(timeout=120)
     # Ctrl-C: the first process ends them before it ends itself; killed it can't, so they notice and end.
-    deadline = time.monotonic() + (0 if how == signal.SIGINT else 20)
+    deadline = time.monotonic() + (0 if how == signal.SIGINT else 120)
     while any(map(runs, pids)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(runs, pids))

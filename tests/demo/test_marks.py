@@ -89,3 +89,5 @@ def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
 
     lines = table([row("naive", [0.6, 1.0]), row("redraw", [0.3, 0.5])]).splitlines()
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["1.00 |", "0.50 |"]
+    none = table([row("naive", [-0.01, 0.02]), row("redraw", [0.3, 0.5])]).splitlines()
+    assert [line.split(" | ")[-1] for line in none[2:]] == ["– |", "– |"]

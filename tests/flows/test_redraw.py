@@ -163,7 +163,7 @@ def test_the_run_itself_draws_trains_and_samples_only_what_hangs_on_the_change(
     assert unticked.returncode == 0, unticked.stderr
     assert _worked(unticked.stderr) == ["read redrawn", "train character", "sample epochs"]
     project.recipe.write_text(own.replace("candidates = 5", 'candidates = 5\ntraits = ["red_hair", "cat_ears"]'))
-    renamed = project.run("run", "recipe.toml")
+    renamed = project.run("run", "recipe.toml", "--as", "v2")
     assert renamed.returncode == 0, renamed.stderr
     assert _worked(renamed.stderr) == ["redraw", "read redrawn", "train character", "sample epochs"]
 

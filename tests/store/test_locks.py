@@ -171,7 +171,7 @@ def test_a_holder_without_flock_that_is_killed_is_not_waited_for_on_its_own_mach
     holder.wait()
     second = f"import no_flock\n{_HOLD.replace('time.sleep(60)', '')}"
     taken = subprocess.run(
-        [sys.executable, "-c", second, str(tmp_path / "lock")], env=environment, capture_output=True, timeout=50
+        [sys.executable, "-c", second, str(tmp_path / "lock")], env=environment, capture_output=True, timeout=300
     )
     assert taken.stdout == b"held\n"
 

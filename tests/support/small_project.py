@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from nursery import Nursery
+
 from demo.project import MODELS
 
 _RECIPE = """
@@ -88,6 +90,14 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`headcanon` with arguments, waited for."""
+        if self.api and sys.platform == "linux":
+            nursery = _nurseries.setdefault((self.home, self.api), Nursery(self.environment()))
+            if done := nursery.run(arguments, self.folder, self.environment()):
+                return done
+        return self.run_alone(*arguments)
+
+    def run_alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process that has imported nothing yet."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -107,6 +117,9 @@ class Project:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+
+_nurseries: dict[tuple[Path, str], Nursery] = {}
 
 
 def new_project(folder: Path, drawn: Path, home: Path, api: str = "") -> Project:

@@ -91,7 +91,7 @@ def test_pictures_are_prepared_ahead_but_never_all_at_once():
 
     with ThreadPoolExecutor() as pool:
         next(tag_module._batches(pool, _entries(100), prepare, 4, 2))
-        assert ahead.wait(10)  # the two batches behind the first one
+        assert ahead.wait(120)  # the two batches behind the first one
     assert len(begun) == 12
 
 
