@@ -1,5 +1,10 @@
 """The tagger's contract, against a model whose answers are sums by hand."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +69,19 @@ def test_a_missing_file_is_named(make_tagger):
     files["selected_tags.csv"].unlink()
     with pytest.raises(TaggerError, match=r"lacks selected_tags\.csv"):
         Tagger.load(files, "cpu")
+
+
+def test_the_taggers_runtime_keeps_no_number_of_this_machine_and_tells_its_maker_nothing(make_tagger, tmp_path: Path):
+    files = dict(make_tagger())
+    load = f"from lora_core.tagging.wd14 import Tagger; from pathlib import Path; Tagger.load({files!r}, 'cpu')"
+    hidden = (
+        "CI",
+        "ORT_DISABLE_TELEMETRY",
+        "GITHUB_ACTIONS",
+        "TF_BUILD",
+        "XDG_CACHE_HOME",
+    )  # it keeps still in tests of its own
+    environment = {name: value for name, value in os.environ.items() if name not in hidden and "PYTEST" not in name}
+    code = load.replace("PosixPath(", "Path(")
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True)
+    assert not (tmp_path / ".cache" / "Microsoft").exists()
