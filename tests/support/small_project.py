@@ -85,8 +85,8 @@ class Project:
             {"PREFECT_API_URL": self.api} if self.api else {}
         )
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    def command(self, *arguments: str, first: str = "pass") -> list[str]:
+        return [sys.executable, "-c", f"{first}; from flows.cli import main; main()", *arguments]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`headcanon` with arguments, waited for."""
@@ -96,10 +96,10 @@ class Project:
                 return done
         return self.run_alone(*arguments)
 
-    def run_alone(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The same in a process that has imported nothing yet."""
+    def run_alone(self, *arguments: str, first: str = "pass") -> subprocess.CompletedProcess[str]:
+        """The same in a process that has imported nothing yet, and does what Python code says first."""
         return subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments, first=first),
             cwd=self.folder,
             env=self.environment(),
             capture_output=True,
