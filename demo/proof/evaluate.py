@@ -68,6 +68,7 @@ def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
         core=arm.name in CORE,
         changes=arm.like or NOTE,
         runs=tuple(_run_figures(outcome) for outcome in outcomes),
+        last=EpochFigures(epoch="last", figures=figures(_last_rows(arm.name, outcomes))),
         epochs=tuple(
             EpochFigures(epoch=epoch, figures=figures([row for row in rows if row.epoch == epoch])) for epoch in epochs
         ),

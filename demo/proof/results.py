@@ -1,9 +1,9 @@
 """Everything the proof says, as one record: `results.json` is this, and every table, plot and page is made from it."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from demo.proof.agreement import Agreement
 from demo.proof.coverage import Coverage
@@ -55,14 +55,19 @@ class ArmFigures(Frozen):
     core: bool
     changes: str = Field(description="The arm of which it changes one thing.")
     runs: tuple[RunFigures, ...]
+    last: EpochFigures = Field(
+        description="Of every run its own last epoch, for where redrawing was no better a run ends with fewer. Fixed "
+        "beforehand, so that no arm is flattered by a choice."
+    )
     epochs: tuple[EpochFigures, ...]
     merges: bool = Field(description="Whether it trains on a merged model, so that the gate concerns it.")
     gates_passed: int = Field(description="Runs whose merged model draws the look, whatever the prompt.")
 
-    @property
-    def last(self) -> EpochFigures:
-        """The last epoch: fixed beforehand, so that no arm is flattered by a choice."""
-        return self.epochs[-1]
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_written(cls, data: Any) -> Any:
+        """Earlier results, in which all runs of an arm have equally many epochs, do not name the last one."""
+        return {"last": data["epochs"][-1], **data} if isinstance(data, dict) and data.get("epochs") else data
 
     @property
     def misses_gates(self) -> bool:

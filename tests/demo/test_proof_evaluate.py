@@ -1,6 +1,7 @@
 """From readings to results, on a proof of a few made-up pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,16 @@ def test_an_arm_has_the_figures_of_each_epoch_over_its_runs_and_of_each_run() ->
     assert found.last.figures["leak"].samples == 8
     assert [(run.pair, run.seed) for run in found.runs] == [("momo-yuki", 1), ("momo-yuki", 2)]
     assert found.runs[0].figures["identity"] == pytest.approx(0.6)
+
+
+def test_an_arms_figures_are_of_every_runs_own_last_epoch() -> None:
+    longer, shorter = outcome("naive", 0.8, 0.0), outcome("naive", 0.4, 0.0, seed=2)
+    first = tuple(one for one in shorter.samples.samples if one.epoch != "2")
+    cut = shorter.samples.model_copy(update={"lora_files": (("1", "a"),), "samples": first})
+    found = arm_figures(read_arm("naive"), [longer, replace(shorter, samples=cut)])
+    assert [run.figures["identity"] for run in found.runs] == pytest.approx([0.8, 0.2])
+    assert found.last.figures["identity"].mean == pytest.approx(0.5)
+    assert found.epochs[-1].figures["identity"].mean == pytest.approx(0.8)
 
 
 def test_an_arm_misses_the_gate_when_one_merged_model_does_not_draw_the_look() -> None:
