@@ -33,6 +33,7 @@ from demo.proof.marks import (
 from demo.proof.pairs import MARKED_PAIRS
 from demo.proof.run import store_of
 from demo.proof.scope import ArmRun
+from demo.proof.tables import short
 from flows.artifacts import JudgedLora, RunArtifacts
 from flows.graph import peek
 from lora_core.dataset import Frozen, load_manifest
@@ -119,7 +120,7 @@ def table(found: Sequence[Kept]) -> str:
         whole = naive.get((one.pair, one.seed))
         share = f"{one.rise.mean / whole:.2f}" if whole else "–"
         levels = " | ".join(f"{one.levels[stage]:.2f}" if stage in one.levels else "–" for stage in stages)
-        rise = f"{one.rise.mean:.2f} ({one.rise.low:.2f} to {one.rise.high:.2f})"
+        rise = short(one.rise)
         lines.append(f"| {one.arm} | {one.trait} ({one.pair}, seed {one.seed}) | {levels} | {rise} | {share} |")
     return "\n".join((*lines, ""))
 
