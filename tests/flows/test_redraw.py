@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,7 +134,11 @@ def test_another_bound_selects_anew_and_draws_nothing(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
-def test_a_picture_that_is_unticked_selects_trains_and_judges_anew_and_draws_nothing(recipe: Recipe) -> None:
+def test_a_picture_that_is_unticked_selects_trains_and_judges_anew_and_draws_nothing(
+    finished: Project, tmp_path: Path, recipe: Recipe
+) -> None:
+    shutil.copytree(finished.folder / "store", tmp_path / "store")  # the answer is for this test alone
+    recipe = recipe.model_copy(update={"runtime": recipe.runtime.model_copy(update={"store": str(tmp_path / "store")})})
     asking = recipe.model_copy(update={"gates": recipe.gates.model_copy(update={"redraw": "ask"})})
     at = RunContext.of(recipe)
     (one,) = peek(asking, at).artifacts.rounds
@@ -250,12 +256,9 @@ def test_too_few_pictures_end_a_run_with_the_trait_that_fails_unless_the_gate_is
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_run_that_is_killed_while_it_redraws_ends_with_the_same_bytes(
-    finished: Project, tmp_path: Path, drawn: Path, prefect_home: Path
+    finished: Project, tmp_path: Path, drawn: Path
 ) -> None:
-    import subprocess
-    import sys
-
-    killed = _redrawing(new_project(tmp_path / "killed", drawn, prefect_home))
+    killed = _redrawing(new_project(tmp_path / "killed", drawn, finished.home, finished.api))
     steps = ("redraw", "select", "tag", "caption", "train character", "judge")
     worker = Path(__file__).parents[1] / "support/killed_in_steps.py"
     died = subprocess.run(
@@ -263,6 +266,7 @@ def test_a_run_that_is_killed_while_it_redraws_ends_with_the_same_bytes(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert died.returncode == 0, died.stderr
-    done = replace(killed, api="").run("run", "recipe.toml")
+    assert died.stdout.splitlines() == [f"{step}: -9" for step in steps]
+    done = killed.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     assert file_digest(killed.lora) == file_digest(finished.lora)

@@ -1,12 +1,15 @@
-"""The look gets a word of its own, through the whole graph and redrawn at the end."""
+"""Ways to give the look a word of its own, each through the whole graph and redrawn at the end."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from small_project import Project
+from small_project import Project, new_project
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from demo.world import Character, screenshots
 from flows.artifacts import RunArtifacts
 from flows.graph import peek
 from lora_core.dataset import load_manifest
@@ -32,9 +35,18 @@ screenshots = 0.25
 _WORD = "hcstyle"
 
 
-def _run(project: Project, method: str) -> list[str]:
-    """Run to the end with a redraw; returns the steps that worked, in order."""
-    text = project.recipe.read_text().replace('trigger = "momo"', f'trigger = "momo"\nmethod = "{method}"')
+@pytest.fixture
+def words(tmp_path: Path, drawn: Path, prefect_home: Path, api: str) -> Project:
+    """Nothing computed; screenshots of two style characters, in `style` and `crowd`."""
+    project = new_project(tmp_path / "project", drawn, prefect_home, api)
+    other = Character(hair_color="blonde", hair_style="short", eye_color="red")
+    screenshots(other, project.folder / "crowd", seed=5, plan={"portrait": 1, "upper_body": 1})
+    return project
+
+
+def _run(project: Project, head: str, style: str = 'style = "style"') -> list[str]:
+    """Run to the end with these lines and a redraw; returns the steps that worked, in order."""
+    text = project.recipe.read_text().replace('style = "style"', f"{head}\n{style}")
     project.recipe.write_text(text + _REDRAW)
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
@@ -69,15 +81,38 @@ def _check_captions(made: RunArtifacts, store: Store) -> None:
     assert not any(set(LEAK_TAGS) & set(each.caption or ()) for each in (*screenshots_, *last))
 
 
-def test_a_word_whose_vectors_alone_are_learned(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = _run(project, "textual-inversion")
+def _words_of(lora: Path) -> set[str]:
+    """Every tag that it was trained with."""
+    with safe_open(lora, framework="numpy") as file:
+        found = json.loads(file.metadata()["ss_tag_frequency"])
+    return {tag for tags in found.values() for tag in tags}
+
+
+def test_a_word_whose_vectors_alone_are_learned(words: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = _run(words, 'method = "textual-inversion"')
     assert not {"merge", "check merge"} & set(steps)
-    made = _made(project, monkeypatch)
-    store = Store(project.folder / "store")
+    made = _made(words, monkeypatch)
+    store = Store(words.folder / "store")
     _check_captions(made, store)
-    with safe_open(project.lora.parent / "checks/style-lora" / f"{_WORD}.safetensors", framework="numpy") as file:
+    with safe_open(words.lora.parent / "checks/style-lora" / f"{_WORD}.safetensors", framework="numpy") as file:
         assert list(file.keys()) == ["emb_params"]
     base = store.tree(made.inputs.base.sha256)
     own = store.tree(made.styled.base.sha256)
     assert {name: file_digest(own[name]) for name in base} == {name: file_digest(base[name]) for name in base}
     assert len(set(own) - set(base)) == 1  # the word
+
+
+def test_a_word_for_the_look_of_several_characters_that_is_merged(
+    words: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = _run(words, 'method = "named-look"', 'style = ["style", "crowd"]')
+    assert "merge" in steps
+    made = _made(words, monkeypatch)
+    store = Store(words.folder / "store")
+    _check_captions(made, store)
+    assert made.sets.style_squares
+    assert len(load_manifest(store, made.sets.style_squares).entries) == 6
+    style_lora = min((words.lora.parent / "checks/style-lora").glob("*.safetensors"))
+    said = _words_of(style_lora)
+    assert {_WORD, "1girl", "black hair", "blonde hair"} <= said  # of both characters
+    assert not {"momo", *LEAK_TAGS} & said
