@@ -110,6 +110,7 @@ def test_prefect_s_own_commands_make_the_pool_and_deploy_to_it(api: str, tmp_pat
         assert done.returncode == 0, done.stdout + done.stderr
 
     where = str(DEPLOYMENTS / "templates" / f"{name}.json")
+    httpx.delete(f"{api}/work_pools/headcanon", timeout=60)  # one that is there keeps its type, whatever overwrites it
     prefect("work-pool", "create", "headcanon", "--overwrite", "--type", name, "--base-job-template", where)
     prefect("--no-prompt", "deploy", "--all")
     pool = httpx.get(f"{api}/work_pools/headcanon", timeout=60).raise_for_status().json()
