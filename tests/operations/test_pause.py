@@ -30,7 +30,7 @@ def before(up: Up) -> str:
     preset = up.project.folder / "recipes/default.toml"
     text = preset.read_text().replace("checkpoint_minutes = 0.02", "checkpoint_minutes = 60")
     others, section, stage_3 = text.partition("[character_training]")
-    preset.write_text(others + section + stage_3.replace("repeats = 1\n", "repeats = 8\n", 1))
+    preset.write_text(others + section + stage_3.replace("repeats = 1\n", "repeats = 40\n", 1))
     up.state(up.submit("train-character", character="momo"), "Completed")
     return file_digest(_lora(up))
 
@@ -82,7 +82,7 @@ def test_pause_saves_the_step_frees_the_process_and_resume_ends_with_the_same_by
     _saved_step(up, up.worker_log())
     wait_for(lambda: not _steps_running(up, run), "the end of its steps at the server")
     shown = up.project.run("status", ".", "--api", up.api).stdout
-    assert re.search(r"momo\s+Suspended.*paused by hand; Resume goes on", shown), shown
+    assert re.search(r"momo\s+Paused.*paused by hand; Resume goes on", shown), shown
     assert up.post(f"flow_runs/{run}/resume")["status"] == "ACCEPT"
     up.state(run, "Completed")
     assert file_digest(_lora(up)) == before
