@@ -54,11 +54,12 @@ def studio(api: str, password: str = "") -> FastAPI:
 
 def _guard(app: FastAPI, password: str) -> None:
     """Who may ask, and how what is refused is told."""
-    known = b"Basic " + base64.b64encode(password.encode())
+    known = base64.b64encode(password.encode())
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        if password and not hmac.compare_digest(request.headers.get("authorization", "").encode(), known):
+        scheme, _, said = request.headers.get("authorization", "").partition(" ")
+        if password and not (scheme.lower() == "basic" and hmac.compare_digest(said.encode(), known)):
             asks = {"WWW-Authenticate": 'Basic realm="headcanon", charset="UTF-8"'}
             return PlainTextResponse("the password of this server is needed\n", 401, asks)
         # No form of another page can send this header, even in a browser that tells no origin.

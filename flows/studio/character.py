@@ -3,7 +3,7 @@
 Runs in the helper process (`flows.studio.helper`), since pictures are prepared and tagged here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from flows.cli.caption_set import CaptionSet, set_of_recipe
@@ -18,6 +18,7 @@ from flows.studio.options import set_options
 from flows.studio.web import page
 from lora_core.captions.caption import reasons
 from lora_core.captions.check import examine, gathered
+from lora_core.captions.edit import Edited
 from lora_core.captions.rule_file import rules_for, write_overrides
 from lora_core.captions.rules import Override
 from lora_core.captions.tags import caption_text
@@ -74,7 +75,9 @@ def show(character: str, preset: str) -> Shown:
     try:
         subject = _set(recipe)
         left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
-        shown = Shown(pictures=tuple(_pictures(subject)), left_out=left_out, findings=_findings(subject))
+        edited, _ = subject.captions()
+        pictures = tuple(_pictures(subject, edited))
+        shown = Shown(pictures=pictures, left_out=left_out, findings=_findings(subject, edited))
         dry = dry_run(recipe, at)
         remarks = unequal_views(dry.coverage)
         return shown._replace(dry=dry, costs=costs(dry, at), room=room(dry, at), remarks=remarks)
@@ -86,8 +89,8 @@ def _set(recipe: Recipe) -> CaptionSet:
     return set_of_recipe(recipe, rules_for(recipe.captions, recipe.trigger, recipe.wardrobe), thresholds(recipe.tagger))
 
 
-def _pictures(subject: CaptionSet) -> Iterator[Picture]:
-    made, said = {one.name: one for one in subject.captions()[0]}, framings(subject.situation.rules)
+def _pictures(subject: CaptionSet, edited: Sequence[Edited]) -> Iterator[Picture]:
+    made, said = {one.name: one for one in edited}, framings(subject.situation.rules)
     for entry in subject.manifest.entries:
         settled = _ABOUT_COMPOSITION if entry.name in said else ()
         flags = tuple(flag.text for flag in entry.flags if flag.code not in settled)
@@ -98,8 +101,8 @@ def _pictures(subject: CaptionSet) -> Iterator[Picture]:
         yield picture
 
 
-def _findings(subject: CaptionSet) -> tuple[str, ...]:
-    edited, of = subject.captions()[0], subject.situation
+def _findings(subject: CaptionSet, edited: Sequence[Edited]) -> tuple[str, ...]:
+    of = subject.situation
     return tuple(map(str, gathered(examine(edited, of.rules, of.trigger, token_counter())))) if edited else ()
 
 
@@ -110,7 +113,8 @@ def set_caption(character: str, preset: str, picture: str, text: str, seen: str)
         CaptionError: it cannot be a caption, or somebody else has changed it since it was shown.
     """
     subject = _with_rule_file(character, preset)
-    now = next((one.caption for one in _pictures(subject) if one.entry.name == picture), "")
+    pictures = _pictures(subject, subject.captions()[0])
+    now = next((one.caption for one in pictures if one.entry.name == picture), "")
     if now != seen:
         raise CaptionError(f"{picture}: was changed elsewhere meanwhile, to: {now}; look at it, then edit again")
     take_texts(subject, {picture: text})
@@ -126,8 +130,9 @@ def set_composition(character: str, preset: str, picture: str, composition: str)
     if composition not in COMPOSITIONS or picture not in {entry.name for entry in subject.manifest.entries}:
         raise CaptionError(f"{picture}: {composition!r} is no composition of it; there are {', '.join(COMPOSITIONS)}")
     before = subject.situation.rules.images.get(picture, Override()).model_dump(exclude_defaults=True)
-    if subject.rule_file:
-        write_overrides(subject.rule_file, {picture: Override.model_validate({**before, "framing": composition})})
+    if subject.rule_file is None:
+        raise CaptionError("the recipe names no rule file")
+    write_overrides(subject.rule_file, {picture: Override.model_validate({**before, "framing": composition})})
 
 
 def _with_rule_file(character: str, preset: str) -> CaptionSet:

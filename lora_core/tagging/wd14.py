@@ -151,9 +151,9 @@ def parts(files: Mapping[str, Path]) -> tuple[Path, Path]:
 
 
 def _providers(device: str) -> list[str]:
-    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     import onnxruntime
 
+    wanted = ["CPUExecutionProvider"] if device == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
     there = onnxruntime.get_available_providers()
     return [provider for provider in wanted if provider in there]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_project import Project, new_project
+from small_project import REDRAW, Project, new_project
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from flows import gate
@@ -30,23 +30,11 @@ from lora_core.store import Store
 from lora_core.store.digests import canonical_json, digest_of, file_digest
 from tasks.runtime import RunContext
 
-_REDRAW = """
-[redraw]
-use = true
-candidates = 5
-pictures = 3
-worst_trait = 0
-max_look = 1
-least_share = 0.3
-epochs = 1
-screenshots = 0.25
-"""
-
 
 def _redrawing(project: Project) -> Project:
     """Straight on the base, so that there is no style stage to wait for."""
     text = project.recipe.read_text().replace('trigger = "momo"', 'trigger = "momo"\nmethod = "captions-only"')
-    project.recipe.write_text(text + _REDRAW)
+    project.recipe.write_text(text + REDRAW)
     return project
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from small_project import Project, new_project
+from small_project import REDRAW, Project, new_project
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.world import Character, screenshots
@@ -21,17 +21,6 @@ from tasks.runtime import RunContext
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-_REDRAW = """
-[redraw]
-use = true
-candidates = 4
-pictures = 3
-worst_trait = 0
-max_look = 1
-least_share = 0.3
-epochs = 1
-screenshots = 0.25
-"""
 _WORD = "hcstyle"
 
 
@@ -47,7 +36,7 @@ def words(tmp_path: Path, drawn: Path, prefect_home: Path, api: str) -> Project:
 def _run(project: Project, head: str, style: str = 'style = "style"') -> list[str]:
     """Run to the end with these lines and a redraw; returns the steps that worked, in order."""
     text = project.recipe.read_text().replace('style = "style"', f"{head}\n{style}")
-    project.recipe.write_text(text + _REDRAW)
+    project.recipe.write_text(text + REDRAW)
     done = project.run("run", "recipe.toml")
     assert done.returncode == 0, done.stderr
     plan = project.run("run", "recipe.toml", "--dry-run")

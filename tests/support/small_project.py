@@ -61,6 +61,20 @@ store = "store"
 """
 
 
+REDRAW = """
+[redraw]
+use = true
+candidates = 5
+pictures = 3
+worst_trait = 0
+max_look = 1
+least_share = 0.3
+epochs = 1
+screenshots = 0.25
+"""
+"""A section to append: as little as a redraw can be."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A folder with a recipe, and a Prefect home of its own."""
