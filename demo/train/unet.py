@@ -187,7 +187,8 @@ def min_snr_weights() -> Tensor:
     """Returns the loss weight of every timestep (Hang et al. 2023, Min-SNR)."""
     cumulative = new_schedule().alphas_cumprod
     snr = cumulative / (1 - cumulative)
-    return (snr.clamp(max=_MIN_SNR) / snr).to(DEVICE)
+    weights: Tensor = snr.clamp(max=_MIN_SNR) / snr
+    return weights.to(DEVICE)
 
 
 def stratified_timesteps(rng: np.random.Generator, count: int) -> Tensor:
