@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from ruamel.yaml import YAML
 
 from flows.run_names import run_name
-from flows.runs import open_run
+from flows.runs import character_of, open_run
 from flows.wanted import POOL
 
 _POOL_TYPE = "process"
@@ -173,7 +173,9 @@ def as_client(address: str, password: str = "") -> contextlib.AbstractContextMan
     return temporary_settings(settings)
 
 
-def start_character(client: SyncPrefectClient, parameters: Mapping[str, object], key: str, tag: str) -> FlowRun:
+def start_character(
+    client: SyncPrefectClient, parameters: Mapping[str, object], key: str, tag: str, flow: str = "train-character"
+) -> FlowRun:
     """Schedule a run and return at once; a second call with the same key returns the first one's run.
 
     So does one while a run of the character is open, unless it forces steps: no character is trained twice at once.
@@ -183,10 +185,11 @@ def start_character(client: SyncPrefectClient, parameters: Mapping[str, object],
         parameters: as in the form.
         key: of this start.
         tag: says who started it.
+        flow: whose form it is, one of `TRAINING`.
     """
     with _one_at_a_time:
-        known = None if parameters.get("force") else open_run(client, str(parameters["character"]))
-        return known or start(client, "train-character", parameters, key, tag)
+        known = None if parameters.get("force") else open_run(client, character_of(parameters))
+        return known or start(client, flow, parameters, key, tag)
 
 
 _one_at_a_time = threading.Lock()  # two browsers ask at once

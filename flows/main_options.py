@@ -22,13 +22,23 @@ MAIN = (
 """Paths of the options, in the order in which they are shown."""
 
 
+def field_at(path: str) -> FieldInfo | None:
+    """The option at `section.name` of a recipe; None: there is none."""
+    found: FieldInfo | None = None
+    kind: Any = Recipe
+    for name in path.split("."):
+        found = kind.model_fields.get(name) if _is_section(kind) else None
+        kind = found and found.annotation
+    return None if _is_section(kind) else found
+
+
+def _is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Options)
+
+
 def _field(path: str) -> FieldInfo:
-    model: Any = Recipe
-    *sections, name = path.split(".")
-    for section in sections:
-        model = model.model_fields[section].annotation
-    field: FieldInfo = copy(model.model_fields[name])
-    field.title = f"{field.title} ({path})" if sections else field.title
+    field = copy(field_at(path) or FieldInfo())
+    field.title = f"{field.title} ({path})" if "." in path else field.title
     field.json_schema_extra = _without_default
     return field
 

@@ -93,6 +93,11 @@ class AllowedFolders(BaseSettings):
         more = (Path(text).expanduser().resolve() for text in self.also.split(os.pathsep) if text)
         return (self.folder, *more)
 
+    @property
+    def presets(self) -> dict[str, Path]:
+        """Name → file of every preset, by name."""
+        return {path.stem: path for path in sorted((self.folder / PRESETS).glob("*.toml"))}
+
     def inside(self, text: str, what: str) -> Path:
         """A path that a form gave, links followed; a relative one lies in the home.
 
@@ -122,11 +127,10 @@ class AllowedFolders(BaseSettings):
         Raises:
             RecipeError: there is none of that name; those that are there are named.
         """
-        folder = self.folder / PRESETS
-        known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+        known = self.presets
         if name not in known:
             there = f"there are: {', '.join(known)}" if known else "there is none yet"
-            raise RecipeError(f"preset {name!r}: no {folder / (name + '.toml')}; {there}")
+            raise RecipeError(f"preset {name!r}: no {self.folder / PRESETS / (name + '.toml')}; {there}")
         return known[name]
 
 

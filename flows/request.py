@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
+from flows.main_options import sections_of
 from flows.place import CHARACTERS, LONGEST_NAME, PRESETS, AllowedFolders
 from lora_core.bases.presets import base_presets
 from lora_core.bounded import read_toml
@@ -103,6 +104,29 @@ def checked(place: AllowedFolders, recipe: Recipe) -> Recipe:
     settled = anchored(recipe.model_copy(update={"runtime": runtime}), place.folder)
     _refuse_outside(place, settled, set(_PATHS))
     return with_outfits(settled)
+
+
+def recipe_of_run(place: AllowedFolders, said: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run, from the parameters of whichever of the three forms it was started with.
+
+    Raises:
+        RecipeError: as `recipe_of` and `checked`.
+    """
+    if "name" in said:  # the full form
+        given = {key: value for key, value in said.items() if key in Recipe.model_fields}
+        given["runtime"] = {key: said[key] for key in ("processes", "speed") if key in said}
+        return checked(place, parse_recipe(given, "form"))
+    character, folder, preset, base = (str(said.get(name) or "") for name in ("character", "folder", "preset", "base"))
+    return recipe_of(place, character, folder, preset, base, options=sections_of(said.get("options") or {}))
+
+
+def chosen_in_form(said: Mapping[str, Any], epoch: int, weight: float) -> dict[str, Any]:
+    """Parameters of a run that publishes what a person chose of the run with these."""
+    choice: dict[str, Any] = {"epoch": epoch, "weight": weight}
+    if "name" in said:  # the full form
+        gates = {**(said.get("gates") or {}), "successor": "off"}
+        choice = {"judging": {**(said.get("judging") or {}), **choice}, "gates": gates, "until": "publish"}
+    return {**said, **choice, "force": []}
 
 
 def at_of(recipe: Recipe, force: tuple[Step, ...] = ()) -> RunContext:

@@ -1,6 +1,6 @@
 """Flow runs as people see them: what each is at, and for how long; which waits for what; what may be done with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -132,7 +132,7 @@ def described(client: SyncPrefectClient, run: FlowRun, flow: str, bars: Sequence
         doing, share = (_now(mine[-1]), share_of(mine[-1])) if mine else (", ".join(running_steps(client, run)), 0.0)
     since = run.end_time or run.start_time or run.expected_start_time
     due = run.next_scheduled_start_time or since or datetime.now(UTC)
-    character = character_of(run) if flow in TRAINING else ""
+    character = character_of(run.parameters) if flow in TRAINING else ""
     return Run(
         str(run.id), run.name, character, flow, state, kind.value if kind else "", doing, share, since, due,
         run.parameters,
@@ -194,9 +194,9 @@ def asks(run: FlowRun) -> bool:
     return run.state_type == StateType.PAUSED and bool(run.state and run.state.state_details.run_input_keyset)
 
 
-def character_of(run: FlowRun) -> str:
+def character_of(parameters: Mapping[str, Any]) -> str:
     """Whom a run of one of `TRAINING` is for."""
-    return str(run.parameters.get("name") or run.parameters.get("character"))
+    return str(parameters.get("name") or parameters.get("character"))
 
 
 def open_run(client: SyncPrefectClient, character: str) -> FlowRun | None:
@@ -214,7 +214,7 @@ def _training(client: SyncPrefectClient, character: str, states: Sequence[StateT
     flows = FlowFilter(name=FlowFilterName(any_=list(TRAINING)))
     newest = FlowRunSort.EXPECTED_START_TIME_DESC
     found = client.read_flow_runs(flow_filter=flows, flow_run_filter=_in(states), limit=200, sort=newest)
-    return (run for run in found if character_of(run) == character)
+    return (run for run in found if character_of(run.parameters) == character)
 
 
 def _in(states: Sequence[StateType]) -> FlowRunFilter:

@@ -8,7 +8,7 @@ from pydantic import Field
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
 from flows.place import AllowedFolders
-from flows.request import Name, checked
+from flows.request import Name, recipe_of_run
 from flows.run_names import RUN_NAMES
 from flows.train_character import train
 from lora_core.recipe import (
@@ -23,7 +23,6 @@ from lora_core.recipe import (
     Merge,
     Preprocess,
     Publish,
-    Recipe,
     Redraw,
     Regularization,
     Sampling,
@@ -33,7 +32,6 @@ from lora_core.recipe import (
     StyleTraining,
     Tagger,
 )  # fmt: skip
-from lora_core.recipe_file import parse_recipe
 from tasks.steps import Step, Until
 
 Processes = Annotated[int, Field(ge=1, le=16)]
@@ -102,6 +100,4 @@ def train_character_full(
         until: Stop after this step and what is done together with it.
         force: Steps to do again although they are finished.
     """
-    given = {key: value for key, value in locals().items() if key in Recipe.model_fields}
-    given["runtime"] = {"processes": processes, "speed": speed}
-    return train(checked(AllowedFolders(), parse_recipe(given, "form")), force, until)
+    return train(recipe_of_run(AllowedFolders(), locals()), force, until)

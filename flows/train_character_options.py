@@ -4,11 +4,11 @@ from prefect import flow
 
 from flows.ending import end_as_asked
 from flows.errors import report_user_errors
-from flows.main_options import MainOptions, sections_of
+from flows.main_options import MainOptions
 from flows.place import AllowedFolders
-from flows.request import Name, recipe_of
+from flows.request import Name, recipe_of_run
 from flows.run_names import RUN_NAMES
-from flows.train_character import train
+from flows.train_character import Epoch, Weight, chosen_by_hand, train
 from tasks.runtime import Step
 
 
@@ -27,6 +27,8 @@ def train_character_options(
     base: str = "",
     options: MainOptions = MainOptions(),
     force: tuple[Step, ...] = (),
+    epoch: Epoch = 0,
+    weight: Weight = 0,
 ) -> str:
     """Screenshots in, character LoRA out, with the options that matter most. Empty ones are as the preset says.
 
@@ -37,6 +39,8 @@ def train_character_options(
         base: Another base model than the recipe's. Empty: the recipe's.
         options: Over the preset, for this run.
         force: Steps to do again although they are finished.
+        epoch: Publish this epoch, whatever the metrics are. 0: by the rule.
+        weight: Publish it at this one of the sampled weights. 0: by the rule.
     """
-    said = sections_of(options.model_dump())
-    return train(recipe_of(AllowedFolders(), character, folder, preset, base, options=said), force)
+    recipe = recipe_of_run(AllowedFolders(), {**locals(), "options": options.model_dump()})
+    return train(chosen_by_hand(recipe, epoch, weight), force)

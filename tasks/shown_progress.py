@@ -23,7 +23,7 @@ from lora_core.images.preview import data_uri, small_jpeg
 from lora_core.printable import duration
 from lora_core.progress import Countdown, Progress
 from lora_core.progress import silent as _silent
-from lora_core.training.curves import WIDTH, loss_svg, read_curves
+from lora_core.training.curves import WIDTH, curves_svg, read_curves
 from tasks.time_left import run_clock
 
 KEY = "progress"
@@ -153,7 +153,7 @@ def training_page(curves: Path) -> str:
     """
     points = read_curves(curves, _MOST_POINTS)
     rows = "".join(_newest_samples(curves / "samples"))
-    curve = _picture(data_uri(loss_svg(points).encode(), "image/svg+xml"), WIDTH) if points else ""
+    curve = _picture(data_uri(curves_svg(points).encode(), "image/svg+xml"), WIDTH) if points else ""
     return curve + (f"\n\n<table>{rows}</table>" if rows else "")
 
 

@@ -20,7 +20,7 @@ from lora_core.recipe_file import read_recipe
 from lora_core.store import Store, open_store
 from lora_core.tagging.select import Thresholds, select, thresholds
 
-_RULE_FILE = "captions.toml"
+RULE_FILE = "captions.toml"
 _USUAL_THRESHOLD = 0.5
 
 
@@ -80,7 +80,7 @@ class Asked:
     @property
     def new_rule_file(self) -> Path:
         """Where a suggested rule file goes if nobody says."""
-        return (self.src.parent if self.is_recipe else Path()) / _RULE_FILE
+        return (self.src.parent if self.is_recipe else Path()) / RULE_FILE
 
 
 def open_set(asked: Asked) -> CaptionSet:

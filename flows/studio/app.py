@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from prefect.client.orchestration import SyncPrefectClient
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,19 +42,15 @@ def studio(api: str, password: str = "") -> FastAPI:
         api: address of the API of the server that it is served by.
         password: `user:password`, if that server has one.
     """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None)
     app.state.helper = Helper()
     # One for as long as this process: to make one takes longer than most answers.
     app.state.client = cache(lambda: SyncPrefectClient(api, auth_string=password or None).__enter__())
     app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"))
     for router in (character_pages.router, character_pages.of_one, run_pages.router):
         app.include_router(router)
-    _guard(app, password)
-    return app
-
-
-def _guard(app: FastAPI, password: str) -> None:
-    """Who may ask, and how what is refused is told."""
+    for kind in (HeadcanonError, RequestValidationError):
+        app.exception_handler(kind)(_refuse)
     known = base64.b64encode(password.encode())
 
     @app.middleware("http")
@@ -70,11 +67,13 @@ def _guard(app: FastAPI, password: str) -> None:
         answer.headers.setdefault("cache-control", "no-store")
         return answer
 
-    @app.exception_handler(HeadcanonError)
-    async def refuse(request: Request, error: Exception) -> Response:
-        shown = request.method == "GET"
-        missing = files.NoSuchFileError | PublishError if shown else files.NoSuchFileError
-        status = 404 if isinstance(error, missing) else 400 if isinstance(error, UserError) else 500
-        if shown:
-            return HTMLResponse(page("base", error=one_line(error), here=""), status)
-        return JSONResponse({"error": one_line(error)}, status)
+    return app
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    shown = request.method == "GET"
+    missing = isinstance(error, files.NoSuchFileError) or (shown and isinstance(error, PublishError))
+    status, text = 404 if missing else 400 if isinstance(error, UserError) else 500, one_line(error)
+    if isinstance(error, RequestValidationError):  # a field of a form
+        status, text = 400, "{loc[1]}: {msg}".format_map(error.errors()[0])
+    return HTMLResponse(page("base", error=text, here=""), status) if shown else JSONResponse({"error": text}, status)

@@ -3,16 +3,18 @@
 Runs in the helper process (`flows.studio.helper`), since pictures are prepared and tagged here.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from flows.cli.caption_set import CaptionSet, set_of_recipe
+from rich.filesize import decimal
+
+from flows.cli.caption_set import RULE_FILE, CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
-from flows.cost import Cost, Room, costs, room
+from flows.cost import costs, room
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
-from flows.request import at_of, recipe_of
+from flows.request import at_of, recipe_of, recipe_of_run
 from flows.studio.files import character_folder
 from flows.studio.options import set_options
 from flows.studio.web import page
@@ -26,16 +28,14 @@ from lora_core.dataset import Entry, Rejected
 from lora_core.diffusion.tokenizer import token_counter
 from lora_core.errors import CaptionError, UserError
 from lora_core.images.coverage import unequal_views
-from lora_core.printable import one_line
+from lora_core.printable import duration, one_line, some
 from lora_core.recipe import COMPOSITIONS, Recipe
 from lora_core.store.files import write_atomically
 from lora_core.tagging.select import thresholds
 from tasks.compositions import framings
+from tasks.runtime import RunContext
 
-RULE_FILE = "captions.toml"
-_EMPTY_RULES = (
-    "# What single pictures are told apart from the rest; written by the studio page and `headcanon caption`.\n"
-)
+_EMPTY_RULES = b"# What holds for single pictures; written by the studio page and `headcanon caption`.\n"
 _ABOUT_COMPOSITION = ("composition_in_doubt", "composition_contradicted")
 
 
@@ -45,9 +45,9 @@ class Picture(NamedTuple):
     entry: Entry
     composition: str
     flags: tuple[str, ...]
-    caption: str = ""
-    before: str = ""
-    reasons: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    caption: str
+    before: str
+    reasons: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
 class Shown(NamedTuple):
@@ -58,14 +58,13 @@ class Shown(NamedTuple):
     left_out: tuple[Rejected, ...] = ()
     findings: tuple[str, ...] = ()
     dry: DryRun | None = None
-    costs: tuple[Cost, ...] = ()
-    room: Room | None = None
-    remarks: tuple[str, ...] = ()
+    figures: tuple[tuple[str, str, str], ...] = ()
 
 
 def sheet(character: str, preset: str) -> str:
     """The part of the page about a character's pictures and the run to come."""
-    return page("sheet", name=character, preset=preset, shown=show(character, preset), compositions=COMPOSITIONS)
+    compositions = {one: one.replace("_", " ") for one in COMPOSITIONS}
+    return page("sheet", name=character, preset=preset, shown=show(character, preset), compositions=compositions)
 
 
 def show(character: str, preset: str) -> Shown:
@@ -75,12 +74,12 @@ def show(character: str, preset: str) -> Shown:
     try:
         subject = _set(recipe)
         left_out = tuple(one for one in subject.manifest.rejected if one.image or not one.harmless)
-        edited, _ = subject.captions()
-        pictures = tuple(_pictures(subject, edited))
-        shown = Shown(pictures=pictures, left_out=left_out, findings=_findings(subject, edited))
+        edited, of = subject.captions()[0], subject.situation
+        found = gathered(examine(edited, of.rules, of.trigger, token_counter())) if edited else ()
+        shown = Shown("", tuple(_pictures(subject, edited)), left_out, tuple(map(str, found)))
         dry = dry_run(recipe, at)
-        remarks = unequal_views(dry.coverage)
-        return shown._replace(dry=dry, costs=costs(dry, at), room=room(dry, at), remarks=remarks)
+        findings = (*unequal_views(dry.coverage), *shown.findings)
+        return shown._replace(dry=dry, figures=tuple(_figures(dry, at)), findings=findings)
     except UserError as error:
         return shown._replace(error=one_line(error))
 
@@ -94,16 +93,28 @@ def _pictures(subject: CaptionSet, edited: Sequence[Edited]) -> Iterator[Picture
     for entry in subject.manifest.entries:
         settled = _ABOUT_COMPOSITION if entry.name in said else ()
         flags = tuple(flag.text for flag in entry.flags if flag.code not in settled)
-        picture = Picture(entry, said.get(entry.name) or entry.composition or "", flags)
-        if one := made.get(entry.name):
-            caption, before = (caption_text(tags, subject.situation.trigger) for tags in (one.tags, one.before))
-            picture = picture._replace(caption=caption, before=before, reasons=tuple(reasons(one)))
-        yield picture
+        one, trigger = made.get(entry.name), subject.situation.trigger
+        caption, before = (caption_text(tags, trigger) for tags in ((one.tags, one.before) if one else ((), ())))
+        why = tuple(reasons(one) if one else ())
+        yield Picture(entry, said.get(entry.name) or entry.composition or "", flags, caption, before, why)
 
 
-def _findings(subject: CaptionSet, edited: Sequence[Edited]) -> tuple[str, ...]:
-    of = subject.situation
-    return tuple(map(str, gathered(examine(edited, of.rules, of.trigger, token_counter())))) if edited else ()
+def _figures(dry: DryRun, at: RunContext) -> Iterator[tuple[str, str, str]]:
+    """What a run comes to: label, figure, and what is to be said of it."""
+    for training, plan in (("style", dry.style), ("character", dry.character), ("final", dry.redrawn)):
+        if plan:
+            epochs = f"{len(plan.epoch_steps)} epochs of {plan.samples_per_epoch:,} samples"
+            yield f"{training} LoRA", f"{plan.total_steps:,} steps", epochs
+    to_do, disk = costs(dry, at), room(dry, at)
+    seconds, unknown = sum(one.seconds or 0 for one in to_do), [one.step for one in to_do if one.seconds is None]
+    told = f"not measured here yet: {some(unknown)}" if unknown else "to train and draw, at this machine’s pace"
+    yield "Time", duration(seconds) if seconds else "–", told if to_do else "nothing is left to do"
+    yield "Memory", decimal(dry.memory.bytes), "for training, about"
+    enough = "" if disk.needed <= disk.free else ", which is not enough"
+    yield "Disk", decimal(disk.needed), f"will be written, about; {decimal(disk.free)} are free{enough}"
+    left = [step.step for step in dry.peeked.steps if not step.ref]
+    done = f"{len(dry.peeked.steps) - len(left)} of {len(dry.peeked.steps)}"
+    yield "Cached", done, f"to do: {some(list(dict.fromkeys(left)))}" if left else "all of it is done"
 
 
 def set_caption(character: str, preset: str, picture: str, text: str, seen: str) -> None:
@@ -130,9 +141,8 @@ def set_composition(character: str, preset: str, picture: str, composition: str)
     if composition not in COMPOSITIONS or picture not in {entry.name for entry in subject.manifest.entries}:
         raise CaptionError(f"{picture}: {composition!r} is no composition of it; there are {', '.join(COMPOSITIONS)}")
     before = subject.situation.rules.images.get(picture, Override()).model_dump(exclude_defaults=True)
-    if subject.rule_file is None:
-        raise CaptionError("the recipe names no rule file")
-    write_overrides(subject.rule_file, {picture: Override.model_validate({**before, "framing": composition})})
+    if subject.rule_file:
+        write_overrides(subject.rule_file, {picture: Override.model_validate({**before, "framing": composition})})
 
 
 def _with_rule_file(character: str, preset: str) -> CaptionSet:
@@ -142,28 +152,27 @@ def _with_rule_file(character: str, preset: str) -> CaptionSet:
     if not recipe.captions.rules:
         file = character_folder(place, character) / RULE_FILE
         if not file.exists():
-            write_atomically(file, _EMPTY_RULES.encode())
+            write_atomically(file, _EMPTY_RULES)
         set_options(character, preset, {"captions.rules": RULE_FILE})
         recipe = recipe_of(place, character, preset=preset)
     place.inside(recipe.captions.rules, "captions.rules")  # a preset may name any file; a form writes only to these
     return _set(recipe)
 
 
-def lanes(character: str, folder: str, preset: str, base: str) -> dict[str, tuple[str, ...]]:
+def lanes(started_with: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The steps of a run in order, in two lanes: what hangs on no character's picture is the style's."""
-    recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
-    steps = peek(recipe, at_of(recipe), "report").steps
-    own: list[bool] = []
-    for visit in steps:
-        pictures = visit.branch == "character" or visit.step == "check captions"
-        own.append(pictures or any(own[each] for each in visit.after))
-    names = [f"{visit.step} {visit.branch}".strip() for visit in steps]  # as Prefect's UI calls them
-    style = tuple(name for name, its in zip(names, own, strict=True) if not its)
-    return {"style": style, "character": (*(name for name in names if name not in style), "publish")}
+    recipe = recipe_of_run(AllowedFolders(), started_with)
+    found: dict[str, list[str]] = {"style": [], "character": []}
+    of: list[str] = []
+    for visit in peek(recipe, at_of(recipe), "report").steps:
+        own = visit.branch == "character" or visit.step == "check captions"
+        of.append("character" if own or "character" in (of[each] for each in visit.after) else "style")
+        found[of[-1]].append(f"{visit.step} {visit.branch}".strip())  # as Prefect's UI calls it
+    return {"style": tuple(found["style"]), "character": (*found["character"], "publish")}
 
 
-def epochs_of(character: str, folder: str, preset: str, base: str) -> str:
+def epochs_of(started_with: Mapping[str, Any]) -> str:
     """Digest of the finished epochs that a run with these parameters would find; empty: it would train."""
-    recipe = recipe_of(AllowedFolders(), character, folder, preset, base)
+    recipe = recipe_of_run(AllowedFolders(), started_with)
     lora = peek(recipe, at_of(recipe)).artifacts.lora
     return "" if lora.is_pending else lora.sha256

@@ -3,12 +3,10 @@
 import itertools
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from time import time
-
-from starlette.concurrency import run_in_threadpool
 
 from flows.inbox import File, walk
 from flows.place import CHARACTERS, PRESETS, AllowedFolders
@@ -17,9 +15,8 @@ from lora_core.errors import DatasetError, UserError
 from lora_core.images.decode import LARGEST_BYTES, header_of
 from lora_core.images.kinds import MEANT_BY, may_be_picture
 from lora_core.printable import printable, printable_name
-from lora_core.store import Store
 from lora_core.store.digests import file_digest
-from lora_core.store.files import disk_errors, move, remove, sync, temporary_name
+from lora_core.store.files import replacing
 
 REMOVED = ".removed"
 """Screenshots that were taken away on the page; hidden, so no run reads it."""
@@ -57,15 +54,13 @@ def pictures_folder(place: AllowedFolders, name: str) -> Path:
         return own
 
 
-def source_folders(place: AllowedFolders) -> list[str]:
+def source_folders(place: AllowedFolders) -> Iterator[str]:
     """Folders with pictures in them that a character may take them from, as far as they are not deep below."""
     taken = [place.folder / CHARACTERS, place.folder / PRESETS, Path(place.out), Path(place.store)]
     near = ((root, path) for root in place.roots for depth in ("*/*", "*/*/*") for path in sorted(root.glob(depth)))
-    found = dict.fromkeys(
-        str(path.parent) for root, path in itertools.islice(near, _MOST_LOOKED_AT)
-        if may_be_picture(path) and _is_shown(path, root) and not any(path.is_relative_to(each) for each in taken)
-    )  # fmt: skip
-    return list(found)
+    for root, path in itertools.islice(near, _MOST_LOOKED_AT):
+        if may_be_picture(path) and _is_shown(path, root) and not any(path.is_relative_to(each) for each in taken):
+            yield str(path.parent)
 
 
 def inside(folder: Path, path: str) -> Path:
@@ -74,21 +69,20 @@ def inside(folder: Path, path: str) -> Path:
     Raises:
         NoSuchFileError: it is not there, hidden, or leads out.
     """
-    parts = PurePosixPath(path).parts
-    found = (folder / path).resolve()
-    hidden = any(part.startswith(".") for part in parts)
-    if hidden or "\\" in path or "\0" in path or not found.is_relative_to(folder.resolve()) or not found.is_file():
-        raise NoSuchFileError(f"{printable_name(path)}: there is no such file")
-    return found
+    if "\\" not in path and "\0" not in path:
+        found = (folder / path).resolve()
+        if found.is_relative_to(folder.resolve()) and _is_shown(folder / path, folder):
+            return found
+    raise NoSuchFileError(f"{printable_name(path)}: there is no such file")
 
 
-async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> None:
+def take_upload(folder: Path, path: str, pieces: Iterable[bytes]) -> None:
     """Write a dropped screenshot, once all of it is there and its header is a picture's.
 
     Args:
         folder: of the character.
         path: its own name, below a sub-folder if a folder was dropped.
-        body: what it holds.
+        pieces: what it holds.
 
     Raises:
         DatasetError: the name cannot be a screenshot's, leads out of the folder, or is another picture's.
@@ -96,17 +90,15 @@ async def take_upload(folder: Path, path: str, body: AsyncIterator[bytes]) -> No
         StoreError: the disk is full or the folder cannot be written.
     """
     target = _upload_target(folder, path)
-    temporary = temporary_name(folder / target.name)  # not beside the target: a refused file makes no sub-folder
-    try:
-        with disk_errors(folder):
-            with temporary.open("xb") as opened:
-                async for piece in body:
-                    if opened.tell() + len(piece) > LARGEST_BYTES:
-                        raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
-                    opened.write(piece)
-            await run_in_threadpool(_put, temporary, target, path)
-    finally:
-        remove(temporary)
+    with replacing(target) as temporary:
+        with temporary.open("xb") as opened:
+            for piece in pieces:
+                if opened.tell() + len(piece) > LARGEST_BYTES:
+                    raise DatasetError(f"{path}: more than {LARGEST_BYTES // 10**6} MB; make it smaller")
+                opened.write(piece)
+        header_of(temporary, path)
+        if target.exists() and file_digest(target) != file_digest(temporary):
+            raise DatasetError(f"{path}: another picture has that name here; remove that one first, or rename this one")
 
 
 def _upload_target(folder: Path, path: str) -> Path:
@@ -121,61 +113,26 @@ def _upload_target(folder: Path, path: str) -> Path:
     return target
 
 
-def _put(file: Path, target: Path, path: str) -> None:
-    header_of(file, path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and file_digest(target) != file_digest(file):
-        raise DatasetError(f"{path}: another picture has that name here; remove that one first, or rename this one")
-    sync(file)
-    move(file, target)
-    sync(target.parent)
-
-
 def remove_picture(folder: Path, path: str) -> None:
-    """Take a screenshot out of the set, into a hidden folder beside it: nothing is lost by a slip.
-
-    Raises:
-        NoSuchFileError: it is not there.
-    """
-    picture = inside(folder, path)
-    (folder / REMOVED).mkdir(exist_ok=True)
-    aside, number = folder / REMOVED / picture.name, 1
-    while aside.exists():
-        number += 1
-        aside = aside.with_name(f"{picture.stem}-{number}{picture.suffix}")
-    picture.rename(aside)
+    """Take a screenshot out of the set, into a hidden folder beside it: nothing is lost by a slip."""
+    picture, aside = inside(folder, path), folder / REMOVED
+    aside.mkdir(exist_ok=True)
+    names = (f"{picture.stem}{f'-{one}' if one > 1 else ''}{picture.suffix}" for one in itertools.count(1))
+    picture.rename(next(aside / name for name in names if not (aside / name).exists()))
 
 
 def screenshots(folder: Path) -> tuple[File, ...]:
-    """A character's screenshots, as far as their names say; none in a folder that cannot be read."""
-    try:
-        return tuple(sorted(file for file in walk(str(folder)) if may_be_picture(PurePosixPath(file.path))))
-    except OSError:
-        return ()
-
-
-def screenshots_lately(folder: Path) -> tuple[File, ...]:
-    """The same as at most half a minute ago, for a page that asks every few seconds."""
+    """A character's screenshots, as far as their names say, as at most half a minute ago: a page asks often."""
     return _listed(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0, int(time() // _LATELY_SECONDS))
 
 
 @lru_cache(maxsize=1000)
 def _listed(folder: Path, _modified_ns: int, _moment: int) -> tuple[File, ...]:
     """Something that came or went in the folder shows at once; what changed in place, or further down, with time."""
-    return screenshots(folder)
-
-
-def stored_picture(store: Store, digest: str) -> bytes:
-    """A PNG of the store.
-
-    Raises:
-        NoSuchFileError: it has no such object, or that is no picture.
-    """
-    if len(digest) == 64 and digest.isalnum() and store.has(digest):
-        data = store.get_bytes(digest)
-        if data.startswith(b"\x89PNG"):
-            return data
-    raise NoSuchFileError("there is no such picture")
+    try:
+        return tuple(sorted(file for file in walk(str(folder)) if may_be_picture(PurePosixPath(file.path))))
+    except OSError:  # which a run says
+        return ()
 
 
 def _is_shown(path: Path, folder: Path) -> bool:
@@ -189,7 +146,7 @@ def zipped(folder: Path) -> Iterator[bytes]:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
                 if _is_shown(path, folder):
-                    archive.write(path, f"{folder.name}/{path.relative_to(folder).as_posix()}")
+                    archive.write(path, path.relative_to(folder.parent))
         file.seek(0)
         while piece := file.read(1 << 20):
             yield piece

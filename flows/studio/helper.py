@@ -1,11 +1,10 @@
 """A process beside the server that does the page's work on pictures, one piece at a time, so that the page answers."""
 
-import os
-import threading
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from importlib import import_module
-from multiprocessing import get_context, parent_process
+import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from time import monotonic
 from typing import Any
 
 from lora_core.errors import HeadcanonError
@@ -18,66 +17,53 @@ class HelperError(HeadcanonError):
 
 
 class Helper:
-    """Starts the process when there is something to do, and ends it when there was nothing for a minute.
+    """Starts the process when there is something to do; it ends when there was nothing for a minute, or nobody is left.
 
     A process that works with the store is known as its user until it ends: an idle one would keep `store gc` waiting.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: ProcessPoolExecutor | None = None
-        self._last: Future[Any] = Future()
-        self._idle = threading.Timer(_IDLE_SECONDS, self._end)
+        self._line = ThreadPoolExecutor(1, "studio-helper")
+        self._pipe: Connection | None = None
+        self._last_asked = 0.0
 
-    def begin(self, function: str, *args: str) -> Future[Any]:
+    def begin(self, function: str, *args: object) -> Future[Any]:
         """Have a function of `flows.studio.character` called over there: this process never loads what it needs."""
-        with self._lock:
-            try:
-                self._last = self._process().submit(_call, function, args)
-            except BrokenProcessPool:  # by what was asked before
-                self._pool = None
-                self._last = self._process().submit(_call, function, args)
-            self._rest()
-            return self._last
+        return self._line.submit(self._have_called, function, args)
 
-    def ask(self, function: str, *args: str) -> Any:
+    def ask(self, function: str, *args: object) -> Any:
         """What it comes to.
 
         Raises:
             HelperError: the process was killed, or ran out of memory.
         """
+        return self.begin(function, *args).result()
+
+    def _have_called(self, function: str, args: tuple[object, ...]) -> Any:
+        if self._pipe is None or monotonic() > self._last_asked + 0.9 * _IDLE_SECONDS:  # it is about to end
+            self._pipe, there = get_context("spawn").Pipe()
+            get_context("spawn").Process(target=_work, args=(there,), daemon=True).start()
+            there.close()
         try:
-            return self.begin(function, *args).result()
-        except BrokenProcessPool:
+            self._pipe.send((function, args))
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._pipe = None
             raise HelperError("looking at the pictures was cut off (out of memory?); reload the page") from None
-
-    def _process(self) -> ProcessPoolExecutor:
-        self._pool = self._pool or ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent)
-        return self._pool
-
-    def _rest(self) -> None:
-        self._idle.cancel()
-        self._idle = threading.Timer(_IDLE_SECONDS, self._end)
-        self._idle.daemon = True
-        self._idle.start()
-
-    def _end(self) -> None:
-        with self._lock:
-            if not self._last.done():
-                self._rest()
-            elif self._pool:
-                self._pool.shutdown(wait=False)
-                self._pool = None
+        self._last_asked = monotonic()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
-def _call(function: str, args: tuple[str, ...]) -> Any:
-    return getattr(import_module("flows.studio.character"), function)(*args)
+def _work(asked: Connection) -> None:
+    from flows.studio import character
 
-
-def _end_with_parent() -> None:
-    def watch() -> None:
-        if parent := parent_process():
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked is gone
+        while asked.poll(_IDLE_SECONDS):
+            function, args = asked.recv()
+            try:
+                answer: object = getattr(character, function)(*args)
+            except Exception as error:
+                answer = error
+            asked.send(answer)

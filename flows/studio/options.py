@@ -10,13 +10,13 @@ import tomlkit
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from flows.main_options import MAIN
+from flows.main_options import MAIN, field_at
 from flows.place import AllowedFolders
 from flows.request import OWN_RECIPE, recipe_of
 from flows.studio.files import character_folder
 from lora_core.errors import RecipeError
 from lora_core.methods import METHODS
-from lora_core.recipe import Options, Recipe, of_folders
+from lora_core.recipe import Options, of_folders
 from lora_core.store.files import write_atomically
 
 _NOT_HERE = ("name", "runtime", "publish.repository", "publish.private", "publish.token_block")
@@ -39,29 +39,24 @@ class Option(NamedTuple):
 def options_of(character: str, preset: str) -> dict[str, list[Option]]:
     """Every option of a character, as it stands: what matters most under "main", the rest by section."""
     place = AllowedFolders()
-    recipe = recipe_of(place, character, preset=preset)
-    found: dict[str, list[Option]] = {"main": []}
-    for one in _options(recipe, "", tomllib.loads(_own_text(character_folder(place, character)))):
-        section = one.path.rpartition(".")[0] or "general"
-        found.setdefault("main" if one.path in MAIN else section, []).append(one)
-    found["main"].sort(key=lambda one: MAIN.index(one.path))
+    recipe, own = recipe_of(place, character, preset=preset), _own_text(character_folder(place, character))
+    every = {one.path: one for one in _options(recipe, "", tomllib.loads(own))}
+    found = {"main": [every.pop(path) for path in MAIN]}
+    for one in every.values():
+        found.setdefault(one.path.rpartition(".")[0] or "general", []).append(one)
     return found
 
 
-def _options(section: Options, prefix: str, own: Mapping[str, Any]) -> Iterator[Option]:
+def _options(section: Options, prefix: str, own: Any) -> Iterator[Option]:
     for name, field in type(section).model_fields.items():
         path, value = f"{prefix}{name}", getattr(section, name)
         said = own.get(name) if isinstance(own, Mapping) else None
-        if path in (*_NOT_HERE, _ELSEWHERE):
-            continue
-        if isinstance(value, Options):
-            yield from _options(value, f"{path}.", said or {})
-            continue
-        choices = tuple(METHODS if path == "method" else _choices(field))  # the best one first
-        yield Option(
-            path, field.title or name, field.description or "", _shown(value), choices, isinstance(value, tuple),
-            said is not None,
-        )  # fmt: skip
+        if isinstance(value, Options) and path not in _NOT_HERE:
+            yield from _options(value, f"{path}.", said)
+        elif path not in (*_NOT_HERE, _ELSEWHERE):
+            choices = tuple(METHODS if path == "method" else _choices(field))  # the best one first
+            many, own_one = isinstance(value, tuple), said is not None
+            yield Option(path, field.title or name, field.description or "", _shown(value), choices, many, own_one)
 
 
 def _choices(field: FieldInfo) -> dict[str, object]:
@@ -84,7 +79,7 @@ def _read(field: FieldInfo, text: str) -> object:
     many = get_origin(kind) is tuple
     said = [line.strip() for line in text.splitlines() if line.strip()] if many else text.strip()
     with contextlib.suppress(ValidationError):
-        read: Any = known.get(text) if text in known else TypeAdapter(kind).validate_python(said)
+        read: Any = known[text] if text in known else TypeAdapter(kind).validate_python(said)
         return list(read) if many else read
     return said
 
@@ -99,32 +94,28 @@ def set_options(character: str, preset: str, changes: Mapping[str, str]) -> None
     folder = character_folder(place, character)
     document = tomlkit.parse(_own_text(folder))
     for path, text in changes.items():
-        _set_option(document, path, text)
+        field = field_at(path)
+        if field is None or path in _NOT_HERE:
+            raise RecipeError(f"{path}: there is no such option of a character")
+        _set(document, path.split("."), _read(field, text) if text.strip() else None)
     written = tomlkit.dumps(document)
     recipe_of(place, character, preset=preset, own=tomllib.loads(written))
     write_atomically(folder / OWN_RECIPE, written.encode())
 
 
-def _set_option(document: Any, path: str, text: str) -> None:
-    *sections, name = path.split(".")
-    model: Any = Recipe
-    tables = [document]
-    for section in sections:
-        model = getattr(model.model_fields.get(section), "annotation", None)
-        said = tables[-1].get(section)
+def _set(table: Any, path: list[str], value: object) -> None:
+    name, *below = path
+    if not below and value is not None:
+        table[name] = value
+    elif not below:
+        table.pop(name, None)
+    else:
+        said = table.setdefault(name, tomlkit.table())
         if isinstance(said, str | list):  # `base = "file"` is short for `[base] model`
-            tables[-1][section] = of_folders(said) if section in ("style", "character") else {"model": said}
-        tables.append(tables[-1].setdefault(section, tomlkit.table()))
-    known = model.model_fields if isinstance(model, type) and issubclass(model, Options) else {}
-    if path in _NOT_HERE or name not in known:
-        raise RecipeError(f"{path}: there is no such option of a character")
-    if text.strip():
-        tables[-1][name] = _read(known[name], text)
-        return
-    tables[-1].pop(name, None)
-    for table, section in zip(reversed(tables[:-1]), reversed(sections), strict=True):
-        if not table[section]:
-            table.pop(section)  # an empty section is not the same as none
+            table[name] = said = of_folders(said) if name in ("style", "character") else {"model": said}
+        _set(table[name], below, value)
+        if not table[name]:
+            del table[name]  # an empty section is not the same as none
 
 
 def _own_text(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """What all addresses of the page stand on: templates, and who is asked for an answer."""
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -11,7 +11,6 @@ from fastapi import Body, Depends, Request
 from prefect.client.orchestration import SyncPrefectClient
 
 from flows.studio.helper import Helper
-from lora_core.printable import duration
 
 ROOT = "/studio"
 KEEP = {"cache-control": "private, max-age=86400"}
@@ -31,7 +30,7 @@ TheHelper = Annotated[Helper, Depends(_helper)]
 Text = Annotated[str, Body(embed=True)]
 """A field of a form."""
 Answer = dict[str, str]
-"""To a form or a button: `go` names the page to show next; empty: the same."""
+"""To a form: `go` names the page to show next; without it, and without an answer, the same."""
 
 
 def page(template: str, **shown: Any) -> str:
@@ -51,22 +50,15 @@ def key() -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    places = [jinja2.PackageLoader("flows.studio"), jinja2.PackageLoader("lora_core.report", "")]
+    places = jinja2.ChoiceLoader([jinja2.PackageLoader("flows.studio"), jinja2.PackageLoader("lora_core.report", "")])
     made = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(places), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    made.filters.update(duration=duration, q=quoted, path=quote, ago=_ago, thousands="{:,}".format)
+        loader=places, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    column = "epoch {0.epoch} at {0.weight:g}".format
+    made.filters.update(q=quoted, path=quote, g="{:g}".format, clock=_clock, column=column)
+    made.globals["m"] = made.get_template("macros.html.j2").module
     return made
 
 
-def _ago(moment: datetime | None) -> str:
-    """How long ago, or in how long."""
-    if moment is None:
-        return ""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    size = abs(seconds)
-    for each, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if size >= each:
-            return f"{size // each:.0f} {unit} ago" if seconds > 0 else f"in {size // each:.0f} {unit}"
-    return "just now" if seconds > 0 else "in a moment"
+def _clock(moment: datetime | None) -> str:
+    return f"{moment.astimezone():%d %b %H:%M}" if moment else ""

@@ -147,12 +147,14 @@ def polyline(steps: Sequence[int], values: Sequence[float]) -> str:
     )
 
 
-def loss_svg(points: Sequence[CurvePoint]) -> str:
-    """The mean loss as an SVG file of its own, readable on light and dark."""
-    steps, losses, _ = zip(*points, strict=True)
+def curves_svg(points: Sequence[CurvePoint]) -> str:
+    """The mean loss, and dashed the learning rate, as an SVG file of its own, readable on light and dark."""
+    steps, losses, rates = zip(*points, strict=True)
     label = f"loss {losses[-1]:.4f}, from {max(losses):.4f} to {min(losses):.4f}, steps {steps[0]:,} to {steps[-1]:,}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 20}" width="{WIDTH}">'
+        f'<polyline points="{polyline(steps, rates)}" fill="none" stroke="#888" stroke-dasharray="4 4"/>'
         f'<polyline points="{polyline(steps, losses)}" fill="none" stroke="#3b82f6" stroke-width="2"/>'
-        f'<text x="4" y="{HEIGHT + 14}" font-family="sans-serif" font-size="12" fill="#888">{label}</text></svg>'
+        f'<text x="4" y="{HEIGHT + 14}" font-family="sans-serif" font-size="12" fill="#888">{label}; '
+        f"learning rate {rates[-1]:.3g} (dashed)</text></svg>"
     )

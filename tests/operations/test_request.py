@@ -8,7 +8,17 @@ import pytest
 from pydantic import BaseModel
 
 from flows.place import AllowedFolders
-from flows.request import _OWNERS_ONLY, _PATHS, _TRAININGS, _WHERE, checked, recipe_of, shared_recipe
+from flows.request import (
+    _OWNERS_ONLY,
+    _PATHS,
+    _TRAININGS,
+    _WHERE,
+    checked,
+    chosen_in_form,
+    recipe_of,
+    recipe_of_run,
+    shared_recipe,
+)
 from flows.train_character_full import train_character_full
 from lora_core.errors import RecipeError
 from lora_core.recipe import Base, Character, Recipe, Runtime, Style
@@ -280,3 +290,26 @@ def test_a_family_of_bases_in_the_place_of_a_preset_gives_the_numbers_that_defau
 def test_a_recipe_called_after_a_family_is_that_recipe(place: AllowedFolders) -> None:
     (place.folder / "recipes/pony.toml").write_text(_PRESET)
     assert recipe_of(place, "momo", preset="pony").sampling == recipe_of(place, "momo").sampling
+
+
+def test_what_a_run_was_started_with_is_its_recipe_and_a_choice_by_hand_changes_only_what_is_published(
+    place: AllowedFolders,
+) -> None:
+    short = {"character": "momo", "folder": "", "preset": "default", "base": ""}
+    assert recipe_of_run(place, short) == recipe_of(place, "momo")
+    options = {**short, "options": {"character_training__rank": 4, "captions__outfit": []}, "force": ["tag"]}
+    assert recipe_of_run(place, options) == recipe_of(place, "momo", options={"character_training": {"rank": 4}})
+    full = {
+        "name": "momo", "base": {"model": "base.safetensors"}, "style": {"images": "style"}, "until": "sample",
+        "character": {"images": "characters/momo"}, "character_training": {"rank": 4}, "gates": {"epoch": "ask"},
+    }  # fmt: skip
+    assert recipe_of_run(place, full).character_training.rank == 4
+    for said in (short, options, full):
+        chosen = chosen_in_form(said, 2, 0.8)
+        assert chosen.get("until", "publish") == "publish"
+        assert not chosen["force"]
+        assert recipe_of_run(place, chosen).character_training == recipe_of_run(place, said).character_training
+    gates, judging = (
+        getattr(recipe_of_run(place, chosen_in_form(full, 2, 0.8)), name) for name in ("gates", "judging")
+    )
+    assert (gates.epoch, gates.successor, judging.epoch, judging.weight) == ("ask", "off", 2, 0.8)

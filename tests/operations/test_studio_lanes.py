@@ -12,7 +12,7 @@ def test_what_hangs_on_no_picture_of_the_character_is_the_style_s(
     tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEADCANON_HOME", str(new_home(tmp_path / "home", drawn, tmp_path / "prefect").folder))
-    found = lanes("momo", "", "", "")
+    found = lanes({"character": "momo"})
     assert found["style"] == ("preprocess style", "tag style", "train style", "check style", "merge", "check merge")
     assert found["character"] == (
         "preprocess character", "tag character", "caption character", "check captions", "downscale",

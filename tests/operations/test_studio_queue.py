@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State, StateDetails, StateType
 from prefect.input.run_input import keyset_from_base_key
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Running
+from prefect.states import Completed, Failed, Running
 from prefect_server import prefect_server
 from running import wait_for
 from small_home import new_home
@@ -132,7 +133,12 @@ def test_an_answer_on_the_page_is_taken_as_the_form_means_it_and_a_wrong_one_is_
     client.set_flow_run_state(run, State(type=StateType.PAUSED, name="Suspended", state_details=details), force=True)
     visitor, url = TestClient(studio(server)), f"/studio/r/{run}"
     shown = visitor.get(url).text
-    for told in ("epoch 1 &lt; 2", "<option>abort</option>", 'name="epoch" type="number"', "0: as proposed."):
+    for told in (
+        "epoch 1 &lt; 2",
+        '<option value="abort">abort</option>',
+        'name="epoch" type="number"',
+        "0: as proposed.",
+    ):
         assert told in shown
     page = {"x-headcanon": "page"}
     refused = visitor.post(f"{url}/resume", json={"decision": "continue", "epoch": "two"}, headers=page)
@@ -143,9 +149,26 @@ def test_an_answer_on_the_page_is_taken_as_the_form_means_it_and_a_wrong_one_is_
         ("Question", "waits for your answer")
     ]
     answer = {"decision": "continue", "epoch": 2, "weight": ""}
-    assert visitor.post(f"{url}/resume", json=answer, headers=page).json() == {}
+    assert visitor.post(f"{url}/resume", json=answer, headers=page).status_code == 200
     assert client.read_flow_run(run).state_type == StateType.SCHEDULED
     assert json.loads(client.read_flow_run_input(run, keys["response"])) == {"decision": "continue", "epoch": 2}
+
+
+def test_what_the_page_offers_for_a_run_of_a_terminal_is_what_it_can_do(
+    server: str, client: SyncPrefectClient, tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADCANON_HOME", str(new_home(tmp_path / "home", drawn, tmp_path / "prefect").folder))
+    at_terminal = Flow(lambda: None, name="headcanon")
+    run = client.create_flow_run(at_terminal, state=Running())
+    visitor, url = TestClient(studio(server)), f"/studio/r/{run.id}"
+    shown = visitor.get(url).text
+    assert "What it has done is saved; the same command goes on from there." in shown
+    assert "Retry" not in shown
+    assert "/pause" not in shown
+    client.set_flow_run_state(run.id, Failed(message="no disk"), force=True)
+    shown = visitor.get(url).text
+    assert "no disk" in shown
+    assert "/retry" not in shown
 
 
 def test_a_run_s_page_does_not_wait_for_pictures_that_are_being_tagged_and_then_has_its_lanes(
