@@ -26,40 +26,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
+from toy_recipe import toy_recipe
 
-from demo.project import MODELS
 from demo.world import STYLE, TARGET, screenshots
 from demo.world.screenshot import PLAN
 from lora_core.store.digests import file_digest
 
-_RECIPE = """
-name = "momo"
-trigger = "momo"
-base = '{models}/base'
-style = "style"
-character = "character"
-preprocess = {{ size = 64 }}
-downscale = {{ size = 64 }}
-captions = {{ memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"] }}
-gates = {{ style = "off", merge = "off", epoch = "off" }}
-runtime = {{ out = "out", store = "store" }}
-[tagger]
-model = '{models}/tagger'
-[style_training]
-{training}
-[character_training]
-{training}
-[sampling]
-prompts = ["{{trigger}}, 1girl, solo, upper body, smile"]
-style_prompts = ["1girl, solo, upper body"]
-negative = ""
-seeds = [1]
-steps = 1
-weights = [1.0]
-width = 64
-height = 64
-"""
-_TRAINING = "resolution = 64\nrepeats = 1\nepochs = 2\nrank = 2\nalpha = 1\nbatch = 1\nunet_lr = 1e-3"
 _MARK = "HEADCANON_KILLS"
 _GONE_SECONDS = 60.0
 _LOOK_EVERY_SECONDS = 0.02
@@ -115,7 +87,7 @@ class Folder:
 
     def __init__(self, root: Path, drawn: Path, prefect_home: Path) -> None:
         shutil.copytree(drawn, root)
-        (root / "recipe.toml").write_text(_RECIPE.format(models=MODELS, training=_TRAINING))
+        (root / "recipe.toml").write_text(toy_recipe(64, 64, 1, 1))
         self.root, self.mark = root, uuid.uuid4().hex
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "OMP_"))}
         self._environment = {**kept, "PREFECT_HOME": str(prefect_home), "OMP_NUM_THREADS": "1", _MARK: self.mark}

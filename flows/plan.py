@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flows.graph import Peeked, peek
+from flows.graph import Peeked, peek, style_tokens
 from lora_core.bases.fit import Misfit, misfits
 from lora_core.bases.lineage import Lineage, stored_lineage
 from lora_core.captions.wardrobe import dressed
@@ -11,12 +11,12 @@ from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.images.composition import settle
 from lora_core.images.coverage import Coverage, coverage
 from lora_core.images.pipeline import copy_size
-from lora_core.recipe import Composition, Recipe
+from lora_core.recipe import CharacterTraining, Composition, Recipe
 from lora_core.redraw.cost import RedrawCost, cost_of, final_set
 from lora_core.refs import CheckpointRef, DatasetRef
 from lora_core.training.memory import Need, need
 from lora_core.training.plan import Plan, plan
-from lora_core.training.samples import TrainingSet, by_outfit
+from lora_core.training.samples import character_sets, style_set
 from tasks.compositions import framings
 from tasks.runtime import RunContext
 from tasks.tag import prepared_and_tagged
@@ -92,29 +92,42 @@ def _looked_at(
 
 def _plan_style(recipe: Recipe, style: Manifest) -> Plan:
     options = recipe.style_training
-    return plan([_set(style, options.repeats, options.resolution)], options)
+    return plan([style_set(style, options.repeats, options.resolution, style_tokens(recipe))], options)
 
 
 def _plan_character(recipe: Recipe, style: Manifest | None, character: Manifest) -> Plan:
-    options = recipe.character_training
-    sets = [*by_outfit(_set(character, options.repeats, options.resolution), options.repeats)]
-    if size := recipe.downscale.size:
-        sizes = (copy_size((entry.width, entry.height), size) for entry in character.entries)
-        small = [
-            entry.model_copy(update={"width": width, "height": height})
-            for entry, (width, height) in zip(character.entries, sizes, strict=True)
-        ]
-        sets += by_outfit(_set(Manifest(entries=tuple(small)), recipe.downscale.repeats, size), options.repeats)
-    if recipe.regularization.use and style:
-        sets.append(_set(style, recipe.regularization.repeats, options.resolution, regularization=True))
-    return plan(sets, options)
+    pictures = _captioned(character)
+    copies = _copies(pictures, recipe.downscale.size) if recipe.downscale.size else None
+    return _plan_sets(pictures, copies, style, recipe, recipe.character_training)
 
 
 def _plan_redrawn(recipe: Recipe) -> Plan | None:
     if not recipe.redraw.use:
         return None
-    options = recipe.final_training
-    return plan([_set(final_set(recipe), options.repeats, options.resolution)], options)
+    return _plan_sets(_captioned(final_set(recipe)), None, None, recipe, recipe.final_training)
+
+
+def _plan_sets(
+    pictures: Manifest, copies: Manifest | None, style: Manifest | None, recipe: Recipe, options: CharacterTraining
+) -> Plan:
+    names, how = (recipe.trigger, style_tokens(recipe)), (options, recipe.downscale, recipe.regularization)
+    return plan(character_sets(pictures, copies, style, names, how), options)
+
+
+def _captioned(pictures: Manifest) -> Manifest:
+    """With what stands for captions: they are not written yet, and change nothing here."""
+    entries = (entry.model_copy(update={"caption": ("1girl",)}) for entry in pictures.entries)
+    return Manifest(entries=tuple(entries))
+
+
+def _copies(pictures: Manifest, size_px: int) -> Manifest:
+    sizes = (copy_size((entry.width, entry.height), size_px) for entry in pictures.entries)
+    return Manifest(
+        entries=tuple(
+            entry.model_copy(update={"width": width, "height": height})
+            for entry, (width, height) in zip(pictures.entries, sizes, strict=True)
+        )
+    )
 
 
 def _memory(recipe: Recipe, base: CheckpointRef, at: RunContext) -> Need:
@@ -124,13 +137,3 @@ def _memory(recipe: Recipe, base: CheckpointRef, at: RunContext) -> Need:
         (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
     )
     return max(need(files, options, at.device, recipe.base.process) for options in trainings)
-
-
-def _set(manifest: Manifest, repeats: int, resolution_px: int, *, regularization: bool = False) -> TrainingSet:
-    return TrainingSet(
-        manifest=manifest,
-        repeats=repeats,
-        regularization=regularization,
-        class_tokens="1girl",  # stands for the captions, which are not written yet and change nothing here
-        resolution_px=resolution_px,
-    )

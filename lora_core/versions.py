@@ -59,7 +59,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 4,
     "judge": 7,
     "transfer": 7,
-    "report": 10,
+    "report": 11,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

@@ -1,7 +1,5 @@
 """What the base knows of the look by name, and the method that suits it: method `auto`."""
 
-from collections.abc import Sequence
-
 from lora_core.errors import RecipeError
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
@@ -19,33 +17,20 @@ def look(base: CheckpointRef, character: TaggedSet, question: Question, drawing:
     """The base with and without words for the look, and how far each moves it towards the screenshots."""
     from lora_core.dataset import load_manifest, load_tags
     from lora_core.images.png import png_bytes
-    from lora_core.judging.look import LOOK_WORDS, Drawn, Instruments, LookReport, compared, in_turn
+    from lora_core.judging.look import LOOK_WORDS, Instruments, ask
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.samples import samples_manifest, together
-    from lora_core.sampling.words import draw_words, words_grid
-    from lora_core.tagging.tag import tag
+    from lora_core.sampling.words import words_grid
 
     store = at.open_store("look")
     config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
-    shots, seen = load_manifest(store, character.pictures), load_tags(store, character.tags)
+    screenshots = load_manifest(store, character.pictures), load_tags(store, character.tags)
     tagger, other, encoder = (
         store.tree(each.sha256) if each else {} for each in (character.tagger, question.classifier, question.embedder)
     )
     by = Instruments(tagger, other, question.classifier_label, encoder)
-
-    def draw(words: Sequence[str], seeds: Sequence[int]) -> Drawn:
-        options = drawing.options.model_copy(update={"seeds": tuple(seeds)})
-        with progress("look", "step") as listen:
-            return draw_words(store, base, words, options, config, listen)
-
-    def judge(drawn: Drawn) -> LookReport:
-        with progress("read look", "sample") as listen:
-            scores = tag(store, samples_manifest(together(list(drawn.values()))), tagger, listen)
-        return compared(store, drawn, shots, (scores, seen), by)
-
     own = (question.words,) if question.words else ()
-    others = tuple(word for word in LOOK_WORDS if word not in own)
-    report, drawn = in_turn([group for group in (own, others) if group], draw, judge)
+    groups = [group for group in (own, tuple(word for word in LOOK_WORDS if word not in own)) if group]
+    report, drawn = ask(store, base, screenshots, groups, (drawing.options, config), by, progress)
     files = {_GRID: store.put_bytes(png_bytes(words_grid(store, drawn)))}
     files[_REPORT] = store.put_json(report.model_dump(mode="json"))
     return ReportRef(sha256=store.put_tree({name: store.path(digest) for name, digest in files.items()}))

@@ -48,7 +48,9 @@ def train_style(
     at: RunContext,
 ) -> LoraRef:
     """Stage 1: teach the base the 3D look, or a word for it; pictures without captions get identifier and class."""
-    sets = [_style_set(at, pictures, options.repeats, options.resolution, class_tokens)]
+    from lora_core.training.samples import style_set
+
+    sets = (style_set(load_manifest(at.open_store(), pictures), options.repeats, options.resolution, class_tokens),)
     name = class_tokens.partition(" ")[0] if options.inversion else "style"
     return _train(name, "", base, sets, options, reading, at)
 
@@ -64,43 +66,17 @@ def train_character(
     at: RunContext,
 ) -> LoraRef:
     """Stage 3: what is left to learn on the merged model is the character."""
-    from lora_core.training.samples import by_outfit
+    from lora_core.training.samples import character_sets
 
-    small, prior, px = sets.downscale, sets.regularization, options.resolution
-    trained = [*by_outfit(_set(at, sets.pictures, options.repeats, px, trigger=trigger), options.repeats)]
-    if sets.copies is not None:
-        trained += by_outfit(_set(at, sets.copies, small.repeats, small.size, trigger=trigger), options.repeats)
-    if prior.use and sets.style_pictures is not None:
-        trained.append(_style_set(at, sets.style_pictures, prior.repeats, px, sets.style_tokens, True))
-    return _train(name, trigger, base, trained, options, reading, at, sets.start)
-
-
-def _style_set(
-    at: RunContext, pictures: DatasetRef, repeats: int, resolution: int, class_tokens: str, regularization: bool = False
-) -> "TrainingSet":
-    identifier = class_tokens.partition(" ")[0]  # first in the captions of those that have some
-    return _set(at, pictures, repeats, resolution, class_tokens, regularization, identifier)
-
-
-def _set(
-    at: RunContext,
-    pictures: DatasetRef,
-    repeats: int,
-    resolution: int,
-    class_tokens: str = "",
-    regularization: bool = False,
-    trigger: str = "",
-) -> "TrainingSet":
-    from lora_core.training.samples import TrainingSet
-
-    return TrainingSet(
-        manifest=load_manifest(at.open_store(), pictures),
-        repeats=repeats,
-        regularization=regularization,
-        class_tokens=class_tokens,
-        resolution_px=resolution,
-        trigger=trigger,
+    store = at.open_store()
+    trained = character_sets(
+        load_manifest(store, sets.pictures),
+        load_manifest(store, sets.copies) if sets.copies else None,
+        load_manifest(store, sets.style_pictures) if sets.style_pictures else None,
+        (trigger, sets.style_tokens),
+        (options, sets.downscale, sets.regularization),
     )
+    return _train(name, trigger, base, trained, options, reading, at, sets.start)
 
 
 def _previews(store: Store, at: RunContext, curves: Path) -> "Saved | None":
@@ -118,7 +94,7 @@ def _train(
     name: str,
     trigger: str,
     base: CheckpointRef,
-    sets: "list[TrainingSet]",
+    sets: "tuple[TrainingSet, ...]",
     options: Training,
     reading: Reading,
     at: RunContext,

@@ -149,7 +149,7 @@ def explain_tag(subject: CaptionSet, tag: str) -> None:
     for one in edited:
         changes = [change for change in one.changes if change.tag == asked]
         became = "stays" if asked in one.tags else "no tag: below the threshold" if seen[one.name] else "no tag"
-        became = next((f"{change.action} by {change.rule}" for change in changes), became)
+        became = next((f"{change.action} ({change.reason})" for change in changes), became)
         typer.secho(f"{one.name:<24} {seen[one.name] or 0:>5.2f}  {became}", fg="red" if "removed" in became else None)
     if any(change.tag == asked and change.kind in ("traits", "foreign") for one in edited for change in one.changes):
         echo(f'To keep it, write it into the rule file: keep = ["{asked}"]')

@@ -1,6 +1,5 @@
 """`headcanon look`: which words for the look a base knows, and which method suits it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ from flows.cli import echo
 
 if TYPE_CHECKING:
     from flows.cli.scaffold import FittedBase
-    from lora_core.dataset import Manifest
     from lora_core.diffusion.source import Source
     from lora_core.judging.look import Drawn, LookReport
     from lora_core.recipe import Sampling
@@ -48,25 +46,22 @@ def look(
     from lora_core.captions.content import check, check_tagger, named
     from lora_core.diffusion.read import read_source
     from lora_core.hub import find_model_files, find_tagger_files
-    from lora_core.judging.look import LOOK_WORDS, Instruments, compared, in_turn
+    from lora_core.images.collect import collect
+    from lora_core.judging.look import LOOK_WORDS, Instruments, ask
     from lora_core.judging.onnx_models import find_classifier_files, find_embedder_files
-    from lora_core.recipe import Judging
+    from lora_core.recipe import Judging, Preprocess
     from lora_core.refs import CheckpointRef
     from lora_core.sampling.sampler import SamplerConfig
-    from lora_core.sampling.samples import samples_manifest, together
-    from lora_core.sampling.words import draw_words
     from lora_core.store import Store
-    from lora_core.tagging.tag import tag
     from tasks.runtime import progress
+    from tasks.tag import prepared_and_tagged
 
     fitted, words = fit(base, preset), tuple(word or LOOK_WORDS)
     files, reader = find_model_files(fitted.model, fitted.revision), find_tagger_files(tagger, "")
     check_tagger(reader, files, tagger)
     kept = Store(store)
     kept.hold()
-    pictures = _squares(kept, screenshots)
-    with progress("tag screenshots", "image") as listen:
-        seen = tag(kept, pictures, reader, listen)
+    pictures, seen = prepared_and_tagged(kept, collect(kept, screenshots), Preprocess(bad_pictures="leave_out"), reader)
     options = _drawing(fitted, read_source(files))
     check([(pictures, seen)], (named(base), options.template, *options.prompts, *words))
     echo(fitted.told)
@@ -78,33 +73,9 @@ def look(
         Judging().classifier_label,
         find_embedder_files(Path(embedder)) if embedder else None,
     )
-
-    def draw(asked: Sequence[str], numbers: Sequence[int]) -> "Drawn":
-        with progress("draw", "step") as listen:
-            return draw_words(kept, at, asked, options.model_copy(update={"seeds": tuple(numbers)}), config, listen)
-
-    def judge(drawn: "Drawn") -> "LookReport":
-        with progress("tag", "sample") as listen:
-            scores = tag(kept, samples_manifest(together(list(drawn.values()))), reader, listen)
-        return compared(kept, drawn, pictures, (scores, seen), by)
-
-    report, drawn = in_turn((words,), draw, judge, seeds)
+    report, drawn = ask(kept, at, (pictures, seen), (words,), (options, config), by, progress, seeds)
     _write(kept, out, report, drawn)
     _tell(report, out)
-
-
-def _squares(store: "Store", folder: Path) -> "Manifest":
-    from lora_core.errors import DatasetError
-    from lora_core.images.collect import collect
-    from lora_core.images.pipeline import preprocess
-    from lora_core.recipe import Preprocess
-    from tasks.runtime import progress
-
-    with progress("preprocess", "image") as listen:
-        squares = preprocess(store, collect(store, folder), Preprocess(bad_pictures="leave_out"), listen)
-    if not squares.entries:
-        raise DatasetError(f"{folder}: none of its pictures can be used; `headcanon preprocess` says why")
-    return squares
 
 
 def _drawing(fitted: "FittedBase", source: "Source") -> "Sampling":

@@ -46,7 +46,7 @@ def up(
         ),
     ] = "",
 ) -> None:
-    """Run Prefect's UI, a worker and schedules on this machine, until Ctrl-C.
+    """Serve the studio page, with Prefect's UI, a worker and schedules on this machine, until Ctrl-C.
 
     Put screenshots into DIR/characters/NAME and your base model into DIR/recipes/default.toml; a run starts by itself
     when a folder has not changed for ten minutes, or from the form train-character in the UI.

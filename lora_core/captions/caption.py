@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from lora_core.captions import content
-from lora_core.captions.edit import Edited, Select, edit
+from lora_core.captions.edit import Action, Edited, Select, edit
 from lora_core.captions.rules import Rules, check_names
 from lora_core.captions.tags import caption_text, spaced
 from lora_core.captions.wardrobe import dressed
@@ -100,7 +100,7 @@ def report(edited: Sequence[Edited], trigger: str, count_tokens: Callable[[str],
                 "after": list(one.tags),
                 "tokens": count_tokens(caption_text(one.tags, trigger)),
                 "changes": [
-                    {"tag": change.tag, "action": change.action, "rule": change.rule} for change in one.changes
+                    {"tag": change.tag, "action": change.action, "rule": change.reason} for change in one.changes
                 ],
             }
             for one in edited
@@ -130,13 +130,17 @@ def lines(one: Edited, trigger: str, tokens: int) -> Iterator[str]:
         yield f"  {'−' if action == 'removed' else '+'} {', '.join(_shown(tag, trigger) for tag in tags)}  ({rule})"
 
 
-def reasons(one: Edited) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Changes gathered by what was done and why: (action, rule, tags)."""
-    gathered: dict[tuple[str, str], tuple[str, ...]] = {}
+Reason = tuple[Action, str, tuple[str, ...]]
+"""Whether tags went or came, by which rule, and which tags."""
+
+
+def reasons(one: Edited) -> tuple[Reason, ...]:
+    """A picture's changes, gathered by what was done and why."""
+    gathered: dict[tuple[Action, str], tuple[str, ...]] = {}
     for change in one.changes:
-        key = (change.action, change.rule)
+        key = (change.action, change.reason)
         gathered[key] = (*gathered.get(key, ()), change.tag)
-    return [(action, rule, tags) for (action, rule), tags in gathered.items()]
+    return tuple((*why, tags) for why, tags in gathered.items())
 
 
 def frequency_rows(edited: Sequence[Edited]) -> list[tuple[str, int, int]]:

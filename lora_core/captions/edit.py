@@ -49,18 +49,26 @@ def is_people(tag: str) -> bool:
 
 
 EditKind = Literal["replace", "traits", "outfit", "foreign", "framing", "look", "face", "override", "trigger"]
-"""Which edit changed a tag: what code decides by (the judge measures identity on what `traits` removed). `Change.rule`
-is the same in words, for people; its number is the method's, and an edit of one's own needs none."""
+"""Which edit changed a tag: what code decides by (the judge measures identity on what `traits` removed).
+`Change.reason` is the same in words, for people."""
+
+
+Action = Literal["removed", "added"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One tag that went or came, and the rule that did it."""
+    """One tag that went or came, and the rule that did it, as it is stored."""
 
     tag: str
-    action: Literal["removed", "added"]
+    action: Action
     kind: EditKind
     rule: str
+
+    @property
+    def reason(self) -> str:
+        """The rule without its number in the method, which is stored with it."""
+        return self.rule.lstrip("123456 ")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ to the screenshots: 0 not at all, 1 as the screenshots.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
@@ -21,10 +22,16 @@ from lora_core.judging.onnx_models import class_probabilities
 from lora_core.judging.similarity import embed
 from lora_core.judging.verdict import find_instruments
 from lora_core.methods import Method
+from lora_core.progress import Progress
 from lora_core.recipe import Captions, Sampling
+from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import Sample, Samples, samples_manifest, together
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels
+from lora_core.tagging.tag import tag
+
+if TYPE_CHECKING:
+    from lora_core.sampling.sampler import SamplerConfig
 
 LOOK_WORDS = (
     "3d", "realistic", "nose, lips", r"blender \(medium\)", r"koikatsu \(medium\)", r"mikumikudance \(medium\)",
@@ -107,6 +114,50 @@ class Instruments(NamedTuple):
     embedder: Mapping[str, Path] | None = None
 
 
+def ask(
+    store: Store,
+    base: CheckpointRef,
+    screenshots: tuple[Manifest, TagTable],
+    groups: Sequence[Sequence[str]],
+    drawing: tuple[Sampling, "SamplerConfig"],
+    by: Instruments,
+    watch: Callable[[str, str], AbstractContextManager[Progress]],
+    most: int = SEEDS,
+) -> tuple[LookReport, Drawn]:
+    """What a base knows of the look of screenshots, and the pictures that show it.
+
+    Args:
+        store: keeps the pictures, so that none is drawn twice.
+        base: that is asked.
+        screenshots: squares of them, and the tagger's scores of these.
+        groups: of words, the likeliest first (`in_turn`).
+        drawing: the prompts (`asking`), and how the base is read.
+        by: what reads pictures.
+        watch: shows a bar for what is done, and what is counted.
+        most: seeds of each prompt.
+
+    Raises:
+        CheckpointError: the base cannot be loaded.
+        TaggerError: one of the instruments cannot be used.
+    """
+    from lora_core.sampling.words import draw_words  # heavy: a plan asks this module only how much is drawn
+
+    options, config = drawing
+    shots, seen = screenshots
+
+    def draw(words: Sequence[str], seeds: Sequence[int]) -> Drawn:
+        with watch("look", "step") as listen:
+            return draw_words(store, base, words, options.model_copy(update={"seeds": tuple(seeds)}), config, listen)
+
+    def judge(drawn: Drawn) -> LookReport:
+        with watch("read look", "sample") as listen:
+            scores = tag(store, samples_manifest(together(list(drawn.values()))), by.tagger, listen)
+        samples = {word: one.samples for word, one in drawn.items()}
+        return judged(_seen(store, drawn, shots, (scores, seen), by), samples)
+
+    return in_turn(groups, draw, judge, most)
+
+
 def in_turn(
     groups: Sequence[Sequence[str]],
     draw: Callable[[Sequence[str], Sequence[int]], Drawn],
@@ -121,7 +172,7 @@ def in_turn(
     Args:
         groups: of words, the likeliest first.
         draw: the pictures of some words and those without any, with these seeds.
-        judge: `compared`.
+        judge: what pictures say of the words.
         most: seeds of each prompt.
     """
     drawn: dict[str, Samples] = {}
@@ -153,26 +204,6 @@ def _in_doubt(words: Sequence[str], report: LookReport, seeds: int) -> tuple[str
     moves = {move.word: move for move in report.moves}
     maybe = (word for word in words if moves[word].share.mean > _KNOWN)
     return tuple(word for word in maybe if seeds < _FEWEST or not moves[word].is_known)
-
-
-def compared(
-    store: Store, drawn: Drawn, screenshots: Manifest, scores: tuple[TagTable, TagTable], by: Instruments
-) -> LookReport:
-    """What a base knows of a look, from its pictures without a word and with each.
-
-    Args:
-        store: where the pictures are.
-        drawn: by word.
-        screenshots: squares of them.
-        scores: the tagger's, of what was drawn and of the screenshots.
-        by: what reads pictures.
-
-    Raises:
-        TaggerError: one of the instruments cannot be used.
-        DatasetError: a picture was not tagged.
-    """
-    samples = {word: one.samples for word, one in drawn.items()}
-    return judged(_seen(store, drawn, screenshots, scores, by), samples)
 
 
 def judged(look: Look, drawn: Mapping[str, Sequence[Sample]]) -> LookReport:

@@ -22,7 +22,7 @@ class Scene(Frozen):
     """What one picture is to show.
 
     Attributes:
-        framing: how much of the figure.
+        framing: its composition.
         clothes: its entry of the recipe's list; empty: none.
         pose: likewise.
         place: likewise, of the scenes.
@@ -62,19 +62,19 @@ def people_of(edited: Sequence[Edited]) -> tuple[str, ...]:
 
 
 def scenes(figure: Figure, plan: ShotPlan, options: Redraw) -> tuple[Scene, ...]:
-    """The scenes of all pictures: framings by the plan's shares, and every entry of a list about equally often."""
+    """The scenes of all pictures: compositions by the plan's shares, and every entry of a list about equally often."""
     numbers = range(options.candidates)
     clothes = () if figure.has_outfit else options.clothes
     slots = (_in_turn(clothes, "clothes", options), _in_turn(options.poses, "poses", options))
     places = _in_turn(options.scenes, "scenes", options)
     return tuple(
-        _scene(figure, options, number, framing, worn, pose, place)
-        for number, framing, worn, pose, place in zip(numbers, framings(plan), *slots, places, strict=False)
+        _scene(figure, options, number, composition, worn, pose, place)
+        for number, composition, worn, pose, place in zip(numbers, compositions(plan), *slots, places, strict=False)
     )
 
 
-def framings(plan: ShotPlan) -> Iterator[Composition]:
-    """Compositions without end; however many are taken, their shares are the plan's to within one picture."""
+def compositions(plan: ShotPlan) -> Iterator[Composition]:
+    """As many as are taken: their shares are the plan's to within one picture."""
     planned = {each: plan.count(each) for each in COMPOSITIONS if plan.count(each)}
     total = sum(planned.values())
     had = dict.fromkeys(planned, 0)
@@ -93,7 +93,7 @@ def quotas(plan: ShotPlan, pictures: int) -> dict[Composition, int]:
     """How many of each composition make so many pictures in the plan's shares; 0 pictures: the plan itself."""
     if not pictures:
         return {each: plan.count(each) for each in COMPOSITIONS}
-    taken = list(islice(framings(plan), pictures))
+    taken = list(islice(compositions(plan), pictures))
     return {each: taken.count(each) for each in COMPOSITIONS}
 
 
@@ -111,12 +111,12 @@ def _in_prompt(tag: str) -> str:
 
 
 def _scene(
-    figure: Figure, options: Redraw, number: int, framing: Composition, clothes: str, pose: str, place: str
+    figure: Figure, options: Redraw, number: int, composition: Composition, clothes: str, pose: str, place: str
 ) -> Scene:
     filled = options.prompt.format(
         trigger=figure.trigger,
         people=", ".join(map(_in_prompt, figure.people)),
-        framing=spaced(framing),
+        framing=spaced(composition),
         traits=", ".join(map(_in_prompt, figure.traits)),
         clothes=clothes,
         pose=pose,
@@ -124,7 +124,7 @@ def _scene(
     )
     parts = (part.strip() for part in filled.split(","))
     return Scene(
-        framing=framing,
+        framing=composition,
         clothes=clothes,
         pose=pose,
         place=place,

@@ -26,7 +26,7 @@ _TEXTS: Mapping[Code, str] = {
     "look": "3D look {}, above {}",
     "copy": "nearly the screenshot {}",
     "alike": "nearly the same as {}",
-    "framing": "drawn with another framing than {}",
+    "framing": "drawn in another composition than {}",
     "content": "the content rule: {}",
     "by_hand": "taken out by hand",
 }
@@ -98,7 +98,7 @@ _NAMED: Mapping[Code, str] = {
     "look": "the 3D look",
     "copy": "being nearly a screenshot",
     "alike": "being nearly the same as another",
-    "framing": "another framing than their prompt’s",
+    "framing": "another composition than their prompt’s",
     "content": "the content rule",
     "by_hand": "a person’s choice",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from lora_core.bases.fit import misfits
 from lora_core.bases.lineage import stored_lineage
-from lora_core.captions.caption import EditedCaptions, frequency_rows, load_captions, report
+from lora_core.captions.caption import EditedCaptions, frequency_rows, load_captions, reasons, report
 from lora_core.captions.tags import canonical, caption_text, spaced
 from lora_core.dataset import Manifest, load_manifest, named_sets
 from lora_core.diffusion.tokenizer import token_counter
@@ -29,7 +29,6 @@ from lora_core.report.card import choose_preview, model_card, sample_prompts, us
 from lora_core.report.checks import all_checks
 from lora_core.report.contact_sheet import accepted_sheet, left_out_sheet
 from lora_core.report.data import (
-    CaptionChange,
     CaptionRow,
     CheckRow,
     DataSheet,
@@ -260,9 +259,7 @@ def _captions(store: Store, captions: EditedCaptions) -> tuple[CaptionRow, ...]:
             before=one.before,
             after=one.tags,
             tokens=count_tokens(caption_text(one.tags, captions.trigger)),
-            changes=tuple(
-                CaptionChange(tag=change.tag, what=change.action, reason=change.rule) for change in one.changes
-            ),
+            changes=reasons(one),
         )
         for one in captions.edited
     )

@@ -1,9 +1,8 @@
 """Everything a report shows, as plain frozen records; whoever ran the method fills them."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_core.captions.caption import Reason
 from lora_core.captions.check import MOST_TOKENS
 from lora_core.dataset import Frozen
 from lora_core.images.coverage import Coverage
@@ -63,14 +62,6 @@ class Drawn(Frozen):
     picture: bytes = Field(repr=False, description="PNG, JPEG or WebP.")
 
 
-class CaptionChange(Frozen):
-    """One tag that was taken out or put in, and why."""
-
-    tag: str
-    what: Literal["removed", "added", "moved"]
-    reason: str
-
-
 class CaptionRow(Frozen):
     """One picture's caption before and after the edits."""
 
@@ -78,7 +69,7 @@ class CaptionRow(Frozen):
     picture: bytes = Field(repr=False)
     before: tuple[str, ...]
     after: tuple[str, ...]
-    changes: tuple[CaptionChange, ...]
+    changes: tuple[Reason, ...]
     tokens: int = Field(default=0, description="CLIP's; 0: not counted.")
 
 

@@ -14,7 +14,7 @@ from lora_core.judging.leak import LEAST_WAY
 from lora_core.judging.metrics import headlines
 from lora_core.printable import duration
 from lora_core.report.card import lora_call
-from lora_core.report.data import CaptionRow, Drawn, ReportData
+from lora_core.report.data import Drawn, ReportData
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 from lora_core.sampling.samples import Column
 
@@ -66,15 +66,6 @@ def data_uri(picture: bytes, longest_px: int = _WEBP_MOST_PX) -> str:
     return preview.data_uri(buffer.getvalue(), "image/webp")
 
 
-def reasons(row: CaptionRow) -> list[tuple[str, str, tuple[str, ...]]]:
-    """A caption's changes gathered by what was done and why: (what, reason, tags)."""
-    gathered: dict[tuple[str, str], tuple[str, ...]] = {}
-    for change in row.changes:
-        at = (change.what, change.reason)
-        gathered[at] = (*gathered.get(at, ()), change.tag)
-    return [(what, reason, tags) for (what, reason), tags in gathered.items()]
-
-
 def _column(drawn: Drawn) -> Column:
     return Column(drawn.epoch, drawn.weight)
 
@@ -98,7 +89,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        uri=data_uri, duration=duration, reasons=reasons,
+        uri=data_uri, duration=duration,
         difference=coverage.signed, warnings=coverage.warnings,
     )  # fmt: skip
     return made

@@ -17,7 +17,7 @@ _REFUSED: dict[Code, str] = {
     "by_hand": "taken out by hand",
     "trait": "a trait is missing",
     "look": "3D look",
-    "framing": "another framing",
+    "framing": "another composition",
     "copy": "nearly a screenshot",
     "alike": "nearly the same as a chosen one",
     "content": "content rule",

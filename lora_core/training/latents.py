@@ -26,7 +26,8 @@ from lora_core.progress import Progress
 from lora_core.refs import Digest
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
-from lora_core.training.samples import Picture, fit
+from lora_core.training.buckets import fit
+from lora_core.training.samples import Picture
 
 
 def picture_tensor(picture: Image.Image) -> torch.Tensor:

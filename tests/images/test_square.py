@@ -11,7 +11,7 @@ from lora_core.images.pipeline import copy_size
 from lora_core.images.square import PORTRAITS, square_around, square_picture
 from lora_core.images.subject import Box, plain_background, subject_of
 from lora_core.recipe import Preprocess
-from lora_core.training.samples import Placement, place
+from lora_core.training.buckets import Placement, place
 
 
 @given(st.data())

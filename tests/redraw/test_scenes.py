@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lora_core.captions.edit import Edited
 from lora_core.recipe import COMPOSITIONS, Redraw, ShotPlan
-from lora_core.redraw.scenes import Figure, framings, people_of, quotas, scenes
+from lora_core.redraw.scenes import Figure, compositions, people_of, quotas, scenes
 
 _MOMO = Figure("momo", ("1girl", "solo"), ("pink_hair", "cat_ears"))
 
@@ -46,7 +46,7 @@ def test_framings_have_the_plans_shares_to_within_one_picture_however_many_are_t
     counts: tuple[int, int, int, int], pictures: int
 ) -> None:
     plan = ShotPlan(close_up=counts[0], portrait=counts[1], upper_body=counts[2], cowboy_shot=counts[3])
-    taken = Counter(each for each, _ in zip(framings(plan), range(pictures), strict=False))
+    taken = Counter(each for each, _ in zip(compositions(plan), range(pictures), strict=False))
     for composition in COMPOSITIONS:
         share = plan.count(composition) / sum(counts)
         assert abs(taken[composition] - share * pictures) < 2 if share else taken[composition] == 0

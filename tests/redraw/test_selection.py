@@ -37,7 +37,7 @@ def _bounds(plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), **options: ob
         (_GOOD | {"green_eyes": 0.3}, {}, "green eyes read at 0.30, below 0.35"),
         (_GOOD | {"pink_hair": 0.0, "green_eyes": 0.3}, {}, "pink hair read at 0.00, below 0.35"),
         (_GOOD | {"realistic": 0.3, "nose": 0.1}, {}, "3D look 0.20, above 0.15"),
-        (_GOOD | {"upper_body": 0.1, "full_body": 0.9}, {}, "drawn with another framing than upper body"),
+        (_GOOD | {"upper_body": 0.1, "full_body": 0.9}, {}, "drawn in another composition than upper body"),
         (_GOOD, {"copied": "shot 7"}, "nearly the screenshot shot 7"),
         (_GOOD, {"forbidden": "no"}, "the content rule: no"),
     ],

@@ -16,7 +16,6 @@ from lora_core.judging.verdict import Verdict
 from lora_core.recipe import Judging
 from lora_core.report.card import choose_preview, model_card, sample_prompts, user_metadata
 from lora_core.report.data import (
-    CaptionChange,
     CaptionRow,
     CheckRow,
     DataSheet,
@@ -27,7 +26,7 @@ from lora_core.report.data import (
     ReportData,
     Timing,
 )
-from lora_core.report.html import reasons, render
+from lora_core.report.html import render
 from lora_core.report.plots import identity_against_leak, loss_curve, weight_shapes
 
 EVIL = "<script>alert('x')</script>"
@@ -56,9 +55,8 @@ CAPTION = CaptionRow(
     before=("1girl", "blue_hair", "red_eyes"),
     after=("hc_mira", "1girl"),
     changes=(
-        CaptionChange(tag="blue_hair", what="removed", reason="is the character's"),
-        CaptionChange(tag="red_eyes", what="removed", reason="is the character's"),
-        CaptionChange(tag="hc_mira", what="added", reason="trigger"),
+        ("removed", "is the character's", ("blue_hair", "red_eyes")),
+        ("added", "trigger", ("hc_mira",)),
     ),
 )
 DATA = ReportData(
@@ -181,10 +179,7 @@ def test_captions_beyond_the_sixth_are_folded_away() -> None:
 
 
 def test_changes_with_one_reason_are_listed_together() -> None:
-    assert reasons(CAPTION) == [
-        ("removed", "is the character's", ("blue_hair", "red_eyes")),
-        ("added", "trigger", ("hc_mira",)),
-    ]
+    assert '<b>removed</b> <span class="tags">blue_hair, red_eyes</span> – is the character&#39;s</li>' in render(DATA)
 
 
 def test_an_unmeasured_metric_is_called_so() -> None:

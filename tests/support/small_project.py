@@ -7,59 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nursery import Nursery
-
-from demo.project import MODELS
-
-_RECIPE = """
-name = "momo"
-trigger = "momo"
-base = '{models}/base'
-style = "style"
-character = "character"
-[tagger]
-model = '{models}/tagger'
-[preprocess]
-size = 128
-[captions]
-memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"]
-[downscale]
-size = 96
-[style_training]
-resolution = 128
-repeats = 1
-epochs = 2
-rank = 4
-alpha = 2
-batch = 4
-unet_lr = 1e-3
-checkpoint_minutes = 0.02
-[character_training]
-resolution = 128
-repeats = 1
-epochs = 2
-rank = 4
-alpha = 2
-batch = 4
-unet_lr = 1e-3
-checkpoint_minutes = 0.02
-[sampling]
-prompts = ["{{trigger}}, 1girl, solo, upper body, smile", "{{trigger}}, 1girl, solo, portrait"]
-style_prompts = ["1girl, solo, upper body"]
-negative = ""
-seeds = [1]
-steps = 2
-weights = [1.0]
-width = 128
-height = 128
-[gates]
-style = "off"
-merge = "off"
-epoch = "off"
-[runtime]
-out = "out"
-store = "store"
-"""
-
+from toy_recipe import toy_recipe
 
 REDRAW = """
 [redraw]
@@ -142,5 +90,5 @@ def new_project(folder: Path, drawn: Path, home: Path, api: str = "") -> Project
         (folder / side).mkdir()
         for file in (drawn / side).iterdir():
             (folder / side / file.name).write_bytes(file.read_bytes())
-    (folder / "recipe.toml").write_text(_RECIPE.format(models=MODELS))
+    (folder / "recipe.toml").write_text(toy_recipe())
     return Project(folder, home, api)

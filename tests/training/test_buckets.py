@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lora_core.training.samples import Placement, bucket_table, cover_bucket, fit, native_bucket, place
+from lora_core.training.buckets import Placement, bucket_table, cover_bucket, fit, native_bucket, place
 
 TABLES: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "buckets.json").read_bytes())["tables"]
 BUCKETED = sorted(name for name in TABLES if not name.endswith("off"))
