@@ -123,9 +123,10 @@ def test_no_preset_that_is_offered_or_accepted_contradicts_what_a_base_says_of_i
     base = marked(workshop, tmp_path / "mine.safetensors", kind)
     shown = str(CliRunner().invoke(app, ["inspect", str(base)]).output)
     itself = read_source(find_model_files(str(base), ""))
+    told = fit(str(base)).told
     predicts_v = {preset.name: preset.prediction == "v_prediction" for preset in base_presets()}
     for preset in base_presets():
-        offered = re.search(rf"taken for {re.escape(preset.title)}:|[:,] {preset.name}[ ,]", fit(str(base)).told)
+        offered = re.search(rf"taken for {re.escape(preset.title)}:|[:,] {preset.name}[ ,]", told)
         assert not offered or f"predicts      {_WORDS[preset.prediction]}" in shown or kind.startswith("sd1-v")
         if not is_meant(preset, itself):
             assert not offered
