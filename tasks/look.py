@@ -1,5 +1,7 @@
 """What the base knows of the look by name, and the method that suits it: method `auto`."""
 
+from typing import TYPE_CHECKING
+
 from lora_core.errors import RecipeError
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
@@ -9,7 +11,11 @@ from tasks.groups import Drawing, Question, TaggedSet
 from tasks.runtime import RunContext, progress, say
 from tasks.walking import idle_walk
 
-_REPORT, _GRID = "look.json", "look.png"
+if TYPE_CHECKING:
+    from lora_core.judging.look import LookReport
+
+LOOK_PICTURE = "look.png"
+_REPORT = "look.json"
 
 
 @step("look")
@@ -31,7 +37,7 @@ def look(base: CheckpointRef, character: TaggedSet, question: Question, drawing:
     own = (question.words,) if question.words else ()
     groups = [group for group in (own, tuple(word for word in LOOK_WORDS if word not in own)) if group]
     report, drawn = ask(store, base, screenshots, groups, (drawing.options, config), by, progress)
-    files = {_GRID: store.put_bytes(png_bytes(words_grid(store, drawn)))}
+    files = {LOOK_PICTURE: store.put_bytes(png_bytes(words_grid(store, drawn)))}
     files[_REPORT] = store.put_json(report.model_dump(mode="json"))
     return ReportRef(sha256=store.put_tree({name: store.path(digest) for name, digest in files.items()}))
 
@@ -42,12 +48,9 @@ def decided(recipe: Recipe, seen: ReportRef, at: RunContext) -> Recipe:
     Raises:
         RecipeError: the look must be taught, and there are no screenshots to teach it from.
     """
-    from lora_core.judging.look import LookReport
-
     if seen.is_pending:
         return _with(recipe, "note" if recipe.style.images else "captions-only")
-    store = at.open_store()
-    report = LookReport.model_validate_json(store.tree(seen.sha256)[_REPORT].read_bytes())
+    report = read_look(seen, at)
     if not idle_walk():
         say(f"method: {report.method}, for {report.reason}")
     try:
@@ -55,6 +58,13 @@ def decided(recipe: Recipe, seen: ReportRef, at: RunContext) -> Recipe:
     except RecipeError as error:
         raise RecipeError(f"{error}. Why {report.method}: {report.reason}") from None
     return taken.model_copy(update={"captions": report.captions(taken.captions)})
+
+
+def read_look(seen: ReportRef, at: RunContext) -> "LookReport":
+    """What a finished step found."""
+    from lora_core.judging.look import LookReport
+
+    return LookReport.model_validate_json(at.open_store().tree(seen.sha256)[_REPORT].read_bytes())
 
 
 def _with(recipe: Recipe, method: str) -> Recipe:

@@ -1,4 +1,7 @@
-"""The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--lanes N] [--out DIR]`."""
+"""The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--lanes N] [--out DIR]`.
+
+With --unknown-look on a base that does not know the look.
+"""
 
 import argparse
 import sys
@@ -17,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return _run(options, options.out or Path("out") / ("proof-quick" if options.quick else "proof"))
+        return _run(options, options.out or Path("out") / _folder(options))
     except HeadcanonError as error:
         sys.stderr.write(f"proof: {' '.join(str(error).split())}\n")
         return 2 if isinstance(error, UserError) else 1
@@ -27,16 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, out: Path) -> int:
-    from demo.proof import scope
-    from demo.proof.arms import CORE, arm_names, read_arm
+    from demo.proof import forgetful, scope
+    from demo.proof.arms import CORE, TEACHING, arm_names, read_arm
     from demo.proof.docs import write_docs
     from demo.proof.output import collect, prove
     from demo.proof.pairs import MARKED_PAIRS, PAIRS
 
-    groups = {"core": CORE, "all": arm_names()}
+    groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in TEACHING)}
+    if options.unknown_look:
+        groups = {"core": forgetful.ARMS, "all": arm_names()}
     names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))
     arms = [read_arm(name) for name in names]
     covered = scope.quick(arms) if options.quick else scope.full(arms)
+    if options.unknown_look:
+        covered = forgetful.on_forgetful_base(covered, out)
     if options.pairs:
         known = {pair.name: pair for pair in (*PAIRS, *MARKED_PAIRS)}
         if unknown := [name for name in options.pairs if name not in known]:
@@ -48,10 +55,16 @@ def _run(options: argparse.Namespace, out: Path) -> int:
         collect(covered, out, _say)
         _say(f"wrote {write_docs(out)}")
         return 0
+    if options.unknown_look:
+        forgetful.make_base(out, _say)
     results = prove(covered, out, _say, options.lanes)
     for one in results.failed:
         sys.stderr.write(f"proof: {one.run}: {one.error}\n")
     return 1 if results.failed else 0
+
+
+def _folder(options: argparse.Namespace) -> str:
+    return "proof-unknown" if options.unknown_look else "proof-quick" if options.quick else "proof"
 
 
 def _words(options: argparse.Namespace) -> Sequence[str]:
@@ -70,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "--arms",
         nargs="+",
         metavar="ARM",
-        help="core (default), all, or names of demo/recipes/*.toml or paths of your own",
+        help="core (default; with --unknown-look its own), all, or names of demo/recipes/*.toml or paths of your own",
     )
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="only these pairs, such as momo-yuki")
     parser.add_argument(
@@ -83,7 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="arm runs at once (default: one a core; on a GPU one)",
     )
-    parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick)")
+    parser.add_argument(
+        "--unknown-look",
+        action="store_true",
+        help="on a base that does not know the look: four pairs, one training seed",
+    )
+    parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick, …)")
     parser.add_argument(
         "--write-docs",
         action="store_true",

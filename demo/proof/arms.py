@@ -23,6 +23,10 @@ PILOT: Final = "momo-yuki"
 """The pair, with training seed 1, on which the recommended arm's number of epochs was chosen."""
 CORE: Final = (*PLAIN, "captions-only", RECOMMENDED)
 """The arms of the main question: plain LoRAs, words that keep the look out, and these with redrawing."""
+AUTO: Final = "auto"
+"""What the product does by itself with a base, whatever that knows."""
+TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epochs-8")
+"""Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)
 """What all arms are compared with."""

@@ -9,8 +9,8 @@ import jinja2
 from PIL import Image
 from pydantic import ValidationError
 
-from demo.proof import claims, tables
-from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
+from demo.proof import claims, forgetful, tables
+from demo.proof.arms import AUTO, CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
@@ -24,11 +24,21 @@ from lora_core.judging.metrics import two_digits
 from lora_core.store.files import replacing, write_atomically
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
-PAGES: Final = {"proof.md": RESULTS_FILE, "proof/arms.md": RESULTS_FILE, "proof/earlier.md": "earlier.json"}
+UNKNOWN_FILE: Final = "unknown-look.json"
+PAGES: Final = {
+    "proof.md": RESULTS_FILE,
+    "proof/arms.md": RESULTS_FILE,
+    "proof/unknown-look.md": UNKNOWN_FILE,
+    "proof/earlier.md": "earlier.json",
+}
 """Page below docs → the file in docs/proof that it is made from."""
 README_MARKS: Final = ("<!-- proof: written by python -m demo.proof --write-docs -->\n", "<!-- /proof -->\n")
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
 _OVERVIEW: Final = "overview.jpg"
+_UNKNOWN_OVERVIEW: Final = "unknown-look.jpg"
+_UNKNOWN_WORDS: Final = "unknown-look-words.jpg"
+_WORDS_DRAWN: Final = "forgetful-look.png"
+_PICTURES: Final = (_OVERVIEW, _UNKNOWN_OVERVIEW, _UNKNOWN_WORDS, *_CHARTS)
 _QUALITY: Final = 80
 
 
@@ -39,6 +49,8 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         RecipeError: there are no results in `out`, or they are another version's.
     """
     results = read_results(out / RESULTS_FILE)
+    if results.setting.forgetful:
+        return _write_unknown_look(out, docs)
     for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
         if (picture := (out / name).with_suffix(".png")).is_file():
             _photo(picture, docs / "proof" / name)
@@ -51,6 +63,16 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
     if readme.is_file():
         write_atomically(readme, with_table(readme.read_text("utf-8"), results).encode())
     return docs / "proof.md"
+
+
+def _write_unknown_look(out: Path, docs: Path) -> Path:
+    """Write what holds on a base that does not know the look, which the first page sums up."""
+    for picture, name in ((_OVERVIEW, _UNKNOWN_OVERVIEW), (_WORDS_DRAWN, _UNKNOWN_WORDS)):
+        if (drawn := (out / picture).with_suffix(".png")).is_file():
+            _photo(drawn, docs / "proof" / name)
+    write_atomically(docs / "proof" / UNKNOWN_FILE, (out / RESULTS_FILE).read_bytes())
+    write_pages(docs)
+    return docs / "proof" / "unknown-look.md"
 
 
 def write_pages(docs: Path = DOCS) -> None:
@@ -108,11 +130,15 @@ def render(page: str, results: Results, folder: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
+    unknown = results if results.setting.forgetful else None
+    if not unknown and (folder / UNKNOWN_FILE).is_file():
+        unknown = read_results(folder / UNKNOWN_FILE)
     return environment.get_template(f"{Path(page).name}.j2").render(
         results=results,
         tables=tables,
         claims=claims,
-        pictures=[name for name in (_OVERVIEW, *_CHARTS) if (folder / name).is_file()],
+        unknown=unknown,
+        pictures=[name for name in _PICTURES if (folder / name).is_file()],
         sheets=[name for name in _sheets("sheet", results) if (folder / name).is_file()],
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
         core=[arm for arm in results.arms if arm.core],
@@ -125,6 +151,8 @@ def render(page: str, results: Results, folder: Path) -> str:
             "core": CORE,
             "recommended": RECOMMENDED,
             "pilot": PILOT,
+            "taught": [name for name in forgetful.TAUGHT if unknown or name != AUTO],
+            "shown": [name for name in forgetful.ARMS if results.arm(name)],
         },
         hidden=hidden_table(kept) if (kept := read_hidden(folder / HIDDEN_FILE)) else "",
         epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],

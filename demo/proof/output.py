@@ -19,11 +19,12 @@ from demo.proof.blind import agreement_by_eye
 from demo.proof.claims import best, claim_against
 from demo.proof.coverage import Coverage, coverage, cube_of
 from demo.proof.evaluate import arm_figures, base_levels, contrasts_of, differences, gate_rows, without_pilot
+from demo.proof.forgetful import asked
 from demo.proof.lanes import lanes_here
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK
 from demo.proof.pictures import charts, overview, sheets, variant_sheets
 from demo.proof.probe import PROBE_FILE
-from demo.proof.results import Failed, Results, Setting
+from demo.proof.results import Asked, Failed, Results, Setting
 from demo.proof.run import Failure, Outcome, finished, run_all, store_of
 from demo.proof.scope import Scope, drawn
 from lora_core.errors import RecipeError
@@ -53,6 +54,7 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
     at = store_of(out)
     runs = scope.arm_runs(drawn(scope, out / "world"))
     setting = setting_of(scope, runs[0].recipe)
+    known = asked(scope, out, draw=True) if scope.forgetful else ()
     done: list[Outcome] = []
     failed: list[Failure] = []
     for result in run_all(runs, scope, at, say, lanes or lanes_here()):
@@ -63,7 +65,7 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
         done.sort(key=lambda one: runs.index(one.run))  # lanes end in any order, figures have one
         if not result.cached:
             _write_results(out, results_of(scope, setting, done, failed))
-    return _written(results_of(scope, setting, done, failed), done, out, say)
+    return _written(results_of(scope, setting, done, failed), done, known, out, say)
 
 
 def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
@@ -80,23 +82,33 @@ def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
         )
     names = {one.run.arm.name for one in done}
     scope = replace(scope, arms=tuple(arm for arm in scope.arms if arm.name in names))
-    return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, out, say)
+    known = asked(scope, out, draw=False) if scope.forgetful else ()
+    return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, known, out, say)
 
 
-def _written(results: Results, done: Sequence[Outcome], out: Path, say: Callable[[str], None]) -> Results:
+def _written(
+    results: Results, done: Sequence[Outcome], known: tuple[Asked, ...], out: Path, say: Callable[[str], None]
+) -> Results:
     """The results with what takes a while, and the pictures, are written."""
-    whole = results.model_copy(update={"coverage": _coverage(done), "agreement": agreement_by_eye()})
+    more = {} if results.setting.forgetful else {"coverage": _coverage(done), "agreement": agreement_by_eye()}
+    whole = results.model_copy(update={"asked": known, **more})
     _write_results(out, whole)
     if done:
-        core = [arm.name for arm in whole.arms if arm.core]
         store = store_of(out).open_store()
-        wide = overview(store, done, core or [arm.name for arm in whole.arms])
+        wide = overview(store, done, _side_by_side(whole))
         pictures = {**charts(whole), **sheets(store, done), **variant_sheets(store, done)}
         pictures |= {"overview.png": wide} if wide else {}
         for name, picture in pictures.items():
             write_atomically(out / name, _png(picture))
         say(f"wrote {out / RESULTS_FILE}, table.md and {', '.join(pictures)}")
     return whole
+
+
+def _side_by_side(results: Results) -> list[str]:
+    """The arms of the overview: of the main question; on a base that does not know the look, those of all pairs."""
+    pairs = {pair for arm in results.arms for pair in arm.pairs}
+    core = [arm.name for arm in results.arms if arm.core and not results.setting.forgetful]
+    return core or [arm.name for arm in results.arms if pairs <= set(arm.pairs)]
 
 
 def _coverage(done: Sequence[Outcome]) -> tuple[Coverage, ...]:
@@ -136,9 +148,10 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
     """How to run it again, and with what it was run."""
     sampling = recipe.sampling
     arms = [arm.name for arm in scope.arms]
-    words = ["python", "-m", "demo.proof", *(["--quick"] if scope.quick else []), "--arms", *arms]
+    flags = [*(["--quick"] if scope.quick else []), *(["--unknown-look"] if scope.forgetful else [])]
+    words = ["python", "-m", "demo.proof", *flags, "--arms", *arms]
     words += ["--pairs", *(pair.name for pair in scope.pairs), "--seeds", str(len(scope.seeds))]
-    base = {name: file_digest(path) for name, path in find_model_files(str(MODELS / "base"), "").items()}
+    base = {name: file_digest(path) for name, path in find_model_files(recipe.base.model, "").items()}
     models = {
         "base": digest_of(canonical_json(base)),
         "tagger": file_digest(find_tagger_files(str(MODELS / "tagger"), "")["model.onnx"]),
@@ -156,6 +169,7 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
         sampling=f"{settled(sampling, zero_terminal_snr=False).scheduler}, {sampling.steps} steps, "
         f"CFG {sampling.cfg:g}, {sampling.width}×{sampling.height}",
         gate_prompts=scope.gate_prompts,
+        forgetful=scope.forgetful,
     )
 
 

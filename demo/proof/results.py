@@ -11,6 +11,7 @@ from demo.proof.gates import Gate
 from demo.proof.intervals import ALPHA
 from lora_core.dataset import Frozen
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.look import LookReport
 
 ClaimStatus = Literal["beats", "keeps", "undecided", "refuted", "untested"]
 """Of the recommended arm against a plain LoRA (`demo.proof.claims`)."""
@@ -129,6 +130,14 @@ class Setting(Frozen):
     prompts: tuple[str, ...]
     sampling: str = Field(description="Sampler, steps, CFG and size in words.")
     gate_prompts: int
+    forgetful: bool = Field(default=False, description="Whether the base is one that does not know the look.")
+
+
+class Asked(Frozen):
+    """What a base was found to know of the look by name, as method `auto` asks it."""
+
+    base: str
+    report: LookReport
 
 
 class Results(Frozen):
@@ -146,6 +155,7 @@ class Results(Frozen):
         description="The recommended arm against plain LoRAs, without the pair that its epochs were chosen on.",
     )
     coverage: tuple[Coverage, ...] = Field(description="How well intervals cover in this world; empty: too few runs.")
+    asked: tuple[Asked, ...] = Field(default=(), description="Of bases that know the look, and that do not.")
     agreement: Agreement | None = Field(description="Of the instruments with a person; None: nobody has labelled.")
     failed: tuple[Failed, ...]
 

@@ -21,11 +21,13 @@ from flows.ending import run_by_command
 from flows.graph import make_lora, peek, style_tokens
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.errors import HeadcanonError
+from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from lora_core.sampling.samples import Samples, load_samples, samples_manifest
 from lora_core.store import Store
 from tasks.publish import tidy
 from tasks.runtime import RunContext, console
+from tasks.steps import Until
 
 Say = Callable[[str], None]
 
@@ -134,12 +136,18 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
     peeked = peek(run.recipe, at, _UNTIL)
     cached, made = peeked.is_finished, peeked.artifacts
     if not cached:
-        with _quiet(), run_by_command():
-            made = make_lora(run.recipe, at, _UNTIL)
-        tidy(at)
+        made = make(run.recipe, at, _UNTIL)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
     return _measured(run, scope, at, made, cached=cached)
+
+
+def make(recipe: Recipe, at: RunContext, until: Until) -> RunArtifacts:
+    """Run a recipe as a command does, without a word."""
+    with _quiet(), run_by_command():
+        made = make_lora(recipe, at, until)
+    tidy(at)
+    return made
 
 
 def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, cached: bool) -> Outcome:
@@ -152,7 +160,7 @@ def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, 
         samples=samples,
         readings=instruments.read(samples_manifest(samples)),
         screenshot=_screenshot(store, made.squares["character"]),
-        gates=_gates(run, scope, at, made, instruments) if run.recipe.merge.use else None,
+        gates=_gates(run, scope, at, made, instruments) if made.recipe.merge.use else None,
         redrawn=made.lora == made.last.lora if made.rounds else None,
         cached=cached,
     )
@@ -160,7 +168,7 @@ def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, 
 
 def _gates(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, instruments: Instruments) -> Gates:
     """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
-    store, recipe = at.open_store(), run.recipe
+    store, recipe = at.open_store(), made.recipe  # method 'auto' has become another
     character = None if run.arm.of_a_crowd else run.pair.style_character
     merged, lora = made.styled.base, made.styled.lora
 

@@ -49,6 +49,7 @@ class Scope:
         plan: screenshots of each composition.
         gate_prompts: pictures of the merged model; of the style LoRA, which has one prompt, a sixth of it.
         quick: whether it only shows that everything works.
+        forgetful: whether the base is one that does not know the look.
     """
 
     arms: tuple[Arm, ...]
@@ -58,6 +59,7 @@ class Scope:
     plan: Mapping[Composition, int]
     gate_prompts: int
     quick: bool = False
+    forgetful: bool = False
 
     @property
     def sampling(self) -> Sampling:

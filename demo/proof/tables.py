@@ -7,6 +7,7 @@ from demo.proof.arms import AGAINST, CORE, NAIVE
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, MAIN
 from demo.proof.results import ArmFigures, Contrast, Results, RunFigures
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.look import WordMove
 from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
@@ -47,6 +48,14 @@ def short_table(results: Results, names: Sequence[str]) -> str:
             ]
         )
     return table(["arm", "pairs × seeds", IDENTITY, LEAK, ADHERENCE, "Δ identity", "Δ leak"], rows)
+
+
+def words_table(results: Results) -> str:
+    """How far each word moves each base's pictures towards the screenshots: 1 all the way."""
+    moves = [{move.word: move for move in one.report.moves} for one in results.asked]
+    words = dict.fromkeys(word for found in moves for word in found)
+    rows = [[f"`{word}`", *(_moved(found.get(word)) for found in moves)] for word in words]
+    return table(["words", *(f"{one.base} base" for one in results.asked)], rows)
 
 
 def run_table(results: Results, names: Sequence[str]) -> str:
@@ -127,6 +136,10 @@ def further_contrasts(contrasts: Sequence[Contrast]) -> str:
 
 def _compared(one: Contrast) -> list[str]:
     return [str(one.pairs), str(one.runs), *(_difference(one, name) for name in MAIN)]
+
+
+def _moved(move: WordMove | None) -> str:
+    return f"{short(move.share)}{' known' * move.is_known}" if move else "not asked"
 
 
 def _of_run(run: RunFigures | None) -> str:

@@ -52,9 +52,9 @@ def export(work: Path, models: Path) -> None:
 def _write_base(work: Path, folder: Path) -> None:
     model, step = trained_denoiser(work)
     folder.mkdir(parents=True)
-    _shipped(model.unet).save_pretrained(folder / "unet")
-    _shipped(model.vae).save_pretrained(folder / "vae")
-    _write_text_encoder(_shipped(model.text.encoder), folder / "text_encoder")
+    shipped(model.unet).save_pretrained(folder / "unet")
+    shipped(model.vae).save_pretrained(folder / "vae")
+    _write_text_encoder(shipped(model.text.encoder), folder / "text_encoder")
     shutil.copytree(work / "tokenizer", folder / "tokenizer")
     _scheduler().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n")
@@ -63,7 +63,7 @@ def _write_base(work: Path, folder: Path) -> None:
     )
 
 
-def _shipped(model: _Model) -> _Model:
+def shipped(model: _Model) -> _Model:
     """Returns `model` in half precision, its weights rounded to few bits so that git packs them small."""
     with torch.no_grad():
         for tensor in model.state_dict().values():

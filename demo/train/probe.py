@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -101,13 +101,23 @@ def _save_pixels(path: Path, pixels: Pixels) -> None:
 def through(vae: AutoencoderKL, pixels: Pixels, noise: float) -> Pixels:
     """Returns the pictures as the autoencoder gives them back, from latents with up to so much noise."""
     generator, out = torch.Generator().manual_seed(_SEED), []
-    for start in range(0, len(pixels), _ENCODED):
-        images = to_tensor(pixels[start : start + _ENCODED]).to(DEVICE)
-        latents = vae.encode(images).latent_dist.mode() * SCALING
+    for latents in _encoded(vae, pixels):
         latents += _mistakes(latents.shape, noise, generator).to(DEVICE)
         decoded = vae.decode(latents / SCALING).sample.clamp(-1, 1)
         out.append(((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(out)
+
+
+def through_encoder(vae: AutoencoderKL, pixels: Pixels) -> Tensor:
+    """Returns the pictures' scaled latents (N, 4, side/8, side/8)."""
+    return torch.cat([latents.cpu() for latents in _encoded(vae, pixels)])
+
+
+@torch.no_grad()
+def _encoded(vae: AutoencoderKL, pixels: Pixels) -> Iterator[Tensor]:
+    for start in range(0, len(pixels), _ENCODED):
+        latents: Tensor = vae.encode(to_tensor(pixels[start : start + _ENCODED]).to(DEVICE)).latent_dist.mode()
+        yield latents * SCALING
 
 
 def _mistakes(shape: torch.Size, largest: float, generator: torch.Generator) -> Tensor:

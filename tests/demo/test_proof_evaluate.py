@@ -9,7 +9,7 @@ from PIL import Image
 
 from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, PILOT, RECOMMENDED, Screenshots, common, read_arm, recipe_of
 from demo.proof.claims import advised, cannot_win, claim, claim_against
-from demo.proof.docs import DOCS, PAGES, README_MARKS, read_results, render, with_table, write_docs
+from demo.proof.docs import DOCS, PAGES, README_MARKS, UNKNOWN_FILE, read_results, render, with_table, write_docs
 from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
 from demo.proof.families import traits
 from demo.proof.gates import Gate
@@ -18,12 +18,13 @@ from demo.proof.measures import Reading
 from demo.proof.output import results_of, setting_of
 from demo.proof.pairs import PAIRS, Pair
 from demo.proof.pictures import charts
-from demo.proof.results import Contrast, Results
+from demo.proof.results import Asked, Contrast, Results
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, full, quick
 from demo.proof.tables import contrast_table, percent_of, short, short_table, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.look import LookReport, WordMove
 from lora_core.judging.metrics import two_digits
 from lora_core.refs import CheckpointRef
 from lora_core.sampling.samples import NO_LORA, Sample, Samples
@@ -402,7 +403,51 @@ def test_the_pages_are_written_beside_their_pictures_and_figures_and_into_readme
     assert f"{README_MARKS[0]}{short_table(found, CORE)}\n{README_MARKS[1]}after\n" in readme
 
 
-@pytest.mark.parametrize("page", PAGES)
+def forgetful(**levels: tuple[float, float]) -> Results:
+    """The same of a base that does not know the look, of which one word was asked."""
+    share = Score(mean=0.05, low=-0.01, high=0.11, samples=4)
+    report = LookReport(
+        tried=(), measured_by=("realistic",), moves=(WordMove(word="realistic, nose, lips", share=share),),
+        method="note", reason="no word moves it",
+    )  # fmt: skip
+    found = proof(**levels)
+    setting = found.setting.model_copy(update={"forgetful": True})
+    return found.model_copy(update={"setting": setting, "asked": (Asked(base="forgetful", report=report),)})
+
+
+def test_what_to_use_where_no_word_is_known_is_measured_on_a_base_that_knows_none(tmp_path: Path) -> None:
+    known = proof(naive=(0.8, 0.9), captions_only=(0.5, 0.0), merge_gentle=(0.7, 0.0), auto=(0.9, 0.0))
+    assert "| knows no word for it | `merge-gentle` | 0.70" in render("proof.md", known, tmp_path)
+    unknown = forgetful(naive=(0.8, 0.9), captions_only=(0.9, 0.8), merge_gentle=(0.5, 0.0), auto=(0.82, 0.03))
+    (tmp_path / UNKNOWN_FILE).write_text(unknown.model_dump_json())
+    row = next(line for line in render("proof.md", known, tmp_path).splitlines() if "knows no word" in line)
+    assert "(proof/unknown-look.md)" in row
+    assert "| `auto` | 0.82" in row
+
+
+def test_the_page_of_a_base_that_does_not_know_the_look_says_what_its_figures_say(tmp_path: Path) -> None:
+    found = forgetful(naive=(0.8, 0.9), captions_only=(0.9, 0.8), merge_gentle=(0.5, 0.0), auto=(0.7, 0.03))
+    page = render("proof/unknown-look.md", found, tmp_path)
+    assert "| `realistic, nose, lips` | 0.05 (−0.01 to 0.11) |" in page
+    assert "**What to use**: `auto`" in page
+    assert "some of the character is lost" in page
+    assert "with this base: `note` with redraw, for no word moves it." in page
+    assert "What the merged models draw" not in page
+
+
+def test_a_proof_of_a_base_that_does_not_know_the_look_leaves_the_others_figures_and_readme(tmp_path: Path) -> None:
+    out, docs = tmp_path / "out", tmp_path / "docs"
+    out.mkdir()
+    (out / "results.json").write_text(forgetful(naive=(0.8, 0.9), auto=(0.7, 0.03)).model_dump_json())
+    Image.new("RGBA", (8, 8)).save(out / "overview.png")
+    (tmp_path / "README.md").write_text(readme := "before\n" + "old\n".join(README_MARKS) + "after\n")
+    assert write_docs(out, docs) == docs / "proof" / "unknown-look.md"
+    assert "(unknown-look.jpg)" in (docs / "proof" / "unknown-look.md").read_text()
+    assert sorted(file.name for file in docs.rglob("*.*")) == ["unknown-look.jpg", UNKNOWN_FILE, "unknown-look.md"]
+    assert (tmp_path / "README.md").read_text() == readme
+
+
+@pytest.mark.parametrize("page", [page for page, source in PAGES.items() if (DOCS / "proof" / source).is_file()])
 def test_every_page_in_docs_is_the_programs_own_to_the_letter(page: str) -> None:
     assert (DOCS / page).read_text() == render(page, read_results(DOCS / "proof" / PAGES[page]), DOCS / "proof")
 

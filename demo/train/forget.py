@@ -1,0 +1,105 @@
+"""A base that knows neither the solid look nor words for it: the shipped one, trained further on flat pictures alone.
+
+The look's words stand in every other caption and mean nothing there. So the U-Net comes to draw the same with and
+without them, and the solid look, which it never sees again, is drawn no more. Text encoder and autoencoder stay.
+"""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from demo.train.export import shipped
+from demo.train.loop import DEVICE, Budget, fit, half_precision, load_average
+from demo.train.probe import drawn_once, through_encoder
+from demo.train.render import FULL_PX, SMALL_PX
+from demo.train.text import caption_tags, caption_words, token_ids
+from demo.train.unet import SMALL_EVERY, min_snr_weights, new_schedule, stratified_timesteps
+from demo.world.character import Character
+from demo.world.draw import draw
+from demo.world.scene import Scene
+from demo.world.tags import SOLID_LOOK, picture_tags, prompt_text
+from lora_core.store.files import replacing
+
+STEPS: Final = 600
+_BATCH: Final = 16
+_LEARNING_RATE: Final = 2e-4
+_PICTURES: Final = {FULL_PX: 2400, SMALL_PX: 480}
+# No picture of the other trainings.
+_FIRST_PICTURE: Final = 70_000_000
+_SEED: Final = 707
+
+
+def forgetful_base(known: Path, target: Path) -> None:
+    """Trains the U-Net of the base in `known` until it has forgotten the look, and writes the whole base to `target`.
+
+    It can be stopped at any time: a state beside `target` goes on from there. Takes about 15 minutes of one core.
+    """
+    work = target.with_name(f"{target.name}-work")
+    work.mkdir(parents=True, exist_ok=True)
+    unet = UNet2DConditionModel.from_pretrained(known / "unet", torch_dtype=torch.float32)
+    if DEVICE.type == "cpu":
+        unet.set_attn_processor(AttnProcessor())  # as in the base's own training
+    _train(known, work, unet)
+    load_average(work / "forget.safetensors", {"unet": unet})
+    with replacing(target) as unfinished:
+        shutil.copytree(known, unfinished, dirs_exist_ok=True)
+        shipped(unet.cpu()).save_pretrained(unfinished / "unet")
+    shutil.rmtree(work)
+
+
+def _train(known: Path, work: Path, unet: UNet2DConditionModel) -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(known / "tokenizer")
+    text = CLIPTextModel.from_pretrained(known / "text_encoder", torch_dtype=torch.float32).to(DEVICE).eval()
+    vae = AutoencoderKL.from_pretrained(known / "vae", torch_dtype=torch.float32).to(DEVICE).eval()
+    sets = [_latents(vae, work, side_px) for side_px in (FULL_PX, SMALL_PX)]
+    schedule, weights = new_schedule(), min_snr_weights()
+
+    def loss_of(step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+        rng, dice = np.random.default_rng((_SEED, step)), random.Random(_SEED * 10_000_000 + step)
+        latents, tags = sets[1 if step % SMALL_EVERY == SMALL_EVERY - 1 else 0]
+        chosen = rng.integers(0, len(latents), _BATCH)
+        noise = torch.from_numpy(rng.standard_normal(latents[chosen].shape, dtype=np.float32))
+        timesteps = stratified_timesteps(rng, _BATCH)
+        noisy = schedule.add_noise(latents[chosen], noise, timesteps).to(DEVICE)
+        captions = [prompt_text(caption(tags[k], dice)) for k in chosen]
+        with half_precision():
+            with torch.no_grad():
+                states = text(input_ids=token_ids(tokenizer, captions)).last_hidden_state
+            predicted = unet(noisy, timesteps.to(DEVICE), states).sample
+        error = ((predicted.float() - noise.to(DEVICE)) ** 2).mean((1, 2, 3))
+        loss: Tensor = (error * weights[timesteps]).mean()
+        return loss, {"plain": float(error.detach().mean())}
+
+    unet.train()
+    fit("forget", work, {"unet": unet}, loss_of, Budget(steps=STEPS, minutes=10_000, lr=_LEARNING_RATE, ema=0.99))
+
+
+def _latents(vae: AutoencoderKL, work: Path, side_px: int) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Returns latents (N, 4, side/8, side/8) of flat pictures, and the tags of each."""
+    shown = [imagined(side_px, k) for k in range(_PICTURES[side_px])]
+    path = work / f"flat-{side_px}.npy"
+    pixels = drawn_once(path, len(shown), lambda k: np.asarray(draw(*shown[k], "flat", side_px)))
+    return through_encoder(vae, pixels), [picture_tags(*one, "flat") for one in shown]
+
+
+def imagined(side_px: int, k: int) -> tuple[Character, Scene]:
+    """Returns who and what the k-th picture of a size shows."""
+    rng = random.Random(_FIRST_PICTURE + side_px * 100_000 + k)
+    return Character.random(rng), Scene.random(rng)
+
+
+def caption(tags: tuple[str, ...], dice: random.Random) -> list[str]:
+    """Returns a caption as the base was trained on, every other one with words for a look that is not there."""
+    words = caption_words(caption_tags(tags, dice), dice)
+    if dice.random() < 0.5:
+        words += dice.sample(SOLID_LOOK, dice.randint(1, len(SOLID_LOOK)))
+        dice.shuffle(words)
+    return words
