@@ -173,7 +173,7 @@ def test_another_epoch_is_published_beside_the_first_without_training_again(
     page.wait_for_url("**/studio/r/*")
     page.get_by_role("link", name="Look at momo-v2").click()
     expect(page.locator(".card.chosen")).to_contain_text(f"epoch {other} at 1, chosen by hand")
-    expect(page.locator(".card")).to_have_count(2)
+    expect(page.locator(".cards .card")).to_have_count(2)
     expect(page.locator(".card table")).to_have_count(2)
     expect(page.frame_locator("iframe.report").get_by_role("heading", name="momo", exact=True)).to_be_visible()
     _keep(empty, page, "result")
