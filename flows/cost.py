@@ -107,7 +107,7 @@ def probe(dry: DryRun, at: RunContext) -> None:
 def room(dry: DryRun, at: RunContext) -> Room:
     """What the steps that are not finished will write, roughly, and how much room there is."""
     recipe, waiting, store = dry.recipe, _waiting(dry), at.open_store()
-    files = store.tree(dry.peeked.artifacts.inputs.base.sha256)
+    files = store.tree(dry.peeked.artifacts.inputs.base.sha256, checked=False)
     components, _ = unloaded(files, at.device, recipe.base.process)
     trained = sum(disk_bytes(components, options) * waiting[node] for node, (options, _) in _trainings(dry).items())
     merged = sum(path.stat().st_size for path in files.values()) if ("merge", "") in waiting else 0
@@ -132,7 +132,7 @@ def _trainings(dry: DryRun) -> dict[Node, tuple[Training, Plan]]:
 
 def _works(dry: DryRun, at: RunContext) -> Iterator[tuple[Node, tuple[Work, ...]]]:
     recipe, base = dry.recipe, dry.peeked.artifacts.inputs.base
-    components, device = unloaded(at.open_store().tree(base.sha256), at.device, recipe.base.process)
+    components, device = unloaded(at.open_store().tree(base.sha256, checked=False), at.device, recipe.base.process)
     for node, (options, plan) in _trainings(dry).items():
         # The pictures of a training that shows its epochs are those that `sample` finds drawn then.
         shown = recipe.sampling.while_training and node == ("train character", "")

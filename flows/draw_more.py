@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Annotated
 
-from prefect import flow
 from pydantic import Field
 
-from flows.ending import end_as_asked
-from flows.errors import report_user_errors
+from flows.ending import form
 from flows.place import AllowedFolders
-from flows.run_names import RUN_NAMES
 from lora_core.report.published import find_published
 from tasks import sample
 from tasks.runtime import RunContext
@@ -17,9 +14,7 @@ from tasks.runtime import RunContext
 Texts = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-@flow(name="draw-more", flow_run_name=RUN_NAMES["draw-more"], persist_result=False, validate_parameters=False)
-@report_user_errors
-@end_as_asked
+@form("draw-more")
 def draw_more(
     result: str,
     prompts: Texts,

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 import httpx
+from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.context import FlowRunContext
@@ -21,7 +22,9 @@ from prefect.exceptions import Abort, CancelledRun, ObjectNotFound, Pause
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 from prefect.states import Cancelled, Crashed
 
+from flows.errors import report_user_errors
 from flows.private_server import start_private_server, trouble
+from flows.run_names import RUN_NAMES
 from lora_core.progress import Stopped
 from tasks import stopping
 from tasks.runtime import say
@@ -60,6 +63,16 @@ def end_as_asked(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return ended
+
+
+def form(name: str) -> Callable[[Callable[P, R]], Flow[P, R | State[Any]]]:
+    """Make a flow that people start by a form: its runs bear what they put in, and end as they are asked to."""
+
+    def decorate(function: Callable[P, R]) -> Flow[P, R | State[Any]]:
+        begun = flow(name=name, flow_run_name=RUN_NAMES[name], persist_result=False, validate_parameters=False)
+        return begun(report_user_errors(end_as_asked(function)))
+
+    return decorate
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def dry_run(recipe: Recipe, at: RunContext) -> DryRun:
     style = _plan_style(recipe, looks) if recipe.trains_style and looks else None
     character = _plan_character(recipe, looks, dressed(pictures, rules))
     found = coverage(recipe.plan, sets)
-    lineage = stored_lineage(at.open_store(), inputs.base, recipe.base.model)
+    lineage = stored_lineage(at.open_store(), inputs.base, recipe.base)
     redraw = cost_of(recipe, character.sets) if recipe.redraw.use else None
     memory = _memory(recipe, inputs.base, at)
     return DryRun(
@@ -132,7 +132,7 @@ def _copies(pictures: Manifest, size_px: int) -> Manifest:
 
 def _memory(recipe: Recipe, base: CheckpointRef, at: RunContext) -> Need:
     """Of the larger of the trainings."""
-    files = at.open_store().tree(base.sha256)
+    files = at.open_store().tree(base.sha256, checked=False)
     trainings = (
         (recipe.style_training, recipe.character_training) if recipe.trains_style else (recipe.character_training,)
     )

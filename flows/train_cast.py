@@ -1,18 +1,16 @@
 """Many characters on one style: the style once, then a run for each character, spread over the pool's workers."""
 
-from prefect import flow, runtime
+from prefect import runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
 from flows.deploy import start_character
-from flows.ending import end_as_asked
-from flows.errors import report_user_errors
+from flows.ending import form
 from flows.graph import make_style
 from flows.place import CHARACTERS, AllowedFolders
 from flows.request import at_of, recipe_of, shared_recipe
-from flows.run_names import RUN_NAMES
 from lora_core.captions import content
 from lora_core.captions.content import words_of
 from lora_core.errors import DatasetError
@@ -21,9 +19,7 @@ from tasks.caption import find_rules
 from tasks.runtime import Step, say
 
 
-@flow(name="train-cast", flow_run_name=RUN_NAMES["train-cast"], persist_result=False, validate_parameters=False)
-@report_user_errors
-@end_as_asked
+@form("train-cast")
 def train_cast(preset: str = "default", characters: tuple[str, ...] = (), force: tuple[Step, ...] = ()) -> int:
     """Train the style once, then start a run for each character. It does not wait for them: a worker is theirs.
 

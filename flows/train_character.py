@@ -3,16 +3,13 @@
 from itertools import count
 from typing import Annotated
 
-from prefect import flow
 from pydantic import Field
 
-from flows.ending import end_as_asked
-from flows.errors import report_user_errors
+from flows.ending import form
 from flows.graph import make_lora
 from flows.notify import published, started
 from flows.place import AllowedFolders
 from flows.request import Name, at_of, recipe_of
-from flows.run_names import RUN_NAMES
 from lora_core.errors import OutputExistsError
 from lora_core.recipe import Recipe
 from tasks.caption import find_rules
@@ -25,11 +22,7 @@ Epoch = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, le=4)]
 
 
-@flow(
-    name="train-character", flow_run_name=RUN_NAMES["train-character"], persist_result=False, validate_parameters=False
-)
-@report_user_errors
-@end_as_asked
+@form("train-character")
 def train_character(
     character: Name,
     folder: str = "",

@@ -2,14 +2,11 @@
 
 from typing import Annotated
 
-from prefect import flow
 from pydantic import Field
 
-from flows.ending import end_as_asked
-from flows.errors import report_user_errors
+from flows.ending import form
 from flows.place import AllowedFolders
 from flows.request import Name, checked
-from flows.run_names import RUN_NAMES
 from flows.train_character import train
 from lora_core.recipe import (
     Base,
@@ -39,14 +36,7 @@ from tasks.steps import Step, Until
 Processes = Annotated[int, Field(ge=1, le=16)]
 
 
-@flow(
-    name="train-character-full",
-    flow_run_name=RUN_NAMES["train-character-full"],
-    persist_result=False,
-    validate_parameters=False,
-)
-@report_user_errors
-@end_as_asked
+@form("train-character-full")
 def train_character_full(
     name: Name,
     base: Base,

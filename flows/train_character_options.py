@@ -1,25 +1,14 @@
 """The door between the short form and the full one: a preset, and the dozen options that matter over it."""
 
-from prefect import flow
-
-from flows.ending import end_as_asked
-from flows.errors import report_user_errors
+from flows.ending import form
 from flows.main_options import MainOptions, sections_of
 from flows.place import AllowedFolders
 from flows.request import Name, recipe_of
-from flows.run_names import RUN_NAMES
 from flows.train_character import train
 from tasks.runtime import Step
 
 
-@flow(
-    name="train-character-options",
-    flow_run_name=RUN_NAMES["train-character-options"],
-    persist_result=False,
-    validate_parameters=False,
-)
-@report_user_errors
-@end_as_asked
+@form("train-character-options")
 def train_character_options(
     character: Name,
     folder: str = "",

@@ -1,5 +1,6 @@
 """Find what a recipe names: screenshots, the base model, the tagger. Always looked at, never cached."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lora_core.dataset import save_manifest
@@ -12,11 +13,10 @@ from lora_core.judging.onnx_models import find_classifier_files, find_embedder_f
 from lora_core.recipe import Base, Judging, Recipe, Sampling, Tagger
 from lora_core.recipe_file import looks_like_path
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
-from tasks.runtime import RunContext, say
+from lora_core.store import Store
+from lora_core.store.digests import TAKES_A_WHILE_BYTES
+from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper, idle_walk
-
-_TAKES_A_WHILE_BYTES = 10**9
-"""A file as large as this is read for seconds, from a hard disk for a minute, in which a person sees nothing else."""
 
 
 @helper(peek="run")
@@ -38,9 +38,21 @@ def find_base(options: Base, at: RunContext, vae_option: str = "[base] vae") -> 
     files = find_model_files(options.model, options.revision, options.vae)
     refuse_without_vae(read_source(files, options.process), vae_option)
     store = at.open_store()
-    if (unread := store.unread_bytes(files.values())) > _TAKES_A_WHILE_BYTES:
-        say(f"reading {Path(options.model).name} once ({unread / 1e9:.1f} GB), to know it again")
+    _read_once(Path(options.model).name, files.values(), store)
     return CheckpointRef(sha256=store.put_tree(files, how="refer"))
+
+
+def _read_once(name: str, files: Iterable[Path], store: Store) -> None:
+    """Let the store learn large files' digests, with a bar."""
+    sizes = {path: store.unread_bytes([path]) for path in files}
+    if (total := sum(sizes.values())) <= TAKES_A_WHILE_BYTES:
+        return
+    say(f"reading {name} once ({total / 1e9:.1f} GB), to know it again")
+    with progress(f"read {name}", "megabyte") as listen:
+        before = 0
+        for path, size in sizes.items():
+            store.digest_of_file(path, lambda done, _, note="", before=before: listen(before + done, total // 10**6))
+            before += size // 10**6
 
 
 @helper(peek="run")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._inductor.config
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from hypothesis import settings
 from prefect_server import prefect_server
@@ -29,6 +30,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes share the cores; more threads than that only wait for each other.
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+    torch._inductor.config.compile_threads = 1  # more are processes, which import torch before they compile anything
 
 
 # `make test` says the same wherever it runs; `make explore` looks for more, and what it finds becomes an @example.

@@ -131,19 +131,23 @@ def inspect(
 
     found = inspect_file(file)
     if found.kind == "checkpoint":
-        found = found.model_copy(update={"unusable": _fault(file)})
+        found = found.model_copy(update=_as_base(file))
     echo(dumps(found.model_dump(mode="json"), indent=2) if json else found)
 
 
-def _fault(model: Path) -> str:
-    """Why a checkpoint cannot be trained on or drawn with, as the commands that refuse it say; "" if it can."""
+def _as_base(model: Path) -> dict[str, str]:
+    """What a checkpoint predicts, and why it cannot be trained on or drawn with, as the commands that refuse it say."""
+    from lora_core.bases.lineage import prediction_of
     from lora_core.diffusion.read import read_source
     from lora_core.diffusion.source import refuse_without_vae
     from lora_core.errors import CheckpointError
     from lora_core.hub import find_model_files
 
+    found: dict[str, str] = {}
     try:
-        refuse_without_vae(read_source(find_model_files(str(model), "")))
+        source = read_source(find_model_files(str(model), ""))
+        found["predicts"] = prediction_of(source)
+        refuse_without_vae(source)
     except CheckpointError as error:
-        return str(error)
-    return ""
+        found["unusable"] = str(error)
+    return found

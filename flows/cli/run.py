@@ -50,10 +50,10 @@ def run(
       headcanon run recipe.toml --force tag      tag again
     """
     if dry_run or probe:
+        wanted = _checked(recipe, out, version)
         from flows.cli.plan import show_plan
-        from lora_core.recipe_file import read_recipe
 
-        show_plan(_with_out(read_recipe(recipe), out, version), with_probe=probe)
+        show_plan(wanted, with_probe=probe)
         return
     execute(recipe, out, until, tuple(force or ()), version)
 
@@ -62,10 +62,7 @@ def execute(
     recipe_file: Path, out: Path | None, until: Until = "publish", force: tuple[str, ...] = (), version: str = ""
 ) -> None:
     """Read a recipe, check what can be checked at once, then run the graph."""
-    from lora_core.recipe_file import read_recipe
-
-    recipe = _with_out(read_recipe(recipe_file), out, version)
-    _check_at_once(recipe)
+    recipe = _checked(recipe_file, out, version)
 
     from flows.private_server import start_private_server
 
@@ -136,8 +133,8 @@ def _with_out(recipe: "Recipe", out: Path | None, version: str) -> "Recipe":
     return recipe.model_copy(update=changes)
 
 
-def _check_at_once(recipe: "Recipe") -> None:
-    """A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
+def _checked(recipe_file: Path, out: Path | None, version: str) -> "Recipe":
+    """The recipe. A slip in a path should not cost a minute of start-up: look before Prefect is even imported."""
     from lora_core.captions import content
     from lora_core.captions.content import check_tagger, words_of
     from lora_core.captions.rule_file import rules_for
@@ -145,8 +142,10 @@ def _check_at_once(recipe: "Recipe") -> None:
     from lora_core.diffusion.source import refuse_without_vae
     from lora_core.hub import find_model_files, find_tagger_files
     from lora_core.images.collect import list_pictures
+    from lora_core.recipe_file import read_recipe
     from lora_core.store.outputs import check_out_folder
 
+    recipe = _with_out(read_recipe(recipe_file), out, version)
     for written in (Path(recipe.runtime.out) / recipe.name, Path(recipe.runtime.store)):
         check_out_folder(written)
     for folder in (*recipe.style.folders, *recipe.character.folders):
@@ -156,6 +155,7 @@ def _check_at_once(recipe: "Recipe") -> None:
     base = find_model_files(recipe.base.model, recipe.base.revision, recipe.base.vae)
     refuse_without_vae(read_source(base, recipe.base.process))
     check_tagger(find_tagger_files(recipe.tagger.model, recipe.tagger.revision), base, recipe.tagger.model)
+    return recipe
 
 
 def new(

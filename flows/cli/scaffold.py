@@ -20,7 +20,7 @@ from lora_core.store.files import write_atomically
 from lora_core.store.outputs import check_out_folder
 
 _HEAD = """\
-# headcanon recipe. Put screenshots into {folders}, name your base model, then:
+# headcanon recipe. Put screenshots into {folders}{name_base}, then:
 #
 #   headcanon run {recipe} --dry-run     show the plan
 #   headcanon run {recipe}               do it; kill it whenever you like, run the same command to resume
@@ -120,6 +120,7 @@ def write_new(
         recipe=recipe, plan=plan, name=_toml(name), trigger=_toml(trigger_from(name)), method=method, what=what,
         space=space,
         first=f"# The one to begin with: {FIRST.why}.\n" if method == FIRST.method else "",
+        name_base="" if base or "base.model" in settings else ", name your base model",
         folders=" and ".join(f"{side}/" for side in sides), for_both=", for both sets" if len(sides) > 1 else "",
         tagger=_toml(str(tagger.absolute()) if tagger.is_dir() else f"./{tagger.as_posix()}"),
         style=_STYLE if "style" in sides else _STYLE_IF_NEEDED if method == "auto" else "",
@@ -252,7 +253,7 @@ def _section(
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
 def _options(annotation: Any) -> type[BaseModel] | None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lora_core.bases.presets import BasePreset, base_presets
+from lora_core.bases.presets import BasePreset, base_preset, base_presets
 from lora_core.bounded import TEXT_BYTES, json_of, read_bounded
 from lora_core.diffusion.read import read_source
 from lora_core.diffusion.source import Source
 from lora_core.errors import CheckpointError
 from lora_core.hub.find import own_files
 from lora_core.hub.formats import read_header
+from lora_core.recipe import Base, Process
 from lora_core.refs import CheckpointRef
 from lora_core.store import Store
 from lora_core.store.digests import file_digest
@@ -25,6 +26,7 @@ _PLAIN = {
     ("sd2", "v_prediction"): "sd2-v", ("sdxl", "epsilon"): "sdxl", ("sdxl", "v_prediction"): "noobai-v",
 }  # fmt: skip
 _TOLD = ("modelspec.title", "modelspec.merged_from", "sd_merge_recipe", "sd_merge_models", "ss_sd_model_name")
+_V_MARKS = ("vpred", "v-pred", "v_pred")
 _CONFIGS = ("model_index.json", "unet/config.json")
 
 
@@ -39,16 +41,23 @@ class Lineage(NamedTuple):
     reason: str
     """How the family is known; where `assumed`, that it is not."""
     assumed: bool = False
+    doubt: str = ""
+    """What its name says and it does not."""
 
     @property
     def line(self) -> str:
         """What is known of the base, and how, in one line."""
         assumed = ", so the plainest is assumed" if self.assumed else ""
-        return f"{kind_of(self.source)}; taken for {self.preset.title}: {self.reason}{assumed}"
+        return f"{kind_of(self.source)}; taken for {self.preset.title}: {self.reason}{assumed}{self.doubt}"
 
 
 def find_lineage(
-    files: Mapping[str, Path], name: str, digest: Callable[[Path], str] = file_digest, *, deep: bool = True
+    files: Mapping[str, Path],
+    name: str,
+    digest: Callable[[Path], str] = file_digest,
+    process: Process | None = None,
+    *,
+    deep: bool = True,
 ) -> Lineage:
     """Tell a base model's family.
 
@@ -56,40 +65,56 @@ def find_lineage(
         files: of the base, from `find_model_files`.
         name: what the user calls it: a path or a repository.
         digest: SHA-256 of one of the files.
+        process: what a recipe says of it. That it predicts v is believed, for such a model does not always say so.
         deep: compare the SHA-256 of a single file where nothing else tells; reads all of it.
 
     Raises:
         CheckpointError: the base cannot be read.
     """
-    source, files = read_source(files), own_files(files)
+    source = read_source(files, process if process and process.prediction == "v_prediction" else None)
+    files = own_files(files)
+    doubt = _doubt(source, _own_name(files, name))
     fitting = [preset for preset in base_presets() if _fits(preset, source)]
     for preset in _most_particular(fitting):
         for where, text in (("name", _own_name(files, name)), *_metadata(files)):
             if found := next((known for known in preset.names if known in text.lower()), ""):
-                return Lineage(preset, source, f"its {where} holds '{found}'")
+                return Lineage(preset, source, f"its {where} holds '{found}'", doubt=doubt)
     if deep and len(files) == 1:
         known = digest(next(iter(files.values())))
         for preset in fitting:
             if known in preset.hashes:
-                return Lineage(preset, source, f"its SHA-256 begins with {known[:10]}, which is known")
-    plain = _PLAIN[source.architecture, source.prediction]
-    preset = next(preset for preset in base_presets() if preset.name == plain)
-    return Lineage(preset, source, "nothing in its name, its metadata or its hash tells its family", assumed=True)
+                return Lineage(preset, source, f"its SHA-256 begins with {known[:10]}, which is known", doubt=doubt)
+    reason = "nothing in its name, its metadata or its hash tells its family"
+    return Lineage(_plainest(source), source, reason, assumed=True, doubt=doubt)
 
 
-def stored_lineage(store: Store, base: CheckpointRef, name: str) -> Lineage:
-    """As `find_lineage`, of a base in the store, which knows every hash already."""
-    return find_lineage(store.tree(base.sha256), name, store.digest_of_file)
+def stored_lineage(store: Store, base: CheckpointRef, options: Base) -> Lineage:
+    """As `find_lineage`, of a recipe's base in the store, which knows every hash already."""
+    return find_lineage(store.tree(base.sha256, checked=False), options.model, store.digest_of_file, options.process)
+
+
+def _doubt(source: Source, name: str) -> str:
+    if source.prediction != "epsilon" or not any(mark in name.lower() for mark in _V_MARKS):
+        return ""
+    return (
+        "; its name says v-prediction and nothing else in it does: if it does predict v, write "
+        'prediction = "v_prediction" under [base], or take --preset noobai-v for SDXL'
+    )
 
 
 def choices(source: Source) -> tuple[BasePreset, ...]:
-    """The presets that can be meant by a base; one that predicts v does not always say so, one that says so does."""
-    predictions = (source.prediction, "v_prediction")
-    return tuple(
-        preset
-        for preset in base_presets()
-        if preset.architecture == source.architecture and preset.prediction in predictions
-    )
+    """The presets that fit what a base says of itself; where none does (SD1 that predicts v), the plainest."""
+    return tuple(preset for preset in base_presets() if _fits(preset, source)) or (_plainest(source),)
+
+
+def is_meant(preset: BasePreset, source: Source) -> bool:
+    """Whether a person may name a preset for a base: a model that predicts v does not always say so."""
+    may_be_v = source.prediction == "epsilon" and preset.prediction == "v_prediction"
+    return preset in choices(source) or (may_be_v and preset.architecture == source.architecture)
+
+
+def _plainest(source: Source) -> BasePreset:
+    return base_preset(_PLAIN[source.architecture, source.prediction])
 
 
 def _fits(preset: BasePreset, source: Source) -> bool:
@@ -123,5 +148,10 @@ def _metadata(files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
 
 def kind_of(source: Source) -> str:
     """Architecture and prediction, in words."""
+    return f"{_KINDS[source.architecture]}, {prediction_of(source)}"
+
+
+def prediction_of(source: Source) -> str:
+    """What the U-Net predicts, in words."""
     zero = " with zero terminal SNR" if source.zero_terminal_snr else ""
-    return f"{_KINDS[source.architecture]}, {'epsilon' if source.prediction == 'epsilon' else 'v-prediction'}{zero}"
+    return f"{'epsilon' if source.prediction == 'epsilon' else 'v-prediction'}{zero}"

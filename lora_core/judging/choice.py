@@ -103,8 +103,9 @@ def _by_rule(measured: Measurements, bounds: Mapping[str, float]) -> tuple[Epoch
         best = min(every, key=_leak)
         reason = (
             f"No epoch is within bounds; {_named(best)} leaks least ({_missed(best, bounds)}). "
-            "Look at the grid; a lower weight or an earlier epoch may do, else captions that name the look, or redraw "
-            "(docs/judging.md: It leaks, what now?). More prompts and seeds make the intervals narrower."
+            f"{_unsure(best, bounds)}Look at the grid; a lower weight or an earlier epoch may do, else captions that "
+            "name the look, or redraw (docs/judging.md: It leaks, what now?). More prompts and seeds make the "
+            "intervals narrower."
         )
         return best, reason, True
     known = [one for one in within if one.score(IDENTITY)]
@@ -121,6 +122,17 @@ def _by_rule(measured: Measurements, bounds: Mapping[str, float]) -> tuple[Epoch
         f"{len(within)} of {len(every)} epochs and weights that are within bounds."
     )
     return best, reason, False
+
+
+def _unsure(one: EpochMetrics, bounds: Mapping[str, float]) -> str:
+    """A sentence on a leak whose interval holds the bound; empty: it leaks for sure, or not."""
+    leak = one.score(LEAK)
+    if leak is None or not leak.low <= bounds[LEAK.key] < leak.high:
+        return ""
+    return (
+        "Its interval holds the bound, so these pictures cannot tell whether the look came along: it may be clean, and "
+        "[judging] epoch and weight say so by hand; a [judging] classifier may see it better. "
+    )
 
 
 def _blind(measured: Measurements, bounds: Mapping[str, float]) -> tuple[EpochMetrics, str, bool]:

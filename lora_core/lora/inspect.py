@@ -61,6 +61,7 @@ class Inspection(BaseModel):
     alphas: tuple[float, ...] = Field(default=(), description="Of a LoRA, each once; empty: as the rank.")
     tags: tuple[Tag, ...] = Field(default=(), description="The most frequent tags, from the metadata.")
     parameters: Mapping[str, int] = Field(default={}, description="Numbers in each model, or of a LoRA for each.")
+    predicts: str = Field(default="", description="Of a checkpoint: epsilon or v, and whether it ends in pure noise.")
     unusable: str = Field(default="", description="Of a checkpoint: why it cannot be trained on or drawn with.")
     made: tuple[str, ...] = Field(default=(), description="How one of our tools made it, a line each.")
     metadata: Mapping[str, str] = Field(default={})
@@ -69,10 +70,12 @@ class Inspection(BaseModel):
         """What a person wants to know, line by line; the metadata that is long JSON is left to programs."""
         lines = [f"{self.path}: {self.what}", f"architecture  {self.architecture}"]
         lines.append(f"size          {self.size_bytes / 1e6:.1f} MB, {self.tensors} tensors, {', '.join(self.dtypes)}")
+        if self.predicts:
+            lines.append(f"predicts      {self.predicts}")
         if self.unusable:
             lines.append(f"not usable    {self.unusable}")
         if self.parameters:
-            models = (f"{name} {count / 1e6:.3g} M" for name, count in self.parameters.items())
+            models = (f"{name} {float(f'{count / 1e6:.3g}'):,g} M" for name, count in self.parameters.items())
             lines.append(f"parameters    {', '.join(models)}")
         if self.modules:
             parts = ", ".join(f"{count} {part}" for part, count in self.parts.items())

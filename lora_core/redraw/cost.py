@@ -72,7 +72,7 @@ def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
     """
     options, training = recipe.redraw, recipe.character_training
     kept, epochs = sum(quotas(recipe.plan, options.pictures).values()), recipe.final_training.epochs
-    trained = _trained(recipe) * training.repeats * epochs
+    trained = _trained(recipe) * training.repeats
     sampling = recipe.sampling
     samples = options.rounds * epochs * len(sampling.weights) * len(sampling.prompts) * len(sampling.seeds)
     drawn = options.rounds * options.candidates
@@ -80,8 +80,8 @@ def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
         drawn=drawn,
         kept=kept,
         drawing_passes=drawn * _passes_of_a_picture(sampling.square(training.resolution), training),
-        steps=options.rounds * ceil(trained / training.step_batch),
-        training_passes=options.rounds * trained * PASSES_A_SAMPLE,
+        steps=options.rounds * epochs * ceil(trained / training.step_batch),
+        training_passes=options.rounds * epochs * trained * PASSES_A_SAMPLE,
         samples=samples,
         sample_passes=samples * _passes_of_a_picture(sampling, training),
         stage_3_passes=_stage_3(stage_3, training),

@@ -212,7 +212,7 @@ def _warnings(store: Store, recipe: Recipe, made: ReportInputs, verdict: Verdict
 
 def _misfits(store: Store, recipe: Recipe, made: ReportInputs) -> Iterator[CheckRow]:
     """One for each number of the recipe that does not fit its base."""
-    lineage = stored_lineage(store, made.base, recipe.base.model)
+    lineage = stored_lineage(store, made.base, recipe.base)
     for misfit in misfits(recipe, lineage):
         line = f"{misfit.option} = {misfit.value} ({lineage.line})"
         yield CheckRow(name="Does this number fit the base?", passed=False, line=line, advice=misfit.advice)

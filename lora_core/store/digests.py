@@ -7,7 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lora_core.progress import Progress, silent
+
 _CHUNK_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 22
+TAKES_A_WHILE_BYTES = 10**9
+"""A file as large as this is read for seconds, from a hard disk for a minute, in which a person sees nothing else."""
+
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
@@ -21,10 +27,20 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(path: Path, progress: Progress = silent) -> str:
+    """SHA-256 of a file's bytes, read in pieces.
+
+    Args:
+        path: of the file.
+        progress: called after every piece with the megabytes read, of how many.
+    """
+    hasher, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_PIECE_BYTES):
+            hasher.update(chunk)
+            done += len(chunk)
+            progress(done // 10**6, total // 10**6)
+    return hasher.hexdigest()
 
 
 def copy_file(source: Path, target: Path) -> str:

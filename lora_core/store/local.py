@@ -95,10 +95,16 @@ class Store(Objects):
         )
         return self.put_json(tree.model_dump(mode="json"))
 
-    def tree(self, sha256: str) -> dict[str, Path]:
-        """The tree's files: name → path, for reading only."""
-        tree = Tree.model_validate(self.get_json(sha256))
-        return {name: self.path(file.sha256) for name, file in tree.files.items()}
+    def tree(self, sha256: str, *, checked: bool = True) -> dict[str, Path]:
+        """The tree's files: name → path, for reading only.
+
+        Args:
+            sha256: of the tree.
+            checked: read each file to its end once in a process, to know that its bytes are sound. False: for plans,
+                which read headers alone.
+        """
+        tree, path = Tree.model_validate(self.get_json(sha256)), self.path if checked else self.find
+        return {name: path(file.sha256) for name, file in tree.files.items()}
 
     # ── unfinished work ──────────────────────────────────────────────────────────────────────────────────────────
 

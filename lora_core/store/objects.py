@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_core.errors import DamagedError, StoreError
+from lora_core.progress import Progress, silent
 from lora_core.refs import Digest
 from lora_core.store.digests import canonical_json, copy_file, digest_of, file_digest
 from lora_core.store.files import (
@@ -86,7 +87,7 @@ class Objects(Records):
             StoreError: they are gone.
             DamagedError: they were damaged; they are gone now.
         """
-        path = self._find(sha256)
+        path = self.find(sha256)
         if not is_sound(path, sha256):
             self._check(path, sha256, file_digest(path))
             seen_sound(path, sha256)
@@ -99,7 +100,7 @@ class Objects(Records):
             StoreError: they are gone.
             DamagedError: they were damaged; they are gone now.
         """
-        path = self._find(sha256)
+        path = self.find(sha256)
         data = path.read_bytes()
         self._check(path, sha256, digest_of(data))
         return data
@@ -129,13 +130,13 @@ class Objects(Records):
         except (OSError, LookupError, TypeError, ValueError):
             return None
 
-    def digest_of_file(self, path: Path) -> str:
+    def digest_of_file(self, path: Path, progress: Progress = silent) -> str:
         """SHA-256 of a file, remembered by path, size, inode and times of modification and change.
 
         Raises:
             StoreError: the file is written to all the time.
         """
-        return self._digest_and_fact(path.absolute())[0]
+        return self._digest_and_fact(path.absolute(), progress)[0]
 
     def unread_bytes(self, paths: Iterable[Path]) -> int:
         """Of files whose digest is not known yet, so that `refer` and `digest_of_file` read them whole."""
@@ -144,12 +145,12 @@ class Objects(Records):
             int(fact["size"]) for fact in facts if self.forgetful or self._own_record(_fact_key(fact), Digest) is None
         )
 
-    def _digest_and_fact(self, path: Path) -> tuple[str, dict[str, Any]]:
+    def _digest_and_fact(self, path: Path, progress: Progress = silent) -> tuple[str, dict[str, Any]]:
         fact = file_fact(path)
         known = None if self.forgetful else self._own_record(_fact_key(fact), Digest)
         if known is not None:
             return known, fact
-        sha256, fact = read_steadily(path, lambda: file_digest(path))
+        sha256, fact = read_steadily(path, lambda: file_digest(path, progress))
         if file_fact(path) == fact:
             seen_sound(path, sha256)
         # Of this machine's file: nothing to share.
@@ -171,7 +172,12 @@ class Objects(Records):
         self._record(_fact_key(file_fact(path))).unlink(missing_ok=True)
         raise DamagedError(f"{path}: holds other bytes than it is known by; the same command reads it anew")
 
-    def _find(self, sha256: str) -> Path:
+    def find(self, sha256: str) -> Path:
+        """Where the bytes should be, unread.
+
+        Raises:
+            StoreError: they are gone.
+        """
         path = self.where(sha256) or self._fetch(sha256)
         if path is None:
             raise StoreError(f"{self.root}: the bytes {sha256[:12]}… are gone; run the same command again to make them")

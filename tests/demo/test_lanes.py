@@ -14,6 +14,8 @@ from lane_work import ended, reported, reported_after_b2, stopped
 from demo.proof.lanes import side_by_side
 from lora_core.errors import HeadcanonError
 
+pytestmark = pytest.mark.slow
+
 
 def group(work: Path) -> str:
     return work.name[0]
@@ -53,7 +55,7 @@ def test_processes_that_end_well_but_answer_nothing_are_not_waited_for() -> None
         list(side_by_side(["a", "b"], lambda work: work, stopped, 2))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_a_proof_that_is_stopped_or_killed_leaves_no_process_behind(tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "work.py"
     script.write_text(

@@ -185,6 +185,14 @@ def test_a_tagger_that_hardly_sees_the_look_needs_more_pictures_to_pass_a_clean_
     assert shares[1] > max(0.85, shares[0])
 
 
+def test_a_leak_that_chance_alone_can_make_is_told_from_one_that_is_sure() -> None:
+    """The tags that hardly see a look refuse a clean LoRA by an interval that holds the bound: a person may say so."""
+    for leak, unsure in ((score(0.15, 0.3), True), (score(0.6, 0.2), False), (score(0.2, 0.04), False)):
+        choice = choose_epoch(measurements([epoch(1, identity=score(0.5), leak=leak, copying=score(1))]), Judging())
+        assert not choice.passed
+        assert ("it may be clean, and [judging] epoch and weight say so by hand" in choice.reason) == unsure
+
+
 def test_where_the_tagger_hardly_sees_the_look_a_classifier_that_does_passes_clean_loras_and_no_copy() -> None:
     """By the tags alone .54 of the clean ones pass, and of what is measured a third is called a leak."""
     words, sees = TAGGERS["nose alone, hardly"], (0.05, 0.8)

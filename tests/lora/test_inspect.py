@@ -37,6 +37,7 @@ def test_a_lora_tells_its_rank_alpha_parts_and_tags(tmp_path: Path) -> None:
     assert found.parameters == {"U-Net": 4 * 8 * 2, "text encoder": 2 * 8 * 2}
     assert found.tags == (Tag(name="1girl", count=5), Tag(name="smile", count=1))
     assert "rank          2, 4" in str(found)
+    assert "2,570 M" in str(found.model_copy(update={"parameters": {"U-Net": 2_567_463_684}}))
 
 
 @pytest.mark.parametrize("architecture", ["sd1", "sd2", "sdxl"])

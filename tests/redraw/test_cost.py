@@ -5,12 +5,14 @@ import pytest
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import parse_recipe
 from lora_core.redraw.cost import cost_of, final_set
-from lora_core.training.plan import SetPlan
+from lora_core.training.plan import SetPlan, plan
+from lora_core.training.samples import TrainingSet
 
 
-def _recipe(**redraw: object) -> Recipe:
+def _recipe(training: dict[str, object] | None = None, **redraw: object) -> Recipe:
     return parse_recipe(
         {
+            "character_training": training or {},
             "name": "a",
             "trigger": "a",
             "base": "b",
@@ -47,6 +49,14 @@ def test_rounds_epochs_pictures_and_screenshots_count() -> None:
     assert (cost.drawn, cost.kept) == (200, 20)
     assert cost.steps == 2 * 25 * 10 * 4
     assert cost.samples == 2 * 4 * 18
+
+
+def test_every_epochs_last_batch_counts_as_a_step_though_it_is_not_full() -> None:
+    """38 × 5 = 190 samples, 48 batches of four at most: as the plan of the same training says."""
+    recipe = _recipe({"batch": 4, "repeats": 5})
+    training = recipe.final_training
+    final = TrainingSet(final_set(recipe), 5, regularization=False, class_tokens="1girl", resolution_px=512)
+    assert cost_of(recipe, _STAGE_3).steps == plan([final], training).total_steps == 10 * 48
 
 
 def test_the_final_training_is_planned_with_the_screenshots_that_are_mixed_in() -> None:

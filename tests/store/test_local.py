@@ -35,6 +35,21 @@ def test_what_must_be_read_whole_to_be_known_is_counted_beforehand(store: Store,
     assert store.unread_bytes([large]) == 4
 
 
+def test_a_digest_is_read_once_with_a_bar_and_a_plan_does_not_read_the_file_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, told = tmp_path / "model.safetensors", list[tuple[int, int]]()
+    large.write_bytes(bytes(9_000_000))
+    digest = store.digest_of_file(large, lambda done, total, note="": told.append((done, total)))
+    assert told == [(4, 9), (8, 9), (9, 9)]
+    tree = store.put_tree({"model": large}, how="refer")
+    assert len(told) == 3
+    assert digest == file_digest(large)
+    monkeypatch.setattr("lora_core.store.files._sound", set())
+    monkeypatch.setattr("lora_core.store.objects.file_digest", lambda path: pytest.fail(f"reads {path}"))
+    assert store.tree(tree, checked=False) == {"model": large}
+
+
 def test_bytes_are_found_under_their_sha256(store: Store) -> None:
     assert store.put_bytes(b"abc") == ABC
     assert store.get_bytes(ABC) == b"abc"
