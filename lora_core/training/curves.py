@@ -115,8 +115,9 @@ class CurvePoint(NamedTuple):
 
 
 def read_curves(folder: Path, most: int) -> tuple[CurvePoint, ...]:
-    """About `most` steps of a training's CSV, the last among them, from the first whose mean is a whole one.
+    """About `most` steps of a training's CSV, the last among them.
 
+    The first are left out whose mean is of fewer steps than the others', unless they are most of the training.
     Empty: there is no such file, or too little in it. A row that is being written now is left out.
     """
     if not (folder / CSV_FILE).is_file():
@@ -124,7 +125,7 @@ def read_curves(folder: Path, most: int) -> tuple[CurvePoint, ...]:
     with (folder / CSV_FILE).open(encoding="utf-8", errors="replace", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(_COLUMNS[-1])]
     part_means = AVERAGED_STEPS - 1
-    rows = rows[part_means:] if len(rows) > part_means + _FEWEST_POINTS else rows
+    rows = rows[part_means:] if len(rows) > 2 * part_means else rows
     every = max(1, len(rows) // most)
     points = tuple(
         CurvePoint(int(row["step"]), float(row["average_loss"]), float(row["unet_lr"]))

@@ -147,7 +147,7 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora_and_more_pict
         expect(page.locator(".graph .cached, .graph .completed", has_text=step)).to_be_visible()
     _keep(empty, page, "finished")
     page.get_by_role("link", name="Look at momo").click()
-    expect(page.frame_locator("iframe.report").get_by_role("heading", name="momo")).to_be_visible()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="momo")).to_be_visible()
     assert "<lora:momo:" in page.locator("#prompt").inner_text()
     page.get_by_label("Prompts, one a line").fill("{trigger}, 1girl, beach\n{trigger}, 1girl, night")
     page.get_by_label("Epochs").fill("1 4")
@@ -175,7 +175,7 @@ def test_another_epoch_is_published_beside_the_first_without_training_again(
     expect(page.locator(".card.chosen")).to_contain_text(f"epoch {other} at 1, chosen by hand")
     expect(page.locator(".cards .card")).to_have_count(2)
     expect(page.locator(".card table")).to_have_count(2)
-    expect(page.frame_locator("iframe.report").get_by_role("heading", name="momo", exact=True)).to_be_visible()
+    expect(page.frame_locator("iframe").get_by_role("heading", name="momo", exact=True)).to_be_visible()
     _keep(empty, page, "result")
     digests = {file_digest(path) for path in (published / "epochs").glob("*.safetensors")}
     assert file_digest(empty.project.folder / "out" / "momo-v2" / "momo-v2.safetensors") in digests
