@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from demo.proof import claims, forgetful, tables
-from demo.proof.arms import AUTO, CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
+from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
@@ -151,7 +151,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "core": CORE,
             "recommended": RECOMMENDED,
             "pilot": PILOT,
-            "taught": [name for name in forgetful.TAUGHT if unknown or name != AUTO],
+            "wordless": forgetful.IN_QUESTION if unknown else ("merge-gentle", "merge-gentle-redraw"),
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
         },
         hidden=hidden_table(kept) if (kept := read_hidden(folder / HIDDEN_FILE)) else "",

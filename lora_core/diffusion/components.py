@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +44,8 @@ def build(
         dtype: the format they are held in.
 
     Raises:
-        CheckpointError: a tensor is missing, has another shape or holds a number that is not finite.
+        CheckpointError: a tensor is missing, has another shape or, on any device but meta, holds a number that is not
+            finite.
     """
     with torch.device("meta"):
         model = make()
@@ -51,17 +53,17 @@ def build(
     state: dict[str, torch.Tensor] = {}
     for path, place_of in sources.items():
         with safe_open(path, framework="pt", device="cpu") as file:
-            there = set(file.keys())
+            there, read = set(file.keys()), partial(_shaped, file) if device.type == "meta" else file.get_tensor
             for key, shape in wanted.items():
                 place = place_of(key)
                 if place is None or place.key not in there:
                     continue
-                tensor = place.take(file.get_tensor(place.key))
+                tensor = place.take(read(place.key))
                 if tensor.numel() != shape.numel():
                     raise CheckpointError(
                         f"{part}: {key} has shape {list(tensor.shape)} in the file, its config says {list(shape)}"
                     )
-                if tensor.is_floating_point() and not is_finite(tensor):
+                if tensor.is_floating_point() and not tensor.is_meta and not is_finite(tensor):
                     raise CheckpointError(not_finite(str(path), place.key))
                 state[key] = tensor.reshape(shape).contiguous().to(device=device, dtype=dtype, copy=True)
     missing = [key for key in wanted if key not in state]
@@ -73,6 +75,11 @@ def build(
     model.load_state_dict(state, strict=True, assign=True)
     _restore_positions(model, device)
     return model.requires_grad_(False).eval()
+
+
+def _shaped(file: Any, key: str) -> torch.Tensor:
+    """A tensor's shape without its numbers: what is planned with holds none, and a base's are gigabytes to read."""
+    return torch.empty(file.get_slice(key).get_shape(), device="meta")
 
 
 def _restore_positions(model: nn.Module, device: torch.device) -> None:

@@ -433,6 +433,7 @@ def test_the_page_of_a_base_that_does_not_know_the_look_says_what_its_figures_sa
     assert "some of the character is lost" in page
     assert "with this base: `note` with redraw, for no word moves it." in page
     assert "What the merged models draw" not in page
+    assert "decides nothing" not in page
 
 
 def test_a_proof_of_a_base_that_does_not_know_the_look_leaves_the_others_figures_and_readme(tmp_path: Path) -> None:

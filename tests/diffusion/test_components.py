@@ -55,6 +55,22 @@ def test_everything_is_frozen_and_the_vae_stays_float32(workshop: Any, tmp_path:
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("architecture", ["sd2", "sdxl"])
+def test_a_plan_reads_no_number_of_a_base_and_still_refuses_one_that_is_cut_off(
+    workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Any
+) -> None:
+    path = workshop.single_file(tmp_path / "model.safetensors", architecture)
+    whole = workshop.load(path).unet.state_dict()
+    monkeypatch.setattr("lora_core.diffusion.components.is_finite", lambda tensor: pytest.fail("numbers are read"))
+    planned = load_components({path.name: path}, device=torch.device("meta"), dtype=torch.bfloat16).unet.state_dict()
+    assert {key: tensor.shape for key, tensor in planned.items()} == {key: each.shape for key, each in whole.items()}
+    assert {(tensor.device.type, tensor.dtype) for tensor in planned.values()} == {("meta", torch.bfloat16)}
+    tensors = load_file(path)
+    save_file({key: each for key, each in tensors.items() if "time_embed.0" not in key}, path)
+    with pytest.raises(CheckpointError, match="tensors are missing from the file"):
+        load_components({path.name: path}, device=torch.device("meta"), dtype=torch.bfloat16)
+
+
 def test_files_named_by_their_digest_load(workshop: Any, tmp_path: Path) -> None:
     files = find_model_files(str(workshop.folder(tmp_path / "folder", "sd1")), "")
     by_digest = {}
