@@ -1,6 +1,7 @@
 """A tiny Stable Diffusion with random weights, in a store, and sets of small drawn pictures."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,12 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def new_base(tiny_base: Path) -> Callable[[Store], CheckpointRef]:
+    """The tiny base in a store that is not the test's own."""
+    return lambda store: put_base(store, tiny_base)
+
+
 def put_base(store: Store, folder: Path) -> CheckpointRef:
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return CheckpointRef(sha256=store.put_tree(files))
@@ -107,8 +114,7 @@ def drawn_entry(store: Store, name: str, size: tuple[int, int], caption: tuple[s
     )
 
 
-@pytest.fixture
-def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
+def draw_sets(store: Store) -> tuple[TrainingSet, ...]:
     """Three captioned pictures at 32 px × 2, two of them at 24 px × 1, two regularization pictures."""
     trained = tuple(
         drawn_entry(store, f"hero_{i}", (40, 40), ("hc_hero", "1girl", "cat_ears", f"tag_{i}")) for i in range(3)
@@ -123,8 +129,25 @@ def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
 
 
 @pytest.fixture
-def options() -> Training:
+def drawn_sets(store: Store) -> tuple[TrainingSet, ...]:
+    return draw_sets(store)
+
+
+@pytest.fixture(scope="module")
+def new_sets() -> Callable[[Store], tuple[TrainingSet, ...]]:
+    """The same in a store that is not the test's own."""
+    return draw_sets
+
+
+@pytest.fixture(scope="session")
+def usual() -> Training:
+    """How the tiny base is trained where nobody wants it otherwise."""
     return Training(resolution=64, epochs=3, rank=4, alpha=2, batch=2, unet_lr=1e-3, text_encoder_lr=1e-4, seed=7)
+
+
+@pytest.fixture
+def options(usual: Training) -> Training:
+    return usual
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """SD1, SD2 and SDXL: trained from a file and from a folder, told in the header, loaded by diffusers."""
 
+import functools
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,14 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden/metadata_keys.json").re
 ARCHITECTURES = ("sd1", "sd2", "sdxl")
 
 
+OPTIONS = Training(
+    resolution=64, epochs=1, rank=4, alpha=2, batch=2, unet_lr=1e-2, text_encoder_lr=1e-2, save_precision="fp32"
+)
+
+
 @pytest.fixture
 def options() -> Training:
-    return Training(
-        resolution=64, epochs=1, rank=4, alpha=2, batch=2, unet_lr=1e-2, text_encoder_lr=1e-2, save_precision="fp32"
-    )
+    return OPTIONS
 
 
 class Trainer:
@@ -73,6 +78,26 @@ def trainer(store: Store, drawn_sets: tuple[TrainingSet, ...]) -> Trainer:
     return Trainer(store, drawn_sets[:1])
 
 
+OfFile = Callable[[str, Process], Path]
+
+
+@pytest.fixture(scope="module")
+def of_file(workshop: Any, new_sets: Any, tmp_path_factory: pytest.TempPathFactory) -> OfFile:
+    """The LoRA of an architecture's single file, trained when it is asked for first; nobody may change it."""
+    folder = tmp_path_factory.mktemp("of_file")
+    store = Store(folder / "store")
+    trainer = Trainer(store, new_sets(store)[:1])
+
+    @functools.cache
+    def trained(architecture: str, process: Process) -> Path:
+        base = folder / f"{architecture}.safetensors"
+        if not base.exists():
+            workshop.single_file(base, architecture)
+        return trainer(base, OPTIONS, process=process, key=f"{architecture} {process}")
+
+    return trained
+
+
 def metadata(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
         found: dict[str, str] = file.metadata()
@@ -85,9 +110,9 @@ def parts(lora: LoraFile) -> set[str]:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_file_and_a_folder_of_the_same_weights_train_to_the_same_lora(
-    workshop: Any, trainer: Trainer, options: Training, tmp_path: Path, architecture: str
+    workshop: Any, trainer: Trainer, options: Training, of_file: OfFile, tmp_path: Path, architecture: str
 ) -> None:
-    single = read_lora(trainer(workshop.single_file(tmp_path / "model.safetensors", architecture), options))
+    single = read_lora(of_file(architecture, Process()))
     folder_path = workshop.folder(tmp_path / "folder", architecture)
     if architecture != "sd1":  # as published: what reads for open_clip's text encoder pads with "!", id 0
         settings = json.dumps({"tokenizer_class": "CLIPTokenizer", "pad_token": "!", "model_max_length": 77})
@@ -130,16 +155,9 @@ def test_a_file_and_a_folder_of_the_same_weights_train_to_the_same_lora(
     ids=str,
 )
 def test_the_header_tells_architecture_and_prediction_in_sd_scripts_words(
-    workshop: Any,
-    trainer: Trainer,
-    options: Training,
-    tmp_path: Path,
-    architecture: str,
-    process: Process,
-    wanted: tuple[str | None, ...],
+    of_file: OfFile, architecture: str, process: Process, wanted: tuple[str | None, ...]
 ) -> None:
-    path = trainer(workshop.single_file(tmp_path / "m.safetensors", architecture), options, process=process)
-    found = metadata(path)
+    found = metadata(of_file(architecture, process))
     keys = (
         "ss_base_model_version",
         "ss_v2",
@@ -152,16 +170,13 @@ def test_the_header_tells_architecture_and_prediction_in_sd_scripts_words(
     assert set(found) - set(GOLDEN) <= {"modelspec.trigger_phrase", "ss_optimizer_args"}
 
 
-def test_the_prediction_changes_what_is_learned(
-    workshop: Any, trainer: Trainer, options: Training, tmp_path: Path
-) -> None:
-    base = workshop.single_file(tmp_path / "m.safetensors", "sdxl")
+def test_the_prediction_changes_what_is_learned(of_file: OfFile) -> None:
     told = (
         Process(),
         Process(prediction="v_prediction"),
         Process(prediction="v_prediction", zero_terminal_snr=True),
     )
-    loras = [read_lora(trainer(base, options, process=process, key=str(process))) for process in told]
+    loras = [read_lora(of_file("sdxl", process)) for process in told]
     name = next(iter(loras[0].modules))
     ups = [lora.modules[name].up for lora in loras]
     assert not any(torch.equal(ups[one], ups[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
@@ -169,15 +184,10 @@ def test_the_prediction_changes_what_is_learned(
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_diffusers_draws_with_the_file_what_we_draw_with_it(
-    workshop: Any,
-    trainer: Trainer,
-    options: Training,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    architecture: str,
+    workshop: Any, of_file: OfFile, tmp_path: Path, caplog: pytest.LogCaptureFixture, architecture: str
 ) -> None:
     single = workshop.single_file(tmp_path / "m.safetensors", architecture)
-    lora = shutil.copyfile(trainer(single, options), tmp_path / "hero.safetensors")
+    lora = shutil.copyfile(of_file(architecture, Process()), tmp_path / "hero.safetensors")
     base, ours = workshop.load(single), workshop.load(single)
     models = {"vae": base.vae, "unet": base.unet, "scheduler": DDIMScheduler()}
     models |= {"text_encoder": base.text_encoders[0], "tokenizer": base.tokenizers[0]}

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,6 +17,8 @@ from lora_core.store import Store
 from lora_core.training import epochs
 from lora_core.training.run import TrainingSet, plan, train
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("killed_run.py")
 
 
@@ -23,29 +26,25 @@ def key(word: str) -> str:
     return hashlib.sha256(word.encode()).hexdigest()
 
 
-Job = tuple[str, Training, list[tuple[str, float]]]
-"""Its name, its options, and when it is killed."""
+class Job(NamedTuple):
+    """One training: its name, its options, what is trained on, and when it is killed."""
+
+    name: str
+    options: Training
+    sets: tuple[TrainingSet, ...]
+    kills: list[tuple[str, float]]
 
 
-def run_killed(
-    store: Store, base: CheckpointRef, sets: tuple[TrainingSet, ...], jobs: list[Job]
-) -> list[tuple[str, list[str]]]:
-    """Of each job the digest of the result, and how each child ended."""
-    common = {
-        "store": str(store.root),
-        "base": base.sha256,
-        "sets": [{**dataclasses.asdict(each), "manifest": each.manifest.model_dump(mode="json")} for each in sets],
-        "clip_skip": 2,
-    }
+class End(NamedTuple):
+    """The digest of the result, and how each child ended that was killed before."""
+
+    digest: str
+    children: list[str]
+
+
+def run_killed(store: Store, base: CheckpointRef, jobs: list[Job]) -> dict[str, End]:
     path = store.root / "jobs.json"
-    path.write_text(
-        json.dumps(
-            [
-                {**common, "options": options.model_dump(mode="json"), "key": key(name), "kills": kills}
-                for name, options, kills in jobs
-            ]
-        )
-    )
+    path.write_text(json.dumps([_as_json(store, base, job) for job in jobs]))
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(path)],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -56,11 +55,19 @@ def run_killed(
     )
     assert done.returncode == 0, done.stderr
     lines = iter(done.stdout.splitlines())
-    results = []
-    for _, _, kills in jobs:
-        ends = [next(lines).rpartition(" ")[2] for _ in kills]
-        results.append((next(lines), ends))
+    results = {}
+    for job in jobs:
+        ends = [next(lines).rpartition(" ")[2] for _ in job.kills]
+        results[job.name] = End(next(lines), ends)
     return results
+
+
+def _as_json(store: Store, base: CheckpointRef, job: Job) -> dict[str, Any]:
+    sets = [{**dataclasses.asdict(each), "manifest": each.manifest.model_dump(mode="json")} for each in job.sets]
+    return {
+        "store": str(store.root), "base": base.sha256, "sets": sets, "clip_skip": 2, "kills": job.kills,
+        "options": job.options.model_dump(mode="json"), "key": key(job.name),
+    }  # fmt: skip
 
 
 SETS = {
@@ -98,45 +105,50 @@ def saving(options: Training, **more: object) -> Training:
     return Training.model_validate({**options.model_dump(), "checkpoint_minutes": 1e-9, **more})
 
 
-def test_a_run_killed_twenty_times_ends_in_the_same_bytes(
-    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
-) -> None:
-    captions = saving(options, **SETS["captions"])
-    layout = plan(drawn_sets, captions)
+def many_kills(sets: tuple[TrainingSet, ...], options: Training) -> list[tuple[str, float]]:
     latents = 2 * 7  # of every picture an object and its record
     kills: list[tuple[str, float]] = [
         ("rename", 3),  # a latent known, not renamed
         ("rename", latents),  # the state before the first step
-        ("rename", layout.steps_per_epoch + 1),  # around the end of the first epoch: its last states, its file
+        ("rename", plan(sets, options).steps_per_epoch + 1),  # the end of the first epoch: its last states, its file
         ("step", 2),
     ]
     dice = random.Random(20)
     while len(kills) < 19:
         # A child comes a step further, or dies over a state that is written and not renamed.
         kills.append(dice.choice((("step", 1), ("rename", 1), ("rename", 2))))
-    kills.append(("seconds", 0.5))  # anywhere: loading, training or writing
-    killed, undisturbed = run_killed(
-        store, base, drawn_sets, [("killed", captions, kills), ("undisturbed", captions, [])]
-    )
-    assert killed[1][:-1] == ["-9"] * 19
-    assert killed[0] == undisturbed[0]
+    return [*kills, ("seconds", 0.5)]  # anywhere: loading, training or writing
 
 
-def test_every_option_that_keeps_or_draws_something_survives_two_kills(
-    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
-) -> None:
-    """Six steps each; killed behind the second and, an epoch later, behind the fifth."""
-    few = (dataclasses.replace(drawn_sets[0], repeats=1), drawn_sets[2])
-    jobs: list[Job] = []
-    for name in ("lion", "prodigy", "adafactor"):
-        chosen = saving(options, epochs=2, **SETS[name])
+OF_EVERY_KIND = ("lion", "prodigy", "adafactor")
+
+
+@pytest.fixture(scope="module")
+def ends(new_base: Any, new_sets: Any, usual: Training, tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
+    """All trainings by one process that has imported everything: that takes longer than most of them."""
+    store = Store(tmp_path_factory.mktemp("killed") / "store")
+    sets = new_sets(store)
+    captions = saving(usual, **SETS["captions"])
+    jobs = [Job("many", captions, sets, many_kills(sets, captions)), Job("many undisturbed", captions, sets, [])]
+    few = (dataclasses.replace(sets[0], repeats=1), sets[2])
+    for name in OF_EVERY_KIND:
+        chosen = saving(usual, epochs=2, **SETS[name])
         assert plan(few, chosen).epoch_steps == (3, 3)
-        jobs += [(name, chosen, [("step", 2), ("step", 3)]), (f"{name} undisturbed", chosen, [])]
-    results = run_killed(store, base, few, jobs)
-    for killed, undisturbed in zip(results[::2], results[1::2], strict=True):
-        assert killed[1] == ["-9", "-9"]
-        assert killed[0] == undisturbed[0]
-    assert len({digest for digest, _ in results}) == 3
+        jobs += [Job(name, chosen, few, [("step", 2), ("step", 3)]), Job(f"{name} undisturbed", chosen, few, [])]
+    return run_killed(store, new_base(store), jobs)
+
+
+def test_a_run_killed_twenty_times_ends_in_the_same_bytes(ends: dict[str, End]) -> None:
+    assert ends["many"].children[:-1] == ["-9"] * 19
+    assert ends["many"].digest == ends["many undisturbed"].digest
+
+
+@pytest.mark.parametrize("name", OF_EVERY_KIND)
+def test_every_option_that_keeps_or_draws_something_survives_two_kills(ends: dict[str, End], name: str) -> None:
+    """Six steps; killed behind the second and, an epoch later, behind the fifth."""
+    assert ends[name].children == ["-9", "-9"]
+    assert ends[name].digest == ends[f"{name} undisturbed"].digest
+    assert len({end.digest for end in ends.values()}) == 1 + len(OF_EVERY_KIND)
 
 
 def test_states_between_epochs_do_not_change_the_result(

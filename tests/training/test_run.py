@@ -1,7 +1,8 @@
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,10 +20,16 @@ from lora_core.training.batch import Batch
 from lora_core.training.run import TrainingSet, plan, train
 
 
-def test_every_epoch_is_a_lora_file_and_the_last_has_the_plain_name(
-    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
-) -> None:
-    files = store.tree(trained(store, base, drawn_sets, options).sha256)
+@pytest.fixture(scope="module")
+def files(
+    new_base: Any, new_sets: Any, usual: Training, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Path]:
+    """What the usual training leaves; nobody may change it."""
+    store = Store(tmp_path_factory.mktemp("files") / "store")
+    return store.tree(trained(store, new_base(store), new_sets(store), usual).sha256)
+
+
+def test_every_epoch_is_a_lora_file_and_the_last_has_the_plain_name(files: Mapping[str, Path]) -> None:
     assert list(files) == ["hero-000001.safetensors", "hero-000002.safetensors", "hero.safetensors", "loss.json"]
     first, last = read_lora(files["hero-000001.safetensors"]), read_lora(files["hero.safetensors"])
     assert {name.split("_")[1] for name in last.modules} == {"te", "unet"}
@@ -32,9 +39,8 @@ def test_every_epoch_is_a_lora_file_and_the_last_has_the_plain_name(
 
 
 def test_the_header_tells_what_was_done(
-    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
+    files: Mapping[str, Path], drawn_sets: tuple[TrainingSet, ...], options: Training
 ) -> None:
-    files = store.tree(trained(store, base, drawn_sets, options).sha256)
     with safe_open(files["hero-000002.safetensors"], framework="pt") as file:
         metadata = file.metadata()
     steps = plan(drawn_sets, options).epoch_steps
@@ -47,12 +53,9 @@ def test_the_header_tells_what_was_done(
     assert {"sshs_model_hash", "sshs_legacy_hash"} <= metadata.keys()
 
 
-def test_the_golden_header_keys_are_the_ones_written(
-    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
-) -> None:
+def test_the_golden_header_keys_are_the_ones_written(files: Mapping[str, Path]) -> None:
     """Every key is one that sd-scripts writes too, except for the trigger, which the model spec names."""
     golden = json.loads((Path(__file__).parents[1] / "golden" / "metadata_keys.json").read_bytes())
-    files = store.tree(trained(store, base, drawn_sets, options).sha256)
     with safe_open(files["hero.safetensors"], framework="pt") as file:
         written = set(file.metadata())
     assert written - set(golden["stage3_reg_bucket"]) <= {"modelspec.trigger_phrase", "ss_optimizer_args"}
@@ -152,23 +155,15 @@ def test_a_picture_that_is_none_is_named(
         trained(store, base, (broken,), options)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"shuffle_caption": True}, {"caption_dropout": 0.5}, {"min_snr_gamma": 5.0}, {"warmup_steps": 4}],
-    ids=str,
-)
 def test_an_option_changes_what_is_learned(
-    store: Store,
-    base: CheckpointRef,
-    drawn_sets: tuple[TrainingSet, ...],
-    options: Training,
-    changes: dict[str, float | bool],
+    store: Store, base: CheckpointRef, drawn_sets: tuple[TrainingSet, ...], options: Training
 ) -> None:
-    short = options.model_copy(update={"epochs": 1})
-    plain = trained(store, base, drawn_sets, short)
-    changed = trained(store, base, drawn_sets, short.model_copy(update=changes), word="other")
-    weights = [read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules for ref in (plain, changed)]
-    assert any((weights[0][name].up != weights[1][name].up).any() for name in weights[0])
+    changes = ({}, {"shuffle_caption": True}, {"caption_dropout": 0.5}, {"min_snr_gamma": 5.0}, {"warmup_steps": 4})
+    chosen = [options.model_copy(update={"epochs": 1, **each}) for each in changes]
+    refs = [trained(store, base, drawn_sets, each, str(number)) for number, each in enumerate(chosen)]
+    plain, *others = (read_lora(store.tree(ref.sha256)["hero.safetensors"]).modules for ref in refs)
+    for changed in others:
+        assert any((plain[name].up != changed[name].up).any() for name in plain)
 
 
 def test_a_base_whose_files_are_missing_is_refused(
