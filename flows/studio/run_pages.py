@@ -32,6 +32,8 @@ Found = Annotated[Published, Depends(_published)]
 router = APIRouter(prefix=ROOT)
 _LANES_SECONDS = 0.5
 _listed = BeforeValidator(lambda text: str(text).replace(",", " ").split())
+Whole = Annotated[int, Body()]
+Number = Annotated[float, Body()]
 Wholes = Annotated[tuple[int, ...], _listed, Body()]
 Numbers = Annotated[tuple[float, ...], _listed, Body()]
 
@@ -109,7 +111,7 @@ def draw(found: Found, prompts: Text, epochs: Wholes, weights: Numbers, seeds: W
 
 
 @router.post("/out/{name}/choose")
-def choose(found: Found, epoch: Text, weight: Text, client: Client, helper: TheHelper) -> Answer:
+def choose(found: Found, epoch: Whole, weight: Number, client: Client, helper: TheHelper) -> Answer:
     """Another epoch or weight, published beside this one by a run that finds all its work done."""
     of, (_, epochs) = found.character, found.made_of
     before = [run for run in runs.latest(client) if run.character == of]
@@ -119,7 +121,7 @@ def choose(found: Found, epoch: Text, weight: Text, client: Client, helper: TheH
     for flow, said in (*started.values(), ("train-character", {"character": of})):
         with contextlib.suppress(UserError):  # a preset that is gone
             if helper.ask("epochs_of", said) == epochs:
-                chosen = chosen_in_form(said, int(epoch), float(weight))
+                chosen = chosen_in_form(said, epoch, weight)
                 return {"go": f"{ROOT}/r/{start_character(client, chosen, key(), 'studio', flow).id}"}
     raise UserError(
         f"{found.name}: its pictures or options have changed since, so that another epoch would have to be trained "
