@@ -20,7 +20,7 @@ from flows.artifacts import RunArtifacts
 from flows.ending import run_by_command
 from flows.graph import make_lora, peek, style_tokens
 from lora_core.dataset import Frozen, load_manifest
-from lora_core.errors import HeadcanonError
+from lora_core.errors import HeadcanonError, UserError
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
 from lora_core.sampling.samples import Samples, load_samples, samples_manifest
@@ -125,11 +125,12 @@ def _attempt(run: ArmRun, scope: Scope, at: RunContext) -> Outcome | Failure:
 
 def finished(runs: Sequence[ArmRun], scope: Scope, at: RunContext) -> list[Outcome]:
     """Outcomes of those arm runs whose every step is in the store; nothing is trained."""
-    return [
-        _measured(run, scope, at, peeked.artifacts, cached=True)
-        for run in runs
-        if (peeked := peek(run.recipe, at, _UNTIL)).is_finished
-    ]
+    found = []
+    for run in runs:
+        with contextlib.suppress(UserError):  # an arm that fails, a rule file that is not there, has nothing finished
+            if (peeked := peek(run.recipe, at, _UNTIL)).is_finished:
+                found.append(_measured(run, scope, at, peeked.artifacts, cached=True))
+    return found
 
 
 def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
