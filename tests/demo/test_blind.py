@@ -11,7 +11,7 @@ from demo.proof.agreement import LOOK, TRAITS, Labelled, agreement, kappa
 from demo.proof.blind import Drawn, choose, keep, labelled, write_sheets
 from lora_core.errors import RecipeError
 
-ARMS = ("naive", "captions-only", "redraw-epochs-3")
+ARMS = ("naive", "captions-only", "captions-only-redraw")
 
 
 def drawn(count: int) -> list[Drawn]:
