@@ -186,7 +186,7 @@ def _wrong_end(disturbance: Disturbance, status: int, said: Sequence[str]) -> It
     # Before the first line of ours runs, Python itself has the signal.
     if status not in (128 + disturbance.by, -disturbance.by):
         yield f"exit status {status}"
-    if status > 0 and (len(told) != 1 or "same command resumes" not in told[0]):
+    if status > 0 and (len(told) != 1 or "Run the same command to resume" not in told[0]):
         yield f"says {told}"
     if any("Traceback" in line for line in said):
         yield "a traceback"
