@@ -26,19 +26,19 @@ def test_only_the_newest_epoch_is_shown_and_the_base_beside_it(tmp_path: Path) -
     assert min(pictures[1].getpixel((5, 5))) > 250  # type: ignore[arg-type]
 
 
-def test_the_loss_is_shown_from_its_first_whole_mean_on_and_grows(tmp_path: Path) -> None:
+def test_the_loss_grows_and_begins_at_its_first_whole_mean_once_most_means_are_whole(tmp_path: Path) -> None:
     curves = Curves(tmp_path, steps=0)
     shown = []
-    for step in range(1, 131):
+    for step in range(1, 221):
         curves.add(Figures(step, 1, 0.5, 1.0 / step, 1.0, 1.0, 1e-4, 0.0, 1.0))
-        if step in (2, 110, 130):
+        if step in (2, 110, 220):
             shown.append(_svg(training_page(tmp_path)))
     curves.close()
     before, middle, last = shown
     assert before == ""  # two steps are no curve
-    assert "steps 100 to 110" in middle
-    assert "steps 100 to 130" in last
-    assert len(re.findall(r"[\d.]+,[\d.]+", last.partition("points")[2])) == 31
+    assert "steps 1 to 110" in middle
+    assert "steps 100 to 220" in last
+    assert len(re.findall(r"[\d.]+,[\d.]+", last.rpartition("points")[2])) == 121
 
 
 def _svg(page: str) -> str:
