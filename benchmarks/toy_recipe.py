@@ -2,6 +2,16 @@
 
 from demo.project import MODELS
 
+_TRAINING = """\
+resolution = {px}
+repeats = 1
+epochs = 2
+rank = 4
+alpha = 2
+batch = {batch}
+unet_lr = 1e-3
+checkpoint_minutes = 0.02
+"""
 _RECIPE = """
 name = "momo"
 trigger = "momo"
@@ -17,24 +27,8 @@ memorize = ["pink_hair", "twintails", "cat_ears", "green_eyes"]
 [downscale]
 size = {copies_px}
 [style_training]
-resolution = {px}
-repeats = 1
-epochs = 2
-rank = 4
-alpha = 2
-batch = {batch}
-unet_lr = 1e-3
-checkpoint_minutes = 0.02
-[character_training]
-resolution = {px}
-repeats = 1
-epochs = 2
-rank = 4
-alpha = 2
-batch = {batch}
-unet_lr = 1e-3
-checkpoint_minutes = 0.02
-[sampling]
+{training}[character_training]
+{training}[sampling]
 prompts = ["{{trigger}}, 1girl, solo, upper body, smile", "{{trigger}}, 1girl, solo, portrait"]
 style_prompts = ["1girl, solo, upper body"]
 negative = ""
@@ -62,4 +56,5 @@ def toy_recipe(px: int = 128, copies_px: int = 96, batch: int = 4, steps: int = 
         batch: pictures in a training step.
         steps: of drawing a sample.
     """
-    return _RECIPE.format(models=MODELS, px=px, copies_px=copies_px, batch=batch, steps=steps)
+    training = _TRAINING.format(px=px, batch=batch)
+    return _RECIPE.format(models=MODELS, px=px, copies_px=copies_px, training=training, steps=steps)

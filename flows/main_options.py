@@ -37,7 +37,10 @@ def _is_section(kind: object) -> bool:
 
 
 def _field(path: str) -> FieldInfo:
-    field = copy(field_at(path) or FieldInfo())
+    found = field_at(path)
+    if found is None:  # a slip in MAIN, which must not become an empty field of the form
+        raise KeyError(path)
+    field = copy(found)
     field.title = f"{field.title} ({path})" if "." in path else field.title
     field.json_schema_extra = _without_default
     return field
