@@ -10,7 +10,7 @@ from rich.filesize import decimal
 
 from flows.cli.caption_set import RULE_FILE, CaptionSet, set_of_recipe
 from flows.cli.caption_work import take_texts
-from flows.cost import costs, room
+from flows.cost import costs, probe, room
 from flows.graph import peek
 from flows.place import AllowedFolders
 from flows.plan import DryRun, dry_run
@@ -115,6 +115,12 @@ def _figures(dry: DryRun, at: RunContext) -> Iterator[tuple[str, str, str]]:
     left = [step.step for step in dry.peeked.steps if not step.ref]
     done = f"{len(dry.peeked.steps) - len(left)} of {len(dry.peeked.steps)}"
     yield "Cached", done, f"to do: {some(list(dict.fromkeys(left)))}" if left else "all of it is done"
+
+
+def measure(character: str, preset: str) -> None:
+    """Train and draw a few steps, as a run would, so that it is known how long that takes here."""
+    recipe = recipe_of(AllowedFolders(), character, preset=preset)
+    probe(dry_run(recipe, at := at_of(recipe)), at)
 
 
 def set_caption(character: str, preset: str, picture: str, text: str, seen: str) -> None:

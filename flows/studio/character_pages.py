@@ -146,6 +146,13 @@ def start(name: str, preset: Text, client: Client) -> Answer:
     return {"go": f"{ROOT}/r/{run.id}"}
 
 
+@of_one.post("/measure")
+def measure(name: str, preset: Text, client: Client, helper: TheHelper) -> None:
+    if any(run.works for run in latest(client)):
+        raise UserError("a run is at work here, and would be slowed down: measure when it has ended")
+    helper.ask("measure", name, preset)
+
+
 @of_one.post("/caption")
 def caption(name: str, preset: Text, picture: Text, text: Text, seen: Text, helper: TheHelper) -> None:
     helper.ask("set_caption", name, preset, picture, text, seen)

@@ -1,8 +1,6 @@
 """Files that go in and out through the page: screenshots into a character's folder, results and pictures out of it."""
 
 import itertools
-import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -138,15 +136,3 @@ def _listed(folder: Path, _modified_ns: int, _moment: int) -> tuple[File, ...]:
 def _is_shown(path: Path, folder: Path) -> bool:
     """Whether a file of a folder is for people: nothing on the way to it is hidden."""
     return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-def zipped(folder: Path) -> Iterator[bytes]:
-    """A folder as a zip file, uncompressed, in pieces."""
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for path in sorted(folder.rglob("*")):
-                if _is_shown(path, folder):
-                    archive.write(path, path.relative_to(folder.parent))
-        file.seek(0)
-        while piece := file.read(1 << 20):
-            yield piece

@@ -93,7 +93,7 @@ def picture(digest: str) -> Response:
 @router.get("/out/{name}.zip")
 def archive(found: Found) -> Response:
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quoted(found.name)}.zip"}
-    return StreamingResponse(files.zipped(found.folder), media_type="application/zip", headers=headers)
+    return StreamingResponse(found.zipped(), media_type="application/zip", headers=headers)
 
 
 @router.get("/out/{name}")

@@ -1,5 +1,8 @@
 """A published folder, read back: what it was made of, and what further pictures of it are asked for."""
 
+import tempfile
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -149,6 +152,18 @@ class Published:
         return [
             (f"{DRAWN}/{path.parent.name}", Samples.model_validate(read)) for path in lists if (read := _json(path))
         ]
+
+    def zipped(self) -> Iterator[bytes]:
+        """The folder as a zip file, uncompressed, in pieces; without what is hidden."""
+        with tempfile.TemporaryFile() as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(self.folder.rglob("*")):
+                    named = path.relative_to(self.folder.parent)
+                    if path.is_file() and not any(part.startswith(".") for part in named.parts):
+                        archive.write(path, named)
+            file.seek(0)
+            while piece := file.read(1 << 20):
+                yield piece
 
     def further(
         self, prompts: tuple[str, ...], epochs: tuple[int, ...], weights: tuple[float, ...], seeds: tuple[int, ...]

@@ -117,15 +117,15 @@ class CurvePoint(NamedTuple):
 def read_curves(folder: Path, most: int) -> tuple[CurvePoint, ...]:
     """About `most` steps of a training's CSV, the last among them.
 
-    The first are left out whose mean is of fewer steps than the others', unless they are most of the training.
+    The first are left out whose mean is of fewer steps than the others', or of a training that has not come so far its
+    first quarter: a mean of a few steps says more about their timesteps than about the training.
     Empty: there is no such file, or too little in it. A row that is being written now is left out.
     """
     if not (folder / CSV_FILE).is_file():
         return ()
     with (folder / CSV_FILE).open(encoding="utf-8", errors="replace", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get(_COLUMNS[-1])]
-    part_means = AVERAGED_STEPS - 1
-    rows = rows[part_means:] if len(rows) > 2 * part_means else rows
+    rows = rows[min(AVERAGED_STEPS - 1, len(rows) // 4) :]
     every = max(1, len(rows) // most)
     points = tuple(
         CurvePoint(int(row["step"]), float(row["average_loss"]), float(row["unet_lr"]))

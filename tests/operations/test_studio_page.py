@@ -263,6 +263,26 @@ def test_a_character_takes_its_pictures_from_an_allowed_folder_of_the_server_and
     assert (momo / "recipe.toml").read_text().strip() == ""
 
 
+@pytest.mark.parametrize(
+    ("action", "said", "told"),
+    [
+        ("choose", {"epoch": "two", "weight": 1}, "epoch: Input should be a valid integer"),
+        ("choose", {"epoch": 2, "weight": ""}, "weight: Input should be a valid number"),
+        ("draw", {"prompts": "", "epochs": "1, last", "weights": "", "seeds": ""}, "epochs: Input should be a valid"),
+    ],
+)
+def test_a_choice_that_is_no_number_is_one_line(
+    visitor: TestClient, home: Path, action: str, said: dict[str, object], told: str
+) -> None:
+    result = home / "out" / "momo"
+    result.mkdir(parents=True)
+    (result / "momo.safetensors").touch()
+    answer = visitor.post(f"/studio/out/momo/{action}", json=said, headers=_PAGE)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(told)
+    assert "\n" not in answer.json()["error"]
+
+
 def test_curves_are_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert drawing(tmp_path, "momo-12345678") is None
     curves = Curves(tmp_path / "momo-12345678", 0)
