@@ -8,6 +8,7 @@ every file of that machine, so a path of a form is taken only from inside these 
     HOME/
         recipes/NAME.toml     presets: what characters share (base, tagger, style screenshots, sizes)
         characters/NAME/      screenshots; a recipe.toml beside them goes over the preset
+        models/               base models and taggers, where the studio page looks for them
         out/                  published LoRAs
         .headcanon/           the store
 """
@@ -26,6 +27,8 @@ from lora_core.recipe import Recipe
 
 PRESETS = "recipes"
 CHARACTERS = "characters"
+MODELS = "models"
+_IN_TAGGERS = "selected_tags.csv"
 LONGEST_NAME = 80
 """Letters of a character's name, in a recipe and in a form."""
 
@@ -97,6 +100,25 @@ class AllowedFolders(BaseSettings):
     def presets(self) -> dict[str, Path]:
         """Name → file of every preset, by name."""
         return {path.stem: path for path in sorted((self.folder / PRESETS).glob("*.toml"))}
+
+    @property
+    def taggers(self) -> tuple[Path, ...]:
+        """Folders of taggers in the home's models, or in a folder that was opened besides."""
+        return tuple(each for each in self._models if (each / _IN_TAGGERS).is_file())
+
+    @property
+    def bases(self) -> tuple[Path, ...]:
+        """Base models there: checkpoints, and folders of diffusers'."""
+        return tuple(
+            each for each in self._models if each.suffix == ".safetensors" or (each / "model_index.json").is_file()
+        )
+
+    @property
+    def _models(self) -> list[Path]:
+        first, *more = self.roots
+        places = ((first / MODELS, "*"), (first / MODELS, "*/*.safetensors"), *((root, "*") for root in more))
+        found = {path for within, pattern in places for path in within.glob(pattern)}
+        return sorted(path for path in found if not path.name.startswith("."))
 
     def inside(self, text: str, what: str) -> Path:
         """A path that a form gave, links followed; a relative one lies in the home.

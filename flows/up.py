@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flows import healthy
 from flows.child_processes import Child, ServiceError
-from flows.place import CHARACTERS, PRESETS
+from flows.place import CHARACTERS, MODELS, PRESETS
 from flows.wanted import ASIDE, POOL, Wanted
 from lora_core.errors import UserError
 from tasks.stopping import SAVES_SECONDS
@@ -30,7 +30,7 @@ _SERVER_UMASK = 0o077  # nobody else may read what the server writes
 
 def make_home(home: Path) -> None:
     """The folders people put things into, and a preset to start from; what is there stays."""
-    for name in (PRESETS, CHARACTERS, "out"):
+    for name in (PRESETS, CHARACTERS, MODELS, "out"):
         (home / name).mkdir(parents=True, exist_ok=True)
     if not any((home / PRESETS).glob("*.toml")):
         with resources.as_file(resources.files("deployments").joinpath("recipes/default.toml")) as preset:

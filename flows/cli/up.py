@@ -48,8 +48,9 @@ def up(
 ) -> None:
     """Serve the studio page, with Prefect's UI, a worker and schedules on this machine, until Ctrl-C.
 
-    Put screenshots into DIR/characters/NAME and your base model into DIR/recipes/default.toml; a run starts by itself
-    when a folder has not changed for ten minutes, or from the form train-character in the UI.
+    Models go into DIR/models and are chosen on the page, or for all characters in DIR/recipes/default.toml. Drop
+    screenshots on the page, or put them into DIR/characters/NAME. A run starts when you press Start there, by itself
+    when a folder has not changed for ten minutes, or from the form train-character in Prefect's UI.
 
     Examples:
 

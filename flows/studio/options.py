@@ -20,8 +20,6 @@ from lora_core.recipe import Options, of_folders
 from lora_core.store.files import write_atomically
 
 _NOT_HERE = ("name", "runtime", "publish.repository", "publish.private", "publish.token_block")
-_ELSEWHERE = "character.images"
-"""Has a place of its own on the page."""
 
 
 class Option(NamedTuple):
@@ -41,7 +39,10 @@ def options_of(character: str, preset: str) -> dict[str, list[Option]]:
     place = AllowedFolders()
     recipe, own = recipe_of(place, character, preset=preset), _own_text(character_folder(place, character))
     every = {one.path: one for one in _options(recipe, "", tomllib.loads(own))}
-    found = {"main": [every.pop(path) for path in MAIN]}
+    for path, there in (("base.model", place.bases), ("tagger.model", place.taggers)):
+        known = dict.fromkeys((every[path].value, *map(str, there))) if there else ()
+        every[path] = every[path]._replace(choices=tuple(known))
+    found = {"main": [every.pop(path) for path in ("base.model", "tagger.model", *MAIN)]}
     for one in every.values():
         found.setdefault(one.path.rpartition(".")[0] or "general", []).append(one)
     return found
@@ -53,7 +54,7 @@ def _options(section: Options, prefix: str, own: Any) -> Iterator[Option]:
         said = own.get(name) if isinstance(own, Mapping) else None
         if isinstance(value, Options) and path not in _NOT_HERE:
             yield from _options(value, f"{path}.", said)
-        elif path not in (*_NOT_HERE, _ELSEWHERE):
+        elif path not in (*_NOT_HERE, "character.images"):  # which has a place of its own on the page
             choices = tuple(METHODS if path == "method" else _choices(field))  # the best one first
             many, own_one = isinstance(value, tuple), said is not None
             yield Option(path, field.title or name, field.description or "", _shown(value), choices, many, own_one)

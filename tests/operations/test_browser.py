@@ -122,7 +122,7 @@ def test_the_whole_way_in_prefect_s_ui_alone_from_the_list_of_forms_to_the_files
     page.goto(f"http://127.0.0.1:{up.port}/v2/artifacts/artifact/{_artifacts(up, run)['studio-result']}")
     page.get_by_role("link", name="The result: report, grid, files to download").click()
     page.wait_for_url("**/studio/out/momo*")
-    expect(page.frame_locator("iframe.report").get_by_role("heading", name="momo").first).to_be_visible()
+    expect(page.frame_locator("iframe[title^=Report]").get_by_role("heading", name="momo").first).to_be_visible()
     page.screenshot(path=up.project.folder / "result.png")
 
 

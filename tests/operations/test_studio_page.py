@@ -263,6 +263,27 @@ def test_a_character_takes_its_pictures_from_an_allowed_folder_of_the_server_and
     assert (momo / "recipe.toml").read_text().strip() == ""
 
 
+def test_base_and_tagger_are_chosen_from_the_models_that_are_there(momo: Path, home: Path) -> None:
+    base, tagger = options_of("momo", "")["main"][:2]
+    assert (base.path, tagger.path) == ("base.model", "tagger.model")
+    assert base.choices == tagger.choices == ()  # none is there, so a path is typed
+    for name in (
+        "one.safetensors",
+        "wd/selected_tags.csv",
+        "wd/model.onnx",
+        "sdxl/two.safetensors",
+        ".cut.safetensors",
+    ):
+        (home / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / "models" / name).touch()
+    base, tagger = options_of("momo", "")["main"][:2]
+    found = [str(home / "models" / name) for name in ("one.safetensors", "sdxl/two.safetensors")]
+    assert base.choices == (base.value, *found)
+    assert tagger.choices == (tagger.value, str(home / "models" / "wd"))
+    set_options("momo", "", {"base.model": found[1]})
+    assert options_of("momo", "")["main"][0].value == found[1]
+
+
 @pytest.mark.parametrize(
     ("action", "said", "told"),
     [

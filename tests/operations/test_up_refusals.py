@@ -53,7 +53,7 @@ def _hang_up(listening: socket.socket) -> None:
 
 def test_an_empty_home_gets_its_folders_and_a_preset_that_is_a_recipe_but_for_the_character(tmp_path: Path) -> None:
     make_home(tmp_path / "studio")
-    assert {path.name for path in (tmp_path / "studio").iterdir()} == {"recipes", "characters", "out"}
+    assert {path.name for path in (tmp_path / "studio").iterdir()} == {"recipes", "characters", "models", "out"}
     preset = tmp_path / "studio/recipes/default.toml"
     data = tomllib.loads(preset.read_text())
     parse_recipe({**data, "name": "aiko", "character": "characters/aiko"}, str(preset))
