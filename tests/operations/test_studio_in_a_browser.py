@@ -120,6 +120,8 @@ def test_a_new_user_drops_pictures_edits_a_caption_and_gets_a_lora_and_more_pict
     page.get_by_label("Pictures while training sampling.while_training").fill("2")
     page.get_by_role("button", name="Save options").click()
     expect(page.locator(".option.own")).to_have_count(3)  # and the rule file, among the others
+    page.get_by_role("button", name="Measure").click()
+    expect(page.get_by_text("to train and draw, at this machine’s pace")).to_be_visible()
     _keep(empty, page, "character")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_url("**/studio/r/*")
