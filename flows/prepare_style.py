@@ -4,7 +4,7 @@ from flows.ending import form
 from flows.graph import make_style
 from flows.place import AllowedFolders
 from flows.request import at_of, shared_recipe
-from tasks.runtime import Step
+from tasks.runtime import Step, say
 
 
 @form("prepare-style")
@@ -17,4 +17,6 @@ def prepare_style(preset: str = "default", force: tuple[Step, ...] = ()) -> None
     """
     recipe = shared_recipe(AllowedFolders(), preset)
     at = at_of(recipe, force)
-    make_style(recipe, at)
+    if make_style(recipe, at) is None:
+        why = "the preset trains none" if recipe.is_decided else "with method auto a character's own run decides that"
+        say(f"no style LoRA was prepared: {why}")
