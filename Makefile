@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Kept bytecode is what every further process of a test starts with; some images switch it off.
+unexport PYTHONDONTWRITEBYTECODE
+
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo proof proof-quick test explore test-doors test-long check format demo-models graph constraints clean

@@ -31,6 +31,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     torch._inductor.config.compile_threads = 1  # more are processes, which import torch before they compile anything
+torch._inductor.config.cpp_cache_precompile_headers = False  # pays from the tenth kernel on; a test compiles one
 
 
 # `make test` says the same wherever it runs; `make explore` looks for more, and what it finds becomes an @example.
