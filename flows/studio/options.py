@@ -23,13 +23,16 @@ _NOT_HERE = ("name", "runtime", "publish.repository", "publish.private", "publis
 
 
 class Option(NamedTuple):
-    """One field of the recipe: `own` where the character's recipe.toml says it, `many` where it is one text a line."""
+    """One field of the recipe: `own` where the character's recipe.toml says it, `many` where it is one text a line.
+
+    Choices are as they are shown, or as they are written → as they are shown.
+    """
 
     path: str
     title: str
     description: str
     value: str
-    choices: tuple[str, ...]
+    choices: Mapping[str, str] | tuple[str, ...]
     many: bool
     own: bool
 
@@ -40,8 +43,8 @@ def options_of(character: str, preset: str) -> dict[str, list[Option]]:
     recipe, own = recipe_of(place, character, preset=preset), _own_text(character_folder(place, character))
     every = {one.path: one for one in _options(recipe, "", tomllib.loads(own))}
     for path, there in (("base.model", place.bases), ("tagger.model", place.taggers)):
-        known = dict.fromkeys((every[path].value, *map(str, there))) if there else ()
-        every[path] = every[path]._replace(choices=tuple(known))
+        known = (every[path].value, *map(str, there)) if there else ()
+        every[path] = every[path]._replace(choices={one: one.removeprefix(f"{place.folder}/") for one in known})
     found = {"main": [every.pop(path) for path in ("base.model", "tagger.model", *MAIN)]}
     for one in every.values():
         found.setdefault(one.path.rpartition(".")[0] or "general", []).append(one)
