@@ -45,18 +45,26 @@ def look(base: CheckpointRef, character: TaggedSet, question: Question, drawing:
 def decided(recipe: Recipe, seen: ReportRef, at: RunContext) -> Recipe:
     """The recipe with the method that suits the base, validated anew; the dearer one where that is not known yet.
 
+    Where no style screenshots are named, redrawing has to keep the look out alone: what shows it is not selected.
+
     Raises:
-        RecipeError: the look must be taught, and there are no screenshots to teach it from.
+        RecipeError: the look must be taught, and there are no screenshots to teach it from, nor does anything see it.
     """
     if seen.is_pending:
         return _with(recipe, "note" if recipe.style.images else "captions-only")
     report = read_look(seen, at)
+    method, reason = report.method, report.reason
+    if method == "note" and not recipe.style.images and recipe.redraw.use and report.measured_by:
+        method, reason = (
+            "captions-only",
+            f"{reason}; but no style screenshots are named, so redrawing alone leaves it out",
+        )
     if not idle_walk():
-        say(f"method: {report.method}, for {report.reason}")
+        say(f"method: {method}, for {reason}")
     try:
-        taken = _with(recipe, report.method)
+        taken = _with(recipe, method)
     except RecipeError as error:
-        raise RecipeError(f"{error}. Why {report.method}: {report.reason}") from None
+        raise RecipeError(f"{error}. Why {method}: {reason}") from None
     return taken.model_copy(update={"captions": report.captions(taken.captions)})
 
 
