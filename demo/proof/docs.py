@@ -14,6 +14,7 @@ from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMME
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
+from demo.proof.hidden import story as hidden_story
 from demo.proof.hidden import table as hidden_table
 from demo.proof.intervals import ALPHA
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, PROBE
@@ -130,6 +131,7 @@ def render(page: str, results: Results, folder: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
+    kept = read_hidden(folder / HIDDEN_FILE)
     unknown = results if results.setting.forgetful else None
     if not unknown and (folder / UNKNOWN_FILE).is_file():
         unknown = read_results(folder / UNKNOWN_FILE)
@@ -154,7 +156,8 @@ def render(page: str, results: Results, folder: Path) -> str:
             "wordless": forgetful.IN_QUESTION if unknown else ("merge-gentle", "merge-gentle-redraw"),
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
         },
-        hidden=hidden_table(kept) if (kept := read_hidden(folder / HIDDEN_FILE)) else "",
+        hidden=hidden_table(kept) if kept else "",
+        hidden_story=hidden_story(kept),
         epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],
         dropped=[
             arm.name

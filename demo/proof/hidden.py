@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
-from demo.proof.arms import NAIVE, RECOMMENDED, read_arm
+from demo.proof.arms import NAIVE, PLAIN, RECOMMENDED, read_arm
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import (
     HIDDEN_TRAITS,
@@ -46,8 +46,10 @@ from tasks.runtime import RunContext
 
 HIDDEN_FILE: Final = "hidden.json"
 ARMS: Final = (
-    NAIVE, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds",
+    *PLAIN, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds", "redraw-own-word",
+    "redraw-of-epochs-8", "captions-only-beside-redraw",
 )  # fmt: skip
+"""The plain LoRAs, the recommended arm, and what was tried to keep more."""
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
 
 
@@ -113,7 +115,7 @@ def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> li
 
 def table(found: Sequence[Kept]) -> str:
     """Markdown: a row an arm run, and beside it the share of what naive has there, if that surely has some of it."""
-    naive = {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE and one.rise.low > 0}
+    naive = _learned_by_naive(found)
     stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
     lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
     for one in found:
@@ -123,6 +125,33 @@ def table(found: Sequence[Kept]) -> str:
         rise = short(one.rise)
         lines.append(f"| {one.arm} | {one.trait} ({one.pair}, seed {one.seed}) | {levels} | {rise} | {share} |")
     return "\n".join((*lines, ""))
+
+
+def story(found: Sequence[Kept]) -> str:
+    """In words, by rule: what is kept of every trait that the plain LoRA has surely learned. A paragraph a trait."""
+    naive, lines = _learned_by_naive(found), []
+    for pair, seed in dict.fromkeys((one.pair, one.seed) for one in found if one.arm == NAIVE):
+        those = [one for one in found if (one.pair, one.seed) == (pair, seed)]
+        whole, trait = naive.get((pair, seed)), f"{pair.partition('-')[0]}'s {those[0].trait}"
+        others = {one.arm: one.rise.mean for one in those if one.arm not in PLAIN}
+        if whole is None:
+            lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
+        elif RECOMMENDED in others:
+            best = max(others, key=others.__getitem__)
+            more = (
+                f"; the most of all, `{best}`, {others[best] / whole:.2f}"
+                if best != RECOMMENDED
+                else ", the most of all"
+            )
+            lines.append(
+                f"- {trait}: `{RECOMMENDED}` keeps {others[RECOMMENDED] / whole:.2f} of what `{NAIVE}` has{more}."
+            )
+    return "\n".join(lines)
+
+
+def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
+    """By pair and training seed: the plain LoRA's rise, where it is surely one."""
+    return {(one.pair, one.seed): one.rise.mean for one in found if one.arm == NAIVE and one.rise.low > 0}
 
 
 def read_hidden(path: Path) -> list[Kept]:

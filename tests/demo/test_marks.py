@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from demo.proof.hidden import Kept, table
+from demo.proof.hidden import Kept, story, table
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import HIDDEN_TRAITS, MARKS_FILE, VISIBLE_IN, HiddenTrait, load_marks, trait_probabilities
 from demo.world import Character, Look, Scene, draw, picture_tags
@@ -91,3 +91,11 @@ def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
     assert [line.split(" | ")[-1] for line in lines[2:]] == ["1.00 |", "0.50 |"]
     none = table([row("naive", [-0.01, 0.02]), row("redraw", [0.3, 0.5])]).splitlines()
     assert [line.split(" | ")[-1] for line in none[2:]] == ["– |", "– |"]
+    assert story([row("naive", [-0.01, 0.02]), row("captions-only-redraw", [0.3, 0.5])]).startswith(
+        "- rika's curl: `naive` has not learned it for sure"
+    )
+    found = [("naive", [0.6, 1.0]), ("captions-only-redraw", [0.3, 0.5]), ("redraw-two-rounds", [0.5, 0.7])]
+    said = (
+        "- rika's curl: `captions-only-redraw` keeps 0.50 of what `naive` has; the most of all, `redraw-two-rounds`, "
+    )
+    assert story([row(*one) for one in found]) == f"{said}0.75."
