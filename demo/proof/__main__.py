@@ -31,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, out: Path) -> int:
     from demo.proof import forgetful, scope
-    from demo.proof.arms import CORE, TEACHING, arm_names, read_arm
+    from demo.proof.arms import ASIDE, CORE, arm_names, read_arm
     from demo.proof.docs import write_docs
     from demo.proof.output import collect, prove
     from demo.proof.pairs import MARKED_PAIRS, PAIRS
 
-    groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in TEACHING)}
+    groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in ASIDE)}
     if options.unknown_look:
         groups = {"core": forgetful.ARMS, "all": arm_names()}
     names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))

@@ -27,6 +27,10 @@ AUTO: Final = "auto"
 """What the product does by itself with a base, whatever that knows."""
 TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epochs-8")
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
+MARKED: Final = ("redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw")
+"""Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
+ASIDE: Final = (*TEACHING, *MARKED, "style-stronger")
+"""Arms that `all` leaves out. The last takes an hour, and was behind in every figure of the earlier proof."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)
 """What all arms are compared with."""
