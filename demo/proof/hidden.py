@@ -38,6 +38,7 @@ from flows.artifacts import JudgedLora, RunArtifacts
 from flows.graph import peek
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.metrics import two_digits
 from lora_core.redraw.choose import read_selection
 from lora_core.sampling.samples import NO_LORA, Sample, load_samples
 from lora_core.store import Store
@@ -120,7 +121,7 @@ def table(found: Sequence[Kept]) -> str:
     lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
     for one in found:
         whole = naive.get((one.pair, one.seed))
-        share = f"{one.rise.mean / whole:.2f}" if whole else "–"
+        share = two_digits(one.rise.mean / whole) if whole else "–"
         levels = " | ".join(f"{one.levels[stage]:.2f}" if stage in one.levels else "–" for stage in stages)
         rise = short(one.rise)
         lines.append(f"| {one.arm} | {one.trait} ({one.pair}, seed {one.seed}) | {levels} | {rise} | {share} |")
@@ -137,15 +138,12 @@ def story(found: Sequence[Kept]) -> str:
         if whole is None:
             lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
         elif RECOMMENDED in others:
+            shares = {arm: two_digits(mean / whole) for arm, mean in others.items()}
             best = max(others, key=others.__getitem__)
-            more = (
-                f"; the most of all, `{best}`, {others[best] / whole:.2f}"
-                if best != RECOMMENDED
-                else ", the most of all"
-            )
-            lines.append(
-                f"- {trait}: `{RECOMMENDED}` keeps {others[RECOMMENDED] / whole:.2f} of what `{NAIVE}` has{more}."
-            )
+            more = f"`{best}` {shares[best]}" if shares[best] != shares[RECOMMENDED] else "none of them keeps more"
+            tried = ", ".join(f"`{arm}`" for arm in others if arm != RECOMMENDED)
+            kept_by = f"`{RECOMMENDED}` keeps {shares[RECOMMENDED]} of what `{NAIVE}` has"
+            lines.append(f"- {trait}: {kept_by}. Tried to keep more: {tried or 'nothing'}; {more}.")
     return "\n".join(lines)
 
 
