@@ -28,7 +28,6 @@ from lora_core.recipe import Recipe
 PRESETS = "recipes"
 CHARACTERS = "characters"
 MODELS = "models"
-_IN_TAGGERS = "selected_tags.csv"
 LONGEST_NAME = 80
 """Letters of a character's name, in a recipe and in a form."""
 
@@ -104,14 +103,13 @@ class AllowedFolders(BaseSettings):
     @property
     def taggers(self) -> tuple[Path, ...]:
         """Folders of taggers in the home's models, or in a folder that was opened besides."""
-        return tuple(each for each in self._models if (each / _IN_TAGGERS).is_file())
+        return tuple(each for each in self._models if _is_tagger(each))
 
     @property
     def bases(self) -> tuple[Path, ...]:
         """Base models there: checkpoints, and folders of diffusers'."""
-        return tuple(
-            each for each in self._models if each.suffix == ".safetensors" or (each / "model_index.json").is_file()
-        )
+        files = (each for each in self._models if not _is_tagger(each.parent))  # a tagger's own weights
+        return tuple(each for each in files if each.suffix == ".safetensors" or (each / "model_index.json").is_file())
 
     @property
     def _models(self) -> list[Path]:
@@ -154,6 +152,10 @@ class AllowedFolders(BaseSettings):
             there = f"there are: {', '.join(known)}" if known else "there is none yet"
             raise RecipeError(f"preset {name!r}: no {self.folder / PRESETS / (name + '.toml')}; {there}")
         return known[name]
+
+
+def _is_tagger(folder: Path) -> bool:
+    return (folder / "selected_tags.csv").is_file()
 
 
 def character_folders(within: Path) -> Iterator[Path]:

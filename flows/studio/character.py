@@ -100,7 +100,7 @@ def _pictures(subject: CaptionSet, edited: Sequence[Edited]) -> Iterator[Picture
 
 
 def _figures(dry: DryRun, at: RunContext) -> Iterator[tuple[str, str, str]]:
-    """What a run comes to: label, figure, and what is to be said of it."""
+    """What a run comes to: label, figure, and what is to be said of it. Empty: not measured here yet."""
     for training, plan in (("style", dry.style), ("character", dry.character), ("final", dry.redrawn)):
         if plan:
             epochs = f"{len(plan.epoch_steps)} epochs of {plan.samples_per_epoch:,} samples"
@@ -108,7 +108,7 @@ def _figures(dry: DryRun, at: RunContext) -> Iterator[tuple[str, str, str]]:
     to_do, disk = costs(dry, at), room(dry, at)
     seconds, unknown = sum(one.seconds or 0 for one in to_do), [one.step for one in to_do if one.seconds is None]
     told = f"not measured here yet: {some(unknown)}" if unknown else "to train and draw, at this machine’s pace"
-    yield "Time", duration(seconds) if seconds else "–", told if to_do else "nothing is left to do"
+    yield "Time", duration(seconds) if seconds else "" if unknown else "–", told if to_do else "nothing is left to do"
     yield "Memory", decimal(dry.memory.bytes), "for training, about"
     enough = "" if disk.needed <= disk.free else ", which is not enough"
     yield "Disk", decimal(disk.needed), f"will be written, about; {decimal(disk.free)} are free{enough}"

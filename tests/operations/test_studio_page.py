@@ -219,7 +219,7 @@ def test_captions_and_compositions_become_rules_and_nobody_s_edit_is_overwritten
 def test_what_a_run_would_do_stands_above_the_pictures(momo: Path) -> None:
     sheet = character.sheet("momo", "")
     count = f"{len(files.screenshots(momo))} pictures"
-    for told in ("What a run would do", "character LoRA", "Memory", "Disk", "are free", "Cached", count):
+    for told in ("What a run would do", "character LoRA", "Memory", "Disk", "are free", "Cached", "/measure", count):
         assert told in sheet
 
 
@@ -272,6 +272,7 @@ def test_base_and_tagger_are_chosen_from_the_models_that_are_there(momo: Path, h
         "one.safetensors",
         "wd/selected_tags.csv",
         "wd/model.onnx",
+        "wd/model.safetensors",
         "sdxl/two.safetensors",
         ".cut.safetensors",
     ):
