@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Servers and schedules are waited for half of the time.
+THREE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo proof proof-quick test explore test-doors test-long check format demo-models graph constraints clean
 
@@ -26,7 +28,7 @@ explore: $(STAMP)  ## Look for what the examples of `make test` miss: many more,
 	@$(BIN)/pytest $(TWO) -m 'not long' -p randomly --hypothesis-profile explore $(ARGS)
 
 test-doors: $(STAMP)  ## Of those of `make test-long` what CI runs: the ways in that users take
-	@$(BIN)/pytest $(TWO) -m door
+	@$(BIN)/pytest $(THREE) -m door
 
 test-long: $(STAMP)  ## Before a release, about an hour: those that start servers, workers and browsers, or kill a run again and again
 	@$(BIN)/pytest $(TWO) -m long
@@ -53,11 +55,12 @@ constraints: $(STAMP)  ## Write constraints.txt from the environment at hand, if
 	@mv constraints.new constraints.txt
 
 # torch comes first and pinned: left to a resolver it brings gigabytes of CUDA packages where none are wanted.
+# Not compiled: half of the time goes into bytecode of modules that nothing here imports; the others get theirs then.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "headcanon needs Python 3.11 or newer; point to it: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -d .venv || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 clean:

@@ -72,9 +72,10 @@ def draw_anew(before: JudgedLora, captions: CaptionedSet, inputs: Inputs, recipe
 def select(drawn: ReportRef, captions: CaptionedSet, inputs: Inputs, recipe: Recipe, at: RunContext) -> ReportRef:
     """The pictures that the final LoRA is trained on, as tagger and judge say, and then a person if it is asked."""
     scenes = Scenes(captions.captions, inputs.rules, recipe.plan, recipe.redraw.selecting)
+    by = Judge(inputs.tagger, inputs.classifier, None, recipe.judging.of_pictures)
 
     def without(left_out: tuple[str, ...]) -> ReportRef:
-        return select_redrawn(drawn, scenes, inputs.tagger, recipe.judging.copying, left_out, at)
+        return select_redrawn(drawn, scenes, by, left_out, at)
 
     return pass_redraw_gate(recipe.gates, without, at)
 

@@ -3,10 +3,9 @@
 from lora_core.captions.caption import load_captions
 from lora_core.dataset import load_manifest, save_manifest
 from lora_core.errors import GateError
-from lora_core.recipe import Judging
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef, ReportRef
 from tasks.caching import step
-from tasks.groups import Drawing, Scenes
+from tasks.groups import Drawing, Judge, Scenes
 from tasks.runtime import RunContext, progress, say
 from tasks.walking import helper, idle_walk
 
@@ -17,35 +16,36 @@ def redraw(
 ) -> ReportRef:
     """Every scene once, with the epoch and weight that the verdict chose."""
     from lora_core.judging.verdict import read_verdict
-    from lora_core.redraw.choose import figure_of
-    from lora_core.redraw.draw import draw_scenes
+    from lora_core.redraw.choose import figure_of, screenshots_of
+    from lora_core.redraw.draw import begins_of, draw_scenes
     from lora_core.redraw.scenes import scenes
     from lora_core.sampling.sampler import SamplerConfig
     from lora_core.sampling.samples import Column
 
     store = at.open_store("redraw")
-    figure = figure_of(load_captions(store, wanted.captions), wanted.rules, wanted.redraw)
+    known, options = load_captions(store, wanted.captions), wanted.redraw
+    figure = figure_of(known, wanted.rules, options)
     choice = read_verdict(store, verdict).choice
     say(f"redraw: epoch {choice.epoch} at weight {choice.weight:g} draws {', '.join(figure.traits)}")
     config = SamplerConfig(drawing.clip_skip, drawing.process, at.device, at.speed)
-    column, planned = Column(choice.epoch, choice.weight), scenes(figure, wanted.plan, wanted.redraw)
+    planned = scenes(figure, wanted.plan, options, screenshots_of(known, wanted.rules))
+    column, begins = Column(choice.epoch, choice.weight), begins_of(store, known.manifest, options.denoise)
     with progress("redraw", "step") as listen:
-        return draw_scenes(store, base, lora, column, planned, drawing.options, config, listen)
+        return draw_scenes(store, base, lora, column, planned, drawing.options, config, listen, begins)
 
 
 @step("select")
-def select_redrawn(
-    drawn: ReportRef, wanted: Scenes, tagger: CheckpointRef, judging: Judging, left_out: tuple[str, ...], at: RunContext
-) -> ReportRef:
+def select_redrawn(drawn: ReportRef, wanted: Scenes, by: Judge, left_out: tuple[str, ...], at: RunContext) -> ReportRef:
     """The pictures that show every trait and nothing of the look; the others with their reasons."""
     from lora_core.redraw.choose import Held, choose, figure_of
     from lora_core.report.redrawn import with_sheet
 
     store = at.open_store("select")
     known = load_captions(store, wanted.captions)
-    held = Held(figure_of(known, wanted.rules, wanted.redraw), wanted.plan, wanted.redraw, judging, left_out)
+    held = Held(figure_of(known, wanted.rules, wanted.redraw), wanted.plan, wanted.redraw, by.judging, left_out)
+    tagger, classifier = (store.tree(found.sha256) if found else None for found in (by.tagger, by.classifier))
     with progress("read redrawn", "picture") as listen:
-        selected = choose(store, drawn, known.manifest, store.tree(tagger.sha256), held, listen)
+        selected = choose(store, drawn, known.manifest, tagger or {}, held, listen, classifier)
     return with_sheet(store, selected)
 
 

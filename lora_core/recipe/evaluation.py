@@ -224,9 +224,10 @@ class Judging(Options):
         return self.model_copy(update={name: "" for name, _ in self.on_disk()})
 
     @property
-    def copying(self) -> Self:
-        """What says which picture is a copy, alone."""
-        return type(self)(copy_bits=self.copy_bits)
+    def of_pictures(self) -> Self:
+        """What says of a single picture whether it is a copy, and which class is the look, alone."""
+        own = type(self)(copy_bits=self.copy_bits)
+        return own.model_copy(update={"classifier_label": self.classifier_label}) if self.classifier else own
 
 
 class Publish(Options):

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from lora_core.recipe.options import Options
 
+_DENOISE = 0.6
 _SLOTS = ("trigger", "people", "framing", "traits", "clothes", "pose", "scene")
 
 
@@ -67,11 +68,21 @@ class Redraw(Options):
         title="Scenes",
     )
     """Places and light, each about equally often. The more they differ, the less of them is learned."""
+    from_screenshots: float = Field(
+        default=0.0, ge=0, le=1, title="Share begun with screenshots", exclude_if=lambda share: not share
+    )
+    """Of the pictures drawn and of those kept: each begins with a screenshot, under its own caption, instead of noise
+    and a scene (img2img). It keeps what no tag can say, such as a scar or a pattern. 0: none."""
+    denoise: float = Field(
+        default=_DENOISE, gt=0, le=1, title="Denoising strength", exclude_if=lambda strength: strength == _DENOISE
+    )
+    """Of those pictures. Less keeps more of the screenshot, and from some point on its look."""
     worst_trait: float = Field(default=0.35, ge=0, le=1, title="Least score of the worst trait")
     """A picture in which the tagger gives one of the traits less is not kept, unless it cannot be seen there (eyes from
     behind). 0.35 is what makes a tag with WD14 taggers."""
     max_look: float = Field(default=0.15, ge=0, le=1, title="Largest score of the 3D look")
-    """A picture with a higher mean of realistic, 3d, nose and lips is not kept."""
+    """A picture with a higher mean of realistic, 3d, nose and lips is not kept; nor one that a classifier
+    ([judging] classifier) takes for 3D."""
     least_share: float = Field(default=0.5, gt=0, le=1, title="Least share of pictures kept")
     """With a smaller share of the wanted pictures the gate stops the run, and says which trait fails."""
     screenshots: float = Field(default=0.0, ge=0, le=0.5, title="Share of screenshots")
@@ -87,7 +98,8 @@ class Redraw(Options):
     @property
     def drawing(self) -> Self:
         """What decides which pictures are drawn; bounds, shares and epochs change none."""
-        own = ("candidates", "prompt", "traits", "clothes", "poses", "scenes", "seed")
+        begun = ("from_screenshots", "denoise") if self.from_screenshots else ()
+        own = ("candidates", "prompt", "traits", "clothes", "poses", "scenes", "seed", *begun)
         return self.model_copy(
             update={name: field.default for name, field in type(self).model_fields.items() if name not in own}
         )
@@ -95,7 +107,8 @@ class Redraw(Options):
     @property
     def selecting(self) -> Self:
         """What decides which pictures are chosen."""
-        return self.model_copy(update={"screenshots": 0.0, "epochs": 0, "rounds": 1})
+        denoise = type(self).model_fields["denoise"].default
+        return self.model_copy(update={"screenshots": 0.0, "epochs": 0, "rounds": 1, "denoise": denoise})
 
     @model_validator(mode="after")
     def _prompt_has_known_slots(self) -> Self:

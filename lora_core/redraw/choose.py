@@ -1,7 +1,9 @@
 """From drawn pictures to the final training set: read by the tagger, selected, and put beside screenshots if wanted."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
 from lora_core.captions import content
@@ -11,12 +13,13 @@ from lora_core.dataset import Entry, Manifest, TagTable
 from lora_core.errors import ContentRuleError, RecipeError
 from lora_core.judging.evidence import traits_of
 from lora_core.judging.gates import with_gates
+from lora_core.judging.onnx_models import class_probabilities
 from lora_core.judging.similarity import compare_images
 from lora_core.progress import Progress, silent
-from lora_core.recipe import LEAK_TAGS, Judging, Redraw, ShotPlan
+from lora_core.recipe import COMPOSITIONS, LEAK_TAGS, Judging, Redraw, ShotPlan
 from lora_core.redraw.draw import RedrawnSet, read_redrawn
-from lora_core.redraw.scenes import Figure, people_of, screenshots_beside
-from lora_core.redraw.selection import Bounds, Candidate, Selection, select_pictures, selection_gate
+from lora_core.redraw.scenes import Figure, Seen, people_of, screenshots_beside
+from lora_core.redraw.selection import LIKELY_CLASS, Bounds, Candidate, Selection, select_pictures, selection_gate
 from lora_core.refs import ReportRef
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels
@@ -59,6 +62,18 @@ def figure_of(captions: EditedCaptions, rules: Rules, options: Redraw) -> Figure
     return Figure(rules.trigger or captions.trigger, people_of(captions.edited), traits, has_outfit)
 
 
+def screenshots_of(captions: EditedCaptions, rules: Rules) -> tuple[Seen, ...]:
+    """The screenshots as redrawn pictures can begin with them: what their captions say, but not their look."""
+    without = {captions.trigger, *rules.add, *rules.face}
+    found = []
+    for entry, one in zip(captions.manifest.entries, captions.edited, strict=True):
+        tags = tuple(tag for tag in (entry.outfit, *one.tags) if tag and tag not in without)
+        framing = next((each for each in COMPOSITIONS if each in tags), None)
+        if framing:
+            found.append(Seen(entry.name, framing, tags))
+    return tuple(found)
+
+
 def choose(
     store: Store,
     drawn: ReportRef,
@@ -66,8 +81,9 @@ def choose(
     tagger: Mapping[str, Path],
     held: Held,
     progress: Progress = silent,
+    classifier: Mapping[str, Path] | None = None,
 ) -> ReportRef:
-    """Let the tagger read every picture, and select.
+    """Let the tagger read every picture, and the classifier if there is one, and select.
 
     Args:
         store: where everything is.
@@ -76,12 +92,13 @@ def choose(
         tagger: its files.
         held: see there.
         progress: told after every picture.
+        classifier: its files. One that does not see the look in the screenshots has no say.
 
     Returns:
         A tree of `selection.json`, a `Selection`, and `gate.json`.
 
     Raises:
-        TaggerError: the tagger cannot be used.
+        TaggerError: the tagger or the classifier cannot be used.
     """
     pictures = read_redrawn(store, drawn)
     table = tag(store, pictures.manifest, tagger, progress)
@@ -94,7 +111,11 @@ def choose(
         copy_bits=held.judging.copy_bits,
         left_out=held.left_out,
     )
-    found = select_pictures(_candidates(store, pictures, table, screenshots, held), bounds)
+    label = held.judging.classifier_label
+    classes = _classes(store, pictures.manifest, screenshots, classifier, label) if classifier else {}
+    candidates = _candidates(store, pictures, table, screenshots, held)
+    seen = [replace(one, look_class=classes.get(one.image, 0.0)) for one in candidates]
+    found = select_pictures(seen, bounds)
     selected = store.path(store.put_json(found.model_dump(mode="json")))
     tree = ReportRef(sha256=store.put_tree({SELECTION_FILE: selected}))
     return with_gates(store, tree, [selection_gate(found, held.options)])
@@ -152,6 +173,7 @@ def _candidates(
     found = []
     for entry, one in zip(entries, pictures.pictures, strict=True):
         nearest = similarity.nearest.get(entry.image)
+        copies = not one.scene.screenshot  # what begins with a screenshot is to have its pose
         found.append(
             Candidate(
                 name=entry.name,
@@ -160,11 +182,19 @@ def _candidates(
                 scene=one.scene,
                 scores=table.of(entry),
                 hash=int(similarity.hashes[entry.image], 16),
-                copied=nearest.picture if nearest and nearest.bits <= held.judging.copy_bits else "",
+                copied=nearest.picture if copies and nearest and nearest.bits <= held.judging.copy_bits else "",
                 forbidden=_forbidden(entry, table, one.scene.prompt),
             )
         )
     return found
+
+
+def _classes(
+    store: Store, drawn: Manifest, screenshots: Manifest, classifier: Mapping[str, Path], label: str
+) -> Mapping[str, float]:
+    """The probability of the look's class by picture; nothing where the screenshots themselves are not of it."""
+    shown = class_probabilities(store, screenshots, classifier, label)
+    return class_probabilities(store, drawn, classifier, label) if fmean(shown.values()) > LIKELY_CLASS else {}
 
 
 def _forbidden(entry: Entry, table: TagTable, prompt: str) -> str:

@@ -1,6 +1,11 @@
 """Draw the scenes with the chosen epoch on the base; every picture is kept as soon as it is drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from io import BytesIO
+from types import MappingProxyType
+
+from PIL import Image
 
 from lora_core.dataset import Entry, Frozen, Manifest
 from lora_core.errors import LoraError
@@ -9,6 +14,7 @@ from lora_core.recipe import Sampling
 from lora_core.redraw.scenes import Scene
 from lora_core.refs import CheckpointRef, Digest, LoraRef, ReportRef
 from lora_core.sampling.epochs import epoch_files
+from lora_core.sampling.generate import Begin
 from lora_core.sampling.sampler import Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import Column
 from lora_core.store import Store
@@ -55,6 +61,7 @@ def draw_scenes(
     options: Sampling,
     config: SamplerConfig,
     progress: Progress = silent,
+    begins: Mapping[str, Begin] = MappingProxyType({}),
 ) -> ReportRef:
     """Draw every scene once.
 
@@ -67,6 +74,7 @@ def draw_scenes(
         options: see `Sampling.square`.
         config: how the base is read, and where it runs.
         progress: told after every step.
+        begins: by name, the screenshots that scenes begin with.
 
     Returns:
         A tree of `redrawn-001.png` … and `scenes.json`, a `RedrawnSet`.
@@ -78,17 +86,32 @@ def draw_scenes(
     file = next((one for one in epoch_files(store, lora) if str(one.epoch) == column.epoch), None)
     if file is None:
         raise LoraError(f"LoRA {lora.sha256[:12]}…: has no epoch {column.epoch}; judge its epochs again")
-    places = [Place(number, scene.prompt, scene.seed) for number, scene in enumerate(scenes)]
+    places = [
+        Place(number, scene.prompt, scene.seed, begins[scene.screenshot] if scene.screenshot else None)
+        for number, scene in enumerate(scenes)
+    ]
+    places.sort(key=lambda place: place.begin is not None)  # a batch holds one kind
     drawn = Sampler(store, base, options, config).draw([Planned(column, file)], places, progress)
+    by_number = {one.prompt_index: one for one in drawn.samples}
     found = RedrawnSet(
         pictures=tuple(
             Redrawn(scene=scene, image=one.image, width=one.width, height=one.height)
-            for scene, one in zip(scenes, drawn.samples, strict=True)
+            for number, scene in enumerate(scenes)
+            for one in (by_number[number],)
         )
     )
     files = {f"{name}.png": store.path(one.image) for name, one in zip(found.names, found.pictures, strict=True)}
     listed = store.path(store.put_json(found.model_dump(mode="json")))
     return ReportRef(sha256=store.put_tree({**files, SCENES_FILE: listed}))
+
+
+def begins_of(store: Store, screenshots: Manifest, denoise: float) -> dict[str, Begin]:
+    """Every screenshot, by name, as a picture to begin with."""
+
+    def opened(image: str) -> Image.Image:
+        return Image.open(BytesIO(store.get_bytes(image)))
+
+    return {entry.name: Begin(entry.image, denoise, partial(opened, entry.image)) for entry in screenshots.entries}
 
 
 def read_redrawn(store: Store, ref: ReportRef) -> RedrawnSet:

@@ -7,6 +7,10 @@ those that are drawn.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from math import floor
+from typing import NamedTuple
+
+from pydantic import Field
 
 from lora_core.captions.edit import Edited, is_people
 from lora_core.captions.tags import escaped, spaced
@@ -28,6 +32,7 @@ class Scene(Frozen):
         place: likewise, of the scenes.
         prompt: as drawn.
         seed: of its noise.
+        screenshot: the one that it begins with; empty: it begins with noise alone.
     """
 
     framing: Composition
@@ -36,6 +41,21 @@ class Scene(Frozen):
     place: str
     prompt: str
     seed: int
+    screenshot: str = Field(default="", exclude_if=lambda name: not name)
+
+
+class Seen(NamedTuple):
+    """A screenshot as pictures begin with it.
+
+    Attributes:
+        name: its own.
+        framing: its composition.
+        tags: canonical tags of its caption, without words for the look.
+    """
+
+    name: str
+    framing: Composition
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,16 +81,42 @@ def people_of(edited: Sequence[Edited]) -> tuple[str, ...]:
     return tuple(tag for tag in tags if sum(tag in one.tags for one in edited) >= _COMMON * len(edited))
 
 
-def scenes(figure: Figure, plan: ShotPlan, options: Redraw) -> tuple[Scene, ...]:
-    """The scenes of all pictures: compositions by the plan's shares, and every entry of a list about equally often."""
+def scenes(figure: Figure, plan: ShotPlan, options: Redraw, screenshots: Sequence[Seen] = ()) -> tuple[Scene, ...]:
+    """The scenes of all pictures: compositions by the plan's shares, and every entry of a list about equally often.
+
+    Pictures that begin with a screenshot are spread evenly among the others, and have all screenshots in turn.
+    """
+    free, begun = _free(figure, plan, options), _begun(figure, options, screenshots)
+    share = options.from_screenshots if screenshots else 0.0
     numbers = range(options.candidates)
+    found = (next(begun if _whole(number + 1, share) > _whole(number, share) else free) for number in numbers)
+    return tuple(
+        scene.model_copy(update={"seed": options.seed + number}) for number, scene in zip(numbers, found, strict=True)
+    )
+
+
+def _whole(count: int, share: float) -> int:
+    """So large a share of a count, rounded; Python's own `round` would spread halves unevenly."""
+    return floor(count * share + 0.5)
+
+
+def _free(figure: Figure, plan: ShotPlan, options: Redraw) -> Iterator[Scene]:
+    """Scenes that begin with noise, without end."""
     clothes = () if figure.has_outfit else options.clothes
     slots = (_in_turn(clothes, "clothes", options), _in_turn(options.poses, "poses", options))
     places = _in_turn(options.scenes, "scenes", options)
-    return tuple(
-        _scene(figure, options, number, composition, worn, pose, place)
-        for number, composition, worn, pose, place in zip(numbers, compositions(plan), *slots, places, strict=False)
-    )
+    for composition, worn, pose, place in zip(compositions(plan), *slots, places, strict=False):
+        yield _scene(figure, options, composition, worn, pose, place)
+
+
+def _begun(figure: Figure, options: Redraw, screenshots: Sequence[Seen]) -> Iterator[Scene]:
+    """Scenes that begin with a screenshot, without end: its own caption, and the traits that captions leave out."""
+    by_name = {one.name: one for one in screenshots}
+    for name in _in_turn(tuple(by_name), "screenshots", options):
+        seen = by_name[name]
+        tags = (*figure.people, seen.framing, *figure.traits, *seen.tags)
+        prompt = ", ".join(dict.fromkeys((figure.trigger, *map(_in_prompt, tags))))
+        yield Scene(framing=seen.framing, clothes="", pose="", place="", prompt=prompt, seed=0, screenshot=name)
 
 
 def compositions(plan: ShotPlan) -> Iterator[Composition]:
@@ -110,9 +156,7 @@ def _in_prompt(tag: str) -> str:
     return escaped(spaced(tag))
 
 
-def _scene(
-    figure: Figure, options: Redraw, number: int, composition: Composition, clothes: str, pose: str, place: str
-) -> Scene:
+def _scene(figure: Figure, options: Redraw, composition: Composition, clothes: str, pose: str, place: str) -> Scene:
     filled = options.prompt.format(
         trigger=figure.trigger,
         people=", ".join(map(_in_prompt, figure.people)),
@@ -129,5 +173,5 @@ def _scene(
         pose=pose,
         place=place,
         prompt=", ".join(dict.fromkeys(part for part in parts if part)),
-        seed=options.seed + number,
+        seed=0,
     )

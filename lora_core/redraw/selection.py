@@ -32,6 +32,8 @@ _TEXTS: Mapping[Code, str] = {
 }
 _UNCLEAR = 0.2
 """A framing that the prompt asks for is believed at this score where the tagger is not sure of any."""
+LIKELY_CLASS = 0.5
+"""Above it a picture is rather of the look's class than not."""
 _USED_BEFORE = 0.05
 """So much of the worst trait's score one more use of the same clothes, pose or scene weighs."""
 
@@ -118,6 +120,7 @@ class Candidate:
         hash: its perceptual hash, 256 bits.
         copied: the screenshot that it is nearly the same as; empty: none.
         forbidden: why the content rule refuses it; empty: it does not.
+        look_class: the auxiliary classifier's probability of the look; 0 without one.
     """
 
     name: str
@@ -128,6 +131,7 @@ class Candidate:
     hash: int
     copied: str = ""
     forbidden: str = ""
+    look_class: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,8 @@ def select_pictures(candidates: Sequence[Candidate], bounds: Bounds) -> Selectio
     judged = {one.name: _judged(one, bounds) for one in candidates}
     hashes = {one.name: one.hash for one in candidates}
     wanted = quotas(bounds.plan, bounds.options.pictures)
-    shelf = _Shelf([one for one in judged.values() if one.code == "spare"], hashes, bounds.copy_bits)
+    spare = [one for one in judged.values() if one.code == "spare"]
+    shelf = _Shelf(spare, hashes, bounds.copy_bits, bounds.options.from_screenshots)
     for composition in sorted(COMPOSITIONS, key=lambda each: shelf.count(each) - wanted[each]):  # the scarcest first
         for _ in range(wanted[composition]):
             shelf.take(composition)
@@ -213,6 +218,8 @@ def _refused(
         return "by_hand", ()
     if look > options.max_look:
         return "look", (f"{look:.2f}", f"{options.max_look:g}")
+    if one.look_class > LIKELY_CLASS:
+        return "look", (f"{one.look_class:.2f} by the classifier", f"{LIKELY_CLASS:g}")
     if worst and score < options.worst_trait:
         return "trait", (worst, f"{score:.2f}", f"{options.worst_trait:g}")
     if composition is None:
@@ -247,8 +254,9 @@ def _means(candidates: Sequence[Candidate], bounds: Bounds) -> dict[str, float]:
 class _Shelf:
     """Pictures that pass, taken one by one."""
 
-    def __init__(self, passing: Sequence[Judgement], hashes: Mapping[str, int], copy_bits: int) -> None:
-        self._left, self._hashes, self._copy_bits = list(passing), hashes, copy_bits
+    def __init__(self, passing: Sequence[Judgement], hashes: Mapping[str, int], copy_bits: int, begun: float) -> None:
+        """`begun`: of what is taken, the share that begins with a screenshot, while there is any."""
+        self._left, self._hashes, self._copy_bits, self._begun = list(passing), hashes, copy_bits, begun
         self._used: Counter[tuple[str, str]] = Counter()
         self.taken: list[Judgement] = []
         self.refused: list[Judgement] = []
@@ -264,7 +272,8 @@ class _Shelf:
             Whether there was one.
         """
         while own := [one for one in self._left if composition in (None, one.composition)]:
-            best = max(own, key=lambda one: (self._worth(one), -one.scene.seed))
+            begun = self._wants_begun()
+            best = max(own, key=lambda one: (bool(one.scene.screenshot) == begun, self._worth(one), -one.scene.seed))
             self._left.remove(best)
             twin = next((one.name for one in self.taken if self._are_alike(one, best)), None)
             if twin is None:
@@ -273,6 +282,10 @@ class _Shelf:
                 return True
             self.refused.append(best.model_copy(update={"code": "alike", "values": (twin,)}))
         return False
+
+    def _wants_begun(self) -> bool:
+        had = sum(bool(one.scene.screenshot) for one in self.taken)
+        return had + 0.5 <= self._begun * (len(self.taken) + 1)
 
     def _worth(self, one: Judgement) -> float:
         return one.worst_score - _USED_BEFORE * sum(self._used[slot] for slot in _slots(one))
@@ -285,6 +298,11 @@ def _slots(one: Judgement) -> tuple[tuple[str, str], ...]:
     scene = one.scene
     return tuple(
         (slot, text)
-        for slot, text in (("clothes", scene.clothes), ("pose", scene.pose), ("scene", scene.place))
+        for slot, text in (
+            ("clothes", scene.clothes),
+            ("pose", scene.pose),
+            ("scene", scene.place),
+            ("screenshot", scene.screenshot),
+        )
         if text
     )

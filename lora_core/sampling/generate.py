@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,33 @@ _LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True)
+class Begin:
+    """A picture that drawing begins with instead of noise alone (SDEdit, Meng et al. 2021; img2img in web UIs).
+
+    Attributes:
+        image: its digest.
+        denoise: denoising strength, above 0; 1 leaves hardly anything of it.
+        read: opens it; any size.
+    """
+
+    image: str
+    denoise: float
+    read: Callable[[], Image.Image] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Shot:
     """What one picture is drawn from, beside the model and the options."""
 
     prompt: str
     negative: str
     seed: int
+    begin: Begin | None = None
+
+    @property
+    def denoise(self) -> float | None:
+        """Denoising strength; None: from noise alone."""
+        return self.begin.denoise if self.begin else None
 
 
 def generate(
@@ -90,9 +112,10 @@ def generate(
     brush = _Brush(components, texts, options, engine)
     each = step_count(options)
     total = len(shots) * each
-    for start in range(0, len(shots), options.batch):
-        batch = shots[start : start + options.batch]
-        note = f"picture {start + len(batch)}/{len(shots)}"
+    done = 0
+    for batch in _batches(shots, options.batch):
+        start, done = done, done + len(batch)
+        note = f"picture {done}/{len(shots)}"
 
         def told(steps: int, start: int = start, size: int = len(batch), note: str = note) -> None:
             progress(start * each + steps * size, total, note)
@@ -140,6 +163,13 @@ class _Brush:
     engine: Engine | None = None
 
 
+def _batches(shots: Sequence[Shot], size: int) -> Iterator[Sequence[Shot]]:
+    """At most so many neighbours each, all of one denoising strength: another one has noise levels of its own."""
+    for _, alike in groupby(shots, key=lambda shot: shot.denoise):
+        own = tuple(alike)
+        yield from (own[start : start + size] for start in range(0, len(own), size))
+
+
 def _fitting_memory(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
     """Latents of the shots; where memory does not hold them all, of one half after the other.
 
@@ -177,19 +207,33 @@ def _in_range(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
 @torch.no_grad()
 def _draw(brush: _Brush, shots: Sequence[Shot], told: Told) -> torch.Tensor:
     """Latents (B, 4, height / 8, width / 8) in float32 after the last step; `told` hears how many steps are done."""
-    components, options = brush.components, brush.options
-    generators = _generators(shots)
-    scheduler = _scheduler(brush)
-    noise = _noise(components, generators, (options.width, options.height))
-    latents = _denoise(brush, shots, noise * scheduler.init_noise_sigma, scheduler, generators, told)
+    options, size = brush.options, (brush.options.width, brush.options.height)
+    pictures = [shot.begin.read().convert("RGB") for shot in shots if shot.begin]
+    latents, done = _pass(brush, shots, size, (pictures, shots[0].denoise), told)
     if options.hires <= 1:
         return latents
-    size, done = drawn_size(options), len(scheduler.timesteps)
-    enlarged = torch.cat([to_latent(components, to_picture(components, one).resize(size, _LANCZOS)) for one in latents])
-    generators, scheduler = _generators(shots), _scheduler(brush, hires_pass=True)
+    pictures = [to_picture(brush.components, one) for one in latents]
+    begun = pictures, options.hires_denoise
+    return _pass(brush, shots, drawn_size(options), begun, lambda more: told(done + more))[0]
+
+
+def _pass(
+    brush: _Brush,
+    shots: Sequence[Shot],
+    size: tuple[int, int],
+    begun: tuple[Sequence[Image.Image], float | None],
+    told: Told,
+) -> tuple[torch.Tensor, int]:
+    """Latents after the last step, and how many there were: from noise, or from pictures with a denoising strength."""
+    components, (pictures, denoise) = brush.components, begun
+    generators, scheduler = _generators(shots), _scheduler(brush, denoise)
     noise = _noise(components, generators, size)
-    begun = scheduler.add_noise(enlarged, noise, scheduler.timesteps[:1].expand(len(shots)))
-    return _denoise(brush, shots, begun, scheduler, generators, lambda more: told(done + more))
+    if denoise is None:
+        latents = noise * scheduler.init_noise_sigma
+    else:
+        clean = torch.cat([to_latent(components, one.resize(size, _LANCZOS)) for one in pictures])
+        latents = scheduler.add_noise(clean, noise, scheduler.timesteps[:1].expand(len(shots)))
+    return _denoise(brush, shots, latents, scheduler, generators, told), len(scheduler.timesteps)
 
 
 def _generators(shots: Sequence[Shot]) -> list[torch.Generator]:
@@ -204,13 +248,13 @@ def _noise(components: Components, generators: Sequence[torch.Generator], size: 
     return drawn.to(components.unet.device)
 
 
-def _scheduler(brush: _Brush, *, hires_pass: bool = False) -> Any:
+def _scheduler(brush: _Brush, denoise: float | None) -> Any:
     components = brush.components
     return build_scheduler(
         brush.options,
         components.prediction_type,
         zero_terminal_snr=components.zero_terminal_snr,
-        hires_pass=hires_pass,
+        denoise=denoise,
         device=components.unet.device,
     )
 

@@ -29,6 +29,7 @@ def infotext(
         zero_terminal_snr: Whether the base's noise schedule is rescaled.
         model: Name of the base model; empty: not stated.
     """
+    denoise = options.hires_denoise if options.hires > 1 else shot.denoise
     prompt = shot.prompt + (f" {lora_call(lora, weight)}" if lora else "")
     settings = {
         "Steps": str(options.steps),
@@ -37,7 +38,7 @@ def infotext(
         "CFG scale": f"{options.cfg:g}",
         "Seed": str(shot.seed),
         "Size": f"{options.width}x{options.height}",
-        "Denoising strength": f"{options.hires_denoise:g}" if options.hires > 1 else "",
+        "Denoising strength": f"{denoise:g}" if denoise is not None else "",
         "Hires upscale": f"{options.hires:g}" if options.hires > 1 else "",
         "Hires upscaler": "Lanczos" if options.hires > 1 else "",
         "Model": model.replace(",", " ").replace(":", " "),

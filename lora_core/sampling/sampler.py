@@ -15,7 +15,7 @@ from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Shot, drawing_work, drawn_size, generate, loading_work
+from lora_core.sampling.generate import Begin, Shot, drawing_work, drawn_size, generate, loading_work
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.sampling.schedulers import settled, step_count
@@ -54,6 +54,7 @@ class Place:
     prompt_index: int
     prompt: str
     seed: int
+    begin: Begin | None = None
 
 
 def places_of(options: Sampling, trigger: str) -> list[Place]:
@@ -115,7 +116,8 @@ class Sampler:
             CheckpointError: the base cannot be loaded, or memory does not hold a single picture.
             LoraError: a LoRA cannot be read or does not fit the base.
         """
-        shots = [Shot(self.options.whole(place.prompt), self.options.negative, place.seed) for place in places]
+        options = self.options
+        shots = [Shot(options.whole(one.prompt), options.negative, one.seed, one.begin) for one in places]
         each = len(shots) * step_count(self.options)
         samples: list[Sample] = []
         for number, planned in enumerate(columns):
@@ -188,8 +190,9 @@ class Sampler:
     def _key(self, planned: Planned, shot: Shot) -> str:
         """The infotext names all options that change a picture, except the two files and how the base is read."""
         lora, process = planned.lora.sha256 if planned.lora else "", self.config.process
-        told = [] if process == Process() else [process.model_dump()]
-        return memo_key("sampled picture", self.base.sha256, lora, self._infotext(planned, shot), *told)
+        told: list[object] = [] if process == Process() else [process.model_dump()]
+        begun = [shot.begin.image] if shot.begin else []
+        return memo_key("sampled picture", self.base.sha256, lora, self._infotext(planned, shot), *told, *begun)
 
     def _infotext(self, planned: Planned, shot: Shot) -> str:
         name = planned.lora.name if planned.lora else ""

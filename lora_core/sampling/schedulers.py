@@ -84,9 +84,10 @@ def timesteps_of(known: Sigmas, sigmas: Sigmas) -> Sigmas:
 
 
 def second_pass(steps: int, denoise: float) -> tuple[int, int]:
-    """(steps of the schedule, the first that is taken) of a hires pass, so that `steps` of them are taken.
+    """(steps of the schedule, the first that is taken) of a pass from a picture, so that `steps` of them are taken.
 
-    As A1111 does it: 25 steps at a denoising strength of 0.5 are the last 25 of a schedule of 50.
+    As A1111 does it in its hires pass, and in img2img where it is to do "exactly the amount of steps the slider
+    specifies": 25 steps at a denoising strength of 0.5 are the last 25 of a schedule of 50.
     """
     whole = int(steps / min(denoise, _MOST_DENOISED))
     return whole, whole - steps
@@ -106,7 +107,7 @@ def build_scheduler(
     prediction_type: str,
     *,
     zero_terminal_snr: bool = False,
-    hires_pass: bool = False,
+    denoise: float | None = None,
     device: torch.device | None = None,
 ) -> Any:
     """A sampler that stands before its first step, on Stable Diffusion's "scaled_linear" noise schedule.
@@ -120,7 +121,8 @@ def build_scheduler(
         options: sampler and steps; "auto" is decided already.
         prediction_type: "epsilon" or "v_prediction".
         zero_terminal_snr: as the base was trained.
-        hires_pass: the sampler of the second pass: its first step is as noisy as the denoising strength says.
+        denoise: of a pass that begins with a picture, such as the hires pass: its first step is as noisy as this
+            denoising strength says. None: it begins with noise alone.
         device: of the timesteps.
     """
     settings: dict[str, Any] = {
@@ -132,9 +134,9 @@ def build_scheduler(
         "steps_offset": 1,
     }
     known, name = training_sigmas(zero_terminal_snr=zero_terminal_snr), options.scheduler
-    whole, first = second_pass(options.steps, options.hires_denoise) if hires_pass else (options.steps, 0)
+    whole, first = (options.steps, 0) if denoise is None else second_pass(options.steps, denoise)
     if name == "ddim":
-        return _ddim(options, settings, known, whole, device, hires_pass=hires_pass)
+        return _ddim(options, settings, known, whole, device, denoise)
     made = _solver(name, settings)
     made.set_timesteps(whole, device=device)
     if zero_terminal_snr or not name.endswith("karras"):
@@ -162,14 +164,13 @@ def _ddim(
     known: Sigmas,
     whole: int,
     device: torch.device | None,
-    *,
-    hires_pass: bool,
+    denoise: float | None,
 ) -> Any:
     made = DDIMScheduler(**settings, clip_sample=False, set_alpha_to_one=False)
     made.alphas_cumprod = torch.from_numpy((1 / (known**2 + 1)).astype(np.float32))
     made.final_alpha_cumprod = made.alphas_cumprod[0]
     made.set_timesteps(min(whole, TRAIN_STEPS), device=device)
-    timesteps = _ddim_part(options.steps, options.hires_denoise) if hires_pass else _ddim_timesteps(whole)
+    timesteps = _ddim_timesteps(whole) if denoise is None else _ddim_part(options.steps, denoise)
     made.timesteps = torch.tensor(timesteps, device=device)
     return made
 
@@ -181,5 +182,5 @@ def _ddim_timesteps(steps: int) -> list[int]:
 
 
 def _ddim_part(steps: int, denoise: float) -> list[int]:
-    """Of the hires pass."""
+    """Of a pass from a picture."""
     return _ddim_timesteps(second_pass(steps, denoise)[0])[-max(1, steps - 1) :]

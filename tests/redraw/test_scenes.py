@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lora_core.captions.edit import Edited
 from lora_core.recipe import COMPOSITIONS, Redraw, ShotPlan
-from lora_core.redraw.scenes import Figure, compositions, people_of, quotas, scenes
+from lora_core.redraw.scenes import Figure, Seen, compositions, people_of, quotas, scenes
 
 _MOMO = Figure("momo", ("1girl", "solo"), ("pink_hair", "cat_ears"))
 
@@ -50,6 +50,34 @@ def test_framings_have_the_plans_shares_to_within_one_picture_however_many_are_t
     for composition in COMPOSITIONS:
         share = plan.count(composition) / sum(counts)
         assert abs(taken[composition] - share * pictures) < 2 if share else taken[composition] == 0
+
+
+_SEEN = tuple(Seen(name, "portrait", ("portrait", "1girl", "smile")) for name in ("one", "two", "three"))
+
+
+def test_a_scene_that_begins_with_a_screenshot_has_its_caption_and_the_traits_named() -> None:
+    (scene,) = scenes(_MOMO, ShotPlan(), Redraw(candidates=1, from_screenshots=1.0), _SEEN[:1])
+    assert (scene.screenshot, scene.framing, scene.clothes) == ("one", "portrait", "")
+    assert scene.prompt == "momo, 1girl, solo, portrait, pink hair, cat ears, smile"
+
+
+@given(share=st.floats(0, 1), count=st.integers(1, 60))
+def test_so_large_a_share_of_the_pictures_begins_with_screenshots_all_of_them_in_turn(share: float, count: int) -> None:
+    found = scenes(_MOMO, ShotPlan(), Redraw(candidates=count, from_screenshots=share), _SEEN)
+    begun = [scene.screenshot for scene in found if scene.screenshot]
+    assert abs(len(begun) - count * share) <= 0.5
+    uses = Counter({one.name: 0 for one in _SEEN})
+    uses.update(begun)
+    assert max(uses.values()) - min(uses.values()) <= 1
+    assert [scene.seed for scene in found] == list(range(1000, 1000 + count))
+    free = [scene for scene in found if not scene.screenshot]
+    plain = scenes(_MOMO, ShotPlan(), Redraw(candidates=count))
+    assert [scene.prompt for scene in free] == [scene.prompt for scene in plain[: len(free)]]
+
+
+def test_without_any_screenshot_to_begin_with_all_begin_with_noise() -> None:
+    options = Redraw(candidates=5, from_screenshots=1.0)
+    assert not any(scene.screenshot for scene in scenes(_MOMO, ShotPlan(), options))
 
 
 def test_every_entry_of_a_list_is_used_once_before_any_is_used_again() -> None:

@@ -37,6 +37,7 @@ def _bounds(plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), **options: ob
         (_GOOD | {"green_eyes": 0.3}, {}, "green eyes read at 0.30, below 0.35"),
         (_GOOD | {"pink_hair": 0.0, "green_eyes": 0.3}, {}, "pink hair read at 0.00, below 0.35"),
         (_GOOD | {"realistic": 0.3, "nose": 0.1}, {}, "3D look 0.20, above 0.15"),
+        (_GOOD, {"look_class": 0.8}, "3D look 0.80 by the classifier, above 0.5"),
         (_GOOD | {"upper_body": 0.1, "full_body": 0.9}, {}, "drawn in another composition than upper body"),
         (_GOOD, {"copied": "shot 7"}, "nearly the screenshot shot 7"),
         (_GOOD, {"forbidden": "no"}, "the content rule: no"),
@@ -80,6 +81,22 @@ def test_one_more_use_of_a_scene_weighs_as_much_as_a_twentieth_of_a_traits_score
     far = select_pictures([placed(1, "forest", 0.8), placed(2, "forest", 0.7), placed(3, "beach", 0.64)], _bounds(plan))
     assert [one.name for one in near.chosen] == ["redrawn-001", "redrawn-003"]
     assert [one.name for one in far.chosen] == ["redrawn-001", "redrawn-002"]
+
+
+@pytest.mark.parametrize(("share", "begun"), [(0.0, 0), (0.25, 1), (0.5, 2), (1.0, 4)])
+def test_of_what_is_kept_so_large_a_share_begins_with_screenshots_however_well_they_are_read(
+    share: float, begun: int
+) -> None:
+    def drawn(number: int) -> Candidate:
+        of = {"screenshot": f"shot {number}"} if number % 2 else {}
+        scene = Scene(framing="upper_body", clothes="", pose="", place="", prompt="", seed=number, **of)
+        return _candidate(number, _GOOD | {"green_eyes": 0.9 if number % 2 else 0.6}, scene=scene)
+
+    plan = _ONE.model_copy(update={"upper_body": 4})
+    found = select_pictures([drawn(n) for n in range(1, 11)], _bounds(plan, from_screenshots=share))
+    assert sum(bool(one.scene.screenshot) for one in found.chosen) == begun
+    few = select_pictures([drawn(n) for n in (1, 2, 4, 6, 8)], _bounds(plan, from_screenshots=share))
+    assert len(few.chosen) == 4
 
 
 def test_of_two_pictures_that_are_nearly_the_same_only_one_is_chosen() -> None:

@@ -8,8 +8,8 @@ from lora_core.captions.rules import Override, Rules, redrawn_rules
 from lora_core.dataset import Entry, Manifest
 from lora_core.errors import RecipeError
 from lora_core.recipe import Redraw
-from lora_core.redraw.choose import chosen_set, figure_of, with_screenshots
-from lora_core.redraw.scenes import Scene
+from lora_core.redraw.choose import chosen_set, figure_of, screenshots_of, with_screenshots
+from lora_core.redraw.scenes import Scene, Seen
 from lora_core.redraw.selection import Judgement, Selection
 
 
@@ -28,6 +28,16 @@ def test_the_traits_are_what_the_captions_leave_out_unless_the_recipe_names_othe
     assert figure_of(_captions("pink_hair", "cat_ears"), rules, Redraw()).traits == ("cat_ears", "pink_hair")
     named = figure_of(_captions("pink_hair"), rules, Redraw(traits=("red hair",)))
     assert (named.traits, named.people, named.trigger) == (("red_hair",), ("1girl", "solo"), "momo")
+
+
+def test_a_screenshot_to_begin_with_says_what_its_caption_says_but_nothing_of_the_look() -> None:
+    """One without a framing cannot be placed and is left out."""
+    rules = Rules(add=("realistic",), face=("nose",))
+    tags = (("momo", "realistic", "portrait", "1girl", "nose", "smile"), ("momo", "realistic", "smile"))
+    entries = (_entry("a").model_copy(update={"outfit": "armour"}), _entry("b"))
+    edited = tuple(Edited(entry.name, (), own, ()) for entry, own in zip(entries, tags, strict=True))
+    captions = EditedCaptions(trigger="momo", manifest=Manifest(entries=entries), edited=edited)
+    assert screenshots_of(captions, rules) == (Seen("a", "portrait", ("armour", "portrait", "1girl", "smile")),)
 
 
 def test_an_outfit_among_the_traits_is_known_as_one() -> None:

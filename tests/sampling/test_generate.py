@@ -16,7 +16,7 @@ from lora_core.errors import CheckpointError
 from lora_core.lora.attach import attach, detach
 from lora_core.recipe import Sampling
 from lora_core.sampling import generate as generating
-from lora_core.sampling.generate import Shot, drawn_size, generate, pixels_drawn
+from lora_core.sampling.generate import Begin, Shot, drawn_size, generate, pixels_drawn, to_latent, to_picture
 from lora_core.sampling.schedulers import SAMPLER_NAMES, step_count
 
 OPTIONS = Sampling(steps=4, width=64, height=96, batch=4, cfg=5.0)
@@ -75,6 +75,37 @@ def test_a_picture_does_not_depend_on_its_batch_mates(components: Components, sc
     assert [distance(one, other) <= 1 for one, other in zip(together, alone, strict=True)] == [True] * 3
     reordered = draw(components, SHOTS[::-1], options)[::-1]
     assert [distance(one, other) <= 1 for one, other in zip(together, reordered, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_nor_do_pictures_that_begin_with_others_depend_on_what_is_drawn_beside_them(
+    components: Components, scheduler: str
+) -> None:
+    options = OPTIONS.model_copy(update={"scheduler": scheduler})
+    red, blue = (Image.new("RGB", (20, 20), colour) for colour in ("red", "blue"))
+    begins = (
+        Begin("1" * 64, 0.5, lambda: red),
+        None,
+        Begin("2" * 64, 0.5, lambda: blue),
+        Begin("2" * 64, 0.9, lambda: blue),
+    )
+    shots = [replace(SHOTS[0], begin=begin) for begin in begins]
+    together = draw(components, shots, options)
+    alone = [draw(components, [shot], options)[0] for shot in shots]
+    assert all(distance(one, other) <= 1 for one, other in zip(together, alone, strict=True))
+    assert len({picture.tobytes() for picture in alone}) == 4
+
+
+def test_the_less_noise_the_more_is_left_of_the_picture_that_it_begins_with(components: Components) -> None:
+    picture = Image.radial_gradient("L").convert("RGB").resize((64, 96))
+    kept = to_picture(components, to_latent(components, picture)[0])
+    drawn = draw(
+        components,
+        [replace(SHOTS[0], begin=Begin("1" * 64, denoise, lambda: picture)) for denoise in (0.01, 0.3, 0.9)],
+        OPTIONS.model_copy(update={"scheduler": "euler"}),
+    )
+    apart = [np.abs(np.asarray(one, dtype=int) - np.asarray(kept, dtype=int)).mean() for one in drawn]
+    assert apart == sorted(set(apart))
 
 
 def test_the_same_shots_give_the_same_bytes(components: Components) -> None:

@@ -5,7 +5,7 @@ from io import BytesIO
 from PIL import Image
 
 from lora_core.recipe import Sampling
-from lora_core.sampling.generate import Shot
+from lora_core.sampling.generate import Begin, Shot
 from lora_core.sampling.infotext import infotext, png_bytes
 
 OPTIONS = Sampling(steps=20, cfg=7.5, width=512, height=768, scheduler="euler_a")
@@ -38,3 +38,9 @@ def test_a_picture_keeps_its_text_in_any_script() -> None:
             picture.load()  # checks every chunk's sum
             assert picture.info["parameters"] == text
             assert picture.getpixel((7, 7)) == (0x33, 0x66, 0x99)
+
+
+def test_a_picture_that_begins_with_another_says_its_denoising_strength() -> None:
+    begun = Shot("a", "", 1, Begin("0" * 64, 0.6, Image.new))
+    assert ", Size: 512x768, Denoising strength: 0.6, " in infotext(begun, OPTIONS)
+    assert "Denoising" not in infotext(Shot("a", "", 1), OPTIONS)

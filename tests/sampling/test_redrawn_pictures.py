@@ -1,11 +1,15 @@
 """Redrawn pictures: drawn once each, kept one by one, and not drawn again."""
 
-import pytest
+from io import BytesIO
 
+import pytest
+from PIL import Image
+
+from lora_core.dataset import Entry, Manifest
 from lora_core.errors import LoraError
 from lora_core.recipe import Process, Redraw, Sampling, ShotPlan
-from lora_core.redraw.draw import draw_scenes, read_redrawn
-from lora_core.redraw.scenes import Figure, Scene, scenes
+from lora_core.redraw.draw import begins_of, draw_scenes, read_redrawn
+from lora_core.redraw.scenes import Figure, Scene, Seen, scenes
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling import sampler
 from lora_core.sampling.sampler import SamplerConfig
@@ -16,8 +20,11 @@ _OPTIONS = Sampling(steps=2, batch=2, negative="bad", cfg=3.0, hires=1.5, transf
 _CONFIG = SamplerConfig(1, Process(), "cpu")
 
 
+_FIGURE = Figure("momo", ("1girl",), ("pink_hair",))
+
+
 def _scenes(count: int) -> tuple[Scene, ...]:
-    return scenes(Figure("momo", ("1girl",), ("pink_hair",)), ShotPlan(), Redraw(candidates=count))
+    return scenes(_FIGURE, ShotPlan(), Redraw(candidates=count))
 
 
 def _draw(store: Store, base: CheckpointRef, lora: LoraRef, count: int, column: Column = Column("1", 1.0)) -> list[str]:  # noqa: B008
@@ -78,6 +85,28 @@ def test_a_drawing_that_is_broken_off_goes_on_and_ends_in_the_same_pictures(
     for ref in (base, lora):
         elsewhere.put_tree(store.tree(ref.sha256))
     assert _draw(elsewhere, base, lora, 4) == broken_off
+
+
+def test_a_screenshot_is_begun_with_where_the_scene_says_so_and_another_one_draws_another_picture(
+    store: Store, base: CheckpointRef, lora: LoraRef
+) -> None:
+    """Scenes alternate; the pictures keep their order, though a batch holds one kind."""
+    shots = tuple(Seen(name, "portrait", ("portrait", "1girl")) for name in ("one", "two"))
+    planned = scenes(_FIGURE, ShotPlan(), Redraw(candidates=4, from_screenshots=0.5), shots)
+
+    def drawn(colour: str) -> list[str]:
+        picture = BytesIO()
+        Image.new("RGB", (80, 80), colour).save(picture, "PNG")
+        digest = store.put_bytes(picture.getvalue())
+        entries = tuple(Entry(name=n, source=n, image=digest, width=80, height=80) for n in ("one", "two"))
+        begins = begins_of(store, Manifest(entries=entries), 0.5)
+        ref = draw_scenes(store, base, lora, Column("1", 1.0), planned, _OPTIONS, _CONFIG, begins=begins)
+        assert tuple(one.scene for one in read_redrawn(store, ref).pictures) == planned
+        return [one.image for one in read_redrawn(store, ref).pictures]
+
+    same = [one == other for one, other in zip(drawn("red"), drawn("blue"), strict=True)]
+    assert same == [not scene.screenshot for scene in planned]
+    assert sum(same) == 2
 
 
 def test_an_epoch_that_the_lora_does_not_have_is_refused(store: Store, base: CheckpointRef, lora: LoraRef) -> None:

@@ -15,7 +15,7 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import read_texts, token_ids
 from lora_core.recipe import Sampling
 from lora_core.recipe.evaluation import Scheduler
-from lora_core.sampling.generate import Shot, drawn_size, generate, rescaled, to_latent, to_picture
+from lora_core.sampling.generate import Begin, Shot, drawn_size, generate, rescaled, to_latent, to_picture
 from lora_core.sampling.schedulers import SAMPLER_NAMES, build_scheduler, settled
 
 OPTIONS = Sampling(steps=8, width=64, height=80, cfg=4.0, scheduler="euler")
@@ -170,7 +170,7 @@ WEB = {
 
 @torch.no_grad()
 def web_picture(components: Components, shot: Shot, options: Sampling) -> Image.Image:
-    """A1111's txt2img with "RNG: CPU", and its hires fix with the Lanczos upscaler."""
+    """A1111's txt2img with "RNG: CPU", its img2img, and its hires fix with the Lanczos upscaler."""
     known = levels(zero=components.zero_terminal_snr)
     model, sampler = denoiser(components, shot, options, known), WEB[options.scheduler]
 
@@ -178,18 +178,23 @@ def web_picture(components: Components, shot: Shot, options: Sampling) -> Image.
         generator = torch.Generator().manual_seed(shot.seed)
         return lambda: torch.randn((1, 4, height // 8, width // 8), generator=generator)
 
-    noise = noises(options.width, options.height)
-    sigmas = web_sigmas(options.scheduler, known, options.steps)
-    latents = sampler(model, noise() * sigmas[0], sigmas, noise)
-    if options.hires > 1:
-        size = drawn_size(options)
-        enlarged = to_latent(
-            components, to_picture(components, latents[0].float()).resize(size, Image.Resampling.LANCZOS)
-        )
-        whole = int(options.steps / min(options.hires_denoise, 0.999))
-        second = web_sigmas(options.scheduler, known, whole)[whole - (options.steps - 1) - 1 :]
+    def from_picture(picture: Image.Image, size: tuple[int, int], denoise: float) -> torch.Tensor:
+        """Of img2img, with the option "do exactly the amount of steps the slider specifies"; the hires pass is one."""
+        whole = int(options.steps / min(denoise, 0.999))
+        sigmas = web_sigmas(options.scheduler, known, whole)[whole - (options.steps - 1) - 1 :]
         noise = noises(*size)
-        latents = sampler(model, enlarged + noise() * second[0], second, noise)
+        clean = to_latent(components, picture.resize(size, Image.Resampling.LANCZOS))
+        return sampler(model, clean + noise() * sigmas[0], sigmas, noise)
+
+    size = options.width, options.height
+    if shot.begin:
+        latents = from_picture(shot.begin.read(), size, shot.begin.denoise)
+    else:
+        noise, sigmas = noises(*size), web_sigmas(options.scheduler, known, options.steps)
+        latents = sampler(model, noise() * sigmas[0], sigmas, noise)
+    if options.hires > 1:
+        picture = to_picture(components, latents[0].float())
+        latents = from_picture(picture, drawn_size(options), options.hires_denoise)
     return to_picture(components, latents[0].float())
 
 
@@ -206,6 +211,20 @@ def test_a_picture_is_the_one_that_a_web_ui_draws(
     told = replace(components, prediction_type=process[0], zero_terminal_snr=process[1])
     options = OPTIONS.model_copy(update={"scheduler": name, "hires": hires, "hires_denoise": 0.4})
     shot = Shot("a girl", "bad", 3)
+    (drawn,) = generate(told, [shot], options, 1)
+    assert distances(drawn, web_picture(told, shot, options)).max() <= 1
+
+
+@pytest.mark.parametrize("denoise", [0.3, 0.6, 1.0])
+@pytest.mark.parametrize("process", [("epsilon", False), ("v_prediction", True)], ids=str)
+@pytest.mark.parametrize("name", ["euler", "euler_a", "dpmpp_2m"])
+def test_a_picture_that_begins_with_another_is_the_one_of_a_web_uis_img2img(
+    components: Components, name: str, process: tuple[str, bool], denoise: float
+) -> None:
+    told = replace(components, prediction_type=process[0], zero_terminal_snr=process[1])
+    options = OPTIONS.model_copy(update={"scheduler": name})
+    shown = Image.radial_gradient("L").convert("RGB")
+    shot = Shot("a girl", "bad", 3, Begin("0" * 64, denoise, lambda: shown))
     (drawn,) = generate(told, [shot], options, 1)
     assert distances(drawn, web_picture(told, shot, options)).max() <= 1
 
