@@ -1,4 +1,4 @@
-"""A classifier beside the tagger in the selection: it refuses what it takes for the look, if it knows the look at all."""
+"""A classifier beside the tagger in a selection: it refuses what it takes for the look, if it knows the look."""
 
 from pathlib import Path
 
