@@ -1,6 +1,6 @@
 """The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--lanes N] [--out DIR]`.
 
-With --unknown-look on a base that does not know the look.
+With --unknown-look on a base that does not know the look; with --redraw of what redrawing's parts do.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, out: Path) -> int:
-    from demo.proof import forgetful, scope
+    from demo.proof import forgetful, scope, variants
     from demo.proof.arms import ASIDE, CORE, arm_names, read_arm
     from demo.proof.docs import write_docs
     from demo.proof.output import collect, prove
@@ -39,11 +39,15 @@ def _run(options: argparse.Namespace, out: Path) -> int:
     groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in ASIDE)}
     if options.unknown_look:
         groups = {"core": forgetful.ARMS, "all": arm_names()}
+    if options.redraw:
+        groups = {"core": variants.ARMS, "all": variants.ARMS}
     names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))
     arms = [read_arm(name) for name in names]
     covered = scope.quick(arms) if options.quick else scope.full(arms)
     if options.unknown_look:
         covered = forgetful.on_forgetful_base(covered, out)
+    if options.redraw:
+        covered = variants.on_four_pairs(covered)
     if options.pairs:
         known = {pair.name: pair for pair in (*PAIRS, *MARKED_PAIRS)}
         if unknown := [name for name in options.pairs if name not in known]:
@@ -64,7 +68,9 @@ def _run(options: argparse.Namespace, out: Path) -> int:
 
 
 def _folder(options: argparse.Namespace) -> str:
-    return "proof-unknown" if options.unknown_look else "proof-quick" if options.quick else "proof"
+    if options.unknown_look:
+        return "proof-unknown"
+    return "proof-quick" if options.quick else "proof"
 
 
 def _words(options: argparse.Namespace) -> Sequence[str]:
@@ -83,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "--arms",
         nargs="+",
         metavar="ARM",
-        help="core (default; with --unknown-look its own), all, or names of demo/recipes/*.toml or paths of your own",
+        help="core (default; with --unknown-look and --redraw their own), all, names of demo/recipes/*.toml, or paths "
+        "of your own",
     )
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="only these pairs, such as momo-yuki")
     parser.add_argument(
@@ -96,10 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="arm runs at once (default: one a core; on a GPU one)",
     )
-    parser.add_argument(
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
         "--unknown-look",
         action="store_true",
         help="on a base that does not know the look: four pairs, one training seed",
+    )
+    other.add_argument(
+        "--redraw", action="store_true", help="what the parts of redrawing do: four pairs, one training seed"
     )
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick, …)")
     parser.add_argument(

@@ -1,6 +1,7 @@
 """docs/proof.md and its pages from results.json: prose is the templates', every number and table the program's."""
 
 import shutil
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,7 @@ import jinja2
 from PIL import Image
 from pydantic import ValidationError
 
-from demo.proof import claims, forgetful, tables
+from demo.proof import claims, forgetful, tables, variants
 from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
@@ -26,10 +27,12 @@ from lora_core.store.files import replacing, write_atomically
 
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 UNKNOWN_FILE: Final = "unknown-look.json"
+REDRAW_FILE: Final = "redraw.json"
 PAGES: Final = {
     "proof.md": RESULTS_FILE,
     "proof/arms.md": RESULTS_FILE,
     "proof/unknown-look.md": UNKNOWN_FILE,
+    "proof/redraw.md": REDRAW_FILE,
     "proof/earlier.md": "earlier.json",
 }
 """Page below docs → the file in docs/proof that it is made from."""
@@ -38,8 +41,9 @@ _CHARTS: Final = ("identity-against-leak.png", "variants.png")
 _OVERVIEW: Final = "overview.jpg"
 _UNKNOWN_OVERVIEW: Final = "unknown-look.jpg"
 _UNKNOWN_WORDS: Final = "unknown-look-words.jpg"
+_REDRAW_OVERVIEW: Final = "redraw.jpg"
 _WORDS_DRAWN: Final = "forgetful-look.png"
-_PICTURES: Final = (_OVERVIEW, _UNKNOWN_OVERVIEW, _UNKNOWN_WORDS, *_CHARTS)
+_PICTURES: Final = (_OVERVIEW, _UNKNOWN_OVERVIEW, _UNKNOWN_WORDS, _REDRAW_OVERVIEW, *_CHARTS)
 _QUALITY: Final = 80
 
 
@@ -51,7 +55,10 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
     """
     results = read_results(out / RESULTS_FILE)
     if results.setting.forgetful:
-        return _write_unknown_look(out, docs)
+        own = {_OVERVIEW: _UNKNOWN_OVERVIEW, _WORDS_DRAWN: _UNKNOWN_WORDS}
+        return _write_aside(out, docs, UNKNOWN_FILE, own)
+    if results.setting.redraw:
+        return _write_aside(out, docs, REDRAW_FILE, {_OVERVIEW: _REDRAW_OVERVIEW})
     for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
         if (picture := (out / name).with_suffix(".png")).is_file():
             _photo(picture, docs / "proof" / name)
@@ -66,14 +73,14 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
     return docs / "proof.md"
 
 
-def _write_unknown_look(out: Path, docs: Path) -> Path:
-    """Write what holds on a base that does not know the look, which the first page sums up."""
-    for picture, name in ((_OVERVIEW, _UNKNOWN_OVERVIEW), (_WORDS_DRAWN, _UNKNOWN_WORDS)):
+def _write_aside(out: Path, docs: Path, file: str, pictures: Mapping[str, str]) -> Path:
+    """Write a page beside the proof's own, which sums it up; the page has its file's name."""
+    for picture, name in pictures.items():
         if (drawn := (out / picture).with_suffix(".png")).is_file():
             _photo(drawn, docs / "proof" / name)
-    write_atomically(docs / "proof" / UNKNOWN_FILE, (out / RESULTS_FILE).read_bytes())
+    write_atomically(docs / "proof" / file, (out / RESULTS_FILE).read_bytes())
     write_pages(docs)
-    return docs / "proof" / "unknown-look.md"
+    return (docs / "proof" / file).with_suffix(".md")
 
 
 def write_pages(docs: Path = DOCS) -> None:
@@ -132,6 +139,7 @@ def render(page: str, results: Results, folder: Path) -> str:
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
     kept = read_hidden(folder / HIDDEN_FILE)
+    redraw = read_results(folder / REDRAW_FILE) if (folder / REDRAW_FILE).is_file() else None
     unknown = results if results.setting.forgetful else None
     if not unknown and (folder / UNKNOWN_FILE).is_file():
         unknown = read_results(folder / UNKNOWN_FILE)
@@ -140,6 +148,7 @@ def render(page: str, results: Results, folder: Path) -> str:
         tables=tables,
         claims=claims,
         unknown=unknown,
+        redraw=redraw,
         pictures=[name for name in _PICTURES if (folder / name).is_file()],
         sheets=[name for name in _sheets("sheet", results) if (folder / name).is_file()],
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],
@@ -155,6 +164,8 @@ def render(page: str, results: Results, folder: Path) -> str:
             "pilot": PILOT,
             "wordless": forgetful.IN_QUESTION if unknown else ("merge-gentle", "merge-gentle-redraw"),
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
+            "redraw": [name for name in variants.ARMS if results.arm(name)],
+            "begun": variants.BEGUN,
         },
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),

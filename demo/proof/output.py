@@ -90,7 +90,8 @@ def _written(
     results: Results, done: Sequence[Outcome], known: tuple[Asked, ...], out: Path, say: Callable[[str], None]
 ) -> Results:
     """The results with what takes a while, and the pictures, are written."""
-    more = {} if results.setting.forgetful else {"coverage": _coverage(done), "agreement": agreement_by_eye()}
+    aside = results.setting.forgetful or results.setting.redraw
+    more = {} if aside else {"coverage": _coverage(done), "agreement": agreement_by_eye()}
     whole = results.model_copy(update={"asked": known, **more})
     _write_results(out, whole)
     if done:
@@ -107,7 +108,8 @@ def _written(
 def _side_by_side(results: Results) -> list[str]:
     """The arms of the overview: of the main question; on a base that does not know the look, those of all pairs."""
     pairs = {pair for arm in results.arms for pair in arm.pairs}
-    core = [arm.name for arm in results.arms if arm.core and not results.setting.forgetful]
+    aside = results.setting.forgetful or results.setting.redraw
+    core = [arm.name for arm in results.arms if arm.core and not aside]
     return core or [arm.name for arm in results.arms if pairs <= set(arm.pairs)]
 
 
@@ -148,7 +150,8 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
     """How to run it again, and with what it was run."""
     sampling = recipe.sampling
     arms = [arm.name for arm in scope.arms]
-    flags = [*(["--quick"] if scope.quick else []), *(["--unknown-look"] if scope.forgetful else [])]
+    asked_for = {"--quick": scope.quick, "--unknown-look": scope.forgetful, "--redraw": scope.redraw}
+    flags = [flag for flag, is_on in asked_for.items() if is_on]
     words = ["python", "-m", "demo.proof", *flags, "--arms", *arms]
     words += ["--pairs", *(pair.name for pair in scope.pairs), "--seeds", str(len(scope.seeds))]
     base = {name: file_digest(path) for name, path in find_model_files(recipe.base.model, "").items()}
@@ -170,6 +173,7 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
         f"CFG {sampling.cfg:g}, {sampling.width}×{sampling.height}",
         gate_prompts=scope.gate_prompts,
         forgetful=scope.forgetful,
+        redraw=scope.redraw,
     )
 
 

@@ -131,6 +131,7 @@ class Setting(Frozen):
     sampling: str = Field(description="Sampler, steps, CFG and size in words.")
     gate_prompts: int
     forgetful: bool = Field(default=False, description="Whether the base is one that does not know the look.")
+    redraw: bool = Field(default=False, description="Whether it asks what the parts of redrawing do.")
 
 
 class Asked(Frozen):

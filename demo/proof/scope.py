@@ -50,6 +50,7 @@ class Scope:
         gate_prompts: pictures of the merged model; of the style LoRA, which has one prompt, a sixth of it.
         quick: whether it only shows that everything works.
         forgetful: whether the base is one that does not know the look.
+        redraw: whether it asks what the parts of redrawing do.
     """
 
     arms: tuple[Arm, ...]
@@ -60,6 +61,7 @@ class Scope:
     gate_prompts: int
     quick: bool = False
     forgetful: bool = False
+    redraw: bool = False
 
     @property
     def sampling(self) -> Sampling:

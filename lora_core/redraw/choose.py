@@ -64,7 +64,7 @@ def figure_of(captions: EditedCaptions, rules: Rules, options: Redraw) -> Figure
 
 def screenshots_of(captions: EditedCaptions, rules: Rules) -> tuple[Seen, ...]:
     """The screenshots as redrawn pictures can begin with them: what their captions say, but not their look."""
-    without = {captions.trigger, *rules.add, *rules.face}
+    without = {captions.trigger, *rules.add, *rules.face, *LEAK_TAGS}
     found = []
     for entry, one in zip(captions.manifest.entries, captions.edited, strict=True):
         tags = tuple(tag for tag in (entry.outfit, *one.tags) if tag and tag not in without)

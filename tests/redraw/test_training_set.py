@@ -33,7 +33,7 @@ def test_the_traits_are_what_the_captions_leave_out_unless_the_recipe_names_othe
 def test_a_screenshot_to_begin_with_says_what_its_caption_says_but_nothing_of_the_look() -> None:
     """One without a framing cannot be placed and is left out."""
     rules = Rules(add=("realistic",), face=("nose",))
-    tags = (("momo", "realistic", "portrait", "1girl", "nose", "smile"), ("momo", "realistic", "smile"))
+    tags = (("momo", "realistic", "portrait", "1girl", "nose", "3d", "smile"), ("momo", "realistic", "smile"))
     entries = (_entry("a").model_copy(update={"outfit": "armour"}), _entry("b"))
     edited = tuple(Edited(entry.name, (), own, ()) for entry, own in zip(entries, tags, strict=True))
     captions = EditedCaptions(trigger="momo", manifest=Manifest(entries=entries), edited=edited)
