@@ -29,7 +29,9 @@ TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epoc
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
 MARKED: Final = ("redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw")
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
-ASIDE: Final = (*TEACHING, *MARKED, "style-stronger")
+BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
+"""Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
+ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, "style-stronger")
 """Arms that `all` leaves out. The last takes an hour, and was behind in every figure of the earlier proof."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from demo.proof import claims, forgetful, tables, variants
-from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
+from demo.proof.arms import BEGUN, CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
@@ -165,7 +165,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "wordless": forgetful.IN_QUESTION if unknown else ("merge-gentle", "merge-gentle-redraw"),
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
             "redraw": [name for name in variants.ARMS if results.arm(name)],
-            "begun": variants.BEGUN,
+            "begun": BEGUN,
         },
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),

@@ -3,12 +3,10 @@
 from dataclasses import replace
 from typing import Final
 
-from demo.proof.arms import NAIVE, RECOMMENDED
+from demo.proof.arms import BEGUN, NAIVE, RECOMMENDED
 from demo.proof.pairs import PAIRS, few
 from demo.proof.scope import Scope
 
-BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
-"""Pictures that begin with screenshots: half of them, and all."""
 PARTS: Final = (
     "redraw-unselected", "redraw-unnamed", "redraw-19-pictures", "redraw-76-pictures", "redraw-epochs-3",
     "redraw-two-rounds", "redraw-screenshots-20",

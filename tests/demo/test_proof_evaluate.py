@@ -1,6 +1,7 @@
 """From readings to results, on a proof of a few made-up pictures."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,17 @@ from PIL import Image
 
 from demo.proof.arms import CORE, LONG_NAIVE, NAIVE, PILOT, RECOMMENDED, Screenshots, common, read_arm, recipe_of
 from demo.proof.claims import advised, cannot_win, claim, claim_against
-from demo.proof.docs import DOCS, PAGES, README_MARKS, UNKNOWN_FILE, read_results, render, with_table, write_docs
+from demo.proof.docs import (
+    DOCS,
+    PAGES,
+    README_MARKS,
+    REDRAW_FILE,
+    UNKNOWN_FILE,
+    read_results,
+    render,
+    with_table,
+    write_docs,
+)
 from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
 from demo.proof.families import traits
 from demo.proof.gates import Gate
@@ -446,6 +457,27 @@ def test_a_proof_of_a_base_that_does_not_know_the_look_leaves_the_others_figures
     assert "(unknown-look.jpg)" in (docs / "proof" / "unknown-look.md").read_text()
     assert sorted(file.name for file in docs.rglob("*.*")) == ["unknown-look.jpg", UNKNOWN_FILE, "unknown-look.md"]
     assert (tmp_path / "README.md").read_text() == readme
+
+
+def test_the_page_of_redrawings_parts_sets_each_beside_the_recommended_arm_and_leaves_the_rest(tmp_path: Path) -> None:
+    out, docs = tmp_path / "out", tmp_path / "docs"
+    out.mkdir()
+    found = proof(
+        naive=(0.6, 0.9),
+        captions_only_redraw=(0.7, 0.0),
+        redraw_unselected=(0.5, 0.2),
+        redraw_from_screenshots=(0.8, 0.0),
+    )
+    found = found.model_copy(update={"setting": found.setting.model_copy(update={"redraw": True})})
+    (out / "results.json").write_text(found.model_dump_json())
+    Image.new("RGBA", (8, 8)).save(out / "overview.png")
+    assert write_docs(out, docs) == docs / "proof" / "redraw.md"
+    page = (docs / "proof" / "redraw.md").read_text()
+    assert "(redraw.jpg)" in page
+    assert "**`redraw-from-screenshots`** against the plain LoRA:" in page
+    assert "more of the character and less of the look" in page
+    assert re.search(r"\| redraw-unselected \| \d", page)
+    assert sorted(file.name for file in docs.rglob("*.*")) == ["redraw.jpg", REDRAW_FILE, "redraw.md"]
 
 
 @pytest.mark.parametrize("page", [page for page, source in PAGES.items() if (DOCS / "proof" / source).is_file()])
