@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from lora_core.captions import taxonomy
 from lora_core.captions.edit import Edited, is_people
 from lora_core.captions.tags import escaped, spaced
 from lora_core.dataset import Frozen
@@ -110,11 +111,12 @@ def _free(figure: Figure, plan: ShotPlan, options: Redraw) -> Iterator[Scene]:
 
 
 def _begun(figure: Figure, options: Redraw, screenshots: Sequence[Seen]) -> Iterator[Scene]:
-    """Scenes that begin with a screenshot, without end: its own caption, and the traits that captions leave out."""
+    """Scenes that begin with a screenshot, without end: its own caption, and the traits that can be seen there."""
     by_name = {one.name: one for one in screenshots}
     for name in _in_turn(tuple(by_name), "screenshots", options):
         seen = by_name[name]
-        tags = (*figure.people, seen.framing, *figure.traits, *seen.tags)
+        traits = (trait for trait in figure.traits if not taxonomy.is_hidden(trait, seen.tags))
+        tags = (*figure.people, seen.framing, *traits, *seen.tags)
         prompt = ", ".join(dict.fromkeys((figure.trigger, *map(_in_prompt, tags))))
         yield Scene(framing=seen.framing, clothes="", pose="", place="", prompt=prompt, seed=0, screenshot=name)
 

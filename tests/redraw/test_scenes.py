@@ -61,6 +61,13 @@ def test_a_scene_that_begins_with_a_screenshot_has_its_caption_and_the_traits_na
     assert scene.prompt == "momo, 1girl, solo, portrait, pink hair, cat ears, smile"
 
 
+def test_eyes_that_a_screenshot_has_closed_are_not_named() -> None:
+    shut = Seen("one", "portrait", ("portrait", "1girl", "closed_eyes"))
+    figure = Figure("momo", ("1girl",), ("pink_hair", "green_eyes"))
+    (scene,) = scenes(figure, ShotPlan(), Redraw(candidates=1, from_screenshots=1.0), (shut,))
+    assert scene.prompt == "momo, 1girl, portrait, pink hair, closed eyes"
+
+
 @given(share=st.floats(0, 1), count=st.integers(1, 60))
 def test_so_large_a_share_of_the_pictures_begins_with_screenshots_all_of_them_in_turn(share: float, count: int) -> None:
     found = scenes(_MOMO, ShotPlan(), Redraw(candidates=count, from_screenshots=share), _SEEN)
