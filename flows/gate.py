@@ -40,7 +40,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: RunCont
         picture = store.tree(check.sha256).get(GRID_FILE)
         answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
         _abort_if_asked(answer, name)
-        _remember(name, check, answer, at)
+        remember(name, check, answer, at)
 
 
 def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef], at: RunContext) -> ReportRef:
@@ -72,7 +72,7 @@ def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef
         answer = ask(Question("redraw", _story(results), picture, gates.wait_minutes), RedrawAnswer)
         _abort_if_asked(answer, "redraw")
         refuse_unknown(selected, answer.names, at)
-        _remember("redraw", selected, answer, at)
+        remember("redraw", selected, answer, at)
     return select(answer.names) if answer.names else selected
 
 
@@ -99,7 +99,7 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
     # An epoch that was never drawn is refused here, before the answer is remembered: the next run asks again.
     taken = _taken(verdict, given, recipe, at)
     if not known:
-        _remember("epoch", verdict, given, at)
+        remember("epoch", verdict, given, at)
     return taken
 
 
@@ -170,7 +170,8 @@ def _answered(name: str, seen: ReportRef, at: RunContext, kind: type[A]) -> A | 
     return at.open_store().record(_key(name, seen), kind)
 
 
-def _remember(name: str, seen: ReportRef, answer: Answer, at: RunContext) -> None:
+def remember(name: str, seen: ReportRef, answer: Answer, at: RunContext) -> None:
+    """Keep what was answered of this very check, so that no later run asks again."""
     at.open_store().set_record(_key(name, seen), answer.model_dump(mode="json"))
 
 

@@ -27,7 +27,10 @@ AUTO: Final = "auto"
 """What the product does by itself with a base, whatever that knows."""
 TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epochs-8")
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
-MARKED: Final = ("redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw")
+PICKED: Final = "redraw-picked"
+MARKED: Final = (
+    "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED,
+)  # fmt: skip
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
 """Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""

@@ -13,6 +13,7 @@ from demo.proof.gates import Gate, gate, prompts, shown
 from demo.proof.instruments import Instruments
 from demo.proof.lanes import side_by_side
 from demo.proof.measures import Reading
+from demo.proof.person import answer_gate
 from demo.proof.probe import PROBE_FILE
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.tables import percent_of
@@ -137,10 +138,18 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
     peeked = peek(run.recipe, at, _UNTIL)
     cached, made = peeked.is_finished, peeked.artifacts
     if not cached:
+        if run.recipe.gates.redraw == "ask":
+            _answer(run, at)
         made = make(run.recipe, at, _UNTIL)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
     return _measured(run, scope, at, made, cached=cached)
+
+
+def _answer(run: ArmRun, at: RunContext) -> None:
+    """Select without a gate, and answer in a person's place what the gate will ask of that selection."""
+    unasked = run.recipe.model_copy(update={"gates": run.recipe.gates.model_copy(update={"redraw": "off"})})
+    answer_gate(make(unasked, at, "select"), run.pair.character.mark, at)
 
 
 def make(recipe: Recipe, at: RunContext, until: Until) -> RunArtifacts:
