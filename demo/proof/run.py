@@ -135,11 +135,11 @@ def finished(runs: Sequence[ArmRun], scope: Scope, at: RunContext) -> list[Outco
 
 
 def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
+    if run.recipe.gates.redraw == "ask":
+        _answer(run, at)
     peeked = peek(run.recipe, at, _UNTIL)
     cached, made = peeked.is_finished, peeked.artifacts
     if not cached:
-        if run.recipe.gates.redraw == "ask":
-            _answer(run, at)
         made = make(run.recipe, at, _UNTIL)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
@@ -147,9 +147,14 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
 
 
 def _answer(run: ArmRun, at: RunContext) -> None:
-    """Select without a gate, and answer in a person's place what the gate will ask of that selection."""
+    """Select without a gate, and answer in a person's place what the gate will ask of that selection.
+
+    What is not answered counts as finished where the selection that nobody touched is trained on.
+    """
     unasked = run.recipe.model_copy(update={"gates": run.recipe.gates.model_copy(update={"redraw": "off"})})
-    answer_gate(make(unasked, at, "select"), run.pair.character.mark, at)
+    selecting = peek(unasked, at, "select")
+    made = selecting.artifacts if selecting.is_finished else make(unasked, at, "select")
+    answer_gate(made, run.pair.character.mark, at)
 
 
 def make(recipe: Recipe, at: RunContext, until: Until) -> RunArtifacts:
