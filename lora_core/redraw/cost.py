@@ -5,7 +5,7 @@ from math import ceil
 
 from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Recipe, Sampling, Training
-from lora_core.redraw.scenes import quotas, screenshots_beside
+from lora_core.redraw.scenes import quotas, screenshots_beside, whole_share
 from lora_core.sampling.generate import pixels_drawn
 from lora_core.training.plan import SetPlan
 
@@ -19,6 +19,7 @@ class RedrawCost:
 
     Attributes:
         drawn: pictures that are drawn to choose from.
+        begun: of them, those that begin with a screenshot.
         kept: of them, in each round.
         drawing_passes: for these.
         steps: of the optimizer.
@@ -29,6 +30,7 @@ class RedrawCost:
     """
 
     drawn: int
+    begun: int
     kept: int
     drawing_passes: int
     steps: int
@@ -45,9 +47,10 @@ class RedrawCost:
     @property
     def line(self) -> str:
         """In a sentence."""
+        begun = f" ({self.begun} from screenshots)" if self.begun else ""
         share = f", {self.passes / self.stage_3_passes:.2f} of stage 3's training" if self.stage_3_passes else ""
         return (
-            f"Redraw: {self.drawn} pictures drawn, {self.kept} kept, {self.steps} steps; about {self.passes:,} passes "
+            f"Redraw: {self.drawn} pictures drawn{begun}, {self.kept} kept, {self.steps} steps; about {self.passes:,} passes "
             f"through the U-Net{share}; and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
         )
 
@@ -78,6 +81,7 @@ def cost_of(recipe: Recipe, stage_3: tuple[SetPlan, ...]) -> RedrawCost:
     drawn = options.rounds * options.candidates
     return RedrawCost(
         drawn=drawn,
+        begun=options.rounds * whole_share(options.candidates, options.from_screenshots),
         kept=kept,
         drawing_passes=drawn * _passes_of_a_picture(sampling.square(training.resolution), training),
         steps=options.rounds * epochs * ceil(trained / training.step_batch),

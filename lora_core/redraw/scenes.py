@@ -90,14 +90,14 @@ def scenes(figure: Figure, plan: ShotPlan, options: Redraw, screenshots: Sequenc
     free, begun = _free(figure, plan, options), _begun(figure, options, screenshots)
     share = options.from_screenshots if screenshots else 0.0
     numbers = range(options.candidates)
-    found = (next(begun if _whole(number + 1, share) > _whole(number, share) else free) for number in numbers)
+    found = (next(begun if whole_share(number + 1, share) > whole_share(number, share) else free) for number in numbers)
     return tuple(
         scene.model_copy(update={"seed": options.seed + number}) for number, scene in zip(numbers, found, strict=True)
     )
 
 
-def _whole(count: int, share: float) -> int:
-    """So large a share of a count, rounded; Python's own `round` would spread halves unevenly."""
+def whole_share(count: int, share: float) -> int:
+    """So large a share of a count of pictures, rounded; Python's own `round` would spread halves unevenly."""
     return floor(count * share + 0.5)
 
 

@@ -51,6 +51,13 @@ def test_rounds_epochs_pictures_and_screenshots_count() -> None:
     assert cost.samples == 2 * 4 * 18
 
 
+def test_pictures_that_begin_with_screenshots_cost_what_the_others_do_and_are_told() -> None:
+    plain, begun = (cost_of(_recipe(from_screenshots=share), _STAGE_3) for share in (0.0, 0.25))
+    assert (plain.begun, begun.begun, plain.passes) == (0, 50, begun.passes)
+    assert "Redraw: 200 pictures drawn (50 from screenshots), 38 kept" in begun.line
+    assert "from screenshots" not in plain.line
+
+
 def test_every_epochs_last_batch_counts_as_a_step_though_it_is_not_full() -> None:
     """38 × 5 = 190 samples, 48 batches of four at most: as the plan of the same training says."""
     recipe = _recipe({"batch": 4, "repeats": 5})

@@ -19,6 +19,8 @@ max_look = 1
 least_share = 0.3
 epochs = 1
 screenshots = 0.25
+from_screenshots = 0.6
+denoise = 0.3
 """
 """A section to append: as little as a redraw can be."""
 
