@@ -50,8 +50,8 @@ class RedrawCost:
         begun = f" ({self.begun} from screenshots)" if self.begun else ""
         share = f", {self.passes / self.stage_3_passes:.2f} of stage 3's training" if self.stage_3_passes else ""
         return (
-            f"Redraw: {self.drawn} pictures drawn{begun}, {self.kept} kept, {self.steps} steps; about {self.passes:,} passes "
-            f"through the U-Net{share}; and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
+            f"Redraw: {self.drawn} pictures drawn{begun}, {self.kept} kept, {self.steps} steps; "
+            f"about {self.passes:,} passes through the U-Net{share}; and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
         )
 
 
