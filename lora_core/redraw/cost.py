@@ -51,7 +51,8 @@ class RedrawCost:
         share = f", {self.passes / self.stage_3_passes:.2f} of stage 3's training" if self.stage_3_passes else ""
         return (
             f"Redraw: {self.drawn} pictures drawn{begun}, {self.kept} kept, {self.steps} steps; "
-            f"about {self.passes:,} passes through the U-Net{share}; and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
+            f"about {self.passes:,} passes through the U-Net{share}; "
+            f"and {self.samples} samples for the verdict, about {self.sample_passes:,} passes"
         )
 
 
