@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace, out: Path) -> int:
         known = {pair.name: pair for pair in (*PAIRS, *MARKED_PAIRS)}
         if unknown := [name for name in options.pairs if name not in known]:
             raise RecipeError(f"--pairs {unknown[0]}: there is no such pair; known: {', '.join(known)}")
-        covered = replace(covered, pairs=tuple(known[name] for name in options.pairs))
+        covered = replace(covered, pairs=tuple(known[name] for name in options.pairs), alike=True)
     if options.seeds:
         covered = replace(covered, seeds=tuple(range(1, options.seeds + 1)))
     if options.write_docs:

@@ -49,6 +49,7 @@ HIDDEN_FILE: Final = "hidden.json"
 ARMS: Final = (
     *PLAIN, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds", "redraw-own-word",
     "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, PICKED,
+    "redraw-from-screenshots-of-epochs-8", "redraw-all-from-screenshots-of-epochs-8",
 )  # fmt: skip
 """The plain LoRAs, the recommended arm, and what was tried to keep more."""
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
@@ -184,7 +185,7 @@ def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:
     covered = replace(full, pairs=MARKED_PAIRS, seeds=tuple(range(1, seeds + 1)))
     at: RunContext = store_of(out)
     probe, store = load_marks(), at.open_store()
-    for run in covered.arm_runs(scope.drawn(covered, out / "world")):
+    for run in covered.arm_runs(scope.drawn(covered, out / "world"), alike=True):
         peeked = peek(run.recipe, at)
         if peeked.is_finished:
             yield kept(run, peeked.artifacts, store, probe)

@@ -51,6 +51,7 @@ class Scope:
         quick: whether it only shows that everything works.
         forgetful: whether the base is one that does not know the look.
         redraw: whether it asks what the parts of redrawing do.
+        alike: whether every arm runs on all pairs with all seeds, for they were named.
     """
 
     arms: tuple[Arm, ...]
@@ -62,6 +63,7 @@ class Scope:
     quick: bool = False
     forgetful: bool = False
     redraw: bool = False
+    alike: bool = False
 
     @property
     def sampling(self) -> Sampling:
@@ -83,7 +85,7 @@ class Scope:
         Raises:
             RecipeError: an arm is no recipe.
         """
-        core = [arm for arm in self.arms if alike or arm.name in CORE]
+        core = [arm for arm in self.arms if alike or self.alike or arm.name in CORE]
         others = [arm for arm in self.arms if arm not in core]
         return tuple(
             ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))
