@@ -7,7 +7,7 @@ too, and the page that shows it.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -131,21 +131,26 @@ def table(found: Sequence[Kept]) -> str:
 
 def story(found: Sequence[Kept]) -> str:
     """In words, by rule: what is kept of every trait that the plain LoRA has surely learned. A paragraph a trait."""
-    naive, lines = _learned_by_naive(found), []
-    for pair, seed in dict.fromkeys((one.pair, one.seed) for one in found if one.arm == NAIVE):
-        those = [one for one in found if (one.pair, one.seed) == (pair, seed)]
-        whole, trait = naive.get((pair, seed)), f"{pair.partition('-')[0]}'s {those[0].trait}"
-        others = {one.arm: one.rise.mean for one in those if one.arm not in PLAIN}
-        if whole is None:
+    learned, lines = _learned_by_naive(found), []
+    for pair in dict.fromkeys(one.pair for one in found if one.arm == NAIVE):
+        those = [one for one in found if one.pair == pair]
+        trait = f"{pair.partition('-')[0]}'s {those[0].trait}"
+        shares = {one.arm: _share(one.arm, those, learned) for one in those if one.arm not in PLAIN}
+        if not any((pair, one.seed) in learned for one in those):
             lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
-        elif RECOMMENDED in others:
-            shares = {arm: two_digits(mean / whole) for arm, mean in others.items()}
-            best = max(others, key=others.__getitem__)
-            more = f"`{best}` {shares[best]}" if shares[best] != shares[RECOMMENDED] else "none of them keeps more"
-            tried = ", ".join(f"`{arm}`" for arm in others if arm != RECOMMENDED)
-            kept_by = f"`{RECOMMENDED}` keeps {shares[RECOMMENDED]} of what `{NAIVE}` has"
-            lines.append(f"- {trait}: {kept_by}. Tried to keep more: {tried or 'nothing'}; {more}.")
+        elif (own := shares.pop(RECOMMENDED, None)) is not None:
+            tried = "; ".join(
+                f"`{arm}` {two_digits(shares[arm])}" for arm in sorted(shares, key=lambda arm: -shares[arm])
+            )
+            kept_by = f"`{RECOMMENDED}` keeps {two_digits(own)} of what `{NAIVE}` has with the same training seeds"
+            lines.append(f"- {trait}: {kept_by}. Tried to keep more, the most first: {tried or 'nothing'}.")
     return "\n".join(lines)
+
+
+def _share(arm: str, those: Sequence[Kept], learned: Mapping[tuple[str, int], float]) -> float:
+    """An arm's mean rise over naive's, of the training seeds with which naive has surely learned the trait."""
+    own = {(one.pair, one.seed): one.rise.mean for one in those if one.arm == arm and (one.pair, one.seed) in learned}
+    return fmean(own.values()) / fmean(learned[place] for place in own) if own else 0.0
 
 
 def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
@@ -156,6 +161,20 @@ def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
 def read_hidden(path: Path) -> list[Kept]:
     """What was read before; nothing where nothing was."""
     return TypeAdapter(list[Kept]).validate_json(path.read_bytes()) if path.is_file() else []
+
+
+def merged(before: Sequence[Kept], now: Sequence[Kept]) -> list[Kept]:
+    """What was read before and now, by pair, seed and arm: an arm run again gives the same figures, so a row may stay
+    where its pictures are gone."""
+    rows = {(one.pair, one.seed, one.arm): one for one in (*before, *now)}
+    pairs = [pair.name for pair in MARKED_PAIRS]
+    return sorted(rows.values(), key=lambda one: (pairs.index(one.pair), one.seed, ARMS.index(one.arm)))
+
+
+def as_json(found: Sequence[Kept]) -> bytes:
+    """A row a line."""
+    listed = ",\n".join(one.model_dump_json() for one in found)
+    return f"[{listed}]\n".encode()
 
 
 def main() -> None:
@@ -170,13 +189,13 @@ def main() -> None:
         parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
     found = list(_finished(options.out, options.arms, options.seeds))
     write_atomically(options.out / "hidden.md", table(found).encode())
-    listed = ",\n".join(one.model_dump_json() for one in found)
-    write_atomically(options.out / HIDDEN_FILE, f"[{listed}]\n".encode())
+    write_atomically(options.out / HIDDEN_FILE, as_json(found))
     sys.stdout.write(table(found))
     if options.write_docs:
         from demo.proof.docs import DOCS, write_pages
 
-        write_atomically(DOCS / "proof" / HIDDEN_FILE, f"[{listed}]\n".encode())
+        page = DOCS / "proof" / HIDDEN_FILE
+        write_atomically(page, as_json(merged(read_hidden(page), found)))
         write_pages()
 
 
