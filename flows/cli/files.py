@@ -62,8 +62,8 @@ def sample(
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     steps: Annotated[int, typer.Option(min=1, max=200, help="Denoising steps.")] = 25,
     cfg: Annotated[float, typer.Option(min=1, max=30, help="CFG scale.")] = 7.0,
-    width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
-    height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 768,
+    width: Annotated[int, typer.Option(help="Pixels, a multiple of 8. 0: the base's own, 832 for SDXL, else 512.")] = 0,
+    height: Annotated[int, typer.Option(help="The same. 0: 1216 for SDXL, else 768.")] = 0,
     sampler: Annotated[
         Scheduler,
         typer.Option(help="auto: Euler with CFG rescale where the base has zero terminal SNR, else DPM++ 2M Karras."),
@@ -89,6 +89,8 @@ def sample(
     """
     from pydantic import ValidationError
 
+    from lora_core.bases.fit import drawn_px
+    from lora_core.bases.lineage import find_lineage
     from lora_core.errors import RecipeError
     from lora_core.hub import find_model_files
     from lora_core.lora.metadata import check_models
@@ -99,22 +101,23 @@ def sample(
     from tasks.runtime import progress
 
     check_out_folder(out)
+    drawn: dict[str, object] = {
+        "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps, "cfg": cfg,
+        "scheduler": sampler, "weights": (weight,), **{k: v for k, v in (("width", width), ("height", height)) if v},
+    }  # fmt: skip
     try:
-        options = Sampling.model_validate(
-            {
-                "prompts": tuple(prompt), "negative": negative, "seeds": tuple(seed or (1,)), "steps": steps,
-                "cfg": cfg, "scheduler": sampler, "width": width, "height": height, "weights": (weight,),
-            }
-        )  # fmt: skip
+        options = Sampling.model_validate(drawn)
     except ValidationError as error:
         raise RecipeError(f"sample: {explain(error, Sampling)}") from None
     files, loras = find_model_files(base, revision, vae), [lora] if lora else []
     check_models((base, *map(str, loras)), (*files.values(), *loras), options.prompts)
+    process = Process(prediction=prediction, zero_terminal_snr=zero_terminal_snr)
+    own = dict(zip(("width", "height"), drawn_px(find_lineage(files, base, process=process, deep=False)), strict=True))
+    options = options.model_copy(update={side: px for side, px in own.items() if side not in drawn})
     with progress("sample", "step") as listen:
         paths = sample_to_folder(
-            files, lora, options, out, clip_skip=clip_skip, device=device, progress=listen,
-            process=Process(prediction=prediction, zero_terminal_snr=zero_terminal_snr),
-        )  # fmt: skip
+            files, lora, options, out, clip_skip=clip_skip, device=device, progress=listen, process=process
+        )
     for path in paths:
         echo(path)
 

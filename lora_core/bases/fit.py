@@ -92,10 +92,9 @@ def _size(recipe: Recipe, lineage: Lineage) -> Iterator[Misfit]:
     share = drawn.width * drawn.height / own**2
     if _DRAWN_AREA[0] <= share <= _DRAWN_AREA[1]:
         return
-    fits = lineage.preset.sections["sampling"]
     happens = "draws coarse and cut" if share < 1 else "repeats bodies"
     reason = f"{lineage.preset.title} was trained at {own}×{own} px and {happens} at that size"
-    width, height = (scaled(lineage.preset, lineage.source, fits[side]) for side in ("width", "height"))
+    width, height = drawn_px(lineage)
     write = f"width = {width} and height = {height}"
     yield Misfit("sampling.width", f"{drawn.width} × {drawn.height}", reason, write)
 
@@ -139,6 +138,13 @@ def own_px(preset: BasePreset, source: Source) -> int:
     said = source.parts["unet"].config.get("sample_size")
     fits = int(preset.sections["character_training"]["resolution"])
     return said * _LATENT_PX if isinstance(said, int) and not source.open_clip else fits
+
+
+def drawn_px(lineage: Lineage) -> tuple[int, int]:
+    """Width and height at which a base is drawn unless somebody says otherwise."""
+    fits = lineage.preset.sections["sampling"]
+    width, height = (scaled(lineage.preset, lineage.source, int(fits[side])) for side in ("width", "height"))
+    return width, height
 
 
 def scaled(preset: BasePreset, source: Source, px: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_core.bases.fit import misfits
+from lora_core.bases.fit import drawn_px, misfits
 from lora_core.bases.lineage import find_lineage
 from lora_core.bases.presets import base_preset
 from lora_core.hub import find_model_files
@@ -128,3 +128,14 @@ def test_a_folder_says_how_large_it_draws(workshop: Any, tmp_path: Path) -> None
     sections = {"character_training": {"resolution": 64, "text_encoder_lr": 0}, "method": "captions-only"}
     recipe = Recipe.model_validate({**_ALL, "base": str(folder), "sampling": sampling, **sections})
     assert misfits(recipe, lineage) == ()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "size"),
+    [("sd1", "v1-5-pruned.safetensors", (512, 768)), ("sdxl", "mine.safetensors", (832, 1216))],
+)
+def test_a_base_is_drawn_at_its_familys_size(
+    workshop: Any, tmp_path: Path, architecture: str, name: str, size: tuple[int, int]
+) -> None:
+    path = workshop.single_file(tmp_path / name, architecture)
+    assert drawn_px(find_lineage(find_model_files(str(path), ""), str(path), deep=False)) == size

@@ -158,6 +158,15 @@ def test_sample_draws_the_same_picture_for_the_same_seed(project: Project) -> No
     assert (project.folder / "one/1-5.png").read_bytes() == (project.folder / "two/1-5.png").read_bytes()
 
 
+def test_sample_draws_at_the_size_of_the_base_unless_it_is_told_another(project: Project) -> None:
+    """The demo's base was trained at 128 px, a quarter of Stable Diffusion's 512, which is drawn at 512×768."""
+    done = project.run("sample", BASE, "--prompt", "1girl", "--steps", "1", "--height", "136", "--out", "narrow")
+    assert done.returncode == 0, done.stderr
+    assert project.run("sample", BASE, "--prompt", "1girl", "--steps", "1", "--out", "own").returncode == 0
+    sizes = [Image.open(project.folder / folder / "1-1.png").size for folder in ("narrow", "own")]
+    assert sizes == [(128, 136), (128, 192)]
+
+
 def test_a_store_on_a_full_disk_is_one_clear_line_and_leaves_no_half_file(
     project: Project, small_disk: SmallDisk
 ) -> None:
