@@ -30,7 +30,6 @@ TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epoc
 PICKED: Final = "redraw-picked"
 MARKED: Final = (
     "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED,
-    "redraw-from-screenshots-of-epochs-8", "redraw-all-from-screenshots-of-epochs-8",
 )  # fmt: skip
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")

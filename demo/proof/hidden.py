@@ -49,7 +49,6 @@ HIDDEN_FILE: Final = "hidden.json"
 ARMS: Final = (
     *PLAIN, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds", "redraw-own-word",
     "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, PICKED,
-    "redraw-from-screenshots-of-epochs-8", "redraw-all-from-screenshots-of-epochs-8",
 )  # fmt: skip
 """The plain LoRAs, the recommended arm, and what was tried to keep more."""
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
