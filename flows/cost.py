@@ -12,8 +12,8 @@ from lora_core.judging.look import asking, usual_pictures
 from lora_core.pace import Work, expected_seconds
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.sampling.epochs import STYLE_PICTURES, probe_drawing
-from lora_core.sampling.generate import drawing_work, loading_work
 from lora_core.sampling.sampler import SamplerConfig
+from lora_core.sampling.work import drawing_work, loading_work
 from lora_core.store import Store, open_store
 from lora_core.training.memory import disk_bytes
 from lora_core.training.plan import Plan, training_work, unloaded

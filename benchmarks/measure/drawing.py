@@ -17,7 +17,8 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.engine import Engine
 from lora_core.hub.detect import Architecture
 from lora_core.recipe import Sampling, Speed
-from lora_core.sampling.generate import Shot, generate
+from lora_core.sampling.generate import generate
+from lora_core.sampling.shot import Shot
 from measure.models import make
 from measure.runner import Emit, Settings
 from measure.steps import ratio

@@ -65,9 +65,10 @@ class Drawing:
         return images
 
     def _drawn(self, shots: Sequence[tuple[str, int]]) -> Iterator[str]:
-        from lora_core.sampling.generate import Shot, generate
+        from lora_core.sampling.generate import generate
         from lora_core.sampling.infotext import infotext, png_bytes
         from lora_core.sampling.schedulers import settled
+        from lora_core.sampling.shot import Shot
 
         options = settled(self._options, zero_terminal_snr=self._components.zero_terminal_snr)
         all_: list[Shot] = [Shot(prompt, self._options.negative, seed) for prompt, seed in shots]

@@ -6,7 +6,7 @@ from math import ceil
 from lora_core.dataset import Entry, Manifest
 from lora_core.recipe import Recipe, Sampling, Training
 from lora_core.redraw.scenes import quotas, screenshots_beside, whole_share
-from lora_core.sampling.generate import pixels_drawn
+from lora_core.sampling.work import pixels_drawn
 from lora_core.training.plan import SetPlan
 
 PASSES_A_SAMPLE = 3

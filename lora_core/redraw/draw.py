@@ -14,9 +14,9 @@ from lora_core.recipe import Sampling
 from lora_core.redraw.scenes import Scene
 from lora_core.refs import CheckpointRef, Digest, LoraRef, ReportRef
 from lora_core.sampling.epochs import epoch_files
-from lora_core.sampling.generate import Begin
 from lora_core.sampling.sampler import Place, Planned, Sampler, SamplerConfig
 from lora_core.sampling.samples import Column
+from lora_core.sampling.shot import Begin
 from lora_core.store import Store
 
 SCENES_FILE = "scenes.json"

@@ -11,11 +11,12 @@ from lora_core.lora.attach import attach
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef, ReportRef
-from lora_core.sampling.generate import Shot, generate
+from lora_core.sampling.generate import generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.sampler import EpochFile, Place, Planned, Sampler, SamplerConfig, places_of
 from lora_core.sampling.samples import NO_LORA, Column, save_samples
 from lora_core.sampling.schedulers import settled
+from lora_core.sampling.shot import Shot
 from lora_core.store import Store, Tree
 from lora_core.store.files import write_atomically
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -18,10 +18,11 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import Condition, SizeIds, predict, read_texts
 from lora_core.diffusion.engine import Engine
 from lora_core.errors import CheckpointError
-from lora_core.pace import Work, model_kind
 from lora_core.progress import Progress, silent
 from lora_core.recipe import Sampling
 from lora_core.sampling.schedulers import build_scheduler, settled, step_count
+from lora_core.sampling.shot import Shot
+from lora_core.sampling.work import drawn_size
 
 
 @torch.no_grad()
@@ -46,36 +47,6 @@ _log = logging.getLogger(__name__)
 
 _LATENT_CHANNELS = 4
 _LANCZOS = Image.Resampling.LANCZOS
-
-
-@dataclass(frozen=True)
-class Begin:
-    """A picture that drawing begins with instead of noise alone (SDEdit, Meng et al. 2021; img2img in web UIs).
-
-    Attributes:
-        image: its digest.
-        denoise: denoising strength, above 0; 1 leaves hardly anything of it.
-        read: opens it; any size.
-    """
-
-    image: str
-    denoise: float
-    read: Callable[[], Image.Image] = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Shot:
-    """What one picture is drawn from, beside the model and the options."""
-
-    prompt: str
-    negative: str
-    seed: int
-    begin: Begin | None = None
-
-    @property
-    def denoise(self) -> float | None:
-        """Denoising strength; None: from noise alone."""
-        return self.begin.denoise if self.begin else None
 
 
 def generate(
@@ -122,32 +93,6 @@ def generate(
 
         for latent in _fitting_memory(brush, batch, told):
             yield to_picture(components, latent)
-
-
-def drawn_size(options: Sampling) -> tuple[int, int]:
-    """(width, height) in pixels of what comes out: with the hires factor, a multiple of 8."""
-    width, height = (round(side * options.hires / 8) * 8 for side in (options.width, options.height))
-    return width, height
-
-
-def pixels_drawn(options: Sampling) -> int:
-    """Pixels that pass the U-Net for one picture: those of every step, twice with guidance, the hires pass included."""
-    width, height = drawn_size(options)
-    first = step_count(options.model_copy(update={"hires": 1.0}))
-    second = step_count(options) - first
-    passes = 2 if options.cfg > 1 else 1
-    return passes * (first * options.width * options.height + second * width * height)
-
-
-def drawing_work(components: Components, options: Sampling, device: torch.device, pictures: int) -> Work:
-    """So many pictures, the hires pass included, as their pace is measured."""
-    kind = "draw", *model_kind(components, device), f"batch {options.batch}"
-    return Work(kind, pictures * pixels_drawn(options) / 1e6)
-
-
-def loading_work(components: Components, device: torch.device, times: int = 1) -> Work:
-    """Reading a base from the disk to draw with it, so many times."""
-    return Work(("load", *model_kind(components, device)), times)
 
 
 Told = Callable[[int], None]

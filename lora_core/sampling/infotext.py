@@ -4,8 +4,8 @@ from PIL import Image
 
 from lora_core.images import png
 from lora_core.recipe import Sampling
-from lora_core.sampling.generate import Shot
 from lora_core.sampling.schedulers import SAMPLER_NAMES
+from lora_core.sampling.shot import Shot
 
 
 def infotext(

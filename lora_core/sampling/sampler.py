@@ -15,10 +15,12 @@ from lora_core.pace import remember
 from lora_core.progress import Progress
 from lora_core.recipe import Process, Sampling, Speed
 from lora_core.refs import CheckpointRef, Digest
-from lora_core.sampling.generate import Begin, Shot, drawing_work, drawn_size, generate, loading_work
+from lora_core.sampling.generate import generate
 from lora_core.sampling.infotext import infotext, png_bytes
 from lora_core.sampling.samples import Column, Sample, Samples, picture_file
 from lora_core.sampling.schedulers import settled, step_count
+from lora_core.sampling.shot import Begin, Shot
+from lora_core.sampling.work import drawing_work, drawn_size, loading_work
 from lora_core.store import Store
 from lora_core.store.memo import memo_key
 

@@ -15,7 +15,8 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import Condition, predict, read_texts, token_ids
 from lora_core.diffusion.tokenizer import shipped_tokenizer, token_counter
 from lora_core.recipe import Sampling
-from lora_core.sampling.generate import Shot, generate, to_picture
+from lora_core.sampling.generate import generate, to_picture
+from lora_core.sampling.shot import Shot
 
 CLIP = shipped_tokenizer(pad_zero=False)
 START, END, COMMA = 49406, 49407, CLIP.convert_tokens_to_ids(",</w>")

@@ -12,7 +12,7 @@ from lora_core.pace import PROBE_STEPS, Work, expected_seconds, remember, timed
 from lora_core.progress import Countdown, silent
 from lora_core.recipe import Recipe
 from lora_core.recipe_file import read_recipe
-from lora_core.sampling.generate import drawing_work, loading_work
+from lora_core.sampling.work import drawing_work, loading_work
 from lora_core.store import Store
 from lora_core.training.plan import training_work, unloaded
 from tasks import time_left

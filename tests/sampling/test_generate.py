@@ -16,8 +16,10 @@ from lora_core.errors import CheckpointError
 from lora_core.lora.attach import attach, detach
 from lora_core.recipe import Sampling
 from lora_core.sampling import generate as generating
-from lora_core.sampling.generate import Begin, Shot, drawn_size, generate, pixels_drawn, to_latent, to_picture
+from lora_core.sampling.generate import generate, to_latent, to_picture
 from lora_core.sampling.schedulers import SAMPLER_NAMES, step_count
+from lora_core.sampling.shot import Begin, Shot
+from lora_core.sampling.work import drawn_size, pixels_drawn
 
 OPTIONS = Sampling(steps=4, width=64, height=96, batch=4, cfg=5.0)
 SHOTS = (Shot("a girl", "bad", 1), Shot("a boy, night", "", 2), Shot("a girl", "bad", 3))

@@ -5,8 +5,8 @@ from io import BytesIO
 from PIL import Image
 
 from lora_core.recipe import Sampling
-from lora_core.sampling.generate import Begin, Shot
 from lora_core.sampling.infotext import infotext, png_bytes
+from lora_core.sampling.shot import Begin, Shot
 
 OPTIONS = Sampling(steps=20, cfg=7.5, width=512, height=768, scheduler="euler_a")
 

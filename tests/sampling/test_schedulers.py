@@ -15,8 +15,10 @@ from lora_core.diffusion.components import Components
 from lora_core.diffusion.condition import read_texts, token_ids
 from lora_core.recipe import Sampling
 from lora_core.recipe.evaluation import Scheduler
-from lora_core.sampling.generate import Begin, Shot, drawn_size, generate, rescaled, to_latent, to_picture
+from lora_core.sampling.generate import generate, rescaled, to_latent, to_picture
 from lora_core.sampling.schedulers import SAMPLER_NAMES, build_scheduler, settled
+from lora_core.sampling.shot import Begin, Shot
+from lora_core.sampling.work import drawn_size
 
 OPTIONS = Sampling(steps=8, width=64, height=80, cfg=4.0, scheduler="euler")
 Denoiser = Callable[[torch.Tensor, float], torch.Tensor]

@@ -18,10 +18,11 @@ from lora_core.lora.inject import inject
 from lora_core.recipe import Process, Sampling
 from lora_core.refs import CheckpointRef, LoraRef
 from lora_core.sampling.epochs import sample_epochs, sample_merged
-from lora_core.sampling.generate import Shot, generate
+from lora_core.sampling.generate import generate
 from lora_core.sampling.sampler import SamplerConfig
 from lora_core.sampling.samples import load_samples
 from lora_core.sampling.schedulers import build_scheduler, training_sigmas
+from lora_core.sampling.shot import Shot
 from lora_core.store import Store
 
 OPTIONS = Sampling(prompts=("{trigger}, smile",), seeds=(1,), steps=3, width=96, height=64, batch=4, cfg=5.0)
