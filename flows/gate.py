@@ -36,7 +36,7 @@ def pass_gate(mode: Mode, name: str, check: ReportRef, gates: Gates, at: RunCont
         say(result.line, mark="·" if result.passed else "!")
     if mode == "auto":
         _require_all(results)
-    if mode == "ask" and not _answered(name, check, at, Answer):
+    if mode == "ask" and not answered(name, check, at, Answer):
         picture = store.tree(check.sha256).get(GRID_FILE)
         answer = ask(Question(name, _story(results), picture, gates.wait_minutes), Answer)
         _abort_if_asked(answer, name)
@@ -57,7 +57,7 @@ def pass_redraw_gate(gates: Gates, select: Callable[[tuple[str, ...]], ReportRef
     selected = select(())
     if selected.is_pending:
         return selected
-    answer = _answered("redraw", selected, at, RedrawAnswer) if gates.redraw == "ask" else None
+    answer = answered("redraw", selected, at, RedrawAnswer) if gates.redraw == "ask" else None
     if idle_walk():
         return select(answer.names) if answer and answer.names else selected
     results = read_gates(at.open_store(), selected)
@@ -94,7 +94,7 @@ def pass_epoch_gate(recipe: Recipe, samples: ReportRef, verdict: ReportRef, at: 
         )
     if mode != "ask":
         return verdict
-    known = _answered("epoch", verdict, at, EpochAnswer)
+    known = answered("epoch", verdict, at, EpochAnswer)
     given = known or _ask_for_epoch(recipe, samples, found, at)
     # An epoch that was never drawn is refused here, before the answer is remembered: the next run asks again.
     taken = _taken(verdict, given, recipe, at)
@@ -165,7 +165,7 @@ def _abort_if_asked(answer: Answer, name: str) -> None:
         raise GateError(f"{name}: stopped by hand; what is finished stays cached, the same command asks again")
 
 
-def _answered(name: str, seen: ReportRef, at: RunContext, kind: type[A]) -> A | None:
+def answered(name: str, seen: ReportRef, at: RunContext, kind: type[A]) -> A | None:
     """What a person said of the very same scores and pictures."""
     return at.open_store().record(_key(name, seen), kind)
 

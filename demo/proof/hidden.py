@@ -31,11 +31,10 @@ from demo.proof.marks import (
     trait_probabilities,
 )
 from demo.proof.pairs import MARKED_PAIRS
-from demo.proof.run import store_of
+from demo.proof.run import made_before, store_of
 from demo.proof.scope import ArmRun
 from demo.proof.tables import short
 from flows.artifacts import JudgedLora, RunArtifacts
-from flows.graph import peek
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.metrics import two_digits
@@ -204,9 +203,8 @@ def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:
     at: RunContext = store_of(out)
     probe, store = load_marks(), at.open_store()
     for run in covered.arm_runs(scope.drawn(covered, out / "world"), alike=True):
-        peeked = peek(run.recipe, at)
-        if peeked.is_finished:
-            yield kept(run, peeked.artifacts, store, probe)
+        if made := made_before(run, at):
+            yield kept(run, made, store, probe)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from PIL import Image
 from demo.proof.marks import HIDDEN_TRAITS, VISIBLE_IN, HiddenTrait, load_marks, trait_probabilities
 from flows.artifacts import RunArtifacts
 from flows.asking import RedrawAnswer
-from flows.gate import remember
+from flows.gate import answered, remember
 from lora_core.redraw.choose import read_selection
 from lora_core.redraw.selection import Selection
 from lora_core.store import Store
@@ -30,6 +30,11 @@ def answer_gate(selecting: RunArtifacts, mark: str | None, at: RunContext) -> No
         found = read_selection(at.open_store(), one.selected)
         lacking = _lacking(found, trait, at.open_store()) if trait else ()
         remember("redraw", one.selected, RedrawAnswer(leave_out=" ".join(lacking)), at)
+
+
+def has_answered(selecting: RunArtifacts, at: RunContext) -> bool:
+    """Whether the gate was answered: what was not is found as the run that nobody touched."""
+    return all(answered("redraw", one.selected, at, RedrawAnswer) for one in selecting.rounds)
 
 
 def _lacking(found: Selection, trait: HiddenTrait, store: Store) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from demo.proof.gates import Gate, gate, prompts, shown
 from demo.proof.instruments import Instruments
 from demo.proof.lanes import side_by_side
 from demo.proof.measures import Reading
-from demo.proof.person import answer_gate
+from demo.proof.person import answer_gate, has_answered
 from demo.proof.probe import PROBE_FILE
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.tables import percent_of
 from flows.artifacts import RunArtifacts
 from flows.ending import run_by_command
-from flows.graph import make_lora, peek, style_tokens
+from flows.graph import Peeked, make_lora, peek, style_tokens
 from lora_core.dataset import Frozen, load_manifest
 from lora_core.errors import HeadcanonError, UserError
 from lora_core.recipe import Recipe
@@ -129,9 +129,21 @@ def finished(runs: Sequence[ArmRun], scope: Scope, at: RunContext) -> list[Outco
     found = []
     for run in runs:
         with contextlib.suppress(UserError):  # an arm that fails, a rule file that is not there, has nothing finished
-            if (peeked := peek(run.recipe, at, _UNTIL)).is_finished:
-                found.append(_measured(run, scope, at, peeked.artifacts, cached=True))
+            if made := made_before(run, at):
+                found.append(_measured(run, scope, at, made, cached=True))
     return found
+
+
+def made_before(run: ArmRun, at: RunContext) -> RunArtifacts | None:
+    """What a run came to whose every step is in the store; None: something is missing, its gate's answer too.
+
+    Raises:
+        UserError: its recipe names what is not there.
+    """
+    peeked, asks = peek(run.recipe, at, _UNTIL), run.recipe.gates.redraw == "ask"
+    if not peeked.is_finished or (asks and not has_answered(_unasked(run, at).artifacts, at)):
+        return None
+    return peeked.artifacts
 
 
 def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
@@ -147,14 +159,16 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
 
 
 def _answer(run: ArmRun, at: RunContext) -> None:
-    """Select without a gate, and answer in a person's place what the gate will ask of that selection.
-
-    What is not answered counts as finished where the selection that nobody touched is trained on.
-    """
-    unasked = run.recipe.model_copy(update={"gates": run.recipe.gates.model_copy(update={"redraw": "off"})})
-    selecting = peek(unasked, at, "select")
-    made = selecting.artifacts if selecting.is_finished else make(unasked, at, "select")
+    """Select without a gate, and answer in a person's place what the gate will ask of that selection."""
+    selecting = _unasked(run, at)
+    made = selecting.artifacts if selecting.is_finished else make(selecting.artifacts.recipe, at, "select")
     answer_gate(made, run.pair.character.mark, at)
+
+
+def _unasked(run: ArmRun, at: RunContext) -> Peeked:
+    """The same run without a gate, as far as its selection."""
+    gates = run.recipe.gates.model_copy(update={"redraw": "off"})
+    return peek(run.recipe.model_copy(update={"gates": gates}), at, "select")
 
 
 def make(recipe: Recipe, at: RunContext, until: Until) -> RunArtifacts:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from demo.proof import person
-from demo.proof.person import answer_gate
+from demo.proof.person import answer_gate, has_answered
 from flows.artifacts import RunArtifacts
 from flows.asking import RedrawAnswer
 from flows.gate import pass_redraw_gate
@@ -48,7 +48,9 @@ def test_what_could_show_the_trait_and_does_not_is_left_out_at_the_gate_and_noth
     gate = store.path(store.put_bytes(b"[]"))
     selected = ReportRef(sha256=store.put_tree({SELECTION_FILE: listed, "gate.json": gate}))
     made = SimpleNamespace(rounds=(SimpleNamespace(selected=selected),))
+    assert not has_answered(cast(RunArtifacts, made), at)
     answer_gate(cast(RunArtifacts, made), mark, at)
+    assert has_answered(cast(RunArtifacts, made), at)
     asked: list[tuple[str, ...]] = []
     pass_redraw_gate(Gates(redraw="ask"), lambda left_out: asked.append(left_out) or selected, at)
     assert asked == [(), *([without] if without else [])]
