@@ -106,10 +106,13 @@ def draw_scenes(
 
 
 def begins_of(store: Store, screenshots: Manifest, denoise: float) -> dict[str, Begin]:
-    """Every screenshot, by name, as a picture to begin with."""
+    """Every screenshot, by name, as a picture to begin with: of one that is taller than wide the upper square."""
 
     def opened(image: str) -> Image.Image:
-        return Image.open(BytesIO(store.get_bytes(image)))
+        picture = Image.open(BytesIO(store.get_bytes(image)))
+        side = min(picture.size)
+        left = (picture.width - side) // 2
+        return picture.crop((left, 0, left + side, side))
 
     return {entry.name: Begin(entry.image, denoise, partial(opened, entry.image)) for entry in screenshots.entries}
 

@@ -193,7 +193,7 @@ class Sampler:
         """The infotext names all options that change a picture, except the two files and how the base is read."""
         lora, process = planned.lora.sha256 if planned.lora else "", self.config.process
         told: list[object] = [] if process == Process() else [process.model_dump()]
-        begun = [shot.begin.image] if shot.begin else []
+        begun = [shot.begin.image, shot.begin.denoise] if shot.begin else []
         return memo_key("sampled picture", self.base.sha256, lora, self._infotext(planned, shot), *told, *begun)
 
     def _infotext(self, planned: Planned, shot: Shot) -> str:

@@ -109,6 +109,16 @@ def test_a_screenshot_is_begun_with_where_the_scene_says_so_and_another_one_draw
     assert sum(same) == 2
 
 
+def test_of_a_tall_screenshot_the_upper_square_is_begun_with_and_nothing_is_squeezed(store: Store) -> None:
+    tall = Image.new("RGB", (40, 60), "red")
+    tall.paste("blue", (0, 40, 40, 60))
+    buffer = BytesIO()
+    tall.save(buffer, "PNG")
+    entry = Entry(name="tall", source="tall", image=store.put_bytes(buffer.getvalue()), width=40, height=60)
+    begun = begins_of(store, Manifest(entries=(entry,)), 0.6)["tall"].read()
+    assert (begun.size, begun.getcolors()) == ((40, 40), [(1600, (255, 0, 0))])
+
+
 def test_an_epoch_that_the_lora_does_not_have_is_refused(store: Store, base: CheckpointRef, lora: LoraRef) -> None:
     with pytest.raises(LoraError, match="has no epoch 7"):
         _draw(store, base, lora, 1, Column("7", 1.0))
