@@ -43,9 +43,9 @@ def select_redrawn(drawn: ReportRef, wanted: Scenes, by: Judge, left_out: tuple[
     store = at.open_store("select")
     known = load_captions(store, wanted.captions)
     held = Held(figure_of(known, wanted.rules, wanted.redraw), wanted.plan, wanted.redraw, by.judging, left_out)
-    tagger, classifier = (store.tree(found.sha256) if found else None for found in (by.tagger, by.classifier))
+    classifier = store.tree(by.classifier.sha256) if by.classifier else None
     with progress("read redrawn", "picture") as listen:
-        selected = choose(store, drawn, known.manifest, tagger or {}, held, listen, classifier)
+        selected = choose(store, drawn, known.manifest, store.tree(by.tagger.sha256), held, listen, classifier)
     return with_sheet(store, selected)
 
 

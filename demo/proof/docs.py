@@ -139,7 +139,6 @@ def render(page: str, results: Results, folder: Path) -> str:
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
     kept = read_hidden(folder / HIDDEN_FILE)
-    redraw = read_results(folder / REDRAW_FILE) if (folder / REDRAW_FILE).is_file() else None
     unknown = results if results.setting.forgetful else None
     if not unknown and (folder / UNKNOWN_FILE).is_file():
         unknown = read_results(folder / UNKNOWN_FILE)
@@ -148,7 +147,6 @@ def render(page: str, results: Results, folder: Path) -> str:
         tables=tables,
         claims=claims,
         unknown=unknown,
-        redraw=redraw,
         pictures=[name for name in _PICTURES if (folder / name).is_file()],
         sheets=[name for name in _sheets("sheet", results) if (folder / name).is_file()],
         variants=[name for name in _sheets("variants", results) if (folder / name).is_file()],

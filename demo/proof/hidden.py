@@ -199,10 +199,10 @@ def main() -> None:
 
 def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:
     full = scope.full([read_arm(name) for name in arms])
-    covered = replace(full, pairs=MARKED_PAIRS, seeds=tuple(range(1, seeds + 1)))
+    covered = replace(full, pairs=MARKED_PAIRS, seeds=tuple(range(1, seeds + 1)), alike=True)
     at: RunContext = store_of(out)
     probe, store = load_marks(), at.open_store()
-    for run in covered.arm_runs(scope.drawn(covered, out / "world"), alike=True):
+    for run in covered.arm_runs(scope.drawn(covered, out / "world")):
         if made := made_before(run, at):
             yield kept(run, made, store, probe)
 

@@ -74,7 +74,7 @@ def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
     Raises:
         RecipeError: none is finished.
     """
-    runs = scope.arm_runs(drawn(scope, out / "world"), alike=True)
+    runs = replace(scope, alike=True).arm_runs(drawn(scope, out / "world"))
     done = finished(runs, scope, store_of(out))
     if not done:
         raise RecipeError(

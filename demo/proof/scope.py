@@ -51,7 +51,7 @@ class Scope:
         quick: whether it only shows that everything works.
         forgetful: whether the base is one that does not know the look.
         redraw: whether it asks what the parts of redrawing do.
-        alike: whether every arm runs on all pairs with all seeds, for they were named.
+        alike: whether every arm is on all pairs with all seeds, as core arms are: they were named, or are looked for.
     """
 
     arms: tuple[Arm, ...]
@@ -75,17 +75,16 @@ class Scope:
         """Pictures of the style LoRA on the base."""
         return max(1, self.gate_prompts // 6)
 
-    def arm_runs(self, shots: Callable[[Pair], Screenshots], *, alike: bool = False) -> tuple[ArmRun, ...]:
+    def arm_runs(self, shots: Callable[[Pair], Screenshots]) -> tuple[ArmRun, ...]:
         """Every arm run: core arms first, and one seed of all pairs before the next.
 
         Args:
             shots: where the screenshots of a pair are.
-            alike: all arms on all pairs with all seeds, as core arms are.
 
         Raises:
             RecipeError: an arm is no recipe.
         """
-        core = [arm for arm in self.arms if alike or self.alike or arm.name in CORE]
+        core = [arm for arm in self.arms if self.alike or arm.name in CORE]
         others = [arm for arm in self.arms if arm not in core]
         return tuple(
             ArmRun(arm, pair, seed, recipe_of(arm, self.shared, pair, seed, shots(pair)))

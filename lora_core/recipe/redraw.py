@@ -107,8 +107,7 @@ class Redraw(Options):
     @property
     def selecting(self) -> Self:
         """What decides which pictures are chosen."""
-        denoise = type(self).model_fields["denoise"].default
-        return self.model_copy(update={"screenshots": 0.0, "epochs": 0, "rounds": 1, "denoise": denoise})
+        return self.model_copy(update={"screenshots": 0.0, "epochs": 0, "rounds": 1, "denoise": _DENOISE})
 
     @model_validator(mode="after")
     def _prompt_has_known_slots(self) -> Self:

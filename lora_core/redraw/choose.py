@@ -1,7 +1,6 @@
 """From drawn pictures to the final training set: read by the tagger, selected, and put beside screenshots if wanted."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -113,9 +112,7 @@ def choose(
     )
     label = held.judging.classifier_label
     classes = _classes(store, pictures.manifest, screenshots, classifier, label) if classifier else {}
-    candidates = _candidates(store, pictures, table, screenshots, held)
-    seen = [replace(one, look_class=classes.get(one.image, 0.0)) for one in candidates]
-    found = select_pictures(seen, bounds)
+    found = select_pictures(_candidates(store, pictures, table, classes, screenshots, held), bounds)
     selected = store.path(store.put_json(found.model_dump(mode="json")))
     tree = ReportRef(sha256=store.put_tree({SELECTION_FILE: selected}))
     return with_gates(store, tree, [selection_gate(found, held.options)])
@@ -166,7 +163,12 @@ def _known(tags: Sequence[str], labels: Collection[str]) -> tuple[str, ...]:
 
 
 def _candidates(
-    store: Store, pictures: RedrawnSet, table: TagTable, screenshots: Manifest, held: Held
+    store: Store,
+    pictures: RedrawnSet,
+    table: TagTable,
+    classes: Mapping[str, float],
+    screenshots: Manifest,
+    held: Held,
 ) -> list[Candidate]:
     entries = pictures.manifest.entries
     similarity = compare_images(store, list(dict.fromkeys(entry.image for entry in entries)), screenshots)
@@ -184,6 +186,7 @@ def _candidates(
                 hash=int(similarity.hashes[entry.image], 16),
                 copied=nearest.picture if copies and nearest and nearest.bits <= held.judging.copy_bits else "",
                 forbidden=_forbidden(entry, table, one.scene.prompt),
+                look_class=classes.get(entry.image, 0.0),
             )
         )
     return found
