@@ -71,7 +71,11 @@ def few(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(by_style.values())[:_FEW]
 
 
-MARKED_PAIRS: Final = (Pair("rika", "yuki", "studio"), Pair("hoshi", "kuma", "plastic"))
+MARKED_PAIRS: Final = (
+    Pair("rika", "yuki", "studio"),
+    Pair("hoshi", "kuma", "plastic"),
+    Pair("nagi", "zara", "evening"),
+)
 """Of the characters with a trait that no tag names; a proof takes them where they are asked for by name."""
 
 

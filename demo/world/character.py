@@ -138,6 +138,15 @@ MARKED: Final[dict[str, Character]] = {
         clothes_color="purple",
         mark="sash",
     ),
+    "nagi": Character(
+        hair_color="red",
+        hair_style="short",
+        eye_color="green",
+        ears="bear",
+        garment="dress",
+        clothes_color="blue",
+        mark="sash",
+    ),
 }
 """Further inhabitants, each with a trait that no tag names: a curl that stands up, a sash on all that is worn."""
 
