@@ -59,11 +59,14 @@ def best(arms: Sequence[ArmFigures], contrasts: Sequence[Contrast]) -> Best | No
 
 
 def advised(arms: Sequence[ArmFigures], among: Sequence[str]) -> ArmFigures | None:
-    """Of several arms the one to use: most of the character where the look is out; else the least look."""
+    """Of several arms the one to use, by the judge's rule: of those with the look out the highest lower end of identity.
+
+    Else the least look.
+    """
     found = [arm for arm in arms if arm.name in among]
     out = [arm for arm in found if arm.last.figures[LEAK].high <= MOST_LEAK]
     if out:
-        return max(out, key=lambda arm: arm.last.figures[IDENTITY].mean)
+        return max(out, key=lambda arm: arm.last.figures[IDENTITY].low)
     return min(found, key=lambda arm: arm.last.figures[LEAK].mean, default=None)
 
 

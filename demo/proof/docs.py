@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from demo.proof import claims, forgetful, tables, variants
 from demo.proof.arms import BEGUN, CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
+from demo.proof.former import beside
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
 from demo.proof.hidden import story as hidden_story
@@ -78,9 +79,12 @@ def _write_aside(out: Path, docs: Path, file: str, pictures: Mapping[str, str]) 
     for picture, name in pictures.items():
         if (drawn := (out / picture).with_suffix(".png")).is_file():
             _photo(drawn, docs / "proof" / name)
-    write_atomically(docs / "proof" / file, (out / RESULTS_FILE).read_bytes())
+    target, results = docs / "proof" / file, read_results(out / RESULTS_FILE)
+    if target.is_file():
+        results = beside(results, read_results(target))
+    write_atomically(target, (results.model_dump_json(indent=2) + "\n").encode())
     write_pages(docs)
-    return (docs / "proof" / file).with_suffix(".md")
+    return target.with_suffix(".md")
 
 
 def write_pages(docs: Path = DOCS) -> None:

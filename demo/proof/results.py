@@ -159,6 +159,7 @@ class Results(Frozen):
     asked: tuple[Asked, ...] = Field(default=(), description="Of bases that know the look, and that do not.")
     agreement: Agreement | None = Field(description="Of the instruments with a person; None: nobody has labelled.")
     failed: tuple[Failed, ...]
+    former: tuple[str, ...] = Field(default=(), description="Arms of a former proof, which this one did not run.")
 
     def arm(self, name: str) -> ArmFigures | None:
         """An arm by its name."""

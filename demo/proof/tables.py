@@ -42,12 +42,17 @@ def short_table(results: Results, names: Sequence[str]) -> str:
         rows.append(
             [
                 f"`{name}`",
-                f"{len(arm.pairs)} × {len({run.seed for run in arm.runs})}",
+                size(arm),
                 *(_cell(arm.last.figures.get(figure)) for figure in (IDENTITY, LEAK, ADHERENCE)),
                 *(_difference(against, figure) if against else "–" for figure in (IDENTITY, LEAK)),
             ]
         )
     return table(["arm", "pairs × seeds", IDENTITY, LEAK, ADHERENCE, "Δ identity", "Δ leak"], rows)
+
+
+def size(arm: ArmFigures | None) -> str:
+    """On how many pairs an arm ran, times with how many training seeds."""
+    return f"{len(arm.pairs)} × {len({run.seed for run in arm.runs})}" if arm else "0 × 0"
 
 
 def words_table(results: Results) -> str:

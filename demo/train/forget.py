@@ -52,6 +52,8 @@ def forgetful_base(known: Path, target: Path) -> None:
     with replacing(target) as unfinished:
         shutil.copytree(known, unfinished, dirs_exist_ok=True)
         shipped(unet.cpu()).save_pretrained(unfinished / "unet")
+        # What was saved names the folder that it was loaded from, so that the same base would have another digest.
+        shutil.copyfile(known / "unet" / "config.json", unfinished / "unet" / "config.json")
     shutil.rmtree(work)
 
 

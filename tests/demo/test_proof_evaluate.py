@@ -23,6 +23,7 @@ from demo.proof.docs import (
 )
 from demo.proof.evaluate import arm_figures, base_levels, contrast, contrasts_of, gate_rows
 from demo.proof.families import traits
+from demo.proof.former import beside
 from demo.proof.gates import Gate
 from demo.proof.hidden import HIDDEN_FILE, Kept
 from demo.proof.measures import Reading
@@ -457,6 +458,39 @@ def test_a_proof_of_a_base_that_does_not_know_the_look_leaves_the_others_figures
     assert "(unknown-look.jpg)" in (docs / "proof" / "unknown-look.md").read_text()
     assert sorted(file.name for file in docs.rglob("*.*")) == ["unknown-look.jpg", UNKNOWN_FILE, "unknown-look.md"]
     assert (tmp_path / "README.md").read_text() == readme
+
+
+def test_arms_that_a_former_proof_ran_stay_on_the_page_beside_those_that_were_run_again(tmp_path: Path) -> None:
+    former = forgetful(naive=(0.8, 0.9), auto=(0.7, 0.03))
+    page = tmp_path / "docs" / "proof" / UNKNOWN_FILE
+    page.parent.mkdir(parents=True)
+    page.write_text(former.model_dump_json())
+    (tmp_path / "results.json").write_text(forgetful(naive=(0.8, 0.9), captions_only=(0.9, 0.8)).model_dump_json())
+    for _ in range(2):  # the second time from what the first one wrote
+        written = write_docs(tmp_path, tmp_path / "docs").read_text()
+        both = read_results(page)
+        assert [arm.name for arm in both.arms] == ["naive", "captions-only", "auto"]
+        assert both.arm("auto") == former.arm("auto")
+        assert both.contrast("auto", "naive") == former.contrast("auto", "naive")
+        assert "\n`auto`: from an earlier run" in written
+
+
+def test_a_former_proof_that_disagrees_is_refused() -> None:
+    now, former = forgetful(naive=(0.8, 0.9)), forgetful(naive=(0.7, 0.9), auto=(0.7, 0.03))
+    with pytest.raises(RecipeError, match="naive on akane-zara, seed 1, came to other figures than in the former"):
+        beside(now, former)
+    other = former.model_copy(update={"setting": former.setting.model_copy(update={"prompts": ("a cat",)})})
+    with pytest.raises(RecipeError, match="the former results have other prompts"):
+        beside(now, other)
+
+
+def test_of_arms_with_the_look_out_the_one_whose_identity_is_surest_is_advised() -> None:
+    many = proof(auto=(0.6, 0.0), captions_only=(0.6, 0.0))
+    sure, unsure = many.arms
+    few_pairs = sure.last.figures["identity"].model_copy(update={"mean": 0.65, "low": 0.4})
+    last = unsure.last.model_copy(update={"figures": {**unsure.last.figures, "identity": few_pairs}})
+    found = advised((sure, unsure.model_copy(update={"last": last})), [sure.name, unsure.name])
+    assert found == sure
 
 
 def test_the_page_of_redrawings_parts_sets_each_beside_the_recommended_arm_and_leaves_the_rest(tmp_path: Path) -> None:
