@@ -59,7 +59,7 @@ def best(arms: Sequence[ArmFigures], contrasts: Sequence[Contrast]) -> Best | No
 
 
 def advised(arms: Sequence[ArmFigures], among: Sequence[str]) -> ArmFigures | None:
-    """Of several arms the one to use, by the judge's rule: of those with the look out the highest lower end of identity.
+    """Of several arms the one to use, as the judge chooses: highest lower end of identity where the look is out.
 
     Else the least look.
     """
