@@ -150,7 +150,7 @@ def _moved(move: WordMove | None) -> str:
 def _of_run(run: RunFigures | None) -> str:
     if run is None:
         return "–"
-    kept = " (not redrawn: no better)" if run.redrawn is False else ""
+    kept = " (the one before redrawing)" if run.redrawn is False else ""
     return f"{two_digits(run.figures[IDENTITY])} / {two_digits(run.figures[LEAK])}{kept}"
 
 

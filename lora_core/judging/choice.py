@@ -17,6 +17,8 @@ RULE = (
     "Among the epochs × weights whose leak, copying, prompt adherence and diversity are within bounds, the one with "
     "the highest lower end of identity; ties go to the earlier epoch, then to the lower weight."
 )
+CHOSEN_THOUGH = "chosen, though "
+"""How the reason begins of an epoch that was taken and is not within bounds."""
 Edge = Literal["last epoch", "highest weight", "lowest weight"]
 
 
@@ -193,7 +195,8 @@ def _ruling(
     missed = _missed(one, bounds)
     if one is best:
         reason = "chosen by hand" if by_hand else "chosen"
-        reason += f", though {missed}" if missed else ""
+        if missed:
+            reason = f"{reason}, though {missed}" if by_hand else f"{CHOSEN_THOUGH}{missed}"
     elif missed:
         reason = missed
     else:

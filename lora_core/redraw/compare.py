@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lora_core.judging.choice import CHOSEN_THOUGH
 from lora_core.judging.gates import GateResult
 from lora_core.judging.metrics import IDENTITY, LEAK, headlines
 from lora_core.judging.verdict import JudgedEpoch, Verdict
@@ -40,8 +41,21 @@ def comparison(verdicts: Sequence[Verdict]) -> GateResult:
         at_least=True,
         counted=True,
         meaning=f"is the identity {names[best]}, which is published" if identity else f"{names[best]} is published",
-        advice="redrawing made it no better",
+        advice=_why_before(verdicts[best].chosen, verdicts[-1].chosen),
         details=tuple(f"{name}: {_scores(each.chosen)}" for name, each in zip(names, verdicts, strict=True)),
+    )
+
+
+def _why_before(published: JudgedEpoch, last: JudgedEpoch) -> str:
+    """Why a LoRA before the last is published: more of the character is no reason to publish the look."""
+    less, more = published.metrics.score(IDENTITY), last.metrics.score(IDENTITY)
+    if last.ruling.within_bounds or not (less and more and more.low > less.low):
+        return "redrawing made it no better"
+    missed = last.ruling.reason.removeprefix(CHOSEN_THOUGH)
+    return (
+        f"the last one shows more of the character, but is not within bounds ({missed}); if that may be the tagger's "
+        f"error, publish it by [judging] epoch = {last.metrics.epoch} and weight = {last.metrics.weight:g}, and look "
+        "at its grid"
     )
 
 

@@ -49,3 +49,11 @@ def test_the_figures_of_both_are_told_with_what_is_published() -> None:
     kept = comparison([_verdict(0.6), _verdict(0.55)])
     assert not kept.passed
     assert "before redrawing, which is published; redrawing made it no better" in kept.story
+
+
+def test_a_redrawn_one_with_more_of_the_character_that_is_out_of_bounds_says_so_and_how_to_publish_it() -> None:
+    story = comparison([_verdict(0.4), _verdict(0.8, leak=0.3)]).story
+    assert "before redrawing, which is published; the last one shows more of the character, but is not" in story
+    assert "within bounds (leak of the look 0.30 (to 0.40), at most 0.25)" in story
+    assert "[judging] epoch = 1 and weight = 1, and look at its grid" in story
+    assert comparison([_verdict(0.4), _verdict(0.3, leak=0.3)]).story.endswith("redrawing made it no better")
