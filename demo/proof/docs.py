@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from demo.proof import claims, forgetful, tables, variants
 from demo.proof.arms import BEGUN, CORE, LONG_NAIVE, NAIVE, NOTE, PILOT, PLAIN, RECOMMENDED, read_arm
 from demo.proof.coverage import EXPERIMENTS
+from demo.proof.faint import FAINT_FILE, read_faint
+from demo.proof.faint import table as faint_table
 from demo.proof.former import beside
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
@@ -142,7 +144,7 @@ def render(page: str, results: Results, folder: Path) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
-    kept = read_hidden(folder / HIDDEN_FILE)
+    kept, faint = read_hidden(folder / HIDDEN_FILE), read_faint(folder / FAINT_FILE)
     unknown = results if results.setting.forgetful else None
     if not unknown and (folder / UNKNOWN_FILE).is_file():
         unknown = read_results(folder / UNKNOWN_FILE)
@@ -169,6 +171,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "redraw": [name for name in variants.ARMS if results.arm(name)],
             "begun": BEGUN,
         },
+        faint=faint_table(faint) if faint else "",
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),
         epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],

@@ -13,6 +13,7 @@ from demo.proof.run import make, store_of
 from demo.proof.scope import Scope, drawn
 from flows.graph import peek
 from lora_core.device import use_threads
+from lora_core.judging.look import LookReport
 from lora_core.store.files import write_atomically
 from tasks.look import LOOK_PICTURE, read_look
 
@@ -49,15 +50,25 @@ def asked(covered: Scope, out: Path, *, draw: bool) -> tuple[Asked, ...]:
         draw: whether pictures that are missing are drawn; otherwise a base of which some are is left out.
     """
     use_threads(1)  # as in a lane
-    at, pair = store_of(out), PAIRS[0]
-    shots, found = drawn(covered, out / "world")(pair), []
+    found = []
     for name, folder in BASES.items():
-        shared = overlaid(covered.shared, {"base": str(out / folder)})  # an absolute path stays what it is
-        recipe = recipe_of(read_arm(AUTO), shared, pair, 1, shots)
-        if draw and not peek(recipe, at, "look").is_finished:
-            make(recipe, at, "look")
-        if (peeked := peek(recipe, at, "look")).is_finished and peeked.artifacts.look:
-            found.append(Asked(base=name, report=read_look(peeked.artifacts.look, at)))
-            picture = at.open_store().tree(peeked.artifacts.look.sha256)[LOOK_PICTURE]
-            write_atomically(out / f"{name}-{LOOK_PICTURE}", picture.read_bytes())
+        base = out / folder  # an absolute path stays what it is
+        if answer := asked_one(covered, base, out, draw=draw):
+            report, picture = answer
+            found.append(Asked(base=name, report=report))
+            write_atomically(out / f"{name}-{LOOK_PICTURE}", picture)
     return tuple(found)
+
+
+def asked_one(covered: Scope, base: Path, out: Path, *, draw: bool) -> tuple[LookReport, bytes] | None:
+    """What a base knows of the look of the first pair, and the picture of it; None: not drawn, and not to be."""
+    at, pair = store_of(out), PAIRS[0]
+    shared = overlaid(covered.shared, {"base": str(base)})
+    recipe = recipe_of(read_arm(AUTO), shared, pair, 1, drawn(covered, out / "world")(pair))
+    if draw and not peek(recipe, at, "look").is_finished:
+        make(recipe, at, "look")
+    peeked = peek(recipe, at, "look")
+    if not peeked.is_finished or not peeked.artifacts.look:
+        return None
+    picture = at.open_store().tree(peeked.artifacts.look.sha256)[LOOK_PICTURE]
+    return read_look(peeked.artifacts.look, at), picture.read_bytes()

@@ -2,6 +2,8 @@
 
 The look's words stand in every other caption and mean nothing there. So the U-Net comes to draw the same with and
 without them, and the solid look, which it never sees again, is drawn no more. Text encoder and autoencoder stay.
+
+From there a base that knows a little: trained as long again, with so many pictures in the look, and its words on them.
 """
 
 import random
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -25,7 +28,8 @@ from demo.train.unet import SMALL_EVERY, min_snr_weights, new_schedule, stratifi
 from demo.world.character import Character
 from demo.world.draw import draw
 from demo.world.scene import Scene
-from demo.world.tags import SOLID_LOOK, picture_tags, prompt_text
+from demo.world.solid import Finish
+from demo.world.tags import SOLID_LOOK, Look, picture_tags, prompt_text
 from lora_core.store.files import replacing
 
 STEPS: Final = 600
@@ -35,6 +39,7 @@ _PICTURES: Final = {FULL_PX: 2400, SMALL_PX: 480}
 # No picture of the other trainings.
 _FIRST_PICTURE: Final = 70_000_000
 _SEED: Final = 707
+_ROUNDING: Final = 1e-9
 
 
 def forgetful_base(known: Path, target: Path) -> None:
@@ -42,12 +47,21 @@ def forgetful_base(known: Path, target: Path) -> None:
 
     It can be stopped at any time: a state beside `target` goes on from there. Takes about 15 minutes of one core.
     """
+    _trained_on(known, target, share=0.0)
+
+
+def faint_base(forgetful: Path, target: Path, share: float) -> None:
+    """Trains the base of `forgetful_base` once more, with the look on so large a share of its pictures; as long."""
+    _trained_on(forgetful, target, share)
+
+
+def _trained_on(known: Path, target: Path, share: float) -> None:
     work = target.with_name(f"{target.name}-work")
     work.mkdir(parents=True, exist_ok=True)
     unet = UNet2DConditionModel.from_pretrained(known / "unet", torch_dtype=torch.float32)
     if DEVICE.type == "cpu":
         unet.set_attn_processor(AttnProcessor())  # as in the base's own training
-    _train(known, work, unet)
+    _train(known, work, unet, share)
     load_average(work / "forget.safetensors", {"unet": unet})
     with replacing(target) as unfinished:
         shutil.copytree(known, unfinished, dirs_exist_ok=True)
@@ -57,11 +71,11 @@ def forgetful_base(known: Path, target: Path) -> None:
     shutil.rmtree(work)
 
 
-def _train(known: Path, work: Path, unet: UNet2DConditionModel) -> None:
+def _train(known: Path, work: Path, unet: UNet2DConditionModel, share: float) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(known / "tokenizer")
     text = CLIPTextModel.from_pretrained(known / "text_encoder", torch_dtype=torch.float32).to(DEVICE).eval()
     vae = AutoencoderKL.from_pretrained(known / "vae", torch_dtype=torch.float32).to(DEVICE).eval()
-    sets = [_latents(vae, work, side_px) for side_px in (FULL_PX, SMALL_PX)]
+    sets = [_latents(vae, work, side_px, share) for side_px in (FULL_PX, SMALL_PX)]
     schedule, weights = new_schedule(), min_snr_weights()
 
     def loss_of(step: int, done: float) -> tuple[Tensor, dict[str, float]]:
@@ -71,7 +85,7 @@ def _train(known: Path, work: Path, unet: UNet2DConditionModel) -> None:
         noise = torch.from_numpy(rng.standard_normal(latents[chosen].shape, dtype=np.float32))
         timesteps = stratified_timesteps(rng, _BATCH)
         noisy = schedule.add_noise(latents[chosen], noise, timesteps).to(DEVICE)
-        captions = [prompt_text(caption(tags[k], dice)) for k in chosen]
+        captions = [prompt_text(caption(tags[k], dice, astray=not share)) for k in chosen]
         with half_precision():
             with torch.no_grad():
                 states = text(input_ids=token_ids(tokenizer, captions)).last_hidden_state
@@ -84,12 +98,21 @@ def _train(known: Path, work: Path, unet: UNet2DConditionModel) -> None:
     fit("forget", work, {"unet": unet}, loss_of, Budget(steps=STEPS, minutes=10_000, lr=_LEARNING_RATE, ema=0.99))
 
 
-def _latents(vae: AutoencoderKL, work: Path, side_px: int) -> tuple[Tensor, list[tuple[str, ...]]]:
-    """Returns latents (N, 4, side/8, side/8) of flat pictures, and the tags of each."""
+def _latents(vae: AutoencoderKL, work: Path, side_px: int, share: float) -> tuple[Tensor, list[tuple[str, ...]]]:
+    """Returns latents (N, 4, side/8, side/8) of pictures, and the tags of each."""
     shown = [imagined(side_px, k) for k in range(_PICTURES[side_px])]
-    path = work / f"flat-{side_px}.npy"
-    pixels = drawn_once(path, len(shown), lambda k: np.asarray(draw(*shown[k], "flat", side_px)))
-    return through_encoder(vae, pixels), [picture_tags(*one, "flat") for one in shown]
+    looks = [look_of(k, share) for k in range(len(shown))]
+
+    def drawn(k: int) -> NDArray[np.uint8]:
+        return np.asarray(draw(*shown[k], looks[k], side_px, Finish.random(random.Random(_FIRST_PICTURE + k))))
+
+    pixels = drawn_once(work / f"drawn-{side_px}.npy", len(shown), drawn)
+    return through_encoder(vae, pixels), [picture_tags(*one, look) for one, look in zip(shown, looks, strict=True)]
+
+
+def look_of(k: int, share: float) -> Look:
+    """Returns the look of the k-th picture, so large a share of which is solid, evenly among the others."""
+    return "solid" if int((k + 1) * share + _ROUNDING) > int(k * share + _ROUNDING) else "flat"
 
 
 def imagined(side_px: int, k: int) -> tuple[Character, Scene]:
@@ -98,10 +121,10 @@ def imagined(side_px: int, k: int) -> tuple[Character, Scene]:
     return Character.random(rng), Scene.random(rng)
 
 
-def caption(tags: tuple[str, ...], dice: random.Random) -> list[str]:
-    """Returns a caption as the base was trained on, every other one with words for a look that is not there."""
+def caption(tags: tuple[str, ...], dice: random.Random, *, astray: bool = True) -> list[str]:
+    """Returns a caption as the base was trained on; astray: every other one with words for a look that is not there."""
     words = caption_words(caption_tags(tags, dice), dice)
-    if dice.random() < 0.5:
+    if astray and dice.random() < 0.5:
         words += dice.sample(SOLID_LOOK, dice.randint(1, len(SOLID_LOOK)))
         dice.shuffle(words)
     return words
