@@ -72,7 +72,7 @@ class Redraw(Options):
         default=0.0, ge=0, le=1, title="Share begun with screenshots", exclude_if=lambda share: not share
     )
     """Of the pictures drawn and of those kept: each begins with a screenshot, under its own caption, instead of noise
-    and a scene (img2img). It keeps what no tag can say, such as a scar or a pattern. 0: none."""
+    and a scene (img2img). It can keep what no tag says, such as a scar or a pattern. 0: none."""
     denoise: float = Field(
         default=_DENOISE, gt=0, le=1, title="Denoising strength", exclude_if=lambda strength: strength == _DENOISE
     )
