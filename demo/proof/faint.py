@@ -36,8 +36,8 @@ SHARES: Final = (0.04, 0.004)
 ARMS: Final = (NAIVE, "captions-only", RECOMMENDED)
 _PAIRS: Final = (PILOT, "kuma-momo")
 _SHIPPED_SHARE: Final = 0.4
-_WORDS: Final = "3d, realistic, nose, lips"
-"""The usual words together."""
+_WORDS: Final = "realistic, nose, lips"
+"""The captions' own, which every base is asked first."""
 
 
 class Faint(Frozen):
@@ -45,7 +45,7 @@ class Faint(Frozen):
 
     share: float
     words: Score | None
-    """How far the usual words together move the base's pictures towards the screenshots; None: not asked."""
+    """How far the captions' own words move the base's pictures towards the screenshots; None: not asked."""
     arm: str
     pair: str
     identity: float

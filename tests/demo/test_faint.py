@@ -48,6 +48,8 @@ def test_rows_of_a_proof_that_was_run_before_are_its_own_figures() -> None:
     assert (rows[0].arm, rows[0].identity, rows[0].leak) == ("naive", figures["identity"], figures["leak"])
     assert {row.pair for row in rows} == {"momo-yuki"}
     assert all(row.words and row.words.mean < 0.2 for row in rows)
+    shipped = of_results(unknown, "shipped", 0.4, read_results(DOCS / "proof" / "results.json"), ["momo-yuki"])
+    assert all(row.words and row.words.mean > 0.9 for row in shipped)
 
 
 def test_the_table_goes_from_the_base_that_saw_most_to_the_one_that_saw_nothing(tmp_path: Path) -> None:
