@@ -59,7 +59,7 @@ VERSIONS: Mapping[str, int] = {
     "sample": 4,
     "judge": 7,
     "transfer": 7,
-    "report": 11,
+    "report": 12,
 }
 
 SHARED_BY: Mapping[str, tuple[Step, ...]] = {

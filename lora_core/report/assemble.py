@@ -64,7 +64,7 @@ class _Files:
 
 
 _EDGES: Mapping[Edge, str] = {
-    "last epoch": "The chosen epoch is the last one: more epochs may be better. Raise [character_training] epochs.",
+    "last epoch": "The chosen epoch is the last one: more epochs may be better. Raise [{training}] epochs.",
     "highest weight": "The chosen weight is the highest that was drawn: a higher one may be better. Add one to "
     "[sampling] weights.",
     "lowest weight": "The chosen weight is the lowest that was drawn: a lower one may be better. Add one to "
@@ -201,7 +201,9 @@ def _outfits(captions: EditedCaptions) -> Iterator[WornOutfit]:
 
 def _warnings(store: Store, recipe: Recipe, made: ReportInputs, verdict: Verdict) -> Iterator[str]:
     """Where the best may lie beyond what was drawn, and what a gate that was off would have stopped."""
-    yield from (_EDGES[edge] for edge in verdict.choice.edges)
+    is_redrawn = bool(made.redrawn) and made.verdict != made.redrawn[0].verdict
+    training = "redraw" if is_redrawn else "character_training"
+    yield from (_EDGES[edge].format(training=training) for edge in verdict.choice.edges)
     for name, check in (("captions", made.caption_check), ("style", made.style_check), ("merge", made.merge_check)):
         if check and getattr(recipe.gates, name) == "off":
             missed = [gate.line for gate in read_gates(store, check) if not gate.passed]
