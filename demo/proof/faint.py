@@ -16,17 +16,18 @@ from pydantic import TypeAdapter
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope, tables
-from demo.proof.arms import NAIVE, PILOT, RECOMMENDED, overlaid, read_arm
+from demo.proof.arms import NAIVE, PILOT, RECOMMENDED, read_arm
 from demo.proof.evaluate import arm_figures
-from demo.proof.forgetful import BASES, asked_one, make_base
+from demo.proof.forgetful import BASES, asked_one, make_base, on_base
 from demo.proof.measures import IDENTITY, LEAK
 from demo.proof.pairs import PAIRS
-from demo.proof.results import Results
+from demo.proof.results import ArmFigures, Results, RunFigures, as_lines
 from demo.proof.run import Failure, finished, run_all, store_of
 from demo.proof.scope import Scope
 from lora_core.dataset import Frozen
 from lora_core.device import use_threads
 from lora_core.judging.bootstrap import Score
+from lora_core.judging.look import LookReport
 from lora_core.judging.metrics import two_digits
 from lora_core.store.files import write_atomically
 
@@ -52,11 +53,6 @@ class Faint(Frozen):
     leak: float
 
 
-def on_base(covered: Scope, base: Path) -> Scope:
-    """The same arms on another base."""
-    return replace(covered, shared=overlaid(covered.shared, {"base": str(base)}))
-
-
 def base_of(out: Path, share: float) -> Path:
     """Where the base with so large a share of the look lies."""
     return out / f"base-{share:g}"
@@ -73,17 +69,24 @@ def of_results(found: Results, base: str, share: float, results: Results, pairs:
         pairs: which rows.
     """
     reports = {one.base: one.report for one in found.asked}
-    words = next((m.share for m in reports[base].moves if m.word == _WORDS), None) if base in reports else None
+    words = _move(reports.get(base))
     return [
-        Faint(
-            share=share, words=words, arm=name, pair=run.pair,
-            identity=run.figures[IDENTITY], leak=run.figures[LEAK],
-        )
+        _row(share, words, arm, run)
         for name in ARMS
         if (arm := results.arm(name))
         for run in arm.runs
         if run.seed == 1 and run.pair in pairs
-    ]  # fmt: skip
+    ]
+
+
+def _move(report: LookReport | None) -> Score | None:
+    """How far the captions' own words move a base's pictures; None: it was not asked."""
+    return next((move.share for move in report.moves if move.word == _WORDS), None) if report else None
+
+
+def _row(share: float, words: Score | None, arm: ArmFigures, run: RunFigures) -> Faint:
+    identity, leak = run.figures[IDENTITY], run.figures[LEAK]
+    return Faint(share=share, words=words, arm=arm.name, pair=run.pair, identity=identity, leak=leak)
 
 
 def table(rows: Sequence[Faint]) -> str:
@@ -104,12 +107,6 @@ def _figures(one: Faint | None) -> str:
 def read_faint(path: Path) -> list[Faint]:
     """What was measured before; nothing where nothing was."""
     return TypeAdapter(list[Faint]).validate_json(path.read_bytes()) if path.is_file() else []
-
-
-def as_json(rows: Sequence[Faint]) -> bytes:
-    """A row a line."""
-    listed = ",\n".join(one.model_dump_json() for one in rows)
-    return f"[{listed}]\n".encode()
 
 
 def main() -> int:
@@ -156,14 +153,10 @@ def _finished(covered: Scope, out: Path) -> Iterator[Faint]:
             continue
         here = on_base(covered, base_of(out, share))
         answer = asked_one(covered, base_of(out, share), out, draw=False)
-        words = next((m.share for m in answer[0].moves if m.word == _WORDS), None) if answer else None
-        done = finished(here.arm_runs(scope.drawn(here, out / "world")), here, store_of(out))
-        for outcome in done:
-            (run,) = arm_figures(outcome.run.arm, [outcome]).runs
-            yield Faint(
-                share=share, words=words, arm=outcome.run.arm.name, pair=run.pair,
-                identity=run.figures[IDENTITY], leak=run.figures[LEAK],
-            )  # fmt: skip
+        words = _move(answer[0]) if answer else None
+        for outcome in finished(here.arm_runs(scope.drawn(here, out / "world")), here, store_of(out)):
+            figures = arm_figures(outcome.run.arm, [outcome])
+            yield _row(share, words, figures, figures.runs[0])
 
 
 def _write_docs(covered: Scope, out: Path) -> int:
@@ -174,7 +167,7 @@ def _write_docs(covered: Scope, out: Path) -> int:
     unknown = read_results(folder / UNKNOWN_FILE)
     known = of_results(unknown, "shipped", _SHIPPED_SHARE, read_results(folder / RESULTS_FILE), names)
     rows = [*known, *_finished(covered, out), *of_results(unknown, "forgetful", 0.0, unknown, names)]
-    write_atomically(folder / FAINT_FILE, as_json(rows))
+    write_atomically(folder / FAINT_FILE, as_lines(rows))
     write_pages()
     _say(table(rows))
     return 0

@@ -37,8 +37,13 @@ def make_base(out: Path, say: Callable[[str], None]) -> None:
 
 def on_forgetful_base(covered: Scope, out: Path) -> Scope:
     """The same arms on four pairs, with one training seed, on the base of `make_base`."""
-    shared = overlaid(covered.shared, {"base": str(out / BASES["forgetful"])})
-    return replace(covered, shared=shared, pairs=few(PAIRS), seeds=(1,), gate_prompts=_GATE_PROMPTS, forgetful=True)
+    here = on_base(covered, out / BASES["forgetful"])
+    return replace(here, pairs=few(PAIRS), seeds=(1,), gate_prompts=_GATE_PROMPTS, forgetful=True)
+
+
+def on_base(covered: Scope, base: Path) -> Scope:
+    """The same arms on another base."""
+    return replace(covered, shared=overlaid(covered.shared, {"base": str(base)}))
 
 
 def asked(covered: Scope, out: Path, *, draw: bool) -> tuple[Asked, ...]:
@@ -63,7 +68,7 @@ def asked(covered: Scope, out: Path, *, draw: bool) -> tuple[Asked, ...]:
 def asked_one(covered: Scope, base: Path, out: Path, *, draw: bool) -> tuple[LookReport, bytes] | None:
     """What a base knows of the look of the first pair, and the picture of it; None: not drawn, and not to be."""
     at, pair = store_of(out), PAIRS[0]
-    shared = overlaid(covered.shared, {"base": str(base)})
+    shared = on_base(covered, base).shared
     recipe = recipe_of(read_arm(AUTO), shared, pair, 1, drawn(covered, out / "world")(pair))
     if draw and not peek(recipe, at, "look").is_finished:
         make(recipe, at, "look")

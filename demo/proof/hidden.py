@@ -31,6 +31,7 @@ from demo.proof.marks import (
     trait_probabilities,
 )
 from demo.proof.pairs import MARKED_PAIRS
+from demo.proof.results import as_lines
 from demo.proof.run import made_before, store_of
 from demo.proof.scope import ArmRun
 from demo.proof.tables import short
@@ -169,12 +170,6 @@ def merged(before: Sequence[Kept], now: Sequence[Kept]) -> list[Kept]:
     return sorted(rows.values(), key=lambda one: (pairs.index(one.pair), one.seed, ARMS.index(one.arm)))
 
 
-def as_json(found: Sequence[Kept]) -> bytes:
-    """A row a line."""
-    listed = ",\n".join(one.model_dump_json() for one in found)
-    return f"[{listed}]\n".encode()
-
-
 def main() -> None:
     """Reads every arm run that is finished."""
     parser = argparse.ArgumentParser(prog="python -m demo.proof.hidden", description=__doc__.partition("\n")[0])
@@ -187,13 +182,13 @@ def main() -> None:
         parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
     found = list(_finished(options.out, options.arms, options.seeds))
     write_atomically(options.out / "hidden.md", table(found).encode())
-    write_atomically(options.out / HIDDEN_FILE, as_json(found))
+    write_atomically(options.out / HIDDEN_FILE, as_lines(found))
     sys.stdout.write(table(found))
     if options.write_docs:
         from demo.proof.docs import DOCS, write_pages
 
         page = DOCS / "proof" / HIDDEN_FILE
-        write_atomically(page, as_json(merged(read_hidden(page), found)))
+        write_atomically(page, as_lines(merged(read_hidden(page), found)))
         write_pages()
 
 

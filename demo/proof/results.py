@@ -1,6 +1,6 @@
 """Everything the proof says, as one record: `results.json` is this, and every table, plot and page is made from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -139,6 +139,12 @@ class Asked(Frozen):
 
     base: str
     report: LookReport
+
+
+def as_lines(rows: Sequence[Frozen]) -> bytes:
+    """Records as JSON, one a line, so that a difference shows which changed."""
+    listed = ",\n".join(one.model_dump_json() for one in rows)
+    return f"[{listed}]\n".encode()
 
 
 class Results(Frozen):

@@ -17,8 +17,8 @@ RULE = (
     "Among the epochs × weights whose leak, copying, prompt adherence and diversity are within bounds, the one with "
     "the highest lower end of identity; ties go to the earlier epoch, then to the lower weight."
 )
-CHOSEN_THOUGH = "chosen, though "
-"""How the reason begins of an epoch that was taken and is not within bounds."""
+THOUGH = ", though "
+"""In the reason of an epoch that was taken, before the bounds that it misses."""
 Edge = Literal["last epoch", "highest weight", "lowest weight"]
 
 
@@ -195,8 +195,7 @@ def _ruling(
     missed = _missed(one, bounds)
     if one is best:
         reason = "chosen by hand" if by_hand else "chosen"
-        if missed:
-            reason = f"{reason}, though {missed}" if by_hand else f"{CHOSEN_THOUGH}{missed}"
+        reason += f"{THOUGH}{missed}" if missed else ""
     elif missed:
         reason = missed
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lora_core.judging.choice import CHOSEN_THOUGH
+from lora_core.judging.choice import THOUGH
 from lora_core.judging.gates import GateResult
 from lora_core.judging.metrics import IDENTITY, LEAK, headlines
 from lora_core.judging.verdict import JudgedEpoch, Verdict
@@ -51,7 +51,7 @@ def _why_before(published: JudgedEpoch, last: JudgedEpoch) -> str:
     less, more = published.metrics.score(IDENTITY), last.metrics.score(IDENTITY)
     if last.ruling.within_bounds or not (less and more and more.low > less.low):
         return "redrawing made it no better"
-    missed = last.ruling.reason.removeprefix(CHOSEN_THOUGH)
+    missed = last.ruling.reason.partition(THOUGH)[2]
     return (
         f"the last one shows more of the character, but is not within bounds ({missed}); if that may be the tagger's "
         f"error, publish it by [judging] epoch = {last.metrics.epoch} and weight = {last.metrics.weight:g}, and look "

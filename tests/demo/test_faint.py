@@ -8,7 +8,9 @@ import pytest
 from demo.proof import scope
 from demo.proof.arms import Screenshots, read_arm
 from demo.proof.docs import DOCS, UNKNOWN_FILE, read_results
-from demo.proof.faint import ARMS, Faint, as_json, base_of, of_results, on_base, read_faint, table
+from demo.proof.faint import ARMS, Faint, base_of, of_results, read_faint, table
+from demo.proof.forgetful import on_base
+from demo.proof.results import as_lines
 from demo.train import forget
 from demo.train.render import FULL_PX
 from demo.world.tags import SOLID_LOOK, picture_tags
@@ -61,6 +63,6 @@ def test_the_table_goes_from_the_base_that_saw_most_to_the_one_that_saw_nothing(
     lines = table(rows).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == ["| 40 %", "| 4 %", "| 0 %"]
     assert "| 0.50 (0.40 to 0.60) | momo-yuki | 0.60 / 0.04 | 0.60 / 0.04 | – |" in lines[1]
-    (tmp_path / "faint.json").write_bytes(as_json(rows))
+    (tmp_path / "faint.json").write_bytes(as_lines(rows))
     assert read_faint(tmp_path / "faint.json") == rows
     assert read_faint(tmp_path / "none.json") == []
