@@ -17,6 +17,8 @@ from lora_core.images.coverage import refuse_empty, unequal_views
 from lora_core.printable import duration
 from lora_core.recipe import PRESETS, Recipe, in_words
 from lora_core.training.plan import Plan, SetPlan
+from tasks.caption import find_rules
+from tasks.publish import check_name
 from tasks.runtime import RunContext
 from tasks.terminal import Terminal, styled
 
@@ -26,6 +28,7 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
 
     Raises:
         DatasetError: at the end, when the run itself would stop at a composition: in doubt, or without a picture.
+        OutputExistsError: at the end, when the run itself would refuse its output's name.
     """
     console = Terminal()
     at = RunContext.of(recipe)
@@ -61,6 +64,7 @@ def show_plan(recipe: Recipe, *, with_probe: bool = False) -> None:
     if recipe.preprocess.bad_pictures == "stop":
         refuse_doubtful(found.pictures)
     refuse_empty(found.coverage)
+    check_name(recipe, find_rules(recipe), found.peeked.artifacts.inputs.files)
 
 
 def _method(recipe: Recipe, found: DryRun) -> Iterator[str]:
