@@ -55,7 +55,7 @@ VERSIONS: Mapping[str, int] = {
     "train character": 4,
     "subtract": 1,
     "redraw": 1,
-    "select": 1,
+    "select": 2,
     "sample": 4,
     "judge": 7,
     "transfer": 7,

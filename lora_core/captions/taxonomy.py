@@ -71,6 +71,15 @@ def is_hidden(tag: str, beside: Collection[str]) -> bool:
     return False
 
 
+def is_telling(tag: str) -> bool:
+    """Whether a trait tells one character from another at a glance: colours, how hair is tied, ears, horns, tails.
+
+    Length of hair and details such as bangs do not: taggers read them differently from one framing to the next.
+    """
+    telling, family = _data()["telling"], family_of(tag)
+    return family is not None and bool(re.fullmatch(telling["families"], family) or re.fullmatch(telling["tags"], tag))
+
+
 def is_clothes(tag: str) -> bool:
     """Whether a tag names something worn that is no accessory."""
     return (

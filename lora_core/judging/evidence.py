@@ -19,6 +19,7 @@ from lora_core.sampling.samples import Sample
 PLAIN_TAGS = ("white_background", "simple_background")
 
 _LEAST_SHARE = 0.4
+_NO_SLIP = 0.05
 _DRAWN_ANYWAY = 0.5
 _SAME_TRAIT = {
     "hair_length": "hair_style", "bangs": "hair_style", "pupils": "eye_color", "eye_shape": "eye_color",
@@ -59,6 +60,12 @@ def traits_of(edited: Sequence[Edited], least_share: float = _LEAST_SHARE) -> tu
         change.tag for one in edited for change in one.changes if change.action == "removed" and change.kind == "traits"
     )
     return _common(Counter(removed), least_share, len(edited))
+
+
+def seen_of(edited: Sequence[Edited]) -> tuple[str, ...]:
+    """What the tagger reads on the pictures or somebody says of them, the commonest first; no slip of a single one."""
+    found = Counter(tag for one in edited for tag in {*one.before, *one.tags})
+    return _common(found, _NO_SLIP, len(edited))
 
 
 def trait_family(tag: str) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from lora_core.recipe.options import Options
 
+_OTHER = 0.5
 _DENOISE = 0.6
 _SLOTS = ("trigger", "people", "framing", "traits", "clothes", "pose", "scene")
 
@@ -80,6 +81,12 @@ class Redraw(Options):
     worst_trait: float = Field(default=0.35, ge=0, le=1, title="Least score of the worst trait")
     """A picture in which the tagger gives one of the traits less is not kept, unless it cannot be seen there (eyes from
     behind). 0.35 is what makes a tag with WD14 taggers."""
+    max_other_trait: float = Field(
+        default=_OTHER, ge=0, le=1, title="Largest score of another's trait", exclude_if=lambda score: score == _OTHER
+    )
+    """A picture is not kept in which the tagger gives more to what would tell another character, or eyes of two
+    colours: a colour of hair, eyes or skin, tied hair, ears, horns, tails, wings. What one in twenty screenshots shows,
+    or the prompt asks for, is none of that."""
     max_look: float = Field(default=0.15, ge=0, le=1, title="Largest score of the 3D look")
     """A picture with a higher mean of realistic, 3d, nose and lips is not kept; nor one that a classifier
     ([judging] classifier) takes for 3D."""

@@ -10,7 +10,7 @@ from lora_core.captions.caption import EditedCaptions
 from lora_core.captions.rules import Rules, matches
 from lora_core.dataset import Entry, Manifest, TagTable
 from lora_core.errors import ContentRuleError, RecipeError
-from lora_core.judging.evidence import traits_of
+from lora_core.judging.evidence import seen_of, traits_of
 from lora_core.judging.gates import with_gates
 from lora_core.judging.onnx_models import class_probabilities
 from lora_core.judging.similarity import compare_images
@@ -58,7 +58,9 @@ def figure_of(captions: EditedCaptions, rules: Rules, options: Redraw) -> Figure
             "traits, such as traits = ['blonde_hair', 'blue_eyes']"
         )
     has_outfit = any(matches(trait, pattern) for trait in traits for pattern in rules.outfit)
-    return Figure(rules.trigger or captions.trigger, people_of(captions.edited), traits, has_outfit)
+    return Figure(
+        rules.trigger or captions.trigger, people_of(captions.edited), traits, has_outfit, seen_of(captions.edited)
+    )
 
 
 def screenshots_of(captions: EditedCaptions, rules: Rules) -> tuple[Seen, ...]:
@@ -107,6 +109,7 @@ def choose(
         plan=held.plan,
         traits=_known(held.figure.traits, labels),
         look=_known(LEAK_TAGS, labels),
+        own=frozenset((*held.figure.traits, *held.figure.seen)),
         copy_bits=held.judging.copy_bits,
         left_out=held.left_out,
     )

@@ -68,12 +68,14 @@ class Figure:
         people: such as 1girl, solo.
         traits: canonical tags.
         has_outfit: clothes are among the traits.
+        seen: what the tagger reads on the screenshots, but for what may be a mistake.
     """
 
     trigger: str
     people: tuple[str, ...]
     traits: tuple[str, ...]
     has_outfit: bool = False
+    seen: tuple[str, ...] = ()
 
 
 def people_of(edited: Sequence[Edited]) -> tuple[str, ...]:

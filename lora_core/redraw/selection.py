@@ -18,11 +18,12 @@ from lora_core.recipe import COMPOSITIONS, Composition, Redraw, ShotPlan
 from lora_core.redraw.scenes import Scene, quotas
 from lora_core.refs import Digest
 
-Code = Literal["chosen", "spare", "trait", "look", "copy", "alike", "framing", "content", "by_hand"]
+Code = Literal["chosen", "spare", "trait", "other", "look", "copy", "alike", "framing", "content", "by_hand"]
 _TEXTS: Mapping[Code, str] = {
     "chosen": "chosen",
     "spare": "not needed: enough others of its kind",
     "trait": "{} read at {}, below {}",
+    "other": "{} read at {}, above {}, which the screenshots do not show",
     "look": "3D look {}, above {}",
     "copy": "nearly the screenshot {}",
     "alike": "nearly the same as {}",
@@ -57,7 +58,7 @@ class Judgement(Frozen):
     @property
     def text(self) -> str:
         """The reason in words."""
-        values = tuple(map(spaced, self.values)) if self.code == "trait" else self.values
+        values = tuple(map(spaced, self.values)) if self.code in ("trait", "other") else self.values
         return _TEXTS[self.code].format(*values)
 
 
@@ -88,15 +89,23 @@ class Selection(Frozen):
         trait, count = traits.most_common(1)[0] if traits else ("", 0)
         code, most = others.most_common(1)[0] if others else ("trait", 0)
         if most > count:
-            return f"{most} of {len(self.pictures)} pictures are out for {_NAMED[code]}"
+            return f"{most} of {len(self.pictures)} pictures are out for {_NAMED[code]}{self._first(code)}"
         mean = f", on average at {self.scores[trait]:.2f}" if trait in self.scores else ""
         return f"most fail on {trait.replace('_', ' ')}: too low in {count} of {len(self.pictures)} pictures{mean}"
+
+    def _first(self, code: Code) -> str:
+        """Of another character's traits the commonest."""
+        if code != "other":
+            return ""
+        found = Counter(one.values[0] for one in self.pictures if one.code == code)
+        return f", {spaced(found.most_common(1)[0][0])} first"
 
 
 _NAMED: Mapping[Code, str] = {
     "chosen": "chosen",
     "spare": "not needed",
     "trait": "a trait that is missing",
+    "other": "another character’s trait",
     "look": "the 3D look",
     "copy": "being nearly a screenshot",
     "alike": "being nearly the same as another",
@@ -143,6 +152,7 @@ class Bounds:
         plan: compositions of the set.
         traits: canonical tags that the tagger knows.
         look: tags of the 3D look that the tagger knows.
+        own: what the character may show: its traits, and what is read on the screenshots.
         copy_bits: two pictures that differ by at most so many bits of their hashes are the same.
         left_out: names that a person took out.
     """
@@ -151,6 +161,7 @@ class Bounds:
     plan: ShotPlan
     traits: tuple[str, ...]
     look: tuple[str, ...]
+    own: frozenset[str]
     copy_bits: int
     left_out: Collection[str] = ()
 
@@ -187,7 +198,8 @@ def selection_gate(found: Selection, options: Redraw) -> GateResult:
         at_least=True,
         meaning=f"{len(found.chosen)} of {found.wanted} pictures chosen from {len(found.pictures)}, a share of",
         advice=(f"{found.failing}. " if found.failing else "")
-        + "[redraw] candidates draws more, traits names fewer or others, worst_trait and max_look are the bounds",
+        + "[redraw] candidates draws more, traits names fewer or others; worst_trait, max_other_trait and max_look are "
+        "the bounds",
         details=tuple(f"{count} × {_NAMED[code]}" for code, count in found.counts.items())
         + ((found.failing,) if found.failing else ()),
     )
@@ -222,6 +234,9 @@ def _refused(
         return "look", (f"{one.look_class:.2f} by the classifier", f"{LIKELY_CLASS:g}")
     if worst and score < options.worst_trait:
         return "trait", (worst, f"{score:.2f}", f"{options.worst_trait:g}")
+    other, read = _other_trait(one, bounds.own)
+    if read > options.max_other_trait:
+        return "other", (other, f"{read:.2f}", f"{options.max_other_trait:g}")
     if composition is None:
         return "framing", (one.scene.framing.replace("_", " "),)
     if one.copied:
@@ -234,6 +249,14 @@ def seen_traits(one: Candidate, traits: Sequence[str]) -> tuple[str, ...]:
     read = {tag for tag, score in one.scores.general.items() if score >= 0.5}
     beside = {*tags_of_prompt(one.scene.prompt), *read}
     return tuple(trait for trait in traits if not taxonomy.is_hidden(trait, beside))
+
+
+def _other_trait(one: Candidate, own: Collection[str]) -> tuple[str, float]:
+    """What tells another character and is read best, with its score; what the prompt asks for is no mistake."""
+    expected = {*own, *tags_of_prompt(one.scene.prompt)}
+    others = (tag for tag in one.scores.general if tag not in expected and taxonomy.is_telling(tag))
+    worst = max(others, key=lambda tag: one.scores.general[tag], default="")
+    return worst, one.scores.general.get(worst, 0.0)
 
 
 def _composition(one: Candidate) -> Composition | None:

@@ -54,6 +54,16 @@ ABOUT_THE_FILE = (
 )
 
 
+TELLING = (
+    "pink_hair two-tone_hair heterochromia twintails side_ponytail hair_bun one_side_up twin_braids cat_ears "
+    "pointy_ears fox_tail horns halo dark_skin"
+)
+NOT_TELLING = (
+    "long_hair medium_hair messy_hair ahoge bangs mole freckles hair_ribbon glasses floating_hair closed_eyes "
+    "red_dress smile school_uniform animal_ear_headphones breasts"
+)
+
+
 @pytest.mark.parametrize(("family", "tag"), [(family, tag) for family, tags in TAKEN.items() for tag in tags.split()])
 def test_a_trait_belongs_to_its_family(family, tag):
     assert taxonomy.family_of(tag) == family
@@ -104,6 +114,16 @@ def test_a_thing_with_brackets_is_not_taken_for_a_style():
 )
 def test_what_cannot_be_seen_is_known(tag, beside, hidden):
     assert taxonomy.is_hidden(tag, beside) == hidden
+
+
+@pytest.mark.parametrize("tag", TELLING.split())
+def test_colours_tied_hair_ears_horns_and_tails_tell_characters_apart(tag):
+    assert taxonomy.is_telling(tag)
+
+
+@pytest.mark.parametrize("tag", NOT_TELLING.split())
+def test_lengths_details_accessories_and_clothes_do_not(tag):
+    assert not taxonomy.is_telling(tag)
 
 
 def test_clothes_are_told_from_accessories_and_actions():

@@ -27,8 +27,9 @@ def _candidate(number: int, scores: dict[str, float], **changes: object) -> Cand
 
 def _bounds(plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), **options: object) -> Bounds:
     return Bounds(
-        Redraw.model_validate(options), plan, _TRAITS, look=("realistic", "nose"), copy_bits=32, left_out=left_out
-    )
+        Redraw.model_validate(options), plan, _TRAITS, look=("realistic", "nose"),
+        own=frozenset((*_TRAITS, "long_hair", "pink_eyes")), copy_bits=32, left_out=left_out,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,16 @@ def _bounds(plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), **options: ob
     [
         (_GOOD | {"green_eyes": 0.3}, {}, "green eyes read at 0.30, below 0.35"),
         (_GOOD | {"pink_hair": 0.0, "green_eyes": 0.3}, {}, "pink hair read at 0.00, below 0.35"),
+        (
+            _GOOD | {"cat_ears": 0.8, "horns": 0.6},
+            {},
+            "cat ears read at 0.80, above 0.5, which the screenshots do not show",
+        ),
+        (
+            _GOOD | {"heterochromia": 0.7},
+            {},
+            "heterochromia read at 0.70, above 0.5, which the screenshots do not show",
+        ),
         (_GOOD | {"realistic": 0.3, "nose": 0.1}, {}, "3D look 0.20, above 0.15"),
         (_GOOD, {"look_class": 0.8}, "3D look 0.80 by the classifier, above 0.5"),
         (_GOOD | {"upper_body": 0.1, "full_body": 0.9}, {}, "drawn in another composition than upper body"),
@@ -48,6 +59,33 @@ def test_a_picture_that_misses_a_bound_is_refused_with_its_reason(
 ) -> None:
     (one,) = select_pictures([_candidate(1, scores, **changes)], _bounds()).pictures
     assert one.text == reason
+
+
+@pytest.mark.parametrize(
+    ("scores", "options"),
+    [
+        ({"cat_ears": 0.5}, {}),  # no more than may be
+        ({"cat_ears": 0.8}, {"max_other_trait": 0.8}),
+        ({"pink_eyes": 0.9}, {}),  # on the screenshots too
+        ({"short_hair": 0.9, "crossed_bangs": 0.9, "hair_ribbon": 0.9, "kimono": 0.9}, {}),  # tell nobody apart
+    ],
+)
+def test_only_what_tells_another_character_and_is_on_no_screenshot_is_refused(
+    scores: dict[str, float], options: dict[str, float]
+) -> None:
+    assert select_pictures([_candidate(1, _GOOD | scores)], _bounds(**options)).counts == {"chosen": 1}
+
+
+def test_what_the_prompt_asks_for_is_no_other_characters_trait() -> None:
+    scene = Scene(framing="upper_body", clothes="", pose="", place="", prompt="momo, (side ponytail:1.2)", seed=1)
+    tied = _candidate(1, _GOOD | {"side_ponytail": 0.9}, scene=scene)
+    assert select_pictures([tied], _bounds()).counts == {"chosen": 1}
+
+
+def test_where_other_characters_traits_keep_most_pictures_out_the_line_says_so() -> None:
+    pictures = [_candidate(n, _GOOD | {"cat_ears": 0.9}) for n in (1, 2)]
+    found = select_pictures([*pictures, _candidate(3, _GOOD | {"green_eyes": 0.0})], _bounds())
+    assert found.failing == "2 of 3 pictures are out for another character’s trait, cat ears first"
 
 
 def test_a_trait_that_cannot_be_seen_from_behind_is_not_asked_for() -> None:

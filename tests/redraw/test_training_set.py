@@ -30,6 +30,16 @@ def test_the_traits_are_what_the_captions_leave_out_unless_the_recipe_names_othe
     assert (named.traits, named.people, named.trigger) == (("red_hair",), ("1girl", "solo"), "momo")
 
 
+def test_the_character_may_show_what_is_read_on_one_in_twenty_screenshots_and_what_somebody_says_of_them() -> None:
+    """Of forty, a tag that one has alone is taken for a slip of the tagger's."""
+    before = [("pink_hair", "cat_ears"), ("pink_hair", "cat_ears"), ("pink_hair", "horns"), *[("pink_hair",)] * 37]
+    edited = tuple(Edited(str(n), read, ("momo", "green_eyes"), ()) for n, read in enumerate(before))
+    captions = EditedCaptions(trigger="momo", manifest=Manifest(entries=()), edited=edited)
+    assert figure_of(captions, Rules(), Redraw(traits=("pink hair",))).seen == (
+        "green_eyes", "momo", "pink_hair", "cat_ears",
+    )  # fmt: skip
+
+
 def test_a_screenshot_to_begin_with_says_what_its_caption_says_but_nothing_of_the_look() -> None:
     """One without a framing cannot be placed and is left out."""
     rules = Rules(add=("realistic",), face=("nose",))
