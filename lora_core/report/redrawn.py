@@ -16,6 +16,7 @@ from lora_core.store import Store
 _REFUSED: dict[Code, str] = {
     "by_hand": "taken out by hand",
     "trait": "a trait is missing",
+    "other": "another character’s trait",
     "look": "3D look",
     "framing": "another composition",
     "copy": "nearly a screenshot",

@@ -16,6 +16,7 @@ candidates = 5
 pictures = 3
 worst_trait = 0
 max_look = 1
+max_other_trait = 1
 least_share = 0.3
 epochs = 1
 screenshots = 0.25
