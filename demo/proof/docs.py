@@ -171,6 +171,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "redraw": [name for name in variants.ARMS if results.arm(name)],
             "begun": BEGUN,
         },
+        parts=(folder / REDRAW_FILE).is_file(),
         faint=faint_table(faint) if faint else "",
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),

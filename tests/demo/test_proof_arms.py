@@ -98,7 +98,7 @@ def test_an_ablation_of_redraw_draws_without_traits_where_it_says_so() -> None:
         name
         for name in type(named).model_fields
         if getattr(named, name) != getattr(recipe("redraw-unnamed").redraw, name)
-    } == {"traits", "max_other_trait"}
+    } == {"traits"}
     figure = Figure("momo", ("1girl", "solo"), recipe("redraw-unnamed").redraw.traits)
     prompts = [scene.prompt for scene in scenes(figure, recipe("naive").plan, recipe("redraw-unnamed").redraw)]
     assert not {tag for prompt in prompts for tag in tags_of_prompt(prompt)} & set(PAIRS[0].character.identity_tags())
