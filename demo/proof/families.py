@@ -50,6 +50,13 @@ def traits(character: Character) -> dict[str, str]:
     return {family: tag for family, tag in every.items() if tag != NO_TAG}
 
 
+def of_others(character: Character) -> tuple[str, ...]:
+    """Tags of looks that this character has not. An ornament is none of them: it may come with the clothes."""
+    own = character.tags()
+    every = (tags for family, tags in LOOKS_OF_A_CHARACTER.items() if family != "ornament")
+    return tuple(tag for tags in every for tag in tags if tag not in own)
+
+
 def told(character: Character, family: str) -> str:
     """The family's tag that a true picture of this character shows, or `NO_TAG`."""
     tags = character.tags()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 from typing import Final
 
-from demo.proof.families import SCENERY, traits
+from demo.proof.families import SCENERY, of_others, traits
 from demo.world.character import Character
 from lora_core.dataset import Frozen
 from lora_core.judging.evidence import tags_of_prompt
@@ -17,6 +17,7 @@ IDENTITY: Final = "identity"
 LEAK: Final = "leak"
 PROBE: Final = "leak (probe)"
 ADHERENCE: Final = "adherence"
+OTHERS: Final = "others"
 MAIN: Final = (IDENTITY, LEAK, PROBE, ADHERENCE)
 """What arms are compared by; all others are parts of these."""
 
@@ -40,7 +41,8 @@ def measures(character: Character, prompt: str, drawn: Reading, base: Reading) -
     Returns:
         `identity` (the mean of the families), `identity: FAMILY` for each family in which the character has a trait,
         `leak` (mean of the look's tags), `leak (probe)`, `adherence: FAMILY` for each family that the prompt asks
-        something of, and `adherence`, their mean. A figure that the prompt leaves nothing to is left out.
+        something of, and `adherence`, their mean. A figure that the prompt leaves nothing to is left out. `others` is 1
+        for a picture in which the tagger rather sees than not what tells another character, else 0.
     """
     asked = tags_of_prompt(prompt)
     families = {
@@ -53,6 +55,7 @@ def measures(character: Character, prompt: str, drawn: Reading, base: Reading) -
         **_with_mean(IDENTITY, families),
         **({LEAK: fmean(looks)} if looks else {}),
         PROBE: drawn.solid - base.solid,
+        OTHERS: float(any(drawn.tags.get(tag, 0.0) >= 0.5 for tag in of_others(character) if tag not in asked)),
         **adherence(prompt, drawn),
     }
 
@@ -78,7 +81,7 @@ def levels(character: Character, prompt: str, base: Reading) -> dict[str, float]
 def figure_names(found: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
     """All figures that occur, means before their parts, in a fixed order."""
     names = {name for one in found for name in one}
-    return tuple(sorted(names, key=lambda name: (MAIN.index(name.partition(":")[0]), name)))
+    return tuple(sorted(names, key=lambda name: ((*MAIN, OTHERS).index(name.partition(":")[0]), name)))
 
 
 def _rise(drawn: Reading, base: Reading, tag: str) -> float:

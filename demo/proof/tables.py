@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from demo.proof.agreement import Agreement
 from demo.proof.arms import AGAINST, CORE, NAIVE
-from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, MAIN
+from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, MAIN, OTHERS
 from demo.proof.results import ArmFigures, Contrast, Results, RunFigures
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.look import WordMove
@@ -115,6 +115,12 @@ def family_table(arms: Iterable[ArmFigures], measure: str) -> str:
     names = sorted({name for arm in chosen for name in arm.last.figures if name.startswith(f"{measure}: ")})
     rows = [[arm.name, *(_cell(arm.last.figures.get(name)) for name in names)] for arm in chosen]
     return table(["arm", *(name.removeprefix(f"{measure}: ") for name in names)], rows)
+
+
+def others_table(arms: Iterable[ArmFigures]) -> str:
+    """In what share of an arm's samples another character's traits are seen; empty: none was counted."""
+    counted = [(arm, score) for arm in arms if (score := arm.last.figures.get(OTHERS))]
+    return table(["arm", OTHERS], [[arm.name, short(score)] for arm, score in counted]) if counted else ""
 
 
 def epoch_table(arms: Iterable[ArmFigures]) -> str:

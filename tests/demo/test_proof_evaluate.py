@@ -475,6 +475,14 @@ def test_arms_that_a_former_proof_ran_stay_on_the_page_beside_those_that_were_ru
         assert "\n`auto`: from an earlier run" in written
 
 
+def test_a_former_proof_that_counted_less_is_no_other_one() -> None:
+    now, former = forgetful(naive=(0.8, 0.9)), forgetful(naive=(0.8, 0.9), auto=(0.7, 0.03))
+    (arm,) = now.arms
+    counted = tuple(run.model_copy(update={"figures": {**run.figures, "others": 0.25}}) for run in arm.runs)
+    more = now.model_copy(update={"arms": (arm.model_copy(update={"runs": counted}),)})
+    assert [one.name for one in beside(more, former).arms] == ["naive", "auto"]
+
+
 def test_a_former_proof_that_disagrees_is_refused() -> None:
     now, former = forgetful(naive=(0.8, 0.9)), forgetful(naive=(0.7, 0.9), auto=(0.7, 0.03))
     with pytest.raises(RecipeError, match="naive on akane-zara, seed 1, came to other figures than in the former"):

@@ -66,6 +66,22 @@ def test_a_picture_like_the_base_models_own_has_neither_identity_nor_leak() -> N
     assert not any(round(found[name], 9) for name in found if not name.startswith("adherence"))
 
 
+@pytest.mark.parametrize(
+    ("tags", "others"),
+    [
+        ({}, 0.0),
+        ({"bear_ears": 0.5}, 1.0),
+        ({"bear_ears": 0.49, "blue_eyes": 0.1}, 0.0),
+        ({"cat_ears": 1.0, "twintails": 1.0, "pink_hair": 1.0, "green_eyes": 1.0, "hair_flower": 1.0}, 0.0),
+        ({"dark_skin": 0.9, "ponytail": 0.8}, 1.0),
+        ({"red_hair": 0.9}, 0.0),  # as prompted
+    ],
+)
+def test_what_tells_another_character_is_counted_once_a_picture(tags: dict[str, float], others: float) -> None:
+    found = measures(MOMO, f"{PROMPT}, red hair", Reading(tags=tags, solid=0.0), BASE)
+    assert found["others"] == others
+
+
 def test_levels_are_what_the_base_shows_by_itself() -> None:
     found = levels(MOMO, PROMPT, BASE)
     assert found["identity"] == pytest.approx((0.1 + 0.3) / 4)
@@ -74,7 +90,7 @@ def test_levels_are_what_the_base_shows_by_itself() -> None:
 
 def test_means_stand_before_their_parts() -> None:
     found = figure_names([measures(MOMO, PROMPT, DRAWN, BASE)])
-    assert [name for name in found if ":" not in name] == ["identity", "leak", "leak (probe)", "adherence"]
+    assert [name for name in found if ":" not in name] == ["identity", "leak", "leak (probe)", "adherence", "others"]
     assert found.index("identity") < found.index("identity: ears") < found.index("leak")
 
 
