@@ -477,10 +477,11 @@ def test_arms_that_a_former_proof_ran_stay_on_the_page_beside_those_that_were_ru
 
 def test_a_former_proof_that_counted_less_is_no_other_one() -> None:
     now, former = forgetful(naive=(0.8, 0.9)), forgetful(naive=(0.8, 0.9), auto=(0.7, 0.03))
-    (arm,) = now.arms
-    counted = tuple(run.model_copy(update={"figures": {**run.figures, "others": 0.25}}) for run in arm.runs)
-    more = now.model_copy(update={"arms": (arm.model_copy(update={"runs": counted}),)})
-    assert [one.name for one in beside(more, former).arms] == ["naive", "auto"]
+    arm, other = former.arms
+    had = [{name: value for name, value in run.figures.items() if name != "others"} for run in arm.runs]
+    fewer = tuple(run.model_copy(update={"figures": own}) for run, own in zip(arm.runs, had, strict=True))
+    less = former.model_copy(update={"arms": (arm.model_copy(update={"runs": fewer}), other)})
+    assert [one.name for one in beside(now, less).arms] == ["naive", "auto"]
 
 
 def test_a_former_proof_that_disagrees_is_refused() -> None:
