@@ -28,8 +28,9 @@ AUTO: Final = "auto"
 TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epochs-8")
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
 PICKED: Final = "redraw-picked"
+DENOISED: Final = ("redraw-denoise-0.5", "redraw-denoise-0.4")
 MARKED: Final = (
-    "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED,
+    "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED, *DENOISED,
 )  # fmt: skip
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
-from demo.proof.arms import BEGUN, NAIVE, PICKED, PLAIN, RECOMMENDED, read_arm
+from demo.proof.arms import BEGUN, DENOISED, NAIVE, PICKED, PLAIN, RECOMMENDED, read_arm
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import (
     HIDDEN_TRAITS,
@@ -48,7 +48,7 @@ from tasks.runtime import RunContext
 HIDDEN_FILE: Final = "hidden.json"
 ARMS: Final = (
     *PLAIN, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds", "redraw-own-word",
-    "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, PICKED,
+    "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, *DENOISED, PICKED,
 )  # fmt: skip
 """The plain LoRAs, the recommended arm, and what was tried to keep more."""
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
