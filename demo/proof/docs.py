@@ -170,6 +170,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
             "redraw": [name for name in variants.ARMS if results.arm(name)],
             "begun": BEGUN,
+            "parts": variants.PARTS,
         },
         parts=(folder / REDRAW_FILE).is_file(),
         faint=faint_table(faint) if faint else "",

@@ -119,8 +119,13 @@ def family_table(arms: Iterable[ArmFigures], measure: str) -> str:
 
 def others_table(arms: Iterable[ArmFigures]) -> str:
     """In what share of an arm's samples another character's traits are seen; empty: none was counted."""
-    counted = [(arm, score) for arm in arms if (score := arm.last.figures.get(OTHERS))]
-    return table(["arm", OTHERS], [[arm.name, short(score)] for arm, score in counted]) if counted else ""
+    counted = [(arm.name, short(_as_share(score))) for arm in arms if (score := arm.last.figures.get(OTHERS))]
+    return table(["arm", OTHERS], counted) if counted else ""
+
+
+def _as_share(score: Score) -> Score:
+    """Student's intervals know nothing of 0 and 1, which a share cannot leave."""
+    return score.model_copy(update={"low": max(score.low, 0.0), "high": min(score.high, 1.0)})
 
 
 def epoch_table(arms: Iterable[ArmFigures]) -> str:
