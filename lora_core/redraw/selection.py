@@ -252,9 +252,18 @@ def seen_traits(one: Candidate, traits: Sequence[str]) -> tuple[str, ...]:
 
 
 def _other_trait(one: Candidate, own: Collection[str]) -> tuple[str, float]:
-    """What tells another character and is read best, with its score; what the prompt asks for is no mistake."""
+    """What tells another character and is read best, with its score.
+
+    What the prompt asks for is no mistake, nor what the character's own bring along: a fox girl has a tail, though no
+    portrait shows it.
+    """
     expected = {*own, *tags_of_prompt(one.scene.prompt)}
-    others = (tag for tag in one.scores.general if tag not in expected and taxonomy.is_telling(tag))
+    along = {family for tag in expected for family in taxonomy.implied_by(tag)}
+    others = (
+        tag
+        for tag in one.scores.general
+        if tag not in expected and taxonomy.is_telling(tag) and taxonomy.family_of(tag) not in along
+    )
     worst = max(others, key=lambda tag: one.scores.general[tag], default="")
     return worst, one.scores.general.get(worst, 0.0)
 

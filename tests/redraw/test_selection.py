@@ -25,10 +25,12 @@ def _candidate(number: int, scores: dict[str, float], **changes: object) -> Cand
     )  # fmt: skip
 
 
-def _bounds(plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), **options: object) -> Bounds:
+def _bounds(
+    plan: ShotPlan = _ONE, left_out: tuple[str, ...] = (), own: tuple[str, ...] = (), **options: object
+) -> Bounds:
     return Bounds(
         Redraw.model_validate(options), plan, _TRAITS, look=("realistic", "nose"),
-        own=frozenset((*_TRAITS, "long_hair", "pink_eyes")), copy_bits=32, left_out=left_out,
+        own=frozenset((*_TRAITS, "long_hair", "pink_eyes", *own)), copy_bits=32, left_out=left_out,
     )  # fmt: skip
 
 
@@ -80,6 +82,12 @@ def test_what_the_prompt_asks_for_is_no_other_characters_trait() -> None:
     scene = Scene(framing="upper_body", clothes="", pose="", place="", prompt="momo, (side ponytail:1.2)", seed=1)
     tied = _candidate(1, _GOOD | {"side_ponytail": 0.9}, scene=scene)
     assert select_pictures([tied], _bounds()).counts == {"chosen": 1}
+
+
+def test_what_a_species_brings_along_is_its_own() -> None:
+    tailed = _candidate(1, _GOOD | {"fox_tail": 0.9})
+    assert select_pictures([tailed], _bounds()).counts == {"other": 1}
+    assert select_pictures([tailed], _bounds(own=("fox_girl",))).counts == {"chosen": 1}
 
 
 def test_where_other_characters_traits_keep_most_pictures_out_the_line_says_so() -> None:
