@@ -10,7 +10,7 @@ from flows.artifacts import RunArtifacts
 from flows.asking import RedrawAnswer
 from flows.gate import answered, remember
 from lora_core.redraw.choose import read_selection
-from lora_core.redraw.selection import Selection
+from lora_core.redraw.judgement import Selection
 from lora_core.store import Store
 from tasks.runtime import RunContext
 

@@ -17,8 +17,9 @@ from lora_core.judging.similarity import compare_images
 from lora_core.progress import Progress, silent
 from lora_core.recipe import COMPOSITIONS, LEAK_TAGS, Judging, Redraw, ShotPlan
 from lora_core.redraw.draw import RedrawnSet, read_redrawn
+from lora_core.redraw.judgement import Selection, selection_gate
 from lora_core.redraw.scenes import Figure, Seen, people_of, screenshots_beside
-from lora_core.redraw.selection import LIKELY_CLASS, Bounds, Candidate, Selection, select_pictures, selection_gate
+from lora_core.redraw.selection import LIKELY_CLASS, Bounds, Candidate, select_pictures
 from lora_core.refs import ReportRef
 from lora_core.store import Store
 from lora_core.tagging.labels import read_labels

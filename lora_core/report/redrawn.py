@@ -7,7 +7,7 @@ from lora_core.images.pipeline import thumbnail
 from lora_core.images.png import png_bytes
 from lora_core.recipe import COMPOSITIONS
 from lora_core.redraw.choose import read_selection
-from lora_core.redraw.selection import Code, Judgement, Selection
+from lora_core.redraw.judgement import Code, Judgement, Selection
 from lora_core.refs import ReportRef
 from lora_core.report.contact_sheet import Group, Tile, sheet
 from lora_core.sampling.samples import GRID_FILE

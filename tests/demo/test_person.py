@@ -15,8 +15,8 @@ from flows.asking import RedrawAnswer
 from flows.gate import pass_redraw_gate
 from lora_core.recipe import Composition, Gates
 from lora_core.redraw.choose import SELECTION_FILE
+from lora_core.redraw.judgement import Judgement, Selection
 from lora_core.redraw.scenes import Scene
-from lora_core.redraw.selection import Judgement, Selection
 from lora_core.refs import ReportRef
 from lora_core.store import Store
 from tasks.runtime import RunContext

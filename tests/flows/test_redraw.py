@@ -22,8 +22,8 @@ from lora_core.judging.gates import GateResult, with_gates
 from lora_core.recipe import Gates, Recipe
 from lora_core.recipe_file import read_recipe
 from lora_core.redraw.choose import SELECTION_FILE, read_selection
+from lora_core.redraw.judgement import Judgement, Selection
 from lora_core.redraw.scenes import Scene
-from lora_core.redraw.selection import Judgement, Selection
 from lora_core.refs import ReportRef
 from lora_core.sampling.samples import GRID_FILE
 from lora_core.store import Store

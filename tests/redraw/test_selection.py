@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from lora_core.dataset import Scores
 from lora_core.recipe import COMPOSITIONS, Composition, Redraw, ShotPlan
+from lora_core.redraw.judgement import selection_gate
 from lora_core.redraw.scenes import Scene
-from lora_core.redraw.selection import Bounds, Candidate, select_pictures, selection_gate
+from lora_core.redraw.selection import Bounds, Candidate, select_pictures
 
 _TRAITS = ("pink_hair", "green_eyes")
 _GOOD = {"pink_hair": 0.9, "green_eyes": 0.8, "upper_body": 0.9}

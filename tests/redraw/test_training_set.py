@@ -9,8 +9,8 @@ from lora_core.dataset import Entry, Manifest
 from lora_core.errors import RecipeError
 from lora_core.recipe import Redraw
 from lora_core.redraw.choose import chosen_set, figure_of, screenshots_of, with_screenshots
+from lora_core.redraw.judgement import Judgement, Selection
 from lora_core.redraw.scenes import Scene, Seen
-from lora_core.redraw.selection import Judgement, Selection
 
 
 def _entry(name: str, *caption: str) -> Entry:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lora_core.images.png import png_bytes
+from lora_core.redraw.judgement import Code, Judgement, Selection
 from lora_core.redraw.scenes import Scene
-from lora_core.redraw.selection import Code, Judgement, Selection
 from lora_core.report.redrawn import selection_sheet
 from lora_core.store import Store
 
