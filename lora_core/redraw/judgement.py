@@ -18,7 +18,7 @@ _TEXTS: Mapping[Code, str] = {
     "chosen": "chosen",
     "spare": "not needed: enough others of its kind",
     "trait": "{} read at {}, below {}",
-    "other": "{} read at {}, above {}, which the screenshots do not show",
+    "other": "{} {}, not on the screenshots",
     "look": "3D look {}, above {}",
     "copy": "nearly the screenshot {}",
     "alike": "nearly the same as {}",

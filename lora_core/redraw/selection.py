@@ -124,7 +124,7 @@ def _refused(
         return "trait", (worst, f"{score:.2f}", f"{options.worst_trait:g}")
     other, read = _other_trait(one, bounds.own)
     if read > options.max_other_trait:
-        return "other", (other, f"{read:.2f}", f"{options.max_other_trait:g}")
+        return "other", (other, f"{read:.2f}")
     if composition is None:
         return "framing", (one.scene.framing.replace("_", " "),)
     if one.copied:

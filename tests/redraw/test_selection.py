@@ -43,12 +43,12 @@ def _bounds(
         (
             _GOOD | {"cat_ears": 0.8, "horns": 0.6},
             {},
-            "cat ears read at 0.80, above 0.5, which the screenshots do not show",
+            "cat ears 0.80, not on the screenshots",
         ),
         (
             _GOOD | {"heterochromia": 0.7},
             {},
-            "heterochromia read at 0.70, above 0.5, which the screenshots do not show",
+            "heterochromia 0.70, not on the screenshots",
         ),
         (_GOOD | {"realistic": 0.3, "nose": 0.1}, {}, "3D look 0.20, above 0.15"),
         (_GOOD, {"look_class": 0.8}, "3D look 0.80 by the classifier, above 0.5"),
