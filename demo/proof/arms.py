@@ -35,9 +35,9 @@ MARKED: Final = (
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
 """Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
-OTHERS: Final = "redraw-others-refused"
+OTHERS_REFUSED: Final = "redraw-others-refused"
 """What redraw does by itself since these recipes were run (`demo/recipes/common.toml`)."""
-ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS, "style-stronger")
+ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_REFUSED, "style-stronger")
 """Arms that `all` leaves out. The last takes an hour, and was behind in every figure of the earlier proof."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from demo.project import MODELS
-from demo.proof.arms import AUTO, OTHERS, PLAIN, RECOMMENDED, TEACHING, overlaid, read_arm, recipe_of
+from demo.proof.arms import AUTO, OTHERS_REFUSED, PLAIN, RECOMMENDED, TEACHING, overlaid, read_arm, recipe_of
 from demo.proof.pairs import PAIRS, few
 from demo.proof.results import Asked
 from demo.proof.run import make, store_of
@@ -19,7 +19,7 @@ from tasks.look import LOOK_PICTURE, read_look
 
 IN_QUESTION: Final = ("captions-only", RECOMMENDED, "note-gentle", "merge-gentle", "named-look", *TEACHING)
 """What may keep the look out: words all the same, the look learned first, and both redrawn."""
-ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS)
+ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS_REFUSED)
 _GATE_PROMPTS: Final = 60
 BASES: Final = {"shipped": MODELS / "base", "forgetful": Path("base")}
 """What is asked for its words; the second one lies in the proof's folder."""
