@@ -172,7 +172,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "begun": BEGUN,
             "parts": variants.PARTS,
         },
-        parts=(folder / REDRAW_FILE).is_file(),
+        has_parts=(folder / REDRAW_FILE).is_file(),
         faint=faint_table(faint) if faint else "",
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),

@@ -17,9 +17,11 @@ IDENTITY: Final = "identity"
 LEAK: Final = "leak"
 PROBE: Final = "leak (probe)"
 ADHERENCE: Final = "adherence"
-OTHERS: Final = "others"
 MAIN: Final = (IDENTITY, LEAK, PROBE, ADHERENCE)
-"""What arms are compared by; all others are parts of these."""
+"""What arms are compared by; all others but one are parts of these."""
+OTHERS: Final = "others"
+"""Share of pictures that show another character's trait."""
+_ORDER: Final = (*MAIN, OTHERS)
 
 
 class Reading(Frozen):
@@ -81,7 +83,7 @@ def levels(character: Character, prompt: str, base: Reading) -> dict[str, float]
 def figure_names(found: Iterable[Mapping[str, float]]) -> tuple[str, ...]:
     """All figures that occur, means before their parts, in a fixed order."""
     names = {name for one in found for name in one}
-    return tuple(sorted(names, key=lambda name: ((*MAIN, OTHERS).index(name.partition(":")[0]), name)))
+    return tuple(sorted(names, key=lambda name: (_ORDER.index(name.partition(":")[0]), name)))
 
 
 def _rise(drawn: Reading, base: Reading, tag: str) -> float:

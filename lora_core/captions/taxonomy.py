@@ -76,8 +76,10 @@ def is_telling(tag: str) -> bool:
 
     Length of hair and details such as bangs do not: taggers read them differently from one framing to the next.
     """
-    telling, family = _data()["telling"], family_of(tag)
-    return family is not None and bool(re.fullmatch(telling["families"], family) or re.fullmatch(telling["tags"], tag))
+    family = family_of(tag)
+    return family is not None and bool(
+        _pattern("telling", "families").fullmatch(family) or _pattern("telling", "tags").fullmatch(tag)
+    )
 
 
 def is_clothes(tag: str) -> bool:

@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """Who is drawn: what every prompt says.
+    """Who is drawn: what every prompt says, and what the screenshots show.
 
     Attributes:
         trigger: the character's.

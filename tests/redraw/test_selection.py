@@ -40,16 +40,8 @@ def _bounds(
     [
         (_GOOD | {"green_eyes": 0.3}, {}, "green eyes read at 0.30, below 0.35"),
         (_GOOD | {"pink_hair": 0.0, "green_eyes": 0.3}, {}, "pink hair read at 0.00, below 0.35"),
-        (
-            _GOOD | {"cat_ears": 0.8, "horns": 0.6},
-            {},
-            "cat ears 0.80, not on the screenshots",
-        ),
-        (
-            _GOOD | {"heterochromia": 0.7},
-            {},
-            "heterochromia 0.70, not on the screenshots",
-        ),
+        (_GOOD | {"cat_ears": 0.8, "horns": 0.6}, {}, "cat ears 0.80, not on the screenshots"),
+        (_GOOD | {"heterochromia": 0.7}, {}, "heterochromia 0.70, not on the screenshots"),
         (_GOOD | {"realistic": 0.3, "nose": 0.1}, {}, "3D look 0.20, above 0.15"),
         (_GOOD, {"look_class": 0.8}, "3D look 0.80 by the classifier, above 0.5"),
         (_GOOD | {"upper_body": 0.1, "full_body": 0.9}, {}, "drawn in another composition than upper body"),
