@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,9 +35,10 @@ MARKED: Final = (
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
 """Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
+OTHERS_KEPT: Final = "redraw-others-kept"
 OTHERS_REFUSED: Final = "redraw-others-refused"
-"""What redraw does by itself since these recipes were run (`demo/recipes/common.toml`)."""
-ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_REFUSED, "style-stronger")
+"""What redraw does by itself, beside arms with the `FORMER_SELECTION`."""
+ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_KEPT, OTHERS_REFUSED, "style-stronger")
 """Arms that `all` leaves out. The last takes an hour, and was behind in every figure of the earlier proof."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)
@@ -46,11 +47,16 @@ _COMMON: Final = "common"
 _QUICK: Final = "quick"
 
 CROWD: Final = "crowd"
-"""As an arm's `style`, or its `images`: screenshots of many characters in the place of one's."""
+UNMATCHED: Final = "unmatched"
+STYLE_SETS: Final = (CROWD, UNMATCHED)
+"""As an arm's `style`, or its `images`: screenshots of many characters in the place of one's, or of the style
+character in other framings and poses than the target's."""
 _LIKE: Final = "like"
 """As a key of an arm's file: another arm, whose changes this one makes too."""
 
 Table = Mapping[str, Any]
+FORMER_SELECTION: Final[Table] = {"redraw": {"max_other_trait": 1.0}}
+"""As the proof was run on bases that do not know the look: another character's traits were not refused then."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +76,20 @@ class Arm:
     like: str = ""
 
     @property
-    def of_a_crowd(self) -> bool:
-        """Whether the look is learned from many characters."""
+    def style_set(self) -> str:
+        """Which of `STYLE_SETS` the look is learned from; empty: the style character's, matched with the target's."""
         style = self.table.get("style")
-        return CROWD in (style, style.get("images") if isinstance(style, Mapping) else None)
+        images = style.get("images") if isinstance(style, Mapping) else style
+        return images if images in STYLE_SETS else ""
 
 
 @dataclass(frozen=True)
 class Screenshots:
-    """Folders of the two sets, and of a crowd where an arm wants one."""
+    """Folders of the two sets, and of those of `STYLE_SETS` that an arm wants."""
 
     style: Path
     character: Path
-    crowd: Path | None = None
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 def arm_names() -> tuple[str, ...]:
@@ -127,7 +134,7 @@ def recipe_of(arm: Arm, shared: Table, pair: Pair, seed: int, shots: Screenshots
         "style_training": {"seed": seed},
         "character_training": {"seed": seed},
     }
-    look = {"style": {"images": str(shots.crowd)}} if arm.of_a_crowd else {}
+    look = {"style": {"images": str(shots.others[arm.style_set])}} if arm.style_set else {}
     return parse_recipe(overlaid(own, shared, arm.table, look), f"arm {arm.name}")
 
 

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from demo.project import MODELS
-from demo.proof.arms import AUTO, OTHERS_REFUSED, PLAIN, RECOMMENDED, TEACHING, overlaid, read_arm, recipe_of
+from demo.proof.arms import (
+    AUTO,
+    FORMER_SELECTION,
+    OTHERS_REFUSED,
+    PLAIN,
+    RECOMMENDED,
+    TEACHING,
+    overlaid,
+    read_arm,
+    recipe_of,
+)
 from demo.proof.pairs import PAIRS, few
 from demo.proof.results import Asked
 from demo.proof.run import make, store_of
@@ -20,7 +30,6 @@ from tasks.look import LOOK_PICTURE, read_look
 IN_QUESTION: Final = ("captions-only", RECOMMENDED, "note-gentle", "merge-gentle", "named-look", *TEACHING)
 """What may keep the look out: words all the same, the look learned first, and both redrawn."""
 ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS_REFUSED)
-_GATE_PROMPTS: Final = 60
 BASES: Final = {"shipped": MODELS / "base", "forgetful": Path("base")}
 """What is asked for its words; the second one lies in the proof's folder."""
 
@@ -38,12 +47,12 @@ def make_base(out: Path, say: Callable[[str], None]) -> None:
 def on_forgetful_base(covered: Scope, out: Path) -> Scope:
     """The same arms on four pairs, with one training seed, on the base of `make_base`."""
     here = on_base(covered, out / BASES["forgetful"])
-    return replace(here, pairs=few(PAIRS), seeds=(1,), gate_prompts=_GATE_PROMPTS, forgetful=True)
+    return replace(here, pairs=few(PAIRS), seeds=(1,), forgetful=True)
 
 
 def on_base(covered: Scope, base: Path) -> Scope:
-    """The same arms on another base."""
-    return replace(covered, shared=overlaid(covered.shared, {"base": str(base)}))
+    """The same arms on another base, redrawn pictures selected as they were when the first of these was run."""
+    return replace(covered, shared=overlaid(covered.shared, FORMER_SELECTION, {"base": str(base)}))
 
 
 def asked(covered: Scope, out: Path, *, draw: bool) -> tuple[Asked, ...]:

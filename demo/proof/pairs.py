@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import demo.world
 from demo.proof.crowd import crowd, crowd_screenshots
+from demo.proof.unmatched import unmatched_screenshots
 from demo.world.character import INHABITANTS, Character
 from demo.world.scene import Composition
 from demo.world.screenshot import screenshots
@@ -14,7 +15,7 @@ from demo.world.solid import FINISHES
 from lora_core.store.digests import canonical_json, digest_of, file_digest
 from lora_core.store.files import replacing
 
-Role = Literal["target", "style", "crowd"]
+Role = Literal["target", "style", "crowd", "unmatched"]
 # As in the demo: the two sets share no pose to the pixel.
 _SEEDS: Final[Mapping[str, int]] = {"target": 1, "style": 2}
 
@@ -80,19 +81,21 @@ MARKED_PAIRS: Final = (
 
 
 def draw_screenshots(pair: Pair, role: Role, folder: Path, plan: Mapping[Composition, int]) -> Path:
-    """Draw one side of a pair, or a crowd in the style character's place, where it is missing.
+    """Draw one side of a pair where it is missing, or what stands in the style set's place: a crowd, unmatched ones.
 
     Returns:
         Its folder below `folder`; named by the world's own code too, so that a redrawn world is never mixed up with
         an older one.
     """
-    name = {"target": pair.target, "style": pair.style, "crowd": f"beside-{pair.target}"}[role]
+    name = {"target": pair.target, "crowd": f"beside-{pair.target}"}.get(role, pair.style)
     version = digest_of(canonical_json([_world_digest(), dict(plan)]))[:12]
     path = folder / version / f"{name}-{pair.finish}-{role}"
     if not path.exists():
         with replacing(path) as unfinished:
             if role == "crowd":
                 crowd_screenshots(crowd(pair.character, pair.target), unfinished, plan, FINISHES[pair.finish])
+            elif role == "unmatched":
+                unmatched_screenshots(pair.style_character, unfinished, plan, FINISHES[pair.finish])
             else:
                 screenshots(INHABITANTS[name], unfinished, _SEEDS[role], plan, FINISHES[pair.finish])
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
+from demo.proof.arms import CROWD
 from demo.proof.drawing import Drawing
 from demo.proof.gates import Gate, gate, prompts, shown
 from demo.proof.instruments import Instruments
@@ -198,7 +199,7 @@ def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, 
 def _gates(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, instruments: Instruments) -> Gates:
     """Draw and read: the style LoRA on the base by its own words alone, the merged model by anybody's."""
     store, recipe = at.open_store(), made.recipe  # method 'auto' has become another
-    character = None if run.arm.of_a_crowd else run.pair.style_character
+    character = None if run.arm.style_set == CROWD else run.pair.style_character
     merged, lora = made.styled.base, made.styled.lora
 
     def measured(model: CheckpointRef, adapter: LoraRef | None, wanted: Sequence[str]) -> Gate:

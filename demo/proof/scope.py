@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
 from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots, few
@@ -18,6 +18,7 @@ _STEP_SECONDS: Final = 0.5
 _PICTURE_SECONDS: Final = 0.65
 _OVERHEAD_SECONDS: Final = 12.0
 _STYLE_CHECK_PICTURES: Final = 12
+_SETS: Final[tuple[Role, ...]] = ("style", "target")
 SEEDS: Final = (1, 2)
 """Of the trainings, in a whole proof; arms beside the core take the first."""
 
@@ -101,19 +102,19 @@ class Scope:
 def drawn(covered: Scope, folder: Path) -> Callable[[Pair], Screenshots]:
     """Where the screenshots of a pair are; they are drawn into `folder` when they are first asked for."""
 
-    roles: tuple[Role, ...] = (
-        ("style", "target", "crowd") if any(a.of_a_crowd for a in covered.arms) else ("style", "target")
-    )
+    wanted = {arm.style_set for arm in covered.arms}
+    others: tuple[Role, ...] = tuple(role for role in get_args(Role) if role in wanted)
 
     def shots(pair: Pair) -> Screenshots:
-        return Screenshots(*(draw_screenshots(pair, role, folder, covered.plan) for role in roles))
+        style, target, *more = (draw_screenshots(pair, role, folder, covered.plan) for role in (*_SETS, *others))
+        return Screenshots(style, target, dict(zip(others, more, strict=True)))
 
     return shots
 
 
 def full(arms: Sequence[Arm]) -> Scope:
     """The whole proof."""
-    return Scope(tuple(arms), PAIRS, SEEDS, common(quick=False), PLAN, gate_prompts=200)
+    return Scope(tuple(arms), PAIRS, SEEDS, common(quick=False), PLAN, gate_prompts=60)
 
 
 def quick(arms: Sequence[Arm]) -> Scope:

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Final
 
-from demo.proof.arms import BEGUN, NAIVE, OTHERS_REFUSED, RECOMMENDED
+from demo.proof.arms import BEGUN, NAIVE, OTHERS_KEPT, RECOMMENDED
 from demo.proof.pairs import PAIRS, few
 from demo.proof.scope import Scope
 
 PARTS: Final = (
     "redraw-unselected", "redraw-unnamed", "redraw-19-pictures", "redraw-76-pictures", "redraw-epochs-3",
-    "redraw-two-rounds", "redraw-screenshots-20", OTHERS_REFUSED,
+    "redraw-two-rounds", "redraw-screenshots-20", OTHERS_KEPT,
 )  # fmt: skip
 """One part of redrawing taken away, or more or less of it."""
 ARMS: Final = (NAIVE, "captions-only", RECOMMENDED, *BEGUN, *PARTS)

@@ -10,8 +10,10 @@ from demo.proof.arms import (
     ASIDE,
     CORE,
     LONG_NAIVE,
+    OTHERS_REFUSED,
     RECIPES,
     RECOMMENDED,
+    STYLE_SETS,
     Arm,
     Screenshots,
     arm_names,
@@ -24,7 +26,10 @@ from demo.proof.crowd import crowd
 from demo.proof.families import SCENERY, traits
 from demo.proof.pairs import PAIRS, Pair, draw_screenshots, few
 from demo.proof.scope import ArmRun, Scope, expected_seconds
+from demo.proof.unmatched import unmatched, unmatched_screenshots
+from demo.world.character import INHABITANTS
 from demo.world.scene import Composition
+from demo.world.screenshot import PLAN, screenshot_tags, screenshots
 from demo.world.solid import FINISHES
 from demo.world.tags import SOLID_LOOK, VOCABULARY
 from lora_core.errors import RecipeError
@@ -32,7 +37,9 @@ from lora_core.judging.evidence import tags_of_prompt
 from lora_core.recipe import Recipe
 from lora_core.redraw.scenes import Figure, quotas, scenes
 
-SHOTS = Screenshots(Path("/shots/style"), Path("/shots/character"))
+SHOTS = Screenshots(
+    Path("/shots/style"), Path("/shots/character"), {name: Path(f"/shots/{name}") for name in STYLE_SETS}
+)
 
 
 def recipe(name: str, pair: Pair = PAIRS[0], *, quick: bool = False) -> Recipe:
@@ -51,7 +58,8 @@ def test_every_arm_is_a_whole_recipe_on_every_pair(name: str, pair: Pair) -> Non
 
 
 def test_no_two_arms_are_the_same_recipe() -> None:
-    found = {name: recipe(name).model_dump_json() for name in arm_names()}
+    names = [name for name in arm_names() if name != OTHERS_REFUSED]  # differs where others are not refused anyway
+    found = {name: recipe(name).model_dump_json() for name in names}
     assert len(set(found.values())) == len(found)
 
 
@@ -162,10 +170,39 @@ def test_a_crowds_screenshots_keep_to_the_plan_and_everybody_is_on_one(tmp_path:
     assert len({(folder / name).read_bytes() for name in names}) == 3
 
 
-def test_the_crowds_arm_learns_its_look_from_the_crowd() -> None:
-    shots = Screenshots(Path("/shots/style"), Path("/shots/character"), Path("/shots/crowd"))
-    found = [recipe_of(read_arm(name), common(quick=False), PAIRS[0], 1, shots) for name in ("style-crowd", "note")]
-    assert [one.style.images for one in found] == ["/shots/crowd", "/shots/style"]
+def test_an_unmatched_style_set_has_as_many_pictures_in_other_framings(tmp_path: Path) -> None:
+    plan: dict[Composition, int] = {"close-up": 1, "portrait": 2}
+    folder = draw_screenshots(PAIRS[0], "unmatched", tmp_path, plan)
+    names = ["close-up_001.png", "close-up_002.png", "portrait_001.png"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
+def test_all_pictures_of_an_unmatched_style_set_are_straight_on(tmp_path: Path) -> None:
+    yuki, plan = INHABITANTS["yuki"], dict[Composition, int]({"portrait": 1, "upper_body": 3})
+    unmatched_screenshots(yuki, tmp_path / "kept", plan, FINISHES["studio"])
+    drawn: dict[Composition, int] = {"portrait": 12, "upper_body": 4}
+    screenshots(yuki, tmp_path / "drawn", 3, drawn, FINISHES["studio"])
+    facing = {
+        (tmp_path / "drawn" / name).read_bytes()
+        for name, tags in screenshot_tags(yuki, 3, drawn).items()
+        if "straight-on" in tags
+    }
+    kept = [path.read_bytes() for path in (tmp_path / "kept").iterdir()]
+    assert len(kept) == 4
+    assert set(kept) <= facing
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
+def test_there_are_straight_on_pictures_enough_for_a_whole_unmatched_set(pair: Pair) -> None:
+    drawn = {composition: 4 * count for composition, count in unmatched(PLAN).items()}
+    facing = [name for name, tags in screenshot_tags(pair.style_character, 3, drawn).items() if "straight-on" in tags]
+    for composition, count in unmatched(PLAN).items():
+        assert sum(name.startswith(composition) for name in facing) >= count
+
+
+def test_an_arm_learns_the_look_from_the_style_set_that_it_names() -> None:
+    found = [recipe(name) for name in ("style-crowd", "note", "note-gentle-unmatched")]
+    assert [one.style.images for one in found] == ["/shots/crowd", "/shots/style", "/shots/unmatched"]
 
 
 def test_an_arm_like_another_makes_its_changes_too() -> None:
@@ -175,7 +212,7 @@ def test_an_arm_like_another_makes_its_changes_too() -> None:
     assert high.sampling.cfg == 5
     assert high == plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"cfg": 5.0})})
     assert not read_arm("merge-crowd").table["regularization"]["use"]
-    assert read_arm("merge-crowd").of_a_crowd
+    assert read_arm("merge-crowd").style_set == "crowd"
 
 
 def test_a_later_table_wins_and_leaves_the_rest() -> None:
@@ -217,14 +254,14 @@ def test_the_proof_fits_its_time_on_two_cores() -> None:
 
 
 def test_what_runs_share_counts_once() -> None:
-    """38 pictures: style 48 steps × 32 epochs; 13 + 233 pictures of checks and gates."""
+    """38 pictures: style 48 steps × 32 epochs; 13 + 70 pictures of checks and gates."""
     covered = scope.full([])
     runs = [ArmRun(read_arm(name), PAIRS[0], 1, recipe(name)) for name in ("merge-only", "note")]
     first, second = (expected_seconds(run, covered) for run in runs)
     shared = set(first) & set(second)
     assert len(shared) == 2
     style = next(seconds for name, seconds in first.items() if name.startswith("style"))
-    assert style == pytest.approx(1536 * 0.5 + 246 * 0.65)
+    assert style == pytest.approx(1536 * 0.5 + 83 * 0.65)
 
 
 def test_core_arms_run_on_all_pairs_first_and_the_others_on_four() -> None:
