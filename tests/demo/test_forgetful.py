@@ -70,7 +70,7 @@ def test_every_other_caption_has_words_for_a_look_that_no_picture_has() -> None:
     assert all(np.mean([word in words for words in said]) > 0.2 for word in SOLID_LOOK)
 
 
-def test_arms_on_it_differ_from_the_proofs_own_in_the_base_alone(tmp_path: Path) -> None:
+def test_arms_on_it_differ_from_the_proofs_own_in_the_base_and_who_is_refused_alone(tmp_path: Path) -> None:
     own = scope.full([read_arm(name) for name in ARMS])
     theirs = on_forgetful_base(own, tmp_path)
     runs = {(run.arm.name, run.pair.name, run.seed): run.recipe for run in own.arm_runs(lambda pair: SHOTS)}
@@ -78,7 +78,9 @@ def test_arms_on_it_differ_from_the_proofs_own_in_the_base_alone(tmp_path: Path)
     assert {key[1:] for key in found} == {(pair.name, 1) for pair in few(PAIRS)}
     for key, recipe in found.items():
         assert recipe.base.model == str(tmp_path / "base")
-        assert recipe.model_copy(update={"base": runs[key].base}) == runs[key]
+        others = runs[key].redraw.max_other_trait
+        redraw = recipe.redraw.model_copy(update={"max_other_trait": others})
+        assert recipe.model_copy(update={"base": runs[key].base, "redraw": redraw}) == runs[key]
 
 
 def test_what_auto_comes_to_is_trained_and_redrawn_as_the_arms_beside_it() -> None:
