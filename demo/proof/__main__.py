@@ -1,6 +1,6 @@
 """The proof: `python -m demo.proof [--quick] [--arms ARM …] [--pairs PAIR …] [--seeds N] [--lanes N] [--out DIR]`.
 
-With --unknown-look on a base that does not know the look; with --redraw of what redrawing's parts do.
+With --unknown-look on a base that does not know the look; with --redraw or --style of what that stage's parts do.
 """
 
 import argparse
@@ -8,9 +8,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from lora_core.errors import HeadcanonError, RecipeError, UserError
 from lora_core.progress import Stopped
+
+_ASIDES: Final = {
+    "unknown-look": "on a base that does not know the look",
+    "redraw": "what the parts of redrawing do",
+    "style": "what the style stage does at several doses",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,17 +44,17 @@ def _run(options: argparse.Namespace, out: Path) -> int:
     from demo.proof.pairs import MARKED_PAIRS, PAIRS
 
     groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in ASIDE)}
-    if options.unknown_look:
+    if options.aside == forgetful.UNKNOWN_LOOK:
         groups = {"core": forgetful.ARMS, "all": arm_names()}
-    if options.redraw:
-        groups = {"core": variants.ARMS, "all": variants.ARMS}
+    elif options.aside:
+        groups = dict.fromkeys(groups, variants.ARMS[options.aside])
     names = dict.fromkeys(name for word in _words(options) for name in groups.get(word, (word,)))
     arms = [read_arm(name) for name in names]
     covered = scope.quick(arms) if options.quick else scope.full(arms)
-    if options.unknown_look:
+    if options.aside == forgetful.UNKNOWN_LOOK:
         covered = forgetful.on_forgetful_base(covered, out)
-    if options.redraw:
-        covered = variants.on_four_pairs(covered)
+    elif options.aside:
+        covered = scope.on_four_pairs(covered, options.aside)
     if options.pairs:
         known = {pair.name: pair for pair in (*PAIRS, *MARKED_PAIRS)}
         if unknown := [name for name in options.pairs if name not in known]:
@@ -59,7 +66,7 @@ def _run(options: argparse.Namespace, out: Path) -> int:
         collect(covered, out, _say)
         _say(f"wrote {write_docs(out)}")
         return 0
-    if options.unknown_look:
+    if options.aside == forgetful.UNKNOWN_LOOK:
         forgetful.make_base(out, _say)
     results = prove(covered, out, _say, options.lanes)
     for one in results.failed:
@@ -68,7 +75,7 @@ def _run(options: argparse.Namespace, out: Path) -> int:
 
 
 def _folder(options: argparse.Namespace) -> str:
-    if options.unknown_look:
+    if options.aside == "unknown-look":
         return "proof-unknown"
     return "proof-quick" if options.quick else "proof"
 
@@ -89,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         "--arms",
         nargs="+",
         metavar="ARM",
-        help="core (default; with --unknown-look and --redraw their own), all, names of demo/recipes/*.toml, or paths "
-        "of your own",
+        help="core (default; with --unknown-look, --redraw and --style their own), all, names of demo/recipes/*.toml, "
+        "or paths of your own",
     )
     parser.add_argument("--pairs", nargs="+", metavar="PAIR", help="only these pairs, such as momo-yuki")
     parser.add_argument(
@@ -104,14 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         help="arm runs at once (default: one a core; on a GPU one)",
     )
     other = parser.add_mutually_exclusive_group()
-    other.add_argument(
-        "--unknown-look",
-        action="store_true",
-        help="on a base that does not know the look: four pairs, one training seed",
-    )
-    other.add_argument(
-        "--redraw", action="store_true", help="what the parts of redrawing do: four pairs, one training seed"
-    )
+    for aside, asks in _ASIDES.items():
+        other.add_argument(
+            f"--{aside}", dest="aside", action="store_const", const=aside, help=f"{asks}: four pairs, one training seed"
+        )
     parser.add_argument("--out", type=Path, help="where everything goes (default: out/proof, or out/proof-quick, …)")
     parser.add_argument(
         "--write-docs",

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import jinja2
 from PIL import Image
@@ -23,7 +23,7 @@ from demo.proof.hidden import table as hidden_table
 from demo.proof.intervals import ALPHA
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, PROBE
 from demo.proof.output import RESULTS_FILE
-from demo.proof.results import Results
+from demo.proof.results import Aside, Results
 from lora_core.errors import RecipeError
 from lora_core.judging.metrics import two_digits
 from lora_core.store.files import replacing, write_atomically
@@ -31,22 +31,22 @@ from lora_core.store.files import replacing, write_atomically
 DOCS: Final = Path(__file__).resolve().parents[2] / "docs"
 UNKNOWN_FILE: Final = "unknown-look.json"
 REDRAW_FILE: Final = "redraw.json"
+STYLE_FILE: Final = "style.json"
 PAGES: Final = {
     "proof.md": RESULTS_FILE,
     "proof/arms.md": RESULTS_FILE,
     "proof/unknown-look.md": UNKNOWN_FILE,
     "proof/redraw.md": REDRAW_FILE,
+    "proof/style.md": STYLE_FILE,
     "proof/earlier.md": "earlier.json",
 }
 """Page below docs → the file in docs/proof that it is made from."""
 README_MARKS: Final = ("<!-- proof: written by python -m demo.proof --write-docs -->\n", "<!-- /proof -->\n")
 _CHARTS: Final = ("identity-against-leak.png", "variants.png")
 _OVERVIEW: Final = "overview.jpg"
-_UNKNOWN_OVERVIEW: Final = "unknown-look.jpg"
 _UNKNOWN_WORDS: Final = "unknown-look-words.jpg"
-_REDRAW_OVERVIEW: Final = "redraw.jpg"
 _WORDS_DRAWN: Final = "forgetful-look.png"
-_PICTURES: Final = (_OVERVIEW, _UNKNOWN_OVERVIEW, _UNKNOWN_WORDS, _REDRAW_OVERVIEW, *_CHARTS)
+_PICTURES: Final = (_OVERVIEW, _UNKNOWN_WORDS, *(f"{aside}.jpg" for aside in get_args(Aside) if aside), *_CHARTS)
 _QUALITY: Final = 80
 
 
@@ -57,11 +57,8 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         RecipeError: there are no results in `out`, or they are another version's.
     """
     results = read_results(out / RESULTS_FILE)
-    if results.setting.forgetful:
-        own = {_OVERVIEW: _UNKNOWN_OVERVIEW, _WORDS_DRAWN: _UNKNOWN_WORDS}
-        return _write_aside(out, docs, UNKNOWN_FILE, own)
-    if results.setting.redraw:
-        return _write_aside(out, docs, REDRAW_FILE, {_OVERVIEW: _REDRAW_OVERVIEW})
+    if aside := results.setting.aside:
+        return _write_aside(out, docs, f"{aside}.json", {_OVERVIEW: f"{aside}.jpg", _WORDS_DRAWN: _UNKNOWN_WORDS})
     for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
         if (picture := (out / name).with_suffix(".png")).is_file():
             _photo(picture, docs / "proof" / name)
@@ -145,7 +142,7 @@ def render(page: str, results: Results, folder: Path) -> str:
     )
     environment.filters.update(short=tables.short, number=two_digits, percent=tables.percent_of)
     kept, faint = read_hidden(folder / HIDDEN_FILE), read_faint(folder / FAINT_FILE)
-    unknown = results if results.setting.forgetful else None
+    unknown = results if results.setting.aside == forgetful.UNKNOWN_LOOK else None
     if not unknown and (folder / UNKNOWN_FILE).is_file():
         unknown = read_results(folder / UNKNOWN_FILE)
     return environment.get_template(f"{Path(page).name}.j2").render(
@@ -168,11 +165,13 @@ def render(page: str, results: Results, folder: Path) -> str:
             "pilot": PILOT,
             "wordless": forgetful.IN_QUESTION if unknown else ("merge-gentle", "merge-gentle-redraw"),
             "shown": [name for name in forgetful.ARMS if results.arm(name)],
-            "redraw": [name for name in variants.ARMS if results.arm(name)],
+            "aside": [name for name in variants.ARMS.get(results.setting.aside, ()) if results.arm(name)],
             "begun": BEGUN,
-            "parts": variants.PARTS,
+            "left": [name for name in variants.ARMS.get(results.setting.aside, ()) if not results.arm(name)],
+            "gentle": variants.GENTLE,
         },
         has_parts=(folder / REDRAW_FILE).is_file(),
+        has_style=(folder / STYLE_FILE).is_file(),
         faint=faint_table(faint) if faint else "",
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),

@@ -17,16 +17,17 @@ from demo.proof.arms import (
     read_arm,
     recipe_of,
 )
-from demo.proof.pairs import PAIRS, few
-from demo.proof.results import Asked
+from demo.proof.pairs import PAIRS
+from demo.proof.results import Aside, Asked
 from demo.proof.run import make, store_of
-from demo.proof.scope import Scope, drawn
+from demo.proof.scope import Scope, drawn, on_four_pairs
 from flows.graph import peek
 from lora_core.device import use_threads
 from lora_core.judging.look import LookReport
 from lora_core.store.files import write_atomically
 from tasks.look import LOOK_PICTURE, read_look
 
+UNKNOWN_LOOK: Final[Aside] = "unknown-look"
 IN_QUESTION: Final = ("captions-only", RECOMMENDED, "note-gentle", "merge-gentle", "named-look", *TEACHING)
 """What may keep the look out: words all the same, the look learned first, and both redrawn."""
 ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS_REFUSED)
@@ -46,8 +47,7 @@ def make_base(out: Path, say: Callable[[str], None]) -> None:
 
 def on_forgetful_base(covered: Scope, out: Path) -> Scope:
     """The same arms on four pairs, with one training seed, on the base of `make_base`."""
-    here = on_base(covered, out / BASES["forgetful"])
-    return replace(here, pairs=few(PAIRS), seeds=(1,), forgetful=True)
+    return on_four_pairs(on_base(covered, out / BASES["forgetful"]), UNKNOWN_LOOK)
 
 
 def on_base(covered: Scope, base: Path) -> Scope:

@@ -5,7 +5,7 @@ from typing import Final
 from demo.proof.results import Results, RunFigures
 from lora_core.errors import RecipeError
 
-_SAME: Final = ("quick", "prompts", "sampling_seeds", "sampling", "forgetful", "redraw")
+_SAME: Final = ("quick", "prompts", "sampling_seeds", "sampling", "aside")
 
 
 def beside(now: Results, former: Results) -> Results:

@@ -19,7 +19,7 @@ from demo.proof.blind import agreement_by_eye
 from demo.proof.claims import best, claim_against
 from demo.proof.coverage import Coverage, coverage, cube_of
 from demo.proof.evaluate import arm_figures, base_levels, contrasts_of, differences, gate_rows, without_pilot
-from demo.proof.forgetful import asked
+from demo.proof.forgetful import UNKNOWN_LOOK, asked
 from demo.proof.lanes import lanes_here
 from demo.proof.measures import ADHERENCE, IDENTITY, LEAK
 from demo.proof.pictures import charts, overview, sheets, variant_sheets
@@ -54,7 +54,7 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
     at = store_of(out)
     runs = scope.arm_runs(drawn(scope, out / "world"))
     setting = setting_of(scope, runs[0].recipe)
-    known = asked(scope, out, draw=True) if scope.forgetful else ()
+    known = asked(scope, out, draw=True) if scope.aside == UNKNOWN_LOOK else ()
     done: list[Outcome] = []
     failed: list[Failure] = []
     for result in run_all(runs, scope, at, say, lanes or lanes_here()):
@@ -82,7 +82,7 @@ def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:
         )
     names = {one.run.arm.name for one in done}
     scope = replace(scope, arms=tuple(arm for arm in scope.arms if arm.name in names))
-    known = asked(scope, out, draw=False) if scope.forgetful else ()
+    known = asked(scope, out, draw=False) if scope.aside == UNKNOWN_LOOK else ()
     return _written(results_of(scope, setting_of(scope, runs[0].recipe), done, []), done, known, out, say)
 
 
@@ -90,8 +90,7 @@ def _written(
     results: Results, done: Sequence[Outcome], known: tuple[Asked, ...], out: Path, say: Callable[[str], None]
 ) -> Results:
     """The results with what takes a while, and the pictures, are written."""
-    aside = results.setting.forgetful or results.setting.redraw
-    more = {} if aside else {"coverage": _coverage(done), "agreement": agreement_by_eye()}
+    more = {} if results.setting.aside else {"coverage": _coverage(done), "agreement": agreement_by_eye()}
     whole = results.model_copy(update={"asked": known, **more})
     _write_results(out, whole)
     if done:
@@ -108,8 +107,7 @@ def _written(
 def _side_by_side(results: Results) -> list[str]:
     """The arms of the overview: of the main question; on a base that does not know the look, those of all pairs."""
     pairs = {pair for arm in results.arms for pair in arm.pairs}
-    aside = results.setting.forgetful or results.setting.redraw
-    core = [arm.name for arm in results.arms if arm.core and not aside]
+    core = [arm.name for arm in results.arms if arm.core and not results.setting.aside]
     return core or [arm.name for arm in results.arms if pairs <= set(arm.pairs)]
 
 
@@ -150,8 +148,7 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
     """How to run it again, and with what it was run."""
     sampling = recipe.sampling
     arms = [arm.name for arm in scope.arms]
-    asked_for = {"--quick": scope.quick, "--unknown-look": scope.forgetful, "--redraw": scope.redraw}
-    flags = [flag for flag, is_on in asked_for.items() if is_on]
+    flags = ["--quick"] * scope.quick + ([f"--{scope.aside}"] if scope.aside else [])
     words = ["python", "-m", "demo.proof", *flags, "--arms", *arms]
     words += ["--pairs", *(pair.name for pair in scope.pairs), "--seeds", str(len(scope.seeds))]
     base = {name: file_digest(path) for name, path in find_model_files(recipe.base.model, "").items()}
@@ -172,8 +169,7 @@ def setting_of(scope: Scope, recipe: Recipe) -> Setting:
         sampling=f"{settled(sampling, zero_terminal_snr=False).scheduler}, {sampling.steps} steps, "
         f"CFG {sampling.cfg:g}, {sampling.width}×{sampling.height}",
         gate_prompts=scope.gate_prompts,
-        forgetful=scope.forgetful,
-        redraw=scope.redraw,
+        aside=scope.aside,
     )
 
 

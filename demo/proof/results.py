@@ -15,6 +15,8 @@ from lora_core.judging.look import LookReport
 
 ClaimStatus = Literal["beats", "keeps", "undecided", "refuted", "untested"]
 """Of the recommended arm against a plain LoRA (`demo.proof.claims`)."""
+Aside = Literal["", "unknown-look", "redraw", "style"]
+"""What a proof beside the main one asks: on a base that does not know the look, or what the parts of a stage do."""
 Interval = tuple[float, float, float]
 """Mean, low, high."""
 
@@ -130,8 +132,7 @@ class Setting(Frozen):
     prompts: tuple[str, ...]
     sampling: str = Field(description="Sampler, steps, CFG and size in words.")
     gate_prompts: int
-    forgetful: bool = Field(default=False, description="Whether the base is one that does not know the look.")
-    redraw: bool = Field(default=False, description="Whether it asks what the parts of redrawing do.")
+    aside: Aside = Field(default="", description="What it asks beside the main question; empty: it asks that.")
 
 
 class Asked(Frozen):

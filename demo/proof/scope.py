@@ -8,6 +8,7 @@ from typing import Final, get_args
 
 from demo.proof.arms import CORE, Arm, Screenshots, Table, common, recipe_of
 from demo.proof.pairs import PAIRS, Pair, Role, draw_screenshots, few
+from demo.proof.results import Aside
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN
 from lora_core.recipe import Recipe, Sampling, Training
@@ -50,8 +51,7 @@ class Scope:
         plan: screenshots of each composition.
         gate_prompts: pictures of the merged model; of the style LoRA, which has one prompt, a sixth of it.
         quick: whether it only shows that everything works.
-        forgetful: whether the base is one that does not know the look.
-        redraw: whether it asks what the parts of redrawing do.
+        aside: what it asks beside the main question; empty: it asks that.
         alike: whether every arm is on all pairs with all seeds, as core arms are: they were named, or are looked for.
     """
 
@@ -62,8 +62,7 @@ class Scope:
     plan: Mapping[Composition, int]
     gate_prompts: int
     quick: bool = False
-    forgetful: bool = False
-    redraw: bool = False
+    aside: Aside = ""
     alike: bool = False
 
     @property
@@ -120,6 +119,11 @@ def full(arms: Sequence[Arm]) -> Scope:
 def quick(arms: Sequence[Arm]) -> Scope:
     """One pair, one seed, less of everything: ten minutes."""
     return replace(full(arms), pairs=PAIRS[:1], seeds=(1,), shared=common(quick=True), gate_prompts=48, quick=True)
+
+
+def on_four_pairs(covered: Scope, aside: Aside) -> Scope:
+    """A proof beside the main one: its arms on four pairs with different style characters, with one training seed."""
+    return replace(covered, pairs=few(PAIRS), seeds=SEEDS[:1], aside=aside)
 
 
 def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:

@@ -1,20 +1,26 @@
-"""The proof of redrawing's parts: what each does for the recommended arm, on four pairs with one training seed."""
+"""Proofs of the parts of a stage: what each does, on four pairs with one training seed."""
 
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final
 
 from demo.proof.arms import BEGUN, NAIVE, OTHERS_KEPT, RECOMMENDED
-from demo.proof.pairs import PAIRS, few
-from demo.proof.scope import Scope
+from demo.proof.results import Aside
 
 PARTS: Final = (
     "redraw-unselected", "redraw-unnamed", "redraw-19-pictures", "redraw-76-pictures", "redraw-epochs-3",
     "redraw-two-rounds", "redraw-screenshots-20", OTHERS_KEPT,
 )  # fmt: skip
 """One part of redrawing taken away, or more or less of it."""
-ARMS: Final = (NAIVE, "captions-only", RECOMMENDED, *BEGUN, *PARTS)
-
-
-def on_four_pairs(covered: Scope) -> Scope:
-    """The same arms on four pairs with different style characters, with one training seed."""
-    return replace(covered, pairs=few(PAIRS), seeds=(1,), redraw=True)
+GENTLE: Final = "merge-gentle"
+"""The style stage at the dose that the others change in one thing."""
+DOSES: Final = (
+    "merge-gentle-half", "merge-gentle-3-epochs", "merge-gentle-10-epochs", "merge-gentle-no-text-encoder",
+    "merge-gentle-rank-8", "note-gentle", "note-gentle-unmatched", "named-look", "named-look-crowd",
+)  # fmt: skip
+"""More or less of the look learned before the merge, regularization beside it, and a word for it."""
+UNMERGED: Final = ("naive-negative", "textual-inversion")
+"""What keeps the look out without a merge."""
+ARMS: Final[Mapping[Aside, tuple[str, ...]]] = {
+    "redraw": (NAIVE, "captions-only", RECOMMENDED, *BEGUN, *PARTS),
+    "style": (NAIVE, "captions-only", RECOMMENDED, *UNMERGED, GENTLE, *DOSES, f"{GENTLE}-redraw", "note-gentle-redraw"),
+}

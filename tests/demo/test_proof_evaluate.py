@@ -423,7 +423,7 @@ def forgetful(**levels: tuple[float, float]) -> Results:
         method="note", reason="no word moves it",
     )  # fmt: skip
     found = proof(**levels)
-    setting = found.setting.model_copy(update={"forgetful": True})
+    setting = found.setting.model_copy(update={"aside": "unknown-look"})
     return found.model_copy(update={"setting": setting, "asked": (Asked(base="forgetful", report=report),)})
 
 
@@ -511,7 +511,7 @@ def test_the_page_of_redrawings_parts_sets_each_beside_the_recommended_arm_and_l
         redraw_unselected=(0.5, 0.2),
         redraw_from_screenshots=(0.8, 0.0),
     )
-    found = found.model_copy(update={"setting": found.setting.model_copy(update={"redraw": True})})
+    found = found.model_copy(update={"setting": found.setting.model_copy(update={"aside": "redraw"})})
     (out / "results.json").write_text(found.model_dump_json())
     Image.new("RGBA", (8, 8)).save(out / "overview.png")
     assert write_docs(out, docs) == docs / "proof" / "redraw.md"
@@ -521,6 +521,25 @@ def test_the_page_of_redrawings_parts_sets_each_beside_the_recommended_arm_and_l
     assert "more of the character and less of the look" in page
     assert re.search(r"\| redraw-unselected \| \d", page)
     assert sorted(file.name for file in docs.rglob("*.*")) == ["redraw.jpg", REDRAW_FILE, "redraw.md"]
+
+
+def test_the_page_of_the_style_stage_sets_each_dose_beside_the_gentle_one_and_tells_what_is_left(
+    tmp_path: Path,
+) -> None:
+    out, docs = tmp_path / "out", tmp_path / "docs"
+    out.mkdir()
+    found = proof(
+        naive=(0.6, 0.9), captions_only_redraw=(0.7, 0.0), merge_gentle=(0.5, 0.1), merge_gentle_half=(0.55, 0.4)
+    )
+    found = found.model_copy(update={"setting": found.setting.model_copy(update={"aside": "style"})})
+    (out / "results.json").write_text(found.model_dump_json())
+    assert write_docs(out, docs) == docs / "proof" / "style.md"
+    page = (docs / "proof" / "style.md").read_text()
+    (row,) = re.findall(r"\| merge-gentle-half \| merge-gentle \| 8 \| 16 \| (.*?) \|", page)
+    assert row.startswith("**0.05")
+    assert "some of the character is lost" in page
+    assert "Not run on these pairs yet: `captions-only`, `naive-negative`" in page
+    assert "That is so of `merge-gentle` and `merge-gentle-half`" in page
 
 
 @pytest.mark.parametrize("page", [page for page, source in PAGES.items() if (DOCS / "proof" / source).is_file()])
