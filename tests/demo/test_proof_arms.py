@@ -105,12 +105,13 @@ def test_an_ablation_of_redraw_draws_without_traits_where_it_says_so() -> None:
         name
         for name in type(named).model_fields
         if getattr(named, name) != getattr(recipe("redraw-unnamed").redraw, name)
-    } == {"traits"}
+    } == {"traits", "max_other_trait"}
     figure = Figure("momo", ("1girl", "solo"), recipe("redraw-unnamed").redraw.traits)
     prompts = [scene.prompt for scene in scenes(figure, recipe("naive").plan, recipe("redraw-unnamed").redraw)]
     assert not {tag for prompt in prompts for tag in tags_of_prompt(prompt)} & set(PAIRS[0].character.identity_tags())
     off = recipe("redraw-unselected")
     assert sum(quotas(off.plan, off.redraw.pictures).values()) == off.redraw.candidates
+    assert (off.redraw.worst_trait, off.redraw.max_other_trait, off.redraw.max_look) == (0, 1, 1)
 
 
 def test_without_realistic_nose_and_lips_the_taggers_own_are_dropped_too() -> None:
