@@ -169,6 +169,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "begun": BEGUN,
             "left": [name for name in variants.ARMS.get(results.setting.aside, ()) if not results.arm(name)],
             "gentle": variants.GENTLE,
+            "whole": variants.WHOLE,
         },
         has_parts=(folder / REDRAW_FILE).is_file(),
         has_style=(folder / STYLE_FILE).is_file(),

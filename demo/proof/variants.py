@@ -13,14 +13,16 @@ PARTS: Final = (
 """One part of redrawing taken away, or more or less of it."""
 GENTLE: Final = "merge-gentle"
 """The style stage at the dose that the others change in one thing."""
+WHOLE: Final = "note-gentle"
+"""The whole method at that dose, with regularization pictures."""
 DOSES: Final = (
     "merge-gentle-half", "merge-gentle-3-epochs", "merge-gentle-10-epochs", "merge-gentle-no-text-encoder",
-    "merge-gentle-rank-8", "note-gentle", "note-gentle-unmatched", "named-look", "named-look-crowd",
+    "merge-gentle-rank-8", WHOLE, "note-gentle-unmatched", "named-look", "named-look-crowd",
 )  # fmt: skip
 """More or less of the look learned before the merge, regularization beside it, and a word for it."""
 UNMERGED: Final = ("naive-negative", "textual-inversion")
 """What keeps the look out without a merge."""
 ARMS: Final[Mapping[Aside, tuple[str, ...]]] = {
     "redraw": (NAIVE, "captions-only", RECOMMENDED, *BEGUN, *PARTS),
-    "style": (NAIVE, "captions-only", RECOMMENDED, *UNMERGED, GENTLE, *DOSES, f"{GENTLE}-redraw", "note-gentle-redraw"),
+    "style": (NAIVE, "captions-only", RECOMMENDED, *UNMERGED, GENTLE, *DOSES, f"{GENTLE}-redraw", f"{WHOLE}-redraw"),
 }
