@@ -16,7 +16,7 @@ _DRAWN: Final = 4
 
 def unmatched(plan: Mapping[Composition, int]) -> dict[Composition, int]:
     """The plan's counts the other way round: what is most of it becomes least."""
-    return dict(zip(plan, reversed(plan.values()), strict=True))
+    return dict(zip(plan, reversed(tuple(plan.values())), strict=True))
 
 
 def unmatched_screenshots(character: Character, folder: Path, plan: Mapping[Composition, int], finish: Finish) -> None:
