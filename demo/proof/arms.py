@@ -36,6 +36,7 @@ MARKED: Final = (
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
 """Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
 OTHERS_KEPT: Final = "redraw-others-kept"
+"""The recommended arm with the `FORMER_SELECTION`."""
 OTHERS_REFUSED: Final = "redraw-others-refused"
 """What redraw does by itself, beside arms with the `FORMER_SELECTION`."""
 ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_KEPT, OTHERS_REFUSED, "style-stronger")
