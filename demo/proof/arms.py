@@ -25,7 +25,7 @@ CORE: Final = (*PLAIN, "captions-only", RECOMMENDED)
 """The arms of the main question: plain LoRAs, words that keep the look out, and these with redrawing."""
 AUTO: Final = "auto"
 """What the product does by itself with a base, whatever that knows."""
-TEACHING: Final = (AUTO, "merge-gentle-redraw-epochs-8", "named-look-redraw-epochs-8")
+TEACHING: Final = (AUTO, "merge-gentle-redraw", "named-look-redraw")
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
 PICKED: Final = "redraw-picked"
 DENOISED: Final = ("redraw-denoise-0.5", "redraw-denoise-0.4")

@@ -23,6 +23,6 @@ DOSES: Final = (
 UNMERGED: Final = ("naive-negative", "textual-inversion")
 """What keeps the look out without a merge."""
 ARMS: Final[Mapping[Aside, tuple[str, ...]]] = {
-    "redraw": (NAIVE, "captions-only", RECOMMENDED, *BEGUN, *PARTS),
+    "redraw": (NAIVE, "captions-only", RECOMMENDED, f"{NAIVE}-redraw", *BEGUN, *PARTS),
     "style": (NAIVE, "captions-only", RECOMMENDED, *UNMERGED, GENTLE, *DOSES, f"{GENTLE}-redraw", f"{WHOLE}-redraw"),
 }

@@ -86,6 +86,6 @@ def test_arms_on_it_differ_from_the_proofs_own_in_the_base_and_who_is_refused_al
 def test_what_auto_comes_to_is_trained_and_redrawn_as_the_arms_beside_it() -> None:
     own = scope.full([read_arm(name) for name in ARMS])
     recipes = {run.arm.name: run.recipe for run in own.arm_runs(lambda pair: SHOTS)}
-    auto, gentle = recipes["auto"], recipes["merge-gentle-redraw-epochs-8"]
+    auto, gentle = recipes["auto"], recipes["merge-gentle-redraw"]
     assert (auto.method, auto.style_training, auto.merge) == ("auto", gentle.style_training, gentle.merge)
     assert auto.redraw == gentle.redraw == recipes[RECOMMENDED].redraw
