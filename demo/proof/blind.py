@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from demo.project import MODELS
+from demo.proof import variants
 from demo.proof.agreement import LOOK, PROBE_LOOK, TRAITS, Agreement, Labelled, agreement
 from demo.proof.arms import NAIVE, RECOMMENDED
 from demo.proof.families import traits
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("what", choices=("draw", "keep"))
     parser.add_argument("--proof", type=Path, default=Path("out") / "proof", help="where the runs are")
     parser.add_argument("--out", type=Path, default=Path("out") / "blind", help="sheets, table and key")
-    parser.add_argument("--arms", nargs="+", default=[NAIVE, "captions-only", RECOMMENDED], metavar="ARM")
+    parser.add_argument("--arms", nargs="+", default=[NAIVE, variants.WHOLE, RECOMMENDED], metavar="ARM")
     parser.add_argument("--count", type=int, default=100)
     asked = parser.parse_args(arguments)
     try:

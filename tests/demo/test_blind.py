@@ -11,7 +11,7 @@ from demo.proof.agreement import LOOK, TRAITS, Labelled, agreement, kappa
 from demo.proof.blind import Drawn, choose, keep, labelled, write_sheets
 from lora_core.errors import RecipeError
 
-ARMS = ("naive", "captions-only", "captions-only-redraw")
+ARMS = ("naive", "note-gentle", "captions-only-redraw")
 
 
 def drawn(count: int) -> list[Drawn]:
