@@ -40,7 +40,7 @@ def _run(options: argparse.Namespace, out: Path) -> int:
     from demo.proof import forgetful, scope, variants
     from demo.proof.arms import ASIDE, CORE, arm_names, read_arm
     from demo.proof.docs import write_docs
-    from demo.proof.output import collect, prove
+    from demo.proof.output import collect, one_writer, prove
     from demo.proof.pairs import MARKED_PAIRS, PAIRS
 
     groups = {"core": CORE, "all": tuple(name for name in arm_names() if name not in ASIDE)}
@@ -63,8 +63,9 @@ def _run(options: argparse.Namespace, out: Path) -> int:
     if options.seeds:
         covered = replace(covered, seeds=tuple(range(1, options.seeds + 1)))
     if options.write_docs:
-        collect(covered, out, _say)
-        _say(f"wrote {write_docs(out)}")
+        with one_writer(out):
+            collect(covered, out, _say)
+            _say(f"wrote {write_docs(out)}")
         return 0
     if options.aside == forgetful.UNKNOWN_LOOK:
         forgetful.make_base(out, _say)

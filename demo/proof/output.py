@@ -3,7 +3,7 @@
 import contextlib
 import platform
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -33,6 +33,7 @@ from lora_core.recipe import Recipe
 from lora_core.sampling.schedulers import settled
 from lora_core.store.digests import canonical_json, digest_of, file_digest
 from lora_core.store.files import write_atomically
+from lora_core.store.locks import alone
 
 RESULTS_FILE: Final = "results.json"
 _PACKAGES: Final = ("headcanon", "torch", "diffusers", "transformers", "peft", "onnxruntime", "pillow", "numpy")
@@ -64,8 +65,17 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
         done.append(result)
         done.sort(key=lambda one: runs.index(one.run))  # lanes end in any order, figures have one
         if not result.cached:
-            _write_results(out, results_of(scope, setting, done, failed))
-    return _written(results_of(scope, setting, done, failed), done, known, out, say)
+            with one_writer(out):
+                _write_results(out, results_of(scope, setting, done, failed))
+    with one_writer(out):
+        return _written(results_of(scope, setting, done, failed), done, known, out, say)
+
+
+@contextlib.contextmanager
+def one_writer(out: Path) -> Iterator[None]:
+    """Several commands may run arms in one folder; what a page is written from is one command's."""
+    with alone(out / ".writing", lambda _: None):
+        yield
 
 
 def collect(scope: Scope, out: Path, say: Callable[[str], None]) -> Results:

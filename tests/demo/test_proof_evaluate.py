@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from demo.proof.former import beside
 from demo.proof.gates import Gate
 from demo.proof.hidden import HIDDEN_FILE, Kept
 from demo.proof.measures import Reading
-from demo.proof.output import results_of, setting_of
+from demo.proof.output import one_writer, results_of, setting_of
 from demo.proof.pairs import PAIRS, Pair
 from demo.proof.pictures import charts
 from demo.proof.results import Asked, Contrast, Results
@@ -582,6 +583,23 @@ def test_a_variant_is_shown_beside_the_arm_it_changes_in_the_runs_that_both_have
     assert {(0x00, 0x72, 0xB2), (0x8A, 0x8F, 0x9B)} <= {colour for _, colour in picture.getcolors(1 << 20)}
     alone = results_of(scope, found.setting, [outcome("naive-high-cfg", 0.5, 0.5)], [])
     assert "variants.png" not in charts(alone)  # naive has not run: nothing to stand beside
+
+
+def test_pages_are_written_when_no_other_command_writes_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from demo.proof.__main__ import main
+
+    done: list[str] = []
+    monkeypatch.setattr("demo.proof.output.collect", lambda *_: done.append("collected"))
+    monkeypatch.setattr("demo.proof.docs.write_docs", lambda out: done.append("written"))
+    other = threading.Thread(target=main, args=(["--write-docs", "--out", str(tmp_path)],))
+    with one_writer(tmp_path):
+        other.start()
+        other.join(0.5)
+        assert not done
+    other.join(30)
+    assert done == ["collected", "written"]
 
 
 def test_numbers_have_two_digits_and_a_true_minus() -> None:
