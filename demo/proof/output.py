@@ -32,7 +32,7 @@ from lora_core.hub import find_model_files, find_tagger_files
 from lora_core.recipe import Recipe
 from lora_core.sampling.schedulers import settled
 from lora_core.store.digests import canonical_json, digest_of, file_digest
-from lora_core.store.files import write_atomically
+from lora_core.store.files import disk_errors, write_atomically
 from lora_core.store.locks import alone
 
 RESULTS_FILE: Final = "results.json"
@@ -74,7 +74,7 @@ def prove(scope: Scope, out: Path, say: Callable[[str], None], lanes: int | None
 @contextlib.contextmanager
 def one_writer(out: Path) -> Iterator[None]:
     """Several commands may run arms in one folder; what a page is written from is one command's."""
-    with alone(out / ".writing", lambda _: None):
+    with disk_errors(out), alone(out / ".writing", lambda _: None):
         yield
 
 
