@@ -36,10 +36,8 @@ MARKED: Final = (
 BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
 """Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
 OTHERS_KEPT: Final = "redraw-others-kept"
-"""The recommended arm with the `FORMER_SELECTION`."""
-OTHERS_REFUSED: Final = "redraw-others-refused"
-"""What redraw does by itself, beside arms with the `FORMER_SELECTION`."""
-ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_KEPT, OTHERS_REFUSED, "style-stronger")
+"""The recommended arm as it was before redraw refused another character's traits."""
+ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_KEPT, "style-stronger")
 """Arms that `all` leaves out. The last takes an hour, and was behind in every figure of the earlier proof."""
 NOTE: Final = "note"
 AGAINST: Final = (*PLAIN, RECOMMENDED, NOTE)
@@ -56,8 +54,6 @@ _LIKE: Final = "like"
 """As a key of an arm's file: another arm, whose changes this one makes too."""
 
 Table = Mapping[str, Any]
-FORMER_SELECTION: Final[Table] = {"redraw": {"max_other_trait": 1.0}}
-"""As the proof was run on bases that do not know the look: another character's traits were not refused then."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Final
 from demo.project import MODELS
 from demo.proof.arms import (
     AUTO,
-    FORMER_SELECTION,
-    OTHERS_REFUSED,
+    OTHERS_KEPT,
     PLAIN,
     RECOMMENDED,
     TEACHING,
@@ -30,7 +29,7 @@ from tasks.look import LOOK_PICTURE, read_look
 UNKNOWN_LOOK: Final[Aside] = "unknown-look"
 IN_QUESTION: Final = ("captions-only", RECOMMENDED, "note-gentle", "merge-gentle", "named-look", *TEACHING)
 """What may keep the look out: words all the same, the look learned first, and both redrawn."""
-ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS_REFUSED)
+ARMS: Final = (*PLAIN, *IN_QUESTION, OTHERS_KEPT)
 BASES: Final = {"shipped": MODELS / "base", "forgetful": Path("base")}
 """What is asked for its words; the second one lies in the proof's folder."""
 
@@ -51,8 +50,8 @@ def on_forgetful_base(covered: Scope, out: Path) -> Scope:
 
 
 def on_base(covered: Scope, base: Path) -> Scope:
-    """The same arms on another base, redrawn pictures selected as they were when the first of these was run."""
-    return replace(covered, shared=overlaid(covered.shared, FORMER_SELECTION, {"base": str(base)}))
+    """The same arms on another base."""
+    return replace(covered, shared=overlaid(covered.shared, {"base": str(base)}))
 
 
 def asked(covered: Scope, out: Path, *, draw: bool) -> tuple[Asked, ...]:

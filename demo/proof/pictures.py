@@ -20,6 +20,9 @@ _SEEDS_SHOWN: Final = 2
 _REFERENCES: Final = frozenset((RECOMMENDED, NOTE))
 _OVERVIEW_PX: Final = 200
 _SHEET_PX: Final = 200  # samples are 128 px wide; the longest arm has its name in full
+_ACROSS: Final = 8
+"""Arms whose names fit above the overview's columns."""
+_LABEL_LETTERS: Final = 24
 _SCREENSHOT: Final = "3D screenshot"
 _BASE: Final = "no LoRA"
 
@@ -97,7 +100,7 @@ def _described(name: str, arms: Mapping[str, Outcome]) -> str:
 
 
 def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> Image.Image | None:
-    """One row a pair: a screenshot that went in, then the same prompt and seed with each arm."""
+    """One row a pair: a screenshot that went in, then the same prompt and seed with each arm; many arms go down."""
     pairs = {pair: ours for pair, ours in _by_pair(outcomes).items() if set(arms) <= set(ours)}
     if not pairs:
         return None
@@ -106,13 +109,27 @@ def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> 
     for ours in pairs.values():
         one = ours[arms[0]]
         first = one.samples.of(NO_LORA)[0]
-        rows.append((f"{one.run.pair.target}: {_scene(first)}", f"seed {first.seed}"))
+        rows.append((one.run.pair.target, _scene(first), f"seed {first.seed}"))
         columns[_SCREENSHOT].append(one.screenshot)
         columns[_BASE].append(first.image)
         for arm in arms:
             columns[arm].append(_found(_last(ours[arm]), first))
     title = "What went in, and what the base model draws with each arm's LoRA"
-    return _grid(store, rows, columns, title, _OVERVIEW_PX)
+    if len(arms) > _ACROSS:
+        down = {
+            target: list(images)
+            for (target, _, _), images in zip(rows, zip(*columns.values(), strict=True), strict=True)
+        }
+        return _grid(store, [(_broken(name), "") for name in columns], down, title, _OVERVIEW_PX)
+    return _grid(store, [(f"{target}: {scene}", seed) for target, scene, seed in rows], columns, title, _OVERVIEW_PX)
+
+
+def _broken(name: str) -> str:
+    """An arm's name in parts that fit beside a row: labels are broken at spaces alone."""
+    if len(name) <= _LABEL_LETTERS:
+        return name
+    head, _, tail = name[:_LABEL_LETTERS].rpartition("-")
+    return f"{head}- {tail}{name[_LABEL_LETTERS:]}" if head else name
 
 
 def _series(arm: ArmFigures, colour: str) -> Series:

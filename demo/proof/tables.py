@@ -12,6 +12,8 @@ from lora_core.judging.metrics import two_digits
 
 MISSED = "*"
 """Behind an arm some of whose merged models do not draw the look."""
+_EARLIER = "†"
+_NOTE = f"\n\n{_EARLIER} The redrawn LoRA was no better there, and the one before it is published."
 _COMPARED = ("pairs", "runs", *(f"Δ {name}" for name in MAIN))
 
 
@@ -72,7 +74,8 @@ def run_table(results: Results, names: Sequence[str]) -> str:
         [pair, str(seed), *(_of_run(found.get((arm.name, pair, seed))) for arm in arms)]
         for pair, seed in sorted(places, key=lambda place: (place[1], list(places).index(place)))
     ]
-    return table(["pair", "seed", *(arm.name for arm in arms)], rows)
+    noted = any(run.redrawn is False for run in found.values())
+    return table(["pair", "seed", *(arm.name for arm in arms)], rows) + _NOTE * noted
 
 
 def coverage_table(results: Results) -> str:
@@ -161,7 +164,7 @@ def _moved(move: WordMove | None) -> str:
 def _of_run(run: RunFigures | None) -> str:
     if run is None:
         return "–"
-    kept = " (the one before redrawing)" if run.redrawn is False else ""
+    kept = f" {_EARLIER}" if run.redrawn is False else ""
     return f"{two_digits(run.figures[IDENTITY])} / {two_digits(run.figures[LEAK])}{kept}"
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from demo.project import MODELS
 from demo.proof import scope
-from demo.proof.arms import OTHERS_REFUSED, RECOMMENDED, Screenshots, read_arm
+from demo.proof.arms import RECOMMENDED, Screenshots, read_arm
 from demo.proof.forgetful import ARMS, on_forgetful_base
 from demo.proof.pairs import PAIRS, few
 from demo.train import forget
@@ -55,11 +55,15 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_redrawn_pictures_are_selected_there_as_when_it_was_run_first() -> None:
-    arms = [read_arm(name) for name in (RECOMMENDED, OTHERS_REFUSED)]
-    there = on_forgetful_base(scope.full(arms), Path("/out"))
-    bounds = {run.arm.name: run.recipe.redraw.max_other_trait for run in there.arm_runs(lambda _: SHOTS)}
-    assert bounds == {RECOMMENDED: 1.0, OTHERS_REFUSED: 0.5}
+def test_an_arm_there_differs_from_the_same_arm_of_the_proof_in_its_base_alone() -> None:
+    here = scope.full([read_arm(RECOMMENDED)])
+    there = on_forgetful_base(here, Path("/out"))
+    [one], [other] = (
+        {run.recipe for run in each.arm_runs(lambda _: SHOTS) if run.pair == PAIRS[0] and run.seed == 1}
+        for each in (here, there)
+    )
+    assert other == one.model_copy(update={"base": other.base})
+    assert other.base.model == "/out/base"
 
 
 def test_every_other_caption_has_words_for_a_look_that_no_picture_has() -> None:

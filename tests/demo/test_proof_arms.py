@@ -10,7 +10,6 @@ from demo.proof.arms import (
     ASIDE,
     CORE,
     LONG_NAIVE,
-    OTHERS_REFUSED,
     RECIPES,
     RECOMMENDED,
     STYLE_SETS,
@@ -57,8 +56,7 @@ def test_every_arm_is_a_whole_recipe_on_every_pair(name: str, pair: Pair) -> Non
 
 
 def test_no_two_arms_are_the_same_recipe() -> None:
-    names = [name for name in arm_names() if name != OTHERS_REFUSED]  # differs where others are not refused anyway
-    found = {name: recipe(name).model_dump_json() for name in names}
+    found = {name: recipe(name).model_dump_json() for name in arm_names()}
     assert len(set(found.values())) == len(found)
 
 
