@@ -120,11 +120,11 @@ def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> 
             target: list(images)
             for (target, _, _), images in zip(rows, zip(*columns.values(), strict=True), strict=True)
         }
-        return _grid(store, [(_broken(name), "") for name in columns], down, title, _OVERVIEW_PX)
+        return _grid(store, [(label_of(name), "") for name in columns], down, title, _OVERVIEW_PX)
     return _grid(store, [(f"{target}: {scene}", seed) for target, scene, seed in rows], columns, title, _OVERVIEW_PX)
 
 
-def _broken(name: str) -> str:
+def label_of(name: str) -> str:
     """An arm's name in parts that fit beside a row: labels are broken at spaces alone."""
     if len(name) <= _LABEL_LETTERS:
         return name
