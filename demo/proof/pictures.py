@@ -19,6 +19,7 @@ from lora_core.store import Store
 _SEEDS_SHOWN: Final = 2
 _REFERENCES: Final = frozenset((RECOMMENDED, NOTE))
 _OVERVIEW_PX: Final = 200
+_DOWN_PX: Final = 140
 _SHEET_PX: Final = 200  # samples are 128 px wide; the longest arm has its name in full
 _ACROSS: Final = 8
 """Arms whose names fit above the overview's columns."""
@@ -114,13 +115,13 @@ def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> 
         columns[_BASE].append(first.image)
         for arm in arms:
             columns[arm].append(_found(_last(ours[arm]), first))
-    title = "What went in, and what the base model draws with each arm's LoRA"
+    title = "What went in, and what the base draws with each LoRA"
     if len(arms) > _ACROSS:
         down = {
             target: list(images)
             for (target, _, _), images in zip(rows, zip(*columns.values(), strict=True), strict=True)
         }
-        return _grid(store, [(label_of(name), "") for name in columns], down, title, _OVERVIEW_PX)
+        return _grid(store, [(label_of(name), "") for name in columns], down, title, _DOWN_PX)
     return _grid(store, [(f"{target}: {scene}", seed) for target, scene, seed in rows], columns, title, _OVERVIEW_PX)
 
 
