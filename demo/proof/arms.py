@@ -52,6 +52,9 @@ STYLE_SETS: Final = (CROWD, UNMATCHED)
 character in other framings and poses than the target's."""
 _LIKE: Final = "like"
 """As a key of an arm's file: another arm, whose changes this one makes too."""
+_DRAWN_ON: Final = "drawn_on"
+_MERGED: Final = "merged"
+"""As a key of an arm's file, and its only value: samples are drawn on the merged model, not on the base."""
 
 Table = Mapping[str, Any]
 
@@ -65,12 +68,14 @@ class Arm:
         title: the file's first line, in words.
         table: what it changes, as recipe TOML.
         like: the arm whose changes it makes too; empty: none.
+        on_merged: whether the LoRA is drawn on the merged model that it was trained on, in place of the base.
     """
 
     name: str
     title: str
     table: Table
     like: str = ""
+    on_merged: bool = False
 
     @property
     def style_set(self) -> str:
@@ -162,4 +167,7 @@ def _arm(path: Path) -> Arm:
     table = dict(read_table(path))
     like = str(table.pop(_LIKE, ""))
     below = read_arm(like).table if like else {}
-    return Arm(path.stem, first.removeprefix("#").strip() or path.stem, overlaid(below, table), like)
+    if (on := table.pop(_DRAWN_ON, "")) not in ("", _MERGED):
+        raise RecipeError(f"{path}: drawn_on: got {on!r}; allowed is {_MERGED!r}")
+    title = first.removeprefix("#").strip() or path.stem
+    return Arm(path.stem, title, overlaid(below, table), like, on_merged=on == _MERGED)

@@ -180,7 +180,9 @@ def render(page: str, results: Results, folder: Path) -> str:
         dropped=[
             arm.name
             for arm in results.arms
-            if not arm.core and claims.cannot_win(results.contrast(arm.name, RECOMMENDED))
+            if not arm.core
+            and arm.name not in variants.ON_MERGED
+            and claims.cannot_win(results.contrast(arm.name, RECOMMENDED))
         ],
         alpha=ALPHA,
         experiments=EXPERIMENTS,

@@ -25,7 +25,7 @@ from lora_core.dataset import Frozen, load_manifest
 from lora_core.errors import HeadcanonError, UserError
 from lora_core.recipe import Recipe
 from lora_core.refs import CheckpointRef, DatasetRef, LoraRef
-from lora_core.sampling.samples import Samples, load_samples, samples_manifest
+from lora_core.sampling.samples import NO_LORA, Samples, load_samples, samples_manifest
 from lora_core.store import Store
 from tasks.publish import tidy
 from tasks.runtime import RunContext, console
@@ -185,6 +185,8 @@ def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, 
     tagger = store.tree(made.inputs.tagger.sha256)
     instruments = Instruments(store, tagger, PROBE_FILE)
     samples = load_samples(store, made.samples)
+    if run.arm.on_merged:
+        samples = _on_merged(made, samples, at)
     return Outcome(
         run=run,
         samples=samples,
@@ -194,6 +196,18 @@ def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, 
         redrawn=made.lora == made.last.lora if made.rounds else None,
         cached=cached,
     )
+
+
+def _on_merged(made: RunArtifacts, samples: Samples, at: RunContext) -> Samples:
+    """The same prompts and noise with the LoRA on the merged model, beside the base's own pictures without it."""
+    from lora_core.sampling.epochs import sample_epochs
+    from lora_core.sampling.sampler import SamplerConfig
+
+    store, recipe = at.open_store(), made.recipe
+    config = SamplerConfig(*recipe.base.reading, at.device, at.speed)
+    ref = sample_epochs(store, made.styled.base, made.lora, recipe.sampling, config, trigger=recipe.trigger)
+    drawn = tuple(one for one in load_samples(store, ref).samples if one.epoch != NO_LORA)
+    return samples.model_copy(update={"samples": (*samples.of(NO_LORA), *drawn)})
 
 
 def _gates(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, instruments: Instruments) -> Gates:

@@ -134,8 +134,9 @@ def expected_seconds(run: ArmRun, scope: Scope) -> dict[str, float]:
     copies = count * recipe.downscale.repeats if recipe.downscale.size else 0
     shown = count * recipe.character_training.repeats + copies
     steps = _steps(recipe.character_training, shown * (2 if recipe.regularization.use else 1))
+    trained = run.arm.like if run.arm.on_merged else run.arm.name
     pieces = {
-        f"{run.arm.name}, {run.pair.name}, {run.seed}": steps * _STEP_SECONDS
+        f"{trained}, {run.pair.name}, {run.seed}": steps * _STEP_SECONDS
         + shots * recipe.character_training.epochs * _PICTURE_SECONDS
         + _redraw_seconds(recipe, shots)
         + _OVERHEAD_SECONDS,

@@ -20,9 +20,21 @@ DOSES: Final = (
     "merge-gentle-rank-8", WHOLE, "note-gentle-unmatched", "named-look", "named-look-crowd",
 )  # fmt: skip
 """More or less of the look learned before the merge, regularization beside it, and a word for it."""
+ON_MERGED: Final = (f"{GENTLE}-on-merged", f"{WHOLE}-on-merged")
+"""The same LoRAs drawn where they were trained: is that training at fault, or the way back to the base?"""
 UNMERGED: Final = ("naive-negative", "textual-inversion")
 """What keeps the look out without a merge."""
 ARMS: Final[Mapping[Aside, tuple[str, ...]]] = {
     "redraw": (NAIVE, "captions-only", RECOMMENDED, f"{NAIVE}-redraw", *BEGUN, *PARTS),
-    "style": (NAIVE, "captions-only", RECOMMENDED, *UNMERGED, GENTLE, *DOSES, f"{GENTLE}-redraw", f"{WHOLE}-redraw"),
+    "style": (
+        NAIVE,
+        "captions-only",
+        RECOMMENDED,
+        *UNMERGED,
+        GENTLE,
+        *DOSES,
+        *ON_MERGED,
+        f"{GENTLE}-redraw",
+        f"{WHOLE}-redraw",
+    ),
 }

@@ -26,6 +26,7 @@ from demo.proof.families import SCENERY, traits
 from demo.proof.pairs import PAIRS, Pair, draw_screenshots, few
 from demo.proof.scope import ArmRun, Scope, expected_seconds
 from demo.proof.unmatched import unmatched
+from demo.proof.variants import ON_MERGED
 from demo.world.scene import Composition
 from demo.world.screenshot import PLAN, screenshot_tags, screenshots
 from demo.world.solid import FINISHES
@@ -55,9 +56,9 @@ def test_every_arm_is_a_whole_recipe_on_every_pair(name: str, pair: Pair) -> Non
     assert read_arm(name).title
 
 
-def test_no_two_arms_are_the_same_recipe() -> None:
-    found = {name: recipe(name).model_dump_json() for name in arm_names()}
-    assert len(set(found.values())) == len(found)
+def test_no_two_arms_are_the_same_recipe_drawn_on_the_same_model() -> None:
+    found = {(recipe(name).model_dump_json(), read_arm(name).on_merged) for name in arm_names()}
+    assert len(found) == len(arm_names())
 
 
 def test_the_core_arms_differ_in_what_keeps_the_look_out_in_redrawing_and_in_epochs_alone() -> None:
@@ -205,6 +206,18 @@ def test_an_arm_like_another_makes_its_changes_too() -> None:
     assert high == plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"cfg": 5.0})})
     assert not read_arm("merge-crowd").table["regularization"]["use"]
     assert read_arm("merge-crowd").style_set == "crowd"
+
+
+def test_an_arm_that_is_drawn_on_the_merged_model_trains_what_the_one_it_is_like_does(tmp_path: Path) -> None:
+    for name in ON_MERGED:
+        arm = read_arm(name)
+        assert arm.on_merged
+        assert not read_arm(arm.like).on_merged
+        assert recipe(name) == recipe(arm.like)
+        assert recipe(name).merge.use
+    (tmp_path / "mine.toml").write_text('# mine\nlike = "note"\ndrawn_on = "moon"\n')
+    with pytest.raises(RecipeError, match=r"mine\.toml: drawn_on: got 'moon'; allowed is 'merged'"):
+        read_arm(str(tmp_path / "mine.toml"))
 
 
 def test_a_later_table_wins_and_leaves_the_rest() -> None:

@@ -108,6 +108,19 @@ def test_what_is_finished_is_collected_without_training_and_says_the_same(proof:
     run(proof.out, proof.home, proof.arms)
 
 
+def test_an_arm_is_drawn_on_its_merged_model_and_measured_against_the_base(proof: Proof, tmp_path: Path) -> None:
+    (tmp_path / "there.toml").write_text('# there\nlike = "note"\ndrawn_on = "merged"\n')
+    arms = ("note", str(tmp_path / "there.toml"))
+    run(proof.out.parent / "there", proof.home, arms, lanes=1)
+    results = json.loads((proof.out.parent / "there" / "results.json").read_text())
+    here, there = results["arms"]
+    assert (here["name"], there["name"], there["changes"]) == ("note", "there", "note")
+    assert here["last"]["figures"].keys() == there["last"]["figures"].keys()
+    assert here["last"]["figures"] != there["last"]["figures"]
+    assert [row["arms"] for row in results["gates"]] == [["note", "there"]]
+    assert results["levels"] == json.loads((proof.out / "results.json").read_text())["levels"]
+
+
 def test_an_arm_run_alone_in_another_store_reproduces_its_figures_to_the_bit(proof: Proof, tmp_path: Path) -> None:
     run(tmp_path / "out", proof.home, ("naive",), lanes=1)
     here, there = (json.loads((out / "results.json").read_text()) for out in (tmp_path / "out", proof.out))
