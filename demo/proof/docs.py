@@ -170,6 +170,7 @@ def render(page: str, results: Results, folder: Path) -> str:
             "left": [name for name in variants.ARMS.get(results.setting.aside, ()) if not results.arm(name)],
             "gentle": variants.GENTLE,
             "whole": variants.WHOLE,
+            "there": variants.ON_MERGED,
         },
         has_parts=(folder / REDRAW_FILE).is_file(),
         has_style=(folder / STYLE_FILE).is_file(),
