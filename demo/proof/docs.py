@@ -21,7 +21,7 @@ from demo.proof.hidden import HIDDEN_FILE, read_hidden
 from demo.proof.hidden import story as hidden_story
 from demo.proof.hidden import table as hidden_table
 from demo.proof.intervals import ALPHA
-from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, PROBE
+from demo.proof.measures import ADHERENCE, IDENTITY, LEAK, OTHERS, PROBE
 from demo.proof.output import RESULTS_FILE
 from demo.proof.results import Aside, Results
 from lora_core.errors import RecipeError
@@ -188,5 +188,5 @@ def render(page: str, results: Results, folder: Path) -> str:
         alpha=ALPHA,
         experiments=EXPERIMENTS,
         gate=LEAST_SHARE,
-        measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "adherence": ADHERENCE},
+        measures={"identity": IDENTITY, "leak": LEAK, "probe": PROBE, "adherence": ADHERENCE, "others": OTHERS},
     )
