@@ -166,8 +166,8 @@ def _arm(path: Path) -> Arm:
     first = path.read_text("utf-8").partition("\n")[0]
     table = dict(read_table(path))
     like = str(table.pop(_LIKE, ""))
-    below = read_arm(like).table if like else {}
+    below = read_arm(like) if like else Arm("", "", {})
     if (on := table.pop(_DRAWN_ON, "")) not in ("", _MERGED):
         raise RecipeError(f"{path}: drawn_on: got {on!r}; allowed is {_MERGED!r}")
     title = first.removeprefix("#").strip() or path.stem
-    return Arm(path.stem, title, overlaid(below, table), like, on_merged=on == _MERGED)
+    return Arm(path.stem, title, overlaid(below.table, table), like, on_merged=below.on_merged or on == _MERGED)

@@ -215,6 +215,8 @@ def test_an_arm_that_is_drawn_on_the_merged_model_trains_what_the_one_it_is_like
         assert not read_arm(arm.like).on_merged
         assert recipe(name) == recipe(arm.like)
         assert recipe(name).merge.use
+    (tmp_path / "like.toml").write_text(f'# like it\nlike = "{ON_MERGED[0]}"\n')
+    assert read_arm(str(tmp_path / "like.toml")).on_merged
     (tmp_path / "mine.toml").write_text('# mine\nlike = "note"\ndrawn_on = "moon"\n')
     with pytest.raises(RecipeError, match=r"mine\.toml: drawn_on: got 'moon'; allowed is 'merged'"):
         read_arm(str(tmp_path / "mine.toml"))
