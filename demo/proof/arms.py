@@ -28,13 +28,14 @@ AUTO: Final = "auto"
 TEACHING: Final = (AUTO, "merge-gentle-redraw", "named-look-redraw")
 """Arms for a base that does not know the look alone (`demo.proof.forgetful`)."""
 PICKED: Final = "redraw-picked"
-DENOISED: Final = ("redraw-denoise-0.5", "redraw-denoise-0.4")
 MARKED: Final = (
-    "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED, *DENOISED,
+    "redraw-own-word", "redraw-of-epochs-8", "captions-only-beside", "captions-only-beside-redraw", PICKED,
+    "redraw-denoise-0.5", "redraw-half-denoise-0.4",
 )  # fmt: skip
 """Arms that were tried on the characters with a trait that no tag names (`demo.proof.hidden`)."""
-BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots")
-"""Redrawn pictures that begin with screenshots: half of them, and all (`demo.proof.variants`)."""
+BEGUN: Final = ("redraw-from-screenshots", "redraw-all-from-screenshots", "redraw-denoise-0.4")
+"""Redrawn pictures that begin with screenshots: half of them, all, and all with more left of each
+(`demo.proof.variants`)."""
 OTHERS_KEPT: Final = "redraw-others-kept"
 """The recommended arm as it was before redraw refused another character's traits."""
 ASIDE: Final = (*TEACHING, *MARKED, *BEGUN, OTHERS_KEPT, "style-stronger")

@@ -18,6 +18,7 @@ from demo.proof.faint import table as faint_table
 from demo.proof.former import beside
 from demo.proof.gates import LEAST_SHARE
 from demo.proof.hidden import HIDDEN_FILE, read_hidden
+from demo.proof.hidden import sheet_names as hidden_sheets
 from demo.proof.hidden import story as hidden_story
 from demo.proof.hidden import table as hidden_table
 from demo.proof.intervals import ALPHA
@@ -61,7 +62,7 @@ def write_docs(out: Path, docs: Path = DOCS) -> Path:
         return _write_aside(out, docs, f"{aside}.json", {_OVERVIEW: f"{aside}.jpg", _WORDS_DRAWN: _UNKNOWN_WORDS})
     for name in (_OVERVIEW, *_sheets("sheet", results), *_sheets("variants", results)):
         if (picture := (out / name).with_suffix(".png")).is_file():
-            _photo(picture, docs / "proof" / name)
+            photo(picture, docs / "proof" / name)
     for name in (*_CHARTS, RESULTS_FILE):
         if (out / name).is_file():
             with replacing(docs / "proof" / name) as temporary:
@@ -77,7 +78,7 @@ def _write_aside(out: Path, docs: Path, file: str, pictures: Mapping[str, str]) 
     """Write a page beside the proof's own, which sums it up; the page has its file's name."""
     for picture, name in pictures.items():
         if (drawn := (out / picture).with_suffix(".png")).is_file():
-            _photo(drawn, docs / "proof" / name)
+            photo(drawn, docs / "proof" / name)
     target, results = docs / "proof" / file, read_results(out / RESULTS_FILE)
     if target.is_file():
         results = beside(results, read_results(target))
@@ -106,7 +107,7 @@ def _sheets(kind: str, results: Results) -> tuple[str, ...]:
     return tuple(f"{kind}-{pair}.jpg" for pair in pairs)
 
 
-def _photo(path: Path, target: Path) -> None:
+def photo(path: Path, target: Path) -> None:
     """Write samples as JPEG, a third of the PNG, which stays where it is."""
     with Image.open(path) as picture:
         buffer = BytesIO()
@@ -177,6 +178,7 @@ def render(page: str, results: Results, folder: Path) -> str:
         faint=faint_table(faint) if faint else "",
         hidden=hidden_table(kept) if kept else "",
         hidden_story=hidden_story(kept),
+        hidden_sheets=[name for name in hidden_sheets() if (folder / name).is_file()],
         epochs=read_arm(RECOMMENDED).table["redraw"]["epochs"],
         dropped=[
             arm.name

@@ -67,7 +67,7 @@ def arm_figures(arm: Arm, outcomes: Sequence[Outcome]) -> ArmFigures:
         title=arm.title,
         core=arm.name in CORE,
         changes=arm.like or NOTE,
-        runs=tuple(_run_figures(outcome) for outcome in outcomes),
+        runs=tuple(run_figures(outcome) for outcome in outcomes),
         last=EpochFigures(epoch="last", figures=figures(_last_rows(arm.name, outcomes))),
         epochs=tuple(
             EpochFigures(epoch=epoch, figures=figures([row for row in rows if row.epoch == epoch])) for epoch in epochs
@@ -155,7 +155,8 @@ def _corrected(family: Sequence[tuple[str, str]], outcomes: Sequence[Outcome]) -
     return [one.model_copy(update={"p": {name: corrected[f"{one.arm}/{name}"] for name in one.p}}) for one in found]
 
 
-def _run_figures(outcome: Outcome) -> RunFigures:
+def run_figures(outcome: Outcome) -> RunFigures:
+    """Every figure's mean over a run's samples of the last epoch."""
     rows = _last_rows(outcome.run.arm.name, [outcome])
     return RunFigures(
         pair=outcome.run.pair.name,

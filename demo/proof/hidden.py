@@ -12,14 +12,15 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
-from typing import Final
+from typing import Final, NamedTuple
 
 from PIL import Image
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 import flows.cli  # noqa: F401 (sets Prefect up; must come before anything that imports it)
 from demo.proof import scope
-from demo.proof.arms import BEGUN, DENOISED, NAIVE, PICKED, PLAIN, RECOMMENDED, read_arm
+from demo.proof.arms import BEGUN, NAIVE, PICKED, PLAIN, RECOMMENDED, read_arm
+from demo.proof.evaluate import run_figures
 from demo.proof.intervals import Place, figure
 from demo.proof.marks import (
     HIDDEN_TRAITS,
@@ -30,13 +31,16 @@ from demo.proof.marks import (
     load_marks,
     trait_probabilities,
 )
-from demo.proof.pairs import MARKED_PAIRS
+from demo.proof.measures import IDENTITY, LEAK
+from demo.proof.output import png
+from demo.proof.pairs import MARKED_PAIRS, Pair
+from demo.proof.pictures import trait_sheet
 from demo.proof.results import as_lines
-from demo.proof.run import made_before, store_of
-from demo.proof.scope import ArmRun
+from demo.proof.run import Outcome, made_before, measured, store_of
 from demo.proof.tables import short
 from flows.artifacts import JudgedLora, RunArtifacts
 from lora_core.dataset import Frozen, load_manifest
+from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.metrics import two_digits
 from lora_core.redraw.choose import read_selection
@@ -46,9 +50,14 @@ from lora_core.store.files import write_atomically
 from tasks.runtime import RunContext
 
 HIDDEN_FILE: Final = "hidden.json"
+SHOWN: Final = (NAIVE, RECOMMENDED, *BEGUN[1:])
+"""Arms on the sheet of a character."""
+ENOUGH: Final = 0.8
+"""The share of a plain LoRA's trait that a method should keep."""
 ARMS: Final = (
     *PLAIN, RECOMMENDED, "redraw-screenshots-10", "redraw-screenshots-20", "redraw-two-rounds", "redraw-own-word",
-    "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, *DENOISED, PICKED,
+    "redraw-of-epochs-8", "captions-only-beside-redraw", *BEGUN, "redraw-denoise-0.5",
+    "redraw-half-denoise-0.4", PICKED,
 )  # fmt: skip
 """The plain LoRAs, the recommended arm, and what was tried to keep more."""
 _SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST = "screenshots", "before redrawing", "drawn anew", "chosen", "last LoRA"
@@ -65,6 +74,9 @@ class Kept(Frozen):
     """Stage → mean probability in its pictures that can show it; redrawn ones of the last round."""
     rise: Score
     """Of the last LoRA's last epoch over the base's own pictures of the same prompts and seeds."""
+    identity: float
+    leak: float
+    """Of the same epoch, over all its samples: what keeping the trait costs otherwise."""
 
 
 class Reader:
@@ -86,12 +98,12 @@ class Reader:
         return round(fmean(map(self, images)), 3)
 
 
-def kept(run: ArmRun, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kept:
+def kept(outcome: Outcome, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kept:
     """Follow the trait through a finished run."""
+    run = outcome.run
     trait = next(each for each in HIDDEN_TRAITS if each == run.pair.character.mark)
     read, framings = Reader(store, probe, trait), VISIBLE_IN[trait]
-    shots = [e.image for e in load_manifest(store, made.sets.squares).entries if e.composition in framings]
-    levels = {_SCREENSHOTS: read.mean(shots)}
+    levels = {_SCREENSHOTS: read.mean(_screenshots(store, made, framings))}
     for done in made.rounds:
         pictures = [one for one in read_selection(store, done.selected).pictures if one.scene.framing in framings]
         levels |= {
@@ -104,7 +116,21 @@ def kept(run: ArmRun, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kep
     base = {(one.prompt_index, one.seed): one.image for one in load_samples(store, made.last.samples).of(NO_LORA)}
     rises = [read(one.image) - read(base[one.prompt_index, one.seed]) for one in last]
     rise = figure(rises, [Place(run.pair.name, run.seed, one.prompt_index, one.seed) for one in last])
-    return Kept(arm=run.arm.name, pair=run.pair.name, seed=run.seed, trait=trait, levels=levels, rise=rise)
+    otherwise = run_figures(outcome).figures
+    return Kept(
+        arm=run.arm.name,
+        pair=run.pair.name,
+        seed=run.seed,
+        trait=trait,
+        levels=levels,
+        rise=rise,
+        identity=otherwise[IDENTITY],
+        leak=otherwise[LEAK],
+    )
+
+
+def _screenshots(store: Store, made: RunArtifacts, framings: Sequence[str]) -> list[str]:
+    return [one.image for one in load_manifest(store, made.sets.squares).entries if one.composition in framings]
 
 
 def _last_epoch(store: Store, judged: JudgedLora, framings: Sequence[str]) -> list[Sample]:
@@ -118,19 +144,21 @@ def table(found: Sequence[Kept]) -> str:
     """Markdown: a row an arm run, and beside it the share of what naive has there, if that surely has some of it."""
     naive = _learned_by_naive(found)
     stages = (_SCREENSHOTS, _BEFORE, _DRAWN, _CHOSEN, _LAST)
-    lines = [f"| arm | trait | {' | '.join(stages)} | rise | of naive's |", "| --- " * (len(stages) + 4) + "|"]
+    heads = ("arm", "trait", *stages, "rise", "of naive's", "identity", "leak")
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for one in found:
         whole = naive.get((one.pair, one.seed))
         share = two_digits(one.rise.mean / whole) if whole else "–"
         levels = " | ".join(f"{one.levels[stage]:.2f}" if stage in one.levels else "–" for stage in stages)
         rise = short(one.rise)
-        lines.append(f"| {one.arm} | {one.trait} ({one.pair}, seed {one.seed}) | {levels} | {rise} | {share} |")
+        place, otherwise = f"{one.pair}, seed {one.seed}", f"{two_digits(one.identity)} | {two_digits(one.leak)}"
+        lines.append(f"| {one.arm} | {one.trait} ({place}) | {levels} | {rise} | {share} | {otherwise} |")
     return "\n".join((*lines, ""))
 
 
 def story(found: Sequence[Kept]) -> str:
     """In words, by rule: what is kept of every trait that the plain LoRA has surely learned. A paragraph a trait."""
-    learned, lines = _learned_by_naive(found), []
+    learned, lines, keeping = _learned_by_naive(found), [], list[set[str]]()
     for pair in dict.fromkeys(one.pair for one in found if one.arm == NAIVE):
         those = [one for one in found if one.pair == pair]
         trait = f"{pair.partition('-')[0]}'s {those[0].trait}"
@@ -139,17 +167,33 @@ def story(found: Sequence[Kept]) -> str:
             lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
         elif (own := shares.pop(RECOMMENDED, None)) is not None:
             tried = "; ".join(
-                f"`{arm}` {two_digits(shares[arm])}" for arm in sorted(shares, key=lambda arm: -shares[arm])
+                f"`{arm}` {shares[arm].told}" for arm in sorted(shares, key=lambda arm: -shares[arm].share)
             )
-            kept_by = f"`{RECOMMENDED}` keeps {two_digits(own)} of what `{NAIVE}` has with the same training seeds"
-            lines.append(f"- {trait}: {kept_by}. Tried to keep more, the most first: {tried or 'nothing'}.")
+            kept_of = f"of what `{NAIVE}` has with the same training seeds `{RECOMMENDED}` keeps {own.told}"
+            lines.append(f"- {trait}: {kept_of}. Tried to keep more, the most first: {tried or 'nothing'}.")
+            keeping.append({arm for arm, one in {RECOMMENDED: own, **shares}.items() if one.share >= ENOUGH})
+    if keeping:
+        enough = ", ".join(f"`{arm}`" for arm in ARMS if all(arm in those for those in keeping))
+        lines.append(f"\n{two_digits(ENOUGH)} or more of each trait that `{NAIVE}` has learned: {enough or 'no arm'}.")
     return "\n".join(lines)
 
 
-def _share(arm: str, those: Sequence[Kept], learned: Mapping[tuple[str, int], float]) -> float:
+class _Share(NamedTuple):
+    """Of naive's rise, over so many training seeds."""
+
+    share: float
+    seeds: int
+
+    @property
+    def told(self) -> str:
+        """In a sentence."""
+        return f"{two_digits(self.share)} ({self.seeds} {'seed' if self.seeds == 1 else 'seeds'})"
+
+
+def _share(arm: str, those: Sequence[Kept], learned: Mapping[tuple[str, int], float]) -> _Share:
     """An arm's mean rise over naive's, of the training seeds with which naive has surely learned the trait."""
     own = {(one.pair, one.seed): one.rise.mean for one in those if one.arm == arm and (one.pair, one.seed) in learned}
-    return fmean(own.values()) / fmean(learned[place] for place in own) if own else 0.0
+    return _Share(fmean(own.values()) / fmean(learned[place] for place in own) if own else 0.0, len(own))
 
 
 def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
@@ -158,8 +202,17 @@ def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
 
 
 def read_hidden(path: Path) -> list[Kept]:
-    """What was read before; nothing where nothing was."""
-    return TypeAdapter(list[Kept]).validate_json(path.read_bytes()) if path.is_file() else []
+    """What was read before; nothing where nothing was.
+
+    Raises:
+        RecipeError: they are another version's rows.
+    """
+    try:
+        return TypeAdapter(list[Kept]).validate_json(path.read_bytes()) if path.is_file() else []
+    except ValidationError:
+        raise RecipeError(
+            f"{path}: not rows of this version; remove it and run `python -m demo.proof.hidden --write-docs` again"
+        ) from None
 
 
 def merged(before: Sequence[Kept], now: Sequence[Kept]) -> list[Kept]:
@@ -168,6 +221,15 @@ def merged(before: Sequence[Kept], now: Sequence[Kept]) -> list[Kept]:
     rows = {(one.pair, one.seed, one.arm): one for one in (*before, *now)}
     pairs = [pair.name for pair in MARKED_PAIRS]
     return sorted(rows.values(), key=lambda one: (pairs.index(one.pair), one.seed, ARMS.index(one.arm)))
+
+
+def sheet_names() -> tuple[str, ...]:
+    """In docs/proof, of every character with such a trait."""
+    return tuple(f"{_sheet(pair)}.jpg" for pair in MARKED_PAIRS)
+
+
+def _sheet(pair: Pair) -> str:
+    return f"hidden-{pair.name}"
 
 
 def main() -> None:
@@ -180,26 +242,44 @@ def main() -> None:
     options = parser.parse_args()
     if not MARKS_FILE.is_file():
         parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
-    found = list(_finished(options.out, options.arms, options.seeds))
+    done, store, probe = list(_finished(options.out, options.arms, options.seeds)), store_of(options.out), load_marks()
+    found = [kept(outcome, made, store.open_store(), probe) for outcome, made in done]
     write_atomically(options.out / "hidden.md", table(found).encode())
     write_atomically(options.out / HIDDEN_FILE, as_lines(found))
+    sheets = dict(_sheets(done, store.open_store()))
+    for name, picture in sheets.items():
+        write_atomically(options.out / f"{name}.png", png(picture))
     sys.stdout.write(table(found))
     if options.write_docs:
-        from demo.proof.docs import DOCS, write_pages
+        from demo.proof.docs import DOCS, photo, write_pages
 
         page = DOCS / "proof" / HIDDEN_FILE
         write_atomically(page, as_lines(merged(read_hidden(page), found)))
+        for name in sheets:
+            photo(options.out / f"{name}.png", DOCS / "proof" / f"{name}.jpg")
         write_pages()
 
 
-def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[Kept]:
+def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[tuple[Outcome, RunArtifacts]]:
     full = scope.full([read_arm(name) for name in arms])
     covered = replace(full, pairs=MARKED_PAIRS, seeds=tuple(range(1, seeds + 1)), alike=True)
     at: RunContext = store_of(out)
-    probe, store = load_marks(), at.open_store()
     for run in covered.arm_runs(scope.drawn(covered, out / "world")):
         if made := made_before(run, at):
-            yield kept(run, made, store, probe)
+            yield measured(run, covered, at, made, cached=True), made
+
+
+def _sheets(done: Sequence[tuple[Outcome, RunArtifacts]], store: Store) -> Iterator[tuple[str, Image.Image]]:
+    """A character's samples that can show the trait, with the first training seed, where all arms that are shown are
+    finished."""
+    for pair in MARKED_PAIRS:
+        first = {one.run.arm.name: made for one, made in reversed(done) if one.run.pair == pair}
+        if set(SHOWN) <= set(first):
+            framings = VISIBLE_IN[next(each for each in HIDDEN_TRAITS if each == pair.character.mark)]
+            shots = _screenshots(store, first[NAIVE], framings)
+            arms = {arm: _last_epoch(store, first[arm].last, framings) for arm in SHOWN}
+            title = f"{pair.target}: a {pair.character.mark} that no tag names; prompt and seed across; last epoch"
+            yield _sheet(pair), trait_sheet(store, shots, arms, title)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def _written(
         pictures = {**charts(whole), **sheets(store, done), **variant_sheets(store, done)}
         pictures |= {"overview.png": wide} if wide else {}
         for name, picture in pictures.items():
-            write_atomically(out / name, _png(picture))
+            write_atomically(out / name, png(picture))
         say(f"wrote {out / RESULTS_FILE}, table.md and {', '.join(pictures)}")
     return whole
 
@@ -196,7 +196,8 @@ def _write_results(out: Path, results: Results) -> None:
     write_atomically(out / "table.md", tables.whole(results).encode())
 
 
-def _png(picture: Image.Image) -> bytes:
+def png(picture: Image.Image) -> bytes:
+    """A picture as a file."""
     buffer = BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -125,6 +125,18 @@ def overview(store: Store, outcomes: Sequence[Outcome], arms: Sequence[str]) -> 
     return _grid(store, [(f"{target}: {scene}", seed) for target, scene, seed in rows], columns, title, _OVERVIEW_PX)
 
 
+def trait_sheet(
+    store: Store, screenshots: Sequence[str], arms: Mapping[str, Sequence[Sample]], title: str
+) -> Image.Image:
+    """Arms down; samples of the same prompts and seeds across, under screenshots."""
+    rows = [(label_of(name), "") for name in (_SCREENSHOT, *arms)]
+    columns = {
+        f"{across[0].prompt_index + 1}, seed {across[0].seed}": [shot, *(one.image for one in across)]
+        for shot, across in zip(screenshots, zip(*arms.values(), strict=True), strict=False)
+    }
+    return _grid(store, rows, columns, title, _DOWN_PX)
+
+
 def label_of(name: str) -> str:
     """An arm's name in parts that fit beside a row: labels are broken at spaces alone."""
     if len(name) <= _LABEL_LETTERS:

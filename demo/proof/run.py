@@ -131,7 +131,7 @@ def finished(runs: Sequence[ArmRun], scope: Scope, at: RunContext) -> list[Outco
     for run in runs:
         with contextlib.suppress(UserError):  # an arm that fails, a rule file that is not there, has nothing finished
             if made := made_before(run, at):
-                found.append(_measured(run, scope, at, made, cached=True))
+                found.append(measured(run, scope, at, made, cached=True))
     return found
 
 
@@ -156,7 +156,7 @@ def _outcome(run: ArmRun, scope: Scope, at: RunContext) -> Outcome:
         made = make(run.recipe, at, _UNTIL)
     if not peek(run.recipe, at, _UNTIL).is_finished:
         raise HeadcanonError("a step is not found right after it was done; is something else deleting from the store?")
-    return _measured(run, scope, at, made, cached=cached)
+    return measured(run, scope, at, made, cached=cached)
 
 
 def _answer(run: ArmRun, at: RunContext) -> None:
@@ -180,7 +180,8 @@ def make(recipe: Recipe, at: RunContext, until: Until) -> RunArtifacts:
     return made
 
 
-def _measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, cached: bool) -> Outcome:
+def measured(run: ArmRun, scope: Scope, at: RunContext, made: RunArtifacts, *, cached: bool) -> Outcome:
+    """What the instruments read in a run's samples."""
     store = at.open_store()
     tagger = store.tree(made.inputs.tagger.sha256)
     instruments = Instruments(store, tagger, PROBE_FILE)

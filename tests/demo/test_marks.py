@@ -85,26 +85,38 @@ def test_the_probe_weighs_less_than_200_kilobytes() -> None:
 def row(arm: str, rises: list[float], seed: int = 1) -> Kept:
     """Of one arm run, a rise for each picture."""
     score = figure(rises, [Place("rika-yuki", seed, number) for number in range(len(rises))])
-    return Kept(arm=arm, pair="rika-yuki", seed=seed, trait="curl", levels={"last LoRA": 0.5}, rise=score)
-
-
-def test_the_table_says_what_an_arm_keeps_of_what_naive_has() -> None:
-    lines = table([row("naive", [0.6, 1.0]), row("redraw", [0.3, 0.5])]).splitlines()
-    assert [line.split(" | ")[-1] for line in lines[2:]] == ["1.00 |", "0.50 |"]
-    none = table([row("naive", [-0.01, 0.02]), row("redraw", [0.3, 0.5])]).splitlines()
-    assert [line.split(" | ")[-1] for line in none[2:]] == ["– |", "– |"]
-    assert story([row("naive", [-0.01, 0.02]), row("captions-only-redraw", [0.3, 0.5])]).startswith(
-        "- rika's curl: `naive` has not learned it for sure"
+    return Kept(
+        arm=arm,
+        pair="rika-yuki",
+        seed=seed,
+        trait="curl",
+        levels={"last LoRA": 0.5},
+        rise=score,
+        identity=0.7,
+        leak=0.01,
     )
+
+
+def test_the_table_says_what_an_arm_keeps_of_what_naive_has_and_what_that_costs() -> None:
+    lines = table([row("naive", [0.6, 1.0]), row("redraw", [0.3, 0.5])]).splitlines()
+    assert [line.split(" | ")[-3:] for line in lines[2:]] == [["1.00", "0.70", "0.01 |"], ["0.50", "0.70", "0.01 |"]]
+    none = table([row("naive", [-0.01, 0.02]), row("redraw", [0.3, 0.5])]).splitlines()
+    assert [line.split(" | ")[-3] for line in none[2:]] == ["–", "–"]
+
+
+def test_the_story_says_who_keeps_how_much_over_how_many_seeds_and_who_keeps_enough() -> None:
+    unlearned = story([row("naive", [-0.01, 0.02]), row("captions-only-redraw", [0.3, 0.5])])
+    assert unlearned.startswith("- rika's curl: `naive` has not learned it for sure")
     found = [
-        row("naive", [0.6, 1.0]), row("captions-only-redraw", [0.3, 0.5]), row("redraw-two-rounds", [0.5, 0.7])
+        row("naive", [0.6, 1.0]), row("captions-only-redraw", [0.3, 0.5]), row("redraw-two-rounds", [0.55, 0.75])
     ]  # fmt: skip
-    said = "- rika's curl: `captions-only-redraw` keeps {} of what `naive` has with the same training seeds. "
-    tried = "Tried to keep more, the most first: {}."
-    assert story(found) == said.format("0.50") + tried.format("`redraw-two-rounds` 0.75")
-    assert story(found[:2]) == said.format("0.50") + tried.format("nothing")
+    kept = "- rika's curl: of what `naive` has with the same training seeds `captions-only-redraw` keeps {}. "
+    tried = "Tried to keep more, the most first: {}.\n\n0.80 or more of each trait that `naive` has learned: {}."
+    rounds = "`redraw-two-rounds`"
+    assert story(found) == kept.format("0.50 (1 seed)") + tried.format(f"{rounds} 0.81 (1 seed)", rounds)
+    assert story(found[:2]) == kept.format("0.50 (1 seed)") + tried.format("nothing", "no arm")
     again = [row("naive", [0.6, 0.6], seed=2), row("captions-only-redraw", [0.1, 0.1], seed=2)]
-    assert story([*found, *again]) == said.format("0.36") + tried.format("`redraw-two-rounds` 0.75")
+    assert story([*found, *again]) == kept.format("0.36 (2 seeds)") + tried.format(f"{rounds} 0.81 (1 seed)", rounds)
 
 
 def test_rows_read_anew_take_the_place_of_what_the_page_had_and_the_others_stay() -> None:

@@ -375,11 +375,22 @@ def test_the_page_shows_what_is_kept_of_traits_that_no_tag_names_once_that_is_me
     found = proof(naive=(0.6, 0.9))
     assert "- Traits that no tag names are not measured." in render("proof.md", found, tmp_path)
     score = Score(mean=0.4, low=0.3, high=0.5, samples=4)
-    one = Kept(arm="naive", pair="rika-yuki", seed=1, trait="curl", levels={"last LoRA": 0.5}, rise=score)
+    one = Kept(
+        arm="naive",
+        pair="rika-yuki",
+        seed=1,
+        trait="curl",
+        levels={"last LoRA": 0.5},
+        rise=score,
+        identity=0.7,
+        leak=1.0,
+    )
     (tmp_path / HIDDEN_FILE).write_text(f"[{one.model_dump_json()}]")
     page = render("proof.md", found, tmp_path)
     assert "not measured." not in page
-    assert "| naive | curl (rika-yuki, seed 1) | – | – | – | – | 0.50 | 0.40 (0.30 to 0.50) | 1.00 |" in page
+    assert (
+        "| naive | curl (rika-yuki, seed 1) | – | – | – | – | 0.50 | 0.40 (0.30 to 0.50) | 1.00 | 0.70 | 1.00 |" in page
+    )
 
 
 def test_dropped_arms_are_named_on_the_page_of_all_arms(tmp_path: Path) -> None:
