@@ -77,7 +77,8 @@ class Redraw(Options):
     denoise: float = Field(
         default=_DENOISE, gt=0, le=1, title="Denoising strength", exclude_if=lambda strength: strength == _DENOISE
     )
-    """Of those pictures. Less keeps more of the screenshot, and from some point on its look."""
+    """Of those pictures. Less keeps more of the screenshot (in our proof 0.4 kept most), from some point on also its
+    look, and more pictures are refused."""
     worst_trait: float = Field(default=0.35, ge=0, le=1, title="Least score of the worst trait")
     """A picture in which the tagger gives one of the traits less is not kept, unless it cannot be seen there (eyes from
     behind). 0.35 is what makes a tag with WD14 taggers."""
