@@ -1,5 +1,6 @@
 """The tables of the proof, as Markdown."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from demo.proof.agreement import Agreement
@@ -53,8 +54,12 @@ def short_table(results: Results, names: Sequence[str]) -> str:
 
 
 def size(arm: ArmFigures | None) -> str:
-    """On how many pairs an arm ran, times with how many training seeds."""
-    return f"{len(arm.pairs)} × {len({run.seed for run in arm.runs})}" if arm else "0 × 0"
+    """On how many pairs an arm ran, times with how many training seeds; these may differ from pair to pair."""
+    if not arm:
+        return "0 × 0"
+    seeds = Counter(run.pair for run in arm.runs).values()
+    least, most = min(seeds), max(seeds)
+    return f"{len(arm.pairs)} × {least}" + f" to {most}" * (most > least)
 
 
 def words_table(results: Results) -> str:

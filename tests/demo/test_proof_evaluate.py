@@ -31,10 +31,10 @@ from demo.proof.measures import Reading
 from demo.proof.output import one_writer, results_of, setting_of
 from demo.proof.pairs import PAIRS, Pair
 from demo.proof.pictures import charts
-from demo.proof.results import Asked, Contrast, Results
+from demo.proof.results import Asked, Contrast, Results, RunFigures
 from demo.proof.run import Failure, Gates, Outcome
 from demo.proof.scope import ArmRun, full, quick
-from demo.proof.tables import contrast_table, percent_of, short, short_table, whole
+from demo.proof.tables import contrast_table, percent_of, short, short_table, size, whole
 from lora_core.errors import RecipeError
 from lora_core.judging.bootstrap import Score
 from lora_core.judging.look import LookReport, WordMove
@@ -391,6 +391,17 @@ def test_the_page_shows_what_is_kept_of_traits_that_no_tag_names_once_that_is_me
     assert (
         "| naive | curl (rika-yuki, seed 1) | – | – | – | – | 0.50 | 0.40 (0.30 to 0.50) | 1.00 | 0.70 | 1.00 |" in page
     )
+
+
+def test_the_size_of_an_arm_says_that_pairs_have_different_numbers_of_seeds() -> None:
+    def ran(*runs: tuple[str, int]) -> str:
+        arm = proof(naive=(0.6, 0.9)).arms[0]
+        return size(arm.model_copy(update={"runs": tuple(RunFigures(pair=pair, seed=seed) for pair, seed in runs)}))
+
+    assert ran(("a", 1), ("b", 1)) == "2 × 1"
+    assert ran(("a", 1), ("b", 1), ("a", 2), ("b", 2)) == "2 × 2"
+    assert ran(("a", 1), ("b", 1), ("b", 2)) == "2 × 1 to 2"
+    assert size(None) == "0 × 0"
 
 
 def test_dropped_arms_are_named_on_the_page_of_all_arms(tmp_path: Path) -> None:
