@@ -162,7 +162,8 @@ def story(found: Sequence[Kept]) -> str:
     for pair in dict.fromkeys(one.pair for one in found if one.arm == NAIVE):
         those = [one for one in found if one.pair == pair]
         trait = f"{pair.partition('-')[0]}'s {those[0].trait}"
-        shares = {one.arm: _share(one.arm, those, learned) for one in those if one.arm not in PLAIN}
+        each = {one.arm: _share(one.arm, those, learned) for one in those if one.arm not in PLAIN}
+        shares = {arm: share for arm, share in each.items() if share.seeds}
         if not any((pair, one.seed) in learned for one in those):
             lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
         elif (own := shares.pop(RECOMMENDED, None)) is not None:
@@ -251,13 +252,20 @@ def main() -> None:
         write_atomically(options.out / f"{name}.png", png(picture))
     sys.stdout.write(table(found))
     if options.write_docs:
-        from demo.proof.docs import DOCS, photo, write_pages
+        try:
+            _write_docs(found, tuple(sheets), options.out)
+        except RecipeError as error:
+            parser.error(str(error))
 
-        page = DOCS / "proof" / HIDDEN_FILE
-        write_atomically(page, as_lines(merged(read_hidden(page), found)))
-        for name in sheets:
-            photo(options.out / f"{name}.png", DOCS / "proof" / f"{name}.jpg")
-        write_pages()
+
+def _write_docs(found: Sequence[Kept], sheets: Sequence[str], out: Path) -> None:
+    from demo.proof.docs import DOCS, photo, write_pages
+
+    page = DOCS / "proof" / HIDDEN_FILE
+    write_atomically(page, as_lines(merged(read_hidden(page), found)))
+    for name in sheets:
+        photo(out / f"{name}.png", DOCS / "proof" / f"{name}.jpg")
+    write_pages()
 
 
 def _finished(out: Path, arms: Sequence[str], seeds: int) -> Iterator[tuple[Outcome, RunArtifacts]]:
