@@ -101,7 +101,7 @@ class Reader:
 def kept(outcome: Outcome, made: RunArtifacts, store: Store, probe: MarkProbe) -> Kept:
     """Follow the trait through a finished run."""
     run = outcome.run
-    trait = next(each for each in HIDDEN_TRAITS if each == run.pair.character.mark)
+    trait = _trait(run.pair)
     read, framings = Reader(store, probe, trait), VISIBLE_IN[trait]
     levels = {_SCREENSHOTS: read.mean(_screenshots(store, made, framings))}
     for done in made.rounds:
@@ -127,6 +127,10 @@ def kept(outcome: Outcome, made: RunArtifacts, store: Store, probe: MarkProbe) -
         identity=otherwise[IDENTITY],
         leak=otherwise[LEAK],
     )
+
+
+def _trait(pair: Pair) -> HiddenTrait:
+    return next(each for each in HIDDEN_TRAITS if each == pair.character.mark)
 
 
 def _screenshots(store: Store, made: RunArtifacts, framings: Sequence[str]) -> list[str]:
@@ -162,8 +166,7 @@ def story(found: Sequence[Kept]) -> str:
     for pair in dict.fromkeys(one.pair for one in found if one.arm == NAIVE):
         those = [one for one in found if one.pair == pair]
         trait = f"{pair.partition('-')[0]}'s {those[0].trait}"
-        each = {one.arm: _share(one.arm, those, learned) for one in those if one.arm not in PLAIN}
-        shares = {arm: share for arm, share in each.items() if share.seeds}
+        shares = _shares(those, learned)
         if not any((pair, one.seed) in learned for one in those):
             lines.append(f"- {trait}: `{NAIVE}` has not learned it for sure, so there is nothing to be kept.")
         elif (own := shares.pop(RECOMMENDED, None)) is not None:
@@ -191,10 +194,15 @@ class _Share(NamedTuple):
         return f"{two_digits(self.share)} ({self.seeds} {'seed' if self.seeds == 1 else 'seeds'})"
 
 
-def _share(arm: str, those: Sequence[Kept], learned: Mapping[tuple[str, int], float]) -> _Share:
-    """An arm's mean rise over naive's, of the training seeds with which naive has surely learned the trait."""
-    own = {(one.pair, one.seed): one.rise.mean for one in those if one.arm == arm and (one.pair, one.seed) in learned}
-    return _Share(fmean(own.values()) / fmean(learned[place] for place in own) if own else 0.0, len(own))
+def _shares(those: Sequence[Kept], learned: Mapping[tuple[str, int], float]) -> dict[str, _Share]:
+    """By arm that is no plain LoRA: its mean rise over naive's, of the seeds with which naive has surely learned it."""
+    found = {}
+    for arm in dict.fromkeys(one.arm for one in those if one.arm not in PLAIN):
+        own = {(one.pair, one.seed): one.rise.mean for one in those if one.arm == arm}
+        if shared := own.keys() & learned.keys():
+            naive = fmean(learned[place] for place in shared)
+            found[arm] = _Share(fmean(own[place] for place in shared) / naive, len(shared))
+    return found
 
 
 def _learned_by_naive(found: Sequence[Kept]) -> dict[tuple[str, int], float]:
@@ -243,11 +251,12 @@ def main() -> None:
     options = parser.parse_args()
     if not MARKS_FILE.is_file():
         parser.error(f"{MARKS_FILE} is not there; `python -m demo.train --step marks` trains it")
-    done, store, probe = list(_finished(options.out, options.arms, options.seeds)), store_of(options.out), load_marks()
-    found = [kept(outcome, made, store.open_store(), probe) for outcome, made in done]
+    done = list(_finished(options.out, options.arms, options.seeds))
+    store, probe = store_of(options.out).open_store(), load_marks()
+    found = [kept(outcome, made, store, probe) for outcome, made in done]
     write_atomically(options.out / "hidden.md", table(found).encode())
     write_atomically(options.out / HIDDEN_FILE, as_lines(found))
-    sheets = dict(_sheets(done, store.open_store()))
+    sheets = dict(_sheets(done, store))
     for name, picture in sheets.items():
         write_atomically(options.out / f"{name}.png", png(picture))
     sys.stdout.write(table(found))
@@ -283,7 +292,7 @@ def _sheets(done: Sequence[tuple[Outcome, RunArtifacts]], store: Store) -> Itera
     for pair in MARKED_PAIRS:
         first = {one.run.arm.name: made for one, made in reversed(done) if one.run.pair == pair}
         if set(SHOWN) <= set(first):
-            framings = VISIBLE_IN[next(each for each in HIDDEN_TRAITS if each == pair.character.mark)]
+            framings = VISIBLE_IN[_trait(pair)]
             shots = _screenshots(store, first[NAIVE], framings)
             arms = {arm: _last_epoch(store, first[arm].last, framings) for arm in SHOWN}
             title = f"{pair.target}: a {pair.character.mark} that no tag names; prompt and seed across; last epoch"
